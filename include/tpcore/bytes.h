@@ -34,6 +34,10 @@ struct tpc_id {
     uint8_t b[16];
 };
 
+/* Revisions as conditions of a write. */
+#define TPC_ANY_REV UINT64_MAX /* whatever is there, or nothing */
+#define TPC_NO_REV 0           /* nothing may be there */
+
 enum { TPC_ID_TEXT_BYTES = 32 }; /* an id as text: lower-case hex without dashes, no NUL counted */
 
 /*

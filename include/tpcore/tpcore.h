@@ -1,0 +1,18 @@
+/* libtpcore: everything that programs use. Implementers of interfaces include tpcore/ext/ as well. */
+#ifndef TPCORE_TPCORE_H
+#define TPCORE_TPCORE_H
+
+#include <tpcore/version.h>
+
+#include <tpcore/cbor.h>
+#include <tpcore/codec.h>
+#include <tpcore/command.h>
+#include <tpcore/core.h>
+#include <tpcore/device.h>
+#include <tpcore/entity.h>
+#include <tpcore/history.h>
+#include <tpcore/json.h>
+#include <tpcore/modules.h>
+#include <tpcore/stream.h>
+
+#endif
