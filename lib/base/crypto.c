@@ -1,0 +1,143 @@
+#include "base/crypto_compat.h"
+
+#include "base/crypto.h"
+
+#include <string.h>
+#include <tpcore/error.h>
+
+int tpi_sha256_parts(const struct tpc_bytes *parts, size_t count, uint8_t ret[32])
+{
+    mbedtls_sha256_context c;
+    mbedtls_sha256_init(&c);
+    int rc = TPI_SHA256_STARTS(&c);
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        if (parts[i].len > 0) {
+            rc = TPI_SHA256_UPDATE(&c, parts[i].ptr, parts[i].len);
+        }
+    }
+    uint8_t digest[TPI_SHA256_BYTES];
+    if (rc == 0) {
+        rc = TPI_SHA256_FINISH(&c, digest);
+    }
+    mbedtls_sha256_free(&c);
+    if (rc != 0) {
+        return TPC_EIO;
+    }
+    memcpy(ret, digest, sizeof(digest));
+    return 0;
+}
+
+int tpi_sha256(const void *p, size_t n, uint8_t ret[32])
+{
+    struct tpc_bytes part = { p, n };
+    return tpi_sha256_parts(&part, 1, ret);
+}
+
+/* The key as both pads of RFC 2104, ready for any number of messages. */
+struct hmac_key {
+    uint8_t inner[TPI_SHA256_BLOCK_BYTES];
+    uint8_t outer[TPI_SHA256_BLOCK_BYTES];
+};
+
+static int hmac_key_init(struct hmac_key *k, const void *key, size_t key_len)
+{
+    uint8_t block[TPI_SHA256_BLOCK_BYTES] = { 0 };
+    if (key_len > sizeof(block)) {
+        if (tpi_sha256(key, key_len, block) != 0) {
+            return TPC_EIO;
+        }
+    } else if (key_len > 0) {
+        memcpy(block, key, key_len);
+    }
+    for (size_t i = 0; i < sizeof(block); i++) {
+        k->inner[i] = block[i] ^ 0x36;
+        k->outer[i] = block[i] ^ 0x5c;
+    }
+    tpi_wipe(block, sizeof(block));
+    return 0;
+}
+
+/* HMAC of two pieces; ret may be one of them. */
+static int hmac_parts(const struct hmac_key *k, struct tpc_bytes first, struct tpc_bytes second,
+                      uint8_t ret[32])
+{
+    uint8_t digest[TPI_SHA256_BYTES];
+    const struct tpc_bytes inner[3] = { { k->inner, sizeof(k->inner) }, first, second };
+    const struct tpc_bytes outer[2] = { { k->outer, sizeof(k->outer) },
+                                        { digest, sizeof(digest) } };
+    int rc = tpi_sha256_parts(inner, 3, digest);
+    if (rc == 0) {
+        rc = tpi_sha256_parts(outer, 2, ret);
+    }
+    tpi_wipe(digest, sizeof(digest));
+    return rc;
+}
+
+int tpi_hmac_sha256(const void *key, size_t key_len, const void *p, size_t n, uint8_t ret[32])
+{
+    struct hmac_key k;
+    int rc = hmac_key_init(&k, key, key_len);
+    if (rc == 0) {
+        rc = hmac_parts(&k, (struct tpc_bytes){ p, n }, (struct tpc_bytes){ NULL, 0 }, ret);
+    }
+    tpi_wipe(&k, sizeof(k));
+    return rc;
+}
+
+/* Block `index` (1..) of the derived key. */
+static int pbkdf2_block(const struct hmac_key *k, struct tpc_bytes salt, uint32_t rounds,
+                        uint32_t index, uint8_t ret[32])
+{
+    const uint8_t number[4] = { (uint8_t) (index >> 24), (uint8_t) (index >> 16),
+                                (uint8_t) (index >> 8), (uint8_t) index };
+    uint8_t u[TPI_SHA256_BYTES];
+    int rc = hmac_parts(k, salt, (struct tpc_bytes){ number, sizeof(number) }, u);
+    memcpy(ret, u, sizeof(u));
+    for (uint32_t i = 1; rc == 0 && i < rounds; i++) {
+        rc = hmac_parts(k, (struct tpc_bytes){ u, sizeof(u) }, (struct tpc_bytes){ NULL, 0 }, u);
+        for (size_t j = 0; j < sizeof(u); j++) {
+            ret[j] ^= u[j];
+        }
+    }
+    tpi_wipe(u, sizeof(u));
+    return rc;
+}
+
+int tpi_pbkdf2_sha256(const void *password, size_t password_len, const void *salt, size_t salt_len,
+                      uint32_t rounds, uint8_t *ret, size_t len)
+{
+    struct hmac_key k;
+    uint8_t block[TPI_SHA256_BYTES];
+    int rc = hmac_key_init(&k, password, password_len);
+    for (uint32_t index = 1; rc == 0 && len > 0; index++) {
+        rc = pbkdf2_block(&k, (struct tpc_bytes){ salt, salt_len }, rounds, index, block);
+        size_t n = len < sizeof(block) ? len : sizeof(block);
+        if (rc == 0) {
+            memcpy(ret, block, n);
+        }
+        ret += n;
+        len -= n;
+    }
+    tpi_wipe(block, sizeof(block));
+    tpi_wipe(&k, sizeof(k));
+    return rc;
+}
+
+bool tpi_equal_const(const void *a, const void *b, size_t n)
+{
+    const volatile uint8_t *p = a;
+    const volatile uint8_t *q = b;
+    uint8_t differs = 0;
+    for (size_t i = 0; i < n; i++) {
+        differs |= p[i] ^ q[i];
+    }
+    return differs == 0;
+}
+
+void tpi_wipe(void *p, size_t n)
+{
+    volatile uint8_t *q = p;
+    while (n-- > 0) {
+        *q++ = 0;
+    }
+}
