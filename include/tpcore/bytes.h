@@ -48,17 +48,20 @@ enum { TPC_ID_TEXT_BYTES = 32 }; /* an id as text: lower-case hex without dashes
  * TPC_JSON({...}) turns its argument into a string literal: real JSON in C source, no escapes.
  */
 #define TPC_JSON(...) #__VA_ARGS__
-#define TPC_STR_INIT(literal) { (literal), sizeof(literal) - 1 }
+#define TPC_STR_INIT(literal)                                                                      \
+    {                                                                                              \
+        (literal), sizeof(literal) - 1                                                             \
+    }
 
 #ifdef __cplusplus
 TPC_END
 template <size_t N> constexpr tpc_str TPC_STR(const char (&text)[N])
 {
-    return tpc_str{text, N - 1};
+    return tpc_str{ text, N - 1 };
 }
 template <size_t N> inline tpc_bytes TPC_BYTES(const char (&text)[N])
 {
-    return tpc_bytes{reinterpret_cast<const uint8_t *>(text), N - 1};
+    return tpc_bytes{ reinterpret_cast<const uint8_t *>(text), N - 1 };
 }
 TPC_BEGIN
 #else
@@ -68,7 +71,8 @@ TPC_BEGIN
              : (struct tpc_str){ (a), sizeof(a) - 1 })
 #define TPC_BYTES(a)                                                                               \
     _Generic(&(a), char(*)[sizeof(a)]                                                              \
-             : (struct tpc_bytes){ (const uint8_t *) (a), sizeof(a) - 1 }, const char(*)[sizeof(a)] \
+             : (struct tpc_bytes){ (const uint8_t *) (a), sizeof(a) - 1 },                         \
+               const char(*)[sizeof(a)]                                                            \
              : (struct tpc_bytes){ (const uint8_t *) (a), sizeof(a) - 1 })
 #endif
 

@@ -1,5 +1,6 @@
 /*
- * Trying a codec without a device: what bytes become, what the model says, what a script's error is.
+ * Trying a codec without a device: what bytes become, what the model says, what a script's error
+ * is.
  */
 #ifndef TPCORE_CODEC_H
 #define TPCORE_CODEC_H
@@ -20,20 +21,21 @@ struct tpc_verdict {
 };
 
 /* msg: a decoded message (NULL in a refusal); verdicts of its points; error: of a refused frame. */
-typedef int tpc_codec_test_fn(void *user, const struct tpc_msg *msg, const struct tpc_verdict *verdicts,
-                              uint32_t verdict_count, const struct tpc_error *error);
+typedef int tpc_codec_test_fn(void *user, const struct tpc_msg *msg,
+                              const struct tpc_verdict *verdicts, uint32_t verdict_count,
+                              const struct tpc_error *error);
 
 /*
- * Decodes a frame with a product's codec and checks it against its model. Nothing is logged or changed.
- * fn is called once per message, or once with the error.
+ * Decodes a frame with a product's codec and checks it against its model. Nothing is logged or
+ * changed. fn is called once per message, or once with the error.
  *
  * Returns 0 (also when fn was given an error), TPC_ENOENT (product), or what fn returned.
  * Ownership: views are valid during the call.
  * Thread: any-thread.
  * Since: 0.1
  */
-TPC_API int tpc_codec_test(struct tpc_core *core, struct tpc_str product, const struct tpc_frame *frame,
-                           tpc_codec_test_fn *fn, void *user);
+TPC_API int tpc_codec_test(struct tpc_core *core, struct tpc_str product,
+                           const struct tpc_frame *frame, tpc_codec_test_fn *fn, void *user);
 
 /*
  * Encodes a command as the device would get it. service and params as in tpc_command_options.
@@ -43,8 +45,9 @@ TPC_API int tpc_codec_test(struct tpc_core *core, struct tpc_str product, const 
  * Thread: any-thread.
  * Since: 0.1
  */
-TPC_API int tpc_codec_test_encode(struct tpc_core *core, struct tpc_str product, struct tpc_str service,
-                                  struct tpc_str params_json, struct tpc_buf *buf);
+TPC_API int tpc_codec_test_encode(struct tpc_core *core, struct tpc_str product,
+                                  struct tpc_str service, struct tpc_str params_json,
+                                  struct tpc_buf *buf);
 
 TPC_END
 

@@ -18,46 +18,49 @@ enum tpc_command_state {
     TPC_COMMAND_TIMED_OUT = 5, /* sent, no reply after all tries */
     TPC_COMMAND_EXPIRED = 6,   /* never sent in time */
     TPC_COMMAND_CANCELED = 7,
-    TPC_COMMAND_UNKNOWN = 8    /* sent before a restart, no reply, not marked idempotent */
+    TPC_COMMAND_UNKNOWN = 8 /* sent before a restart, no reply, not marked idempotent */
 };
 
 struct tpc_command_options {
     uint32_t size;
-    uint32_t priority;       /* enum tpc_priority */
+    uint32_t priority; /* enum tpc_priority */
     struct tpc_device *device;
-    struct tpc_str service;  /* a service of the model; "set" = set properties, "get" = read them */
+    struct tpc_str service; /* a service of the model; "set" = set properties, "get" = read them */
     struct tpc_str params_json; /* an object; empty = none */
-    uint32_t timeout_ms;     /* for a reply to one try [10,000] */
-    uint32_t retries;        /* tries after the first */
-    uint32_t retry_delay_ms; /* before the first retry, doubles [1,000] */
-    uint32_t expire_ms;      /* in the queue, e.g. while the device is offline [24 h] */
-    struct tpc_id id;        /* zero = a new one; a known one is dropped (TPC_EEXIST) */
+    uint32_t timeout_ms;        /* for a reply to one try [10,000] */
+    uint32_t retries;           /* tries after the first */
+    uint32_t retry_delay_ms;    /* before the first retry, doubles [1,000] */
+    uint32_t expire_ms;         /* in the queue, e.g. while the device is offline [24 h] */
+    struct tpc_id id;           /* zero = a new one; a known one is dropped (TPC_EEXIST) */
 };
 #define TPC_COMMAND_OPTIONS_INIT                                                                   \
     {                                                                                              \
-        sizeof(struct tpc_command_options), TPC_PRIORITY_NORMAL, 0, { 0, 0 }, { 0, 0 }, 0, 0, 0, 0, \
+        sizeof(struct tpc_command_options), TPC_PRIORITY_NORMAL, 0, { 0, 0 }, { 0, 0 }, 0, 0, 0,   \
+            0,                                                                                     \
         {                                                                                          \
-            { 0 }                                                                                  \
+            {                                                                                      \
+                0                                                                                  \
+            }                                                                                      \
         }                                                                                          \
     }
 
 /* A command's record. Views are valid during the call. */
 struct tpc_command {
     uint32_t size;
-    uint32_t state;          /* enum tpc_command_state */
+    uint32_t state; /* enum tpc_command_state */
     struct tpc_id id;
     struct tpc_str tenant;
     struct tpc_str device;
     struct tpc_str service;
     struct tpc_str params_json;
     struct tpc_str reply_json; /* what the device answered; empty if nothing */
-    struct tpc_str reason;   /* of an end that is no success */
-    struct tpc_str actor;    /* "rule scene:fan-on" */
-    int32_t code;            /* of the device's reply, or the TPC_E* that ended it */
+    struct tpc_str reason;     /* of an end that is no success */
+    struct tpc_str actor;      /* "rule scene:fan-on" */
+    int32_t code;              /* of the device's reply, or the TPC_E* that ended it */
     uint32_t tries;
     int64_t created_unix_ms;
-    int64_t sent_unix_ms;    /* last try; 0 = never */
-    int64_t closed_unix_ms;  /* 0 = open */
+    int64_t sent_unix_ms;   /* last try; 0 = never */
+    int64_t closed_unix_ms; /* 0 = open */
 };
 
 /* A command ended. Called at most once, in this process only. Thread: worker. */
@@ -69,13 +72,12 @@ typedef void tpc_command_fn(void *user, const struct tpc_command *command);
  * Returns 0 once the record is durable (called from a callback: with the batch that is being worked
  * on); TPC_EMODEL (err.path names the parameter), TPC_ENOENT (no such service; device deleted),
  * TPC_EAGAIN (too many open), TPC_EEXIST (that id is known), TPC_ESTATE.
- * Ownership: options are copied; done (may be NULL) is called with user when it ends. ret may be NULL.
- * Thread: any-thread.
- * Since: 0.1
+ * Ownership: options are copied; done (may be NULL) is called with user when it ends. ret may be
+ * NULL. Thread: any-thread. Since: 0.1
  */
 TPC_API int tpc_command_send(struct tpc_core *core, const struct tpc_actor *actor,
-                             const struct tpc_command_options *options, tpc_command_fn *done, void *user,
-                             struct tpc_id *ret);
+                             const struct tpc_command_options *options, tpc_command_fn *done,
+                             void *user, struct tpc_id *ret);
 
 /*
  * Reads a command's record, open or closed.
@@ -85,7 +87,8 @@ TPC_API int tpc_command_send(struct tpc_core *core, const struct tpc_actor *acto
  * Thread: any-thread.
  * Since: 0.1
  */
-TPC_API int tpc_command_get(struct tpc_core *core, const struct tpc_id *id, tpc_command_fn *fn, void *user);
+TPC_API int tpc_command_get(struct tpc_core *core, const struct tpc_id *id, tpc_command_fn *fn,
+                            void *user);
 
 /*
  * Calls a command off. One that was sent may still be carried out by the device.

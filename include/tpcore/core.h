@@ -2,8 +2,8 @@
  * The core: owns everything. Create it, add modules, open parts, put entities, start, work, stop,
  * destroy. One process may have several; they share nothing.
  *
- * Threads. With workers = N the core runs N threads that own the partitions, one that writes the log
- * and one that commits to the stores. With workers = 0 it starts none: the caller runs
+ * Threads. With workers = N the core runs N threads that own the partitions, one that writes the
+ * log and one that commits to the stores. With workers = 0 it starts none: the caller runs
  * tpc_core_step() and is the worker. "any-thread" functions may be called from every thread at
  * once; "control" functions by one thread at a time.
  */
@@ -33,31 +33,32 @@ enum tpc_core_flags {
 /* Initialise with TPC_CORE_OPTIONS_INIT or tpc_core_options_init(). 0 = the default in brackets. */
 struct tpc_core_options {
     uint32_t size;
-    uint32_t flags;                /* enum tpc_core_flags */
-    uint32_t workers;              /* threads that work on messages, 0..64; 0 = the caller steps */
-    uint32_t threads;              /* enum tpc_threads */
-    uint32_t partitions;           /* 1..4,096 [16] */
+    uint32_t flags;      /* enum tpc_core_flags */
+    uint32_t workers;    /* threads that work on messages, 0..64; 0 = the caller steps */
+    uint32_t threads;    /* enum tpc_threads */
+    uint32_t partitions; /* 1..4,096 [16] */
     uint32_t reserved;
     const struct tpc_allocator *allocator; /* NULL = malloc */
     const struct tpc_clock *clock;         /* NULL = the system's */
     const struct tpc_random *random;
     const struct tpc_files *files;
-    tpc_log_fn *on_log;            /* NULL = no log */
+    tpc_log_fn *on_log; /* NULL = no log */
     void *log_user;
-    int32_t log_level;             /* enum tpc_log_level [TPC_LOG_INFO] */
-    uint32_t frame_max_bytes;      /* payload of one frame [262,144] */
-    uint64_t memory_limit_bytes;   /* of the whole core and its modules' own data [none] */
-    uint64_t ring_bytes;           /* frames waiting for one worker [4 MiB] */
-    uint32_t commands_max;         /* commands not closed, over all devices [100,000] */
-    uint32_t device_queue_max;     /* commands waiting for one device [100] */
-    uint64_t history_open_bytes;   /* open chunks [256 MiB] */
+    int32_t log_level;              /* enum tpc_log_level [TPC_LOG_INFO] */
+    uint32_t frame_max_bytes;       /* payload of one frame [262,144] */
+    uint64_t memory_limit_bytes;    /* of the whole core and its modules' own data [none] */
+    uint64_t ring_bytes;            /* frames waiting for one worker [4 MiB] */
+    uint32_t commands_max;          /* commands not closed, over all devices [100,000] */
+    uint32_t device_queue_max;      /* commands waiting for one device [100] */
+    uint64_t history_open_bytes;    /* open chunks [256 MiB] */
     uint32_t history_checkpoint_ms; /* an open chunk is stored at least so often [60,000] */
     uint32_t reserved2;
 };
 
 #define TPC_CORE_OPTIONS_INIT                                                                      \
     {                                                                                              \
-        sizeof(struct tpc_core_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 \
+        sizeof(struct tpc_core_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,  \
+            0                                                                                      \
     }
 
 /*
@@ -71,8 +72,8 @@ struct tpc_core_options {
 TPC_API int tpc_core_options_init(struct tpc_core_options *options, size_t size);
 
 /*
- * Makes a core. options NULL: log and stores in memory, workers = 0. The options struct and the tables
- * it points to: the struct is copied, the tables must outlive the core.
+ * Makes a core. options NULL: log and stores in memory, workers = 0. The options struct and the
+ * tables it points to: the struct is copied, the tables must outlive the core.
  *
  * Returns 0, TPC_EINVAL or TPC_ENOMEM.
  * Ownership: *ret is the caller's; end it with tpc_core_destroy().
@@ -104,22 +105,20 @@ TPC_API int tpc_core_destroy(struct tpc_core *core);
 TPC_API int tpc_core_add_module(struct tpc_core *core, const struct tpc_module *module);
 
 /*
- * Loads tpc_<name>.so and adds its module. A path without '/' is looked for in the module folder of the
- * installation. Needs TPC_CORE_LOAD_ANY. The object stays loaded until the core is destroyed.
+ * Loads tpc_<name>.so and adds its module. A path without '/' is looked for in the module folder of
+ * the installation. Needs TPC_CORE_LOAD_ANY. The object stays loaded until the core is destroyed.
  *
- * Returns 0; TPC_EDENIED (not allowed by the options); TPC_ENOENT; TPC_EINVAL (not a module; the text
- * says why); and as tpc_core_add_module().
- * Ownership: none.
- * Thread: control, before start.
+ * Returns 0; TPC_EDENIED (not allowed by the options); TPC_ENOENT; TPC_EINVAL (not a module; the
+ * text says why); and as tpc_core_add_module(). Ownership: none. Thread: control, before start.
  * Since: 0.1
  */
 TPC_API int tpc_core_load_module(struct tpc_core *core, const char *path);
 
 /*
  * Opens a part: `name` "log", "store" (entities, records and history of one module), "entities" or
- * "history" takes that interface of the module; any other name is an instance of the module's adapter.
- * "memory" and "file" are built in. options_json: a JSON object checked against the module's option
- * table; empty = all defaults.
+ * "history" takes that interface of the module; any other name is an instance of the module's
+ * adapter. "memory" and "file" are built in. options_json: a JSON object checked against the
+ * module's option table; empty = all defaults.
  *
  * Returns 0; TPC_ENOENT (no such module); TPC_EUNSUPPORTED (the module has no such interface);
  * TPC_EEXIST (name taken); TPC_EINVAL (options; err.path names the one); what the part's init says.
@@ -142,8 +141,8 @@ TPC_API int tpc_core_open_value(struct tpc_core *core, const char *name, const c
                                 const struct tpc_value *options);
 
 /*
- * Starts: reads entities, replays the log, starts workers and adapters. All or nothing: on failure the core
- * is as before and err.path names the part. Roles that were not opened are "memory".
+ * Starts: reads entities, replays the log, starts workers and adapters. All or nothing: on failure
+ * the core is as before and err.path names the part. Roles that were not opened are "memory".
  *
  * Returns 0; TPC_ESTATE (running); TPC_ECORRUPT, TPC_EVERSION, TPC_EGAP (log and history are of
  * different times; the text names both), TPC_ENOENT (a needed service), or what a part said.
@@ -154,8 +153,8 @@ TPC_API int tpc_core_open_value(struct tpc_core *core, const char *name, const c
 TPC_API int tpc_core_start(struct tpc_core *core);
 
 /*
- * Stops: adapters first, then what was received is worked on, logged and stored, up to drain_ms. Nothing
- * acknowledged is lost either way: what is not stored yet is replayed at the next start.
+ * Stops: adapters first, then what was received is worked on, logged and stored, up to drain_ms.
+ * Nothing acknowledged is lost either way: what is not stored yet is replayed at the next start.
  *
  * Returns 0; TPC_ETIMEOUT (stopped, but not drained); TPC_ESTATE (not running).
  * Ownership: none.
@@ -165,21 +164,19 @@ TPC_API int tpc_core_start(struct tpc_core *core);
 TPC_API int tpc_core_stop(struct tpc_core *core, uint32_t drain_ms);
 
 /*
- * With workers = 0: does all work that is ready at entry, in batches of 256, to the end (appends, flush,
- * callbacks, commits). With nothing ready it waits up to max_wait_ms (0 = not at all).
+ * With workers = 0: does all work that is ready at entry, in batches of 256, to the end (appends,
+ * flush, callbacks, commits). With nothing ready it waits up to max_wait_ms (0 = not at all).
  * *ret_next_ms (may be NULL): ms until the next timer, UINT32_MAX = none.
  *
- * Returns 0; TPC_ESTATE (not started, or workers > 0, or called from a callback); TPC_EIO, TPC_ENOSPC
- * (the log cannot be written now: what is pending is kept and tried again).
- * Ownership: none.
- * Thread: one at a time: it is the worker while it runs.
- * Since: 0.1
+ * Returns 0; TPC_ESTATE (not started, or workers > 0, or called from a callback); TPC_EIO,
+ * TPC_ENOSPC (the log cannot be written now: what is pending is kept and tried again). Ownership:
+ * none. Thread: one at a time: it is the worker while it runs. Since: 0.1
  */
 TPC_API int tpc_core_step(struct tpc_core *core, uint32_t max_wait_ms, uint32_t *ret_next_ms);
 
 /*
- * With workers = 0: a descriptor that is readable when tpc_core_step() has work, timers included. It is an
- * epoll fd: watch it level-triggered in any loop; do not read it or close it.
+ * With workers = 0: a descriptor that is readable when tpc_core_step() has work, timers included.
+ * It is an epoll fd: watch it level-triggered in any loop; do not read it or close it.
  *
  * Returns the descriptor, or TPC_ESTATE (workers > 0) or TPC_EIO.
  * Ownership: the core's.
@@ -192,8 +189,8 @@ TPC_API int tpc_core_fd(struct tpc_core *core);
 enum tpc_metric_type { TPC_METRIC_COUNTER = 1, TPC_METRIC_GAUGE = 2 };
 struct tpc_metric {
     uint32_t size;
-    uint32_t type;       /* enum tpc_metric_type */
-    const char *name;    /* "tpc_uplink_messages_total" */
+    uint32_t type;    /* enum tpc_metric_type */
+    const char *name; /* "tpc_uplink_messages_total" */
     const char *help;
     struct tpc_str labels; /* `instance="mqtt"`, or empty */
     double value;

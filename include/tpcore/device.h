@@ -34,8 +34,8 @@ TPC_API int tpc_device_open_in(struct tpc_core *core, struct tpc_str tenant, str
                                struct tpc_device **ret);
 
 /*
- * Gives a handle back; NULL is fine. A deleted device stays valid, and refuses, until the last handle
- * is gone.
+ * Gives a handle back; NULL is fine. A deleted device stays valid, and refuses, until the last
+ * handle is gone.
  *
  * Returns NULL.
  * Ownership: takes device.
@@ -46,13 +46,13 @@ TPC_API struct tpc_device *tpc_device_unref(struct tpc_device *device);
 
 struct tpc_device_info {
     uint32_t size;
-    uint32_t online;          /* 1, 0 */
+    uint32_t online; /* 1, 0 */
     uint64_t id;
-    struct tpc_str key;       /* valid as long as the handle */
+    struct tpc_str key; /* valid as long as the handle */
     struct tpc_str product;
     uint32_t partition;
     uint32_t reserved;
-    uint64_t messages;        /* accepted since start */
+    uint64_t messages;         /* accepted since start */
     int64_t last_seen_unix_ms; /* 0 = not since start */
 };
 
@@ -78,27 +78,28 @@ typedef void tpc_done_fn(void *user, int error);
  * Thread: any-thread.
  * Since: 0.1
  */
-TPC_API int tpc_feed(struct tpc_device *device, struct tpc_bytes raw, tpc_done_fn *done, void *user);
+TPC_API int tpc_feed(struct tpc_device *device, struct tpc_bytes raw, tpc_done_fn *done,
+                     void *user);
 
 /*
- * The same with time, kind, topic and flags (struct tpc_frame is in tpcore/ext/host.h; its product and
- * device are ignored).
+ * The same with time, kind, topic and flags (struct tpc_frame is in tpcore/ext/host.h; its product
+ * and device are ignored).
  *
  * Returns as tpc_feed().
  * Ownership: the frame is copied.
  * Thread: any-thread.
  * Since: 0.1
  */
-TPC_API int tpc_feed_frame(struct tpc_device *device, const struct tpc_frame *frame, tpc_done_fn *done,
-                           void *user);
+TPC_API int tpc_feed_frame(struct tpc_device *device, const struct tpc_frame *frame,
+                           tpc_done_fn *done, void *user);
 
 /* Points that are already typed. Each distinct unix_ms becomes a message. */
 struct tpc_points {
     uint32_t size;
     uint32_t count;
-    size_t point_size;  /* sizeof(struct tpc_point) */
+    size_t point_size;              /* sizeof(struct tpc_point) */
     const struct tpc_point *points; /* by key or property id; unix_ms 0 = now */
-    uint16_t kind;      /* TPC_MSG_TELEMETRY (also 0) or TPC_MSG_ATTRIBUTES */
+    uint16_t kind;                  /* TPC_MSG_TELEMETRY (also 0) or TPC_MSG_ATTRIBUTES */
     uint16_t reserved;
     uint32_t reserved2;
 };

@@ -1,8 +1,9 @@
 /*
- * Entities: all that is configured. An entity is a JSON document of a kind (tenant, product, device,
- * scene), with a key that is unique in its tenant and kind, and a revision that grows with each put.
- * The document is kept as it was accepted, members that the kind does not know included. Every change
- * is checked, stored, announced on the bus (main/entity/{kind}/{key}/updated) and carries its actor.
+ * Entities: all that is configured. An entity is a JSON document of a kind (tenant, product,
+ * device, scene), with a key that is unique in its tenant and kind, and a revision that grows with
+ * each put. The document is kept as it was accepted, members that the kind does not know included.
+ * Every change is checked, stored, announced on the bus (main/entity/{kind}/{key}/updated) and
+ * carries its actor.
  *
  * A document names its tenant in "tenant" (default "main") and its key in "key".
  */
@@ -25,15 +26,15 @@ enum tpc_actor_type {
 /* Who does it. Stands in the audit trail of changes and commands. */
 struct tpc_actor {
     uint32_t size;
-    uint32_t type;       /* enum tpc_actor_type */
-    struct tpc_str name; /* "alice", "scene:fan-on" */
+    uint32_t type;         /* enum tpc_actor_type */
+    struct tpc_str name;   /* "alice", "scene:fan-on" */
     struct tpc_str origin; /* where from: address, instance; may be empty */
 };
 
 struct tpc_entity_info {
     uint32_t size;
     uint32_t reserved;
-    uint64_t id;       /* number, unique over all kinds, never used again */
+    uint64_t id; /* number, unique over all kinds, never used again */
     uint64_t revision;
     int64_t created_unix_ms;
     int64_t modified_unix_ms;
@@ -45,8 +46,8 @@ typedef int tpc_entity_fn(void *user, const struct tpc_entity_info *info, struct
 
 struct tpc_entity_query {
     uint32_t size;
-    uint32_t limit;           /* 0 = 1,000 */
-    struct tpc_str tenant;    /* empty = "main" */
+    uint32_t limit;        /* 0 = 1,000 */
+    struct tpc_str tenant; /* empty = "main" */
     struct tpc_str kind;
     struct tpc_str after_key; /* paging */
     struct tpc_str field;     /* an indexed field of the kind; empty = none */
@@ -55,34 +56,35 @@ struct tpc_entity_query {
 
 #define TPC_ENTITY_QUERY_INIT                                                                      \
     {                                                                                              \
-        sizeof(struct tpc_entity_query), 0, { 0, 0 }, { 0, 0 }, { 0, 0 }, { 0, 0 }, { 0, 0 }        \
+        sizeof(struct tpc_entity_query), 0, { 0, 0 }, { 0, 0 }, { 0, 0 }, { 0, 0 },                \
+        {                                                                                          \
+            0, 0                                                                                   \
+        }                                                                                          \
     }
 
 /*
  * Creates or replaces an entity. expect_rev: TPC_ANY_REV, TPC_NO_REV (must be new), or the revision
  * that the caller read. actor NULL = the embedding program.
  *
- * Returns 0; TPC_EINVAL (unknown kind; err.path names a bad member), TPC_EDECODE (JSON; line, column),
- * TPC_ECONFLICT (revision), TPC_ENOENT (something it names is not there), TPC_ESCRIPT or TPC_EMODEL
- * (its codec or model does not compile), TPC_ENOSPC, TPC_EIO.
- * Ownership: nothing is kept of the arguments. ret may be NULL.
- * Thread: any-thread; durable when it returns.
- * Since: 0.1
+ * Returns 0; TPC_EINVAL (unknown kind; err.path names a bad member), TPC_EDECODE (JSON; line,
+ * column), TPC_ECONFLICT (revision), TPC_ENOENT (something it names is not there), TPC_ESCRIPT or
+ * TPC_EMODEL (its codec or model does not compile), TPC_ENOSPC, TPC_EIO. Ownership: nothing is kept
+ * of the arguments. ret may be NULL. Thread: any-thread; durable when it returns. Since: 0.1
  */
 TPC_API int tpc_entity_put(struct tpc_core *core, const struct tpc_actor *actor, const char *kind,
                            struct tpc_str json, uint64_t expect_rev, struct tpc_entity_info *ret);
 
 /*
- * Puts every entity of a JSON file: one document with "kind", or an array of such. In order; stops at
- * the first error, whose text names the file and the entity. *ret_count (may be NULL) were put.
+ * Puts every entity of a JSON file: one document with "kind", or an array of such. In order; stops
+ * at the first error, whose text names the file and the entity. *ret_count (may be NULL) were put.
  *
  * Returns 0, TPC_ENOENT (file), TPC_EDECODE and as tpc_entity_put().
  * Ownership: none.
  * Thread: any-thread.
  * Since: 0.1
  */
-TPC_API int tpc_entity_load_file(struct tpc_core *core, const struct tpc_actor *actor, const char *path,
-                                 uint32_t *ret_count);
+TPC_API int tpc_entity_load_file(struct tpc_core *core, const struct tpc_actor *actor,
+                                 const char *path, uint32_t *ret_count);
 
 /*
  * Reads an entity; tenant empty = "main". fn is called once.

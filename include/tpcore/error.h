@@ -48,14 +48,14 @@ enum tpc_error_class {
 
 /* One failure. A plain value: copy it freely. All texts are UTF-8 and end with NUL. */
 struct tpc_error {
-    uint32_t size;    /* sizeof(struct tpc_error) of whoever filled it */
-    int32_t code;     /* enum tpc_code */
-    int32_t native;   /* errno, an SQLite result, an MQTT reason code ..., 0 = none */
-    uint32_t line;    /* 1.. in a text that people write; 0 = does not apply */
-    uint32_t column;  /* 1.., in bytes; 0 = does not apply */
-    char origin[32];  /* the part that failed: "json", "log", "mqtt" ... */
-    char path[128];   /* where in the input: "values.temp[3]", "modules.mqtt.url"; "" = none */
-    char text[256];   /* one line, without the code's name and without a full stop */
+    uint32_t size;   /* sizeof(struct tpc_error) of whoever filled it */
+    int32_t code;    /* enum tpc_code */
+    int32_t native;  /* errno, an SQLite result, an MQTT reason code ..., 0 = none */
+    uint32_t line;   /* 1.. in a text that people write; 0 = does not apply */
+    uint32_t column; /* 1.., in bytes; 0 = does not apply */
+    char origin[32]; /* the part that failed: "json", "log", "mqtt" ... */
+    char path[128];  /* where in the input: "values.temp[3]", "modules.mqtt.url"; "" = none */
+    char text[256];  /* one line, without the code's name and without a full stop */
 };
 
 /*

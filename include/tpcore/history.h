@@ -1,6 +1,6 @@
 /*
- * History: what devices said, by device, property and time. A sample is unique by (device, property,
- * time); the last one appended wins.
+ * History: what devices said, by device, property and time. A sample is unique by (device,
+ * property, time); the last one appended wins.
  */
 #ifndef TPCORE_HISTORY_H
 #define TPCORE_HISTORY_H
@@ -13,18 +13,18 @@ struct tpc_rows;
 
 struct tpc_history_query {
     uint32_t size;
-    uint32_t descending;          /* 1 = newest first */
+    uint32_t descending; /* 1 = newest first */
     struct tpc_device *const *devices;
     uint32_t device_count;
     uint32_t property_count;
     const struct tpc_str *properties;
-    int64_t from_unix_ms;         /* inclusive; INT64_MIN = all */
-    int64_t to_unix_ms;           /* exclusive; INT64_MAX = all */
-    uint64_t limit;               /* samples per device; 0 = no limit */
+    int64_t from_unix_ms; /* inclusive; INT64_MIN = all */
+    int64_t to_unix_ms;   /* exclusive; INT64_MAX = all */
+    uint64_t limit;       /* samples per device; 0 = no limit */
 };
 #define TPC_HISTORY_QUERY_INIT                                                                     \
     {                                                                                              \
-        sizeof(struct tpc_history_query), 0, 0, 0, 0, 0, INT64_MIN, INT64_MAX, 0                    \
+        sizeof(struct tpc_history_query), 0, 0, 0, 0, 0, INT64_MIN, INT64_MAX, 0                   \
     }
 
 /* One column of a batch: `count` values of one property. */
@@ -41,8 +41,8 @@ struct tpc_row_batch {
     struct tpc_str device;  /* key */
     const int64_t *unix_ms; /* count times */
     const struct tpc_column *columns;
-    uint32_t column_count;  /* in the order of the query's properties */
-    uint32_t column_size;   /* sizeof(struct tpc_column) */
+    uint32_t column_count; /* in the order of the query's properties */
+    uint32_t column_size;  /* sizeof(struct tpc_column) */
 };
 
 /*

@@ -1,6 +1,6 @@
 /*
- * The modules of this source tree. A program links the archives it wants (pkg-config tpcore-<name>) and
- * adds each with tpc_core_add_module().
+ * The modules of this source tree. A program links the archives it wants (pkg-config tpcore-<name>)
+ * and adds each with tpc_core_add_module().
  */
 #ifndef TPCORE_MODULES_H
 #define TPCORE_MODULES_H
@@ -11,8 +11,9 @@ TPC_BEGIN
 
 struct tpc_module;
 
-const struct tpc_module *tpc_module_lua(void);    /* codec: scripts in Lua 5.4 */
-const struct tpc_module *tpc_module_mqtt(void);   /* adapter: devices behind an MQTT broker; service mqtt.link */
+const struct tpc_module *tpc_module_lua(void); /* codec: scripts in Lua 5.4 */
+const struct tpc_module *
+tpc_module_mqtt(void); /* adapter: devices behind an MQTT broker; service mqtt.link */
 const struct tpc_module *tpc_module_sim(void);    /* adapter: simulated devices */
 const struct tpc_module *tpc_module_sqlite(void); /* store and history in SQLite */
 

@@ -15,28 +15,28 @@ TPC_BEGIN
 
 /* What a message is. Numbers are written to logs and never change; unknown ones are legal. */
 enum tpc_kind {
-    TPC_MSG_UNKNOWN = 0,          /* on a frame: the codec tells */
-    TPC_MSG_TELEMETRY = 1,        /* up: points */
-    TPC_MSG_ATTRIBUTES = 2,       /* up: points */
-    TPC_MSG_EVENT = 3,            /* up: name, params */
-    TPC_MSG_PRESENCE = 4,         /* up: params {"online": bool} */
-    TPC_MSG_REPLY = 5,            /* up: answer to a command, id or correlation, code, params */
-    TPC_MSG_COMMAND = 6,          /* down: name, params */
-    TPC_MSG_ATTRIBUTES_SET = 7,   /* down: params */
-    TPC_MSG_ATTRIBUTES_GET = 8,   /* down: params {"keys": [..]} */
-    TPC_MSG_TELEMETRY_SET = 9,    /* down: params, no answer expected */
-    TPC_MSG_COMMAND_STATE = 10,   /* a command's record went on: sent, queued again */
-    TPC_MSG_COMMAND_CLOSED = 11,  /* a command ended: exactly one for each command */
-    TPC_MSG_DEAD_LETTER = 12,     /* raw bytes that could not be used, with the reason in params */
-    TPC_MSG_ENTITY = 13,          /* an entity was put or deleted: params {kind, key, revision} */
-    TPC_MSG_RAW = 14,             /* bytes for other consumers, kept as they are */
-    TPC_MSG_ALERT = 15            /* raised, cleared */
+    TPC_MSG_UNKNOWN = 0,         /* on a frame: the codec tells */
+    TPC_MSG_TELEMETRY = 1,       /* up: points */
+    TPC_MSG_ATTRIBUTES = 2,      /* up: points */
+    TPC_MSG_EVENT = 3,           /* up: name, params */
+    TPC_MSG_PRESENCE = 4,        /* up: params {"online": bool} */
+    TPC_MSG_REPLY = 5,           /* up: answer to a command, id or correlation, code, params */
+    TPC_MSG_COMMAND = 6,         /* down: name, params */
+    TPC_MSG_ATTRIBUTES_SET = 7,  /* down: params */
+    TPC_MSG_ATTRIBUTES_GET = 8,  /* down: params {"keys": [..]} */
+    TPC_MSG_TELEMETRY_SET = 9,   /* down: params, no answer expected */
+    TPC_MSG_COMMAND_STATE = 10,  /* a command's record went on: sent, queued again */
+    TPC_MSG_COMMAND_CLOSED = 11, /* a command ended: exactly one for each command */
+    TPC_MSG_DEAD_LETTER = 12,    /* raw bytes that could not be used, with the reason in params */
+    TPC_MSG_ENTITY = 13,         /* an entity was put or deleted: params {kind, key, revision} */
+    TPC_MSG_RAW = 14,            /* bytes for other consumers, kept as they are */
+    TPC_MSG_ALERT = 15           /* raised, cleared */
 };
 
 enum tpc_msg_flags {
-    TPC_MSG_CLOCK_UNSURE = 1, /* the host's clock was not set when it came */
-    TPC_MSG_REDELIVERED = 2,  /* the protocol said so */
-    TPC_MSG_DOWN = 4,         /* towards the device */
+    TPC_MSG_CLOCK_UNSURE = 1,  /* the host's clock was not set when it came */
+    TPC_MSG_REDELIVERED = 2,   /* the protocol said so */
+    TPC_MSG_DOWN = 4,          /* towards the device */
     TPC_MSG_ESTIMATED_TIME = 8 /* unix_ms is the receipt time: the device gave none */
 };
 
@@ -46,35 +46,35 @@ enum { TPC_PROPERTY_NONE = 0 }; /* property ids start at 1 */
 
 /* One value of one property. Frozen for ever. */
 struct tpc_point {
-    struct tpc_str key;     /* property's key; may be empty inside the log where the id is known */
-    uint16_t property;      /* id in the product's model; TPC_PROPERTY_NONE = by key */
-    uint16_t flags;         /* enum tpc_point_flags */
+    struct tpc_str key; /* property's key; may be empty inside the log where the id is known */
+    uint16_t property;  /* id in the product's model; TPC_PROPERTY_NONE = by key */
+    uint16_t flags;     /* enum tpc_point_flags */
     uint32_t reserved;
-    int64_t unix_ms;        /* 0 = the message's time */
+    int64_t unix_ms; /* 0 = the message's time */
     struct tpc_value value;
 };
 
 struct tpc_msg {
     uint32_t size;
-    uint16_t kind;          /* enum tpc_kind */
-    uint16_t flags;         /* enum tpc_msg_flags */
+    uint16_t kind;  /* enum tpc_kind */
+    uint16_t flags; /* enum tpc_msg_flags */
     uint32_t partition;
     uint32_t model_revision; /* of the product's model that checked it; 0 = none */
-    uint64_t offset;        /* in its partition; set when appended */
-    uint64_t device_id;     /* 0 = no device */
-    int64_t unix_ms;        /* when it happened, as the device says, else the receipt time */
+    uint64_t offset;         /* in its partition; set when appended */
+    uint64_t device_id;      /* 0 = no device */
+    int64_t unix_ms;         /* when it happened, as the device says, else the receipt time */
     int64_t received_unix_ms;
-    struct tpc_id id;       /* message or command id; zero = none */
-    struct tpc_id trace;    /* zero = none */
-    struct tpc_str tenant;  /* text keys: empty inside the log, filled for callbacks */
+    struct tpc_id id;      /* message or command id; zero = none */
+    struct tpc_id trace;   /* zero = none */
+    struct tpc_str tenant; /* text keys: empty inside the log, filled for callbacks */
     struct tpc_str product;
     struct tpc_str device;
-    struct tpc_str name;    /* event, service or entity kind */
-    struct tpc_str origin;  /* adapter instance, rule, connector or API user it came from */
+    struct tpc_str name;        /* event, service or entity kind */
+    struct tpc_str origin;      /* adapter instance, rule, connector or API user it came from */
     struct tpc_str correlation; /* the protocol's own message id */
-    int32_t code;           /* of a reply: 0 = done */
+    int32_t code;               /* of a reply: 0 = done */
     uint32_t point_count;
-    size_t point_size;      /* sizeof(struct tpc_point) of the producer */
+    size_t point_size; /* sizeof(struct tpc_point) of the producer */
     const struct tpc_point *points;
     struct tpc_value params; /* TPC_NULL if none */
     struct tpc_bytes raw;
@@ -86,7 +86,8 @@ struct tpc_batch {
     uint32_t count;
     size_t msg_size; /* bytes from one message to the next: use tpc_batch_msg() */
     const struct tpc_msg *msgs;
-    uint64_t gap_from; /* gap_to > gap_from: offsets [gap_from, gap_to) were passed over before this */
+    uint64_t
+        gap_from; /* gap_to > gap_from: offsets [gap_from, gap_to) were passed over before this */
     uint64_t gap_to;
 };
 

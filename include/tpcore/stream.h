@@ -2,8 +2,8 @@
  * Streams: following the bus, live or from a durable cursor, and the dead letters.
  *
  * Topics: {tenant}/up/{product}/{device}/{kind}, {tenant}/down/{product}/{device}/{kind},
- * {tenant}/entity/{kind}/{key}/updated. Filters use MQTT wildcards (+ and a last #); '/', '+', '#', '%'
- * in a key are written %XX. A filter is matched once per device, never per message.
+ * {tenant}/entity/{kind}/{key}/updated. Filters use MQTT wildcards (+ and a last #); '/', '+', '#',
+ * '%' in a key are written %XX. A filter is matched once per device, never per message.
  */
 #ifndef TPCORE_STREAM_H
 #define TPCORE_STREAM_H
@@ -15,8 +15,8 @@ TPC_BEGIN
 
 struct tpc_sub;
 
-/* A batch of one partition. Thread: worker, never under a lock. For tpc_consume(): 0 commits; else the
- * same batch comes again after a pause. */
+/* A batch of one partition. Thread: worker, never under a lock. For tpc_consume(): 0 commits; else
+ * the same batch comes again after a pause. */
 typedef int tpc_batch_fn(void *user, const struct tpc_batch *batch);
 
 enum tpc_stream_flags {
@@ -25,14 +25,20 @@ enum tpc_stream_flags {
 
 struct tpc_subscribe_options {
     uint32_t size;
-    uint32_t flags;         /* enum tpc_stream_flags */
+    uint32_t flags; /* enum tpc_stream_flags */
     struct tpc_str filter;
 };
-#define TPC_SUBSCRIBE_OPTIONS_INIT { sizeof(struct tpc_subscribe_options), 0, { 0, 0 } }
+#define TPC_SUBSCRIBE_OPTIONS_INIT                                                                 \
+    {                                                                                              \
+        sizeof(struct tpc_subscribe_options), 0,                                                   \
+        {                                                                                          \
+            0, 0                                                                                   \
+        }                                                                                          \
+    }
 
 /*
- * Live tail: what is appended from now on. A subscriber that falls behind by more than the log keeps gets a
- * batch with its gap set.
+ * Live tail: what is appended from now on. A subscriber that falls behind by more than the log
+ * keeps gets a batch with its gap set.
  *
  * Returns 0, TPC_EINVAL (filter).
  * Ownership: *ret is the caller's: tpc_unsubscribe().
@@ -46,33 +52,32 @@ enum tpc_consume_flags { TPC_CONSUME_HOLD = 2 /* the log is kept for it, else it
 
 struct tpc_consume_options {
     uint32_t size;
-    uint32_t flags;        /* enum tpc_stream_flags | enum tpc_consume_flags */
-    struct tpc_str name;   /* of the cursor: 1-64 of a-z 0-9 - _ . */
+    uint32_t flags;      /* enum tpc_stream_flags | enum tpc_consume_flags */
+    struct tpc_str name; /* of the cursor: 1-64 of a-z 0-9 - _ . */
     struct tpc_str filter;
     uint32_t start_newest; /* a new cursor: 0 = from the oldest record kept, 1 = from now on */
     uint32_t reserved;
-    uint64_t max_bytes;    /* of a bounded one: 0 = the log's bounds */
+    uint64_t max_bytes; /* of a bounded one: 0 = the log's bounds */
     uint64_t max_age_ms;
 };
 #define TPC_CONSUME_OPTIONS_INIT                                                                   \
     {                                                                                              \
-        sizeof(struct tpc_consume_options), 0, { 0, 0 }, { 0, 0 }, 0, 0, 0, 0                       \
+        sizeof(struct tpc_consume_options), 0, { 0, 0 }, { 0, 0 }, 0, 0, 0, 0                      \
     }
 
 /*
  * Durable cursor: every matching message, at least once, across restarts. Returning 0 commits.
  *
  * Returns 0, TPC_EINVAL (filter, name), TPC_EEXIST (the cursor is open).
- * Ownership: *ret is the caller's: tpc_unsubscribe() keeps the cursor, tpc_consumer_forget() ends it.
- * Thread: any-thread.
- * Since: 0.1
+ * Ownership: *ret is the caller's: tpc_unsubscribe() keeps the cursor, tpc_consumer_forget() ends
+ * it. Thread: any-thread. Since: 0.1
  */
 TPC_API int tpc_consume(struct tpc_core *core, const struct tpc_consume_options *options,
                         tpc_batch_fn *fn, void *user, struct tpc_sub **ret);
 
 /*
- * Ends a subscription or consumer. fn is not running and will not be called once it returns, except when
- * called from within fn itself.
+ * Ends a subscription or consumer. fn is not running and will not be called once it returns, except
+ * when called from within fn itself.
  *
  * Returns NULL.
  * Ownership: takes sub; NULL is fine.
@@ -95,15 +100,15 @@ TPC_API int tpc_consumer_forget(struct tpc_core *core, struct tpc_str name);
 struct tpc_dead_letter {
     uint32_t size;
     uint32_t partition;
-    uint64_t offset;       /* (partition, offset) names it */
+    uint64_t offset; /* (partition, offset) names it */
     int64_t unix_ms;
     struct tpc_str device; /* as far as known */
     struct tpc_str origin; /* adapter instance */
     struct tpc_str topic;
-    int32_t code;          /* why: TPC_EDECODE, TPC_ESCRIPT, TPC_ENOENT ... */
+    int32_t code; /* why: TPC_EDECODE, TPC_ESCRIPT, TPC_ENOENT ... */
     uint32_t reserved;
     struct tpc_str reason;
-    struct tpc_bytes raw;  /* the original bytes */
+    struct tpc_bytes raw; /* the original bytes */
 };
 typedef int tpc_dead_letter_fn(void *user, const struct tpc_dead_letter *letter);
 
@@ -118,7 +123,8 @@ typedef int tpc_dead_letter_fn(void *user, const struct tpc_dead_letter *letter)
 TPC_API int tpc_dead_letters(struct tpc_core *core, tpc_dead_letter_fn *fn, void *user);
 
 /*
- * Gives one dead letter back to the uplink, as if it came again; once it is queued the letter is purged.
+ * Gives one dead letter back to the uplink, as if it came again; once it is queued the letter is
+ * purged.
  *
  * Returns 0, TPC_ENOENT, TPC_EAGAIN.
  * Ownership: none.

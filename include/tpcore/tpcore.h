@@ -1,4 +1,5 @@
-/* libtpcore: everything that programs use. Implementers of interfaces include tpcore/ext/ as well. */
+/* libtpcore: everything that programs use. Implementers of interfaces include tpcore/ext/ as well.
+ */
 #ifndef TPCORE_TPCORE_H
 #define TPCORE_TPCORE_H
 

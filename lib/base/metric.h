@@ -1,6 +1,6 @@
 /*
- * Metrics of a stage: a struct of atomic counters and a const table that names them. The core lists the
- * tables of all stages; a stage just adds.
+ * Metrics of a stage: a struct of atomic counters and a const table that names them. The core lists
+ * the tables of all stages; a stage just adds.
  */
 #ifndef TPI_BASE_METRIC_H
 #define TPI_BASE_METRIC_H
@@ -11,10 +11,11 @@
 
 /* Describes one _Atomic uint64_t member of a stage's counters. */
 struct tpi_metric_def {
-    const char *name; /* "uplink_messages_total" (counters end in _total), without the tpc_ prefix */
+    const char
+        *name; /* "uplink_messages_total" (counters end in _total), without the tpc_ prefix */
     const char *help;
-    uint32_t type;    /* enum tpc_metric_type: 1 counter, 2 gauge */
-    uint32_t offset;  /* offsetof(struct <stage>_counters, member) */
+    uint32_t type;   /* enum tpc_metric_type: 1 counter, 2 gauge */
+    uint32_t offset; /* offsetof(struct <stage>_counters, member) */
 };
 
 #define TPI_METRIC_ADD(counter, n) atomic_fetch_add_explicit(&(counter), (n), memory_order_relaxed)

@@ -37,9 +37,9 @@ void tk_alloc_init(struct tk_alloc *a);
 void tk_alloc_check(const struct tk_alloc *a);
 
 /* Runs fn(alloc, user) once to count its allocations, then again with each allocation failing in
- * turn (all of them if fewer than 2,000, else 500 seeded samples; the seed is printed). fn returns 0
- * or TPC_ENOMEM (anything else fails the test) and must leave nothing allocated. Returns the number
- * of allocations. */
+ * turn (all of them if fewer than 2,000, else 500 seeded samples; the seed is printed). fn returns
+ * 0 or TPC_ENOMEM (anything else fails the test) and must leave nothing allocated. Returns the
+ * number of allocations. */
 size_t tk_each_alloc_fails(int (*fn)(const struct tpc_allocator *a, void *user), void *user);
 
 /* Temporary folder under $TMPDIR, removed with all its content at exit. Returns static text. */

@@ -22,7 +22,8 @@ static void *resize(void *user, void *ptr, size_t old_size, size_t new_size)
         if (grows) {
             a->count++;
         }
-        if (grows && a->fail_at != 0 && (a->count == a->fail_at || (a->sticky && a->count > a->fail_at))) {
+        if (grows && a->fail_at != 0 &&
+            (a->count == a->fail_at || (a->sticky && a->count > a->fail_at))) {
             a->failed++;
         } else {
             got = realloc(ptr, new_size);
@@ -38,7 +39,7 @@ static void *resize(void *user, void *ptr, size_t old_size, size_t new_size)
 
 void tk_alloc_init(struct tk_alloc *a)
 {
-    *a = (struct tk_alloc) { .base = { .resize = resize, .user = a } };
+    *a = (struct tk_alloc){ .base = { .resize = resize, .user = a } };
 }
 
 void tk_alloc_check(const struct tk_alloc *a)

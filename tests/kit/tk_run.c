@@ -62,7 +62,8 @@ int tk_main(const char *name, tk_suite_fn *const *suites)
     int failed = srunner_ntests_failed(runner);
     srunner_free(runner);
     clock_gettime(CLOCK_MONOTONIC, &end);
-    double seconds = (double) (end.tv_sec - begin.tv_sec) + 1e-9 * (double) (end.tv_nsec - begin.tv_nsec);
+    double seconds =
+        (double) (end.tv_sec - begin.tv_sec) + 1e-9 * (double) (end.tv_nsec - begin.tv_nsec);
     printf("tk: %s passed=%d failed=%d skipped=%d seconds=%.2f\n", name, ran - failed, failed,
            skipped, seconds);
     fflush(stdout);

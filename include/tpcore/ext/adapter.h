@@ -16,20 +16,19 @@ struct tpc_peer {
     uint32_t size;
     uint32_t reserved;
     uint64_t device_id;
-    uint64_t session;       /* over which the device spoke last; 0 = none */
+    uint64_t session; /* over which the device spoke last; 0 = none */
     struct tpc_str tenant;
     struct tpc_str product;
     struct tpc_str device;
 };
 
 /*
- * init      Takes its options, checked against `options` with defaults filled in; cfg and all it points
- *           to live until fini. Offers services. No I/O. control thread.
- * start     Begins: may connect in the background, must not wait for a peer. control thread.
- * send      Sends frame to the device. 0 = taken (frame copied): host->sent(ticket) follows, exactly
- *           once; TPC_EOFFLINE or TPC_EAGAIN = not taken. Must not block. worker thread, several at once.
- * settled   Tickets given to receive() are done: errors[i] 0 = appended; else the TPC_E* that refused it.
- *           Must not block. worker thread.
+ * init      Takes its options, checked against `options` with defaults filled in; cfg and all it
+ * points to live until fini. Offers services. No I/O. control thread. start     Begins: may connect
+ * in the background, must not wait for a peer. control thread. send      Sends frame to the device.
+ * 0 = taken (frame copied): host->sent(ticket) follows, exactly once; TPC_EOFFLINE or TPC_EAGAIN =
+ * not taken. Must not block. worker thread, several at once. settled   Tickets given to receive()
+ * are done: errors[i] 0 = appended; else the TPC_E* that refused it. Must not block. worker thread.
  * resume    receive() on this session answered TPC_EAGAIN before and may work now. worker thread.
  * stop      Ends connections and threads; returns when they are gone. control thread.
  * fini      Frees. Accepts a half-initialised self. control thread.
@@ -42,7 +41,8 @@ struct tpc_adapter_ops {
     struct tpc_list options; /* TPC_OPTIONS(array) */
     int (*init)(void *self, const struct tpc_host *host, void *ctx, const struct tpc_value *cfg);
     int (*start)(void *self);
-    int (*send)(void *self, const struct tpc_peer *peer, const struct tpc_frame *frame, uint64_t ticket);
+    int (*send)(void *self, const struct tpc_peer *peer, const struct tpc_frame *frame,
+                uint64_t ticket);
     void (*settled)(void *self, const uint64_t *tickets, const int *errors, uint32_t count);
     void (*resume)(void *self, uint64_t session);
     void (*stop)(void *self);

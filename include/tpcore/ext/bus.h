@@ -3,8 +3,8 @@
  *
  * append() orders records and makes them readable; flush() makes them survive, by the engine's
  * acknowledge policy. A sequence number grows with every append over all partitions: what is
- * acknowledged is compared with the sequence that flush() has reached. A partition is appended to by
- * one thread at a time; different partitions by several.
+ * acknowledged is compared with the sequence that flush() has reached. A partition is appended to
+ * by one thread at a time; different partitions by several.
  */
 #ifndef TPCORE_EXT_BUS_H
 #define TPCORE_EXT_BUS_H
@@ -16,8 +16,8 @@ TPC_BEGIN
 /* One record. Views are the caller's (append) or valid during the callback (read). */
 struct tpc_record {
     uint32_t size;
-    uint16_t kind;   /* enum tpc_kind; unknown ones are kept */
-    uint16_t flags;  /* enum tpc_msg_flags */
+    uint16_t kind;  /* enum tpc_kind; unknown ones are kept */
+    uint16_t flags; /* enum tpc_msg_flags */
     uint32_t partition;
     uint32_t model_revision;
     uint64_t device_id;
@@ -41,8 +41,8 @@ struct tpc_cursor_options {
     uint32_t cursor_class; /* enum tpc_cursor_class */
     uint32_t start;        /* enum tpc_cursor_start: for a cursor not seen before */
     uint32_t reserved;
-    struct tpc_str name;   /* 1-64 of a-z 0-9 - _ . : */
-    uint64_t max_bytes;    /* of LOSSY: 0 = the log's own bounds */
+    struct tpc_str name; /* 1-64 of a-z 0-9 - _ . : */
+    uint64_t max_bytes;  /* of LOSSY: 0 = the log's own bounds */
     uint64_t max_age_ms;
 };
 
@@ -75,8 +75,8 @@ struct tpc_bus_info {
     uint64_t pending_bytes; /* appended, not flushed */
     uint64_t bad_frames;    /* skipped while reading, since start */
     uint64_t bad_bytes;
-    uint64_t torn_bytes;    /* cut off the end at start */
-    uint64_t refused;       /* appends answered TPC_EAGAIN or TPC_ENOSPC */
+    uint64_t torn_bytes; /* cut off the end at start */
+    uint64_t refused;    /* appends answered TPC_EAGAIN or TPC_ENOSPC */
     uint64_t trimmed_segments;
 };
 
@@ -92,28 +92,24 @@ typedef int tpc_segment_info_fn(void *user, const struct tpc_segment_info *info)
 enum tpc_flush_flags { TPC_FLUSH_SYNC = 1 /* to stable storage, whatever the policy */ };
 
 /*
- * init            partitions: how many the core uses. TPC_ECORRUPT, TPC_EVERSION, TPC_EAGAIN (in use
- *                 by another process). control thread.
- * append          All or nothing. Sets records[i].offset; *ret_sequence = sequence of the last one.
- *                 Never waits for the disk. TPC_EAGAIN: pending buffer full or a hold cursor at the
- *                 limit; TPC_ENOSPC: the reserve is reached; TPC_ETOOBIG: a record over the limit.
- *                 RESERVE in flags: may use the reserve (cursors, entities, shutdown).
- * flush           Writes what is pending (and syncs, by policy or flag); *ret_sequence = reached. On
- *                 failure what was pending stays pending and is tried again by the next flush. One
- *                 thread leads, others wait for it. TPC_ENOSPC, TPC_EIO.
- * read            Calls fn for records of a partition from offset `from` on, at most max_records;
- *                 *ret_next = where to go on. TPC_EGAP: `from` is below what is kept: *ret_next = first
- *                 kept, nothing was read. Reading at the end reads 0 records and returns 0. Several
- *                 threads at once. Bad frames are skipped and counted (the offsets tell the gap).
- * range           First kept offset and end (next to be appended) of a partition.
- * cursor_open     Finds or makes a cursor; *ret_cursor is small and stable until cursor_close.
- * cursor_position Committed offset of a cursor in a partition.
- * commit          Moves the cursor: everything below offset is done. With TPC_FLUSH_SYNC the position is
- *                 on stable storage when it returns. The log is trimmed only below synced positions;
- *                 positions not yet synced are written by later flushes.
- * cursor_close    forget = 1: the cursor's name dies, too.
- * raise_end       Makes the next offset of a partition at least `offset` (after a loss of power the
- *                 history may know more than the log). Before the first append.
+ * init            partitions: how many the core uses. TPC_ECORRUPT, TPC_EVERSION, TPC_EAGAIN (in
+ * use by another process). control thread. append          All or nothing. Sets records[i].offset;
+ * *ret_sequence = sequence of the last one. Never waits for the disk. TPC_EAGAIN: pending buffer
+ * full or a hold cursor at the limit; TPC_ENOSPC: the reserve is reached; TPC_ETOOBIG: a record
+ * over the limit. RESERVE in flags: may use the reserve (cursors, entities, shutdown). flush Writes
+ * what is pending (and syncs, by policy or flag); *ret_sequence = reached. On failure what was
+ * pending stays pending and is tried again by the next flush. One thread leads, others wait for it.
+ * TPC_ENOSPC, TPC_EIO. read            Calls fn for records of a partition from offset `from` on,
+ * at most max_records; *ret_next = where to go on. TPC_EGAP: `from` is below what is kept:
+ * *ret_next = first kept, nothing was read. Reading at the end reads 0 records and returns 0.
+ * Several threads at once. Bad frames are skipped and counted (the offsets tell the gap). range
+ * First kept offset and end (next to be appended) of a partition. cursor_open     Finds or makes a
+ * cursor; *ret_cursor is small and stable until cursor_close. cursor_position Committed offset of a
+ * cursor in a partition. commit          Moves the cursor: everything below offset is done. With
+ * TPC_FLUSH_SYNC the position is on stable storage when it returns. The log is trimmed only below
+ * synced positions; positions not yet synced are written by later flushes. cursor_close    forget =
+ * 1: the cursor's name dies, too. raise_end       Makes the next offset of a partition at least
+ * `offset` (after a loss of power the history may know more than the log). Before the first append.
  * trim            Drops whole segments that no cursor needs and retention does not ask for.
  */
 struct tpc_bus_ops {

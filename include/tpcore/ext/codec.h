@@ -25,14 +25,16 @@ enum tpc_decoded_flags {
 /* Head of a decoded message. */
 struct tpc_decoded {
     uint32_t size;
-    uint16_t kind;      /* enum tpc_kind, never TPC_MSG_UNKNOWN */
-    uint16_t flags;     /* enum tpc_decoded_flags */
-    int32_t code;       /* of a reply: 0 = done */
-    int64_t unix_ms;    /* 0 = the frame's time, else the receipt time */
-    struct tpc_str name;        /* event or service; with ANSWER: the method to answer */
-    struct tpc_str correlation; /* the dialect's message id; of a reply: of the command it answers */
-    struct tpc_str message;     /* of a reply: its text */
-    struct tpc_value params;    /* TPC_NULL if none; trees must live in the sink's arena or the frame */
+    uint16_t kind;       /* enum tpc_kind, never TPC_MSG_UNKNOWN */
+    uint16_t flags;      /* enum tpc_decoded_flags */
+    int32_t code;        /* of a reply: 0 = done */
+    int64_t unix_ms;     /* 0 = the frame's time, else the receipt time */
+    struct tpc_str name; /* event or service; with ANSWER: the method to answer */
+    struct tpc_str
+        correlation;        /* the dialect's message id; of a reply: of the command it answers */
+    struct tpc_str message; /* of a reply: its text */
+    struct tpc_value
+        params; /* TPC_NULL if none; trees must live in the sink's arena or the frame */
 };
 
 /*
@@ -55,12 +57,12 @@ struct tpc_encode {
     uint32_t size;
     uint16_t kind;
     uint16_t reserved;
-    int32_t code;        /* of an answer */
+    int32_t code; /* of an answer */
     uint32_t reserved2;
-    struct tpc_id id;    /* the command's */
+    struct tpc_id id; /* the command's */
     struct tpc_str product;
     struct tpc_str device;
-    struct tpc_str name; /* service, or the method answered */
+    struct tpc_str name;        /* service, or the method answered */
     struct tpc_str correlation; /* text that the device shall echo */
     struct tpc_value params;
 };
@@ -69,9 +71,9 @@ struct tpc_encode {
  * compile   Makes a program of a product's codec member: parsed once, shared by all workers, never
  *           changed. TPC_EINVAL or TPC_ESCRIPT with line and column. Any thread.
  * release   Frees it. No decode runs on it any more.
- * decode    Decodes frames of one product. worker: 0 .. workers, one thread each. Faults of a frame go
- *           to sink->refuse(frame); the return value is for faults of the codec itself.
- * encode    One message to bytes, which live in `arena` or in static storage.
+ * decode    Decodes frames of one product. worker: 0 .. workers, one thread each. Faults of a frame
+ * go to sink->refuse(frame); the return value is for faults of the codec itself. encode    One
+ * message to bytes, which live in `arena` or in static storage.
  */
 struct tpc_codec_ops {
     struct tpc_iface iface; /* major 1 */

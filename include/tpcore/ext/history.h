@@ -18,8 +18,8 @@ enum tpc_chunk_flags {
 
 struct tpc_chunk {
     uint32_t size;
-    uint32_t flags;      /* enum tpc_chunk_flags */
-    uint64_t id;         /* row; 0 in put_chunk = new; else replaces that row */
+    uint32_t flags; /* enum tpc_chunk_flags */
+    uint64_t id;    /* row; 0 in put_chunk = new; else replaces that row */
     uint64_t device_id;
     int64_t first_unix_ms;
     int64_t last_unix_ms;
@@ -30,9 +30,9 @@ struct tpc_chunk {
 
 enum tpc_mark_type {
     TPC_MARK_WATERMARK = 1, /* key = partition: lowest log offset not yet stored for good */
-    TPC_MARK_OFF_END = 2,   /* key = device: one past the last log offset inside its stored chunks */
-    TPC_MARK_LOG = 3,       /* key 0, text = log id as 32 hex digits, value = its creation in unix ms */
-    TPC_MARK_PROPERTY = 4   /* key = product id << 16 | property id; text = JSON {"key","type"} */
+    TPC_MARK_OFF_END = 2, /* key = device: one past the last log offset inside its stored chunks */
+    TPC_MARK_LOG = 3, /* key 0, text = log id as 32 hex digits, value = its creation in unix ms */
+    TPC_MARK_PROPERTY = 4 /* key = product id << 16 | property id; text = JSON {"key","type"} */
 };
 
 struct tpc_mark {
@@ -45,10 +45,10 @@ struct tpc_mark {
 
 struct tpc_scan {
     uint32_t size;
-    uint32_t descending;   /* 1 = newest first */
+    uint32_t descending; /* 1 = newest first */
     uint64_t device_id;
-    int64_t from_unix_ms;  /* chunks with last >= from .. */
-    int64_t to_unix_ms;    /* .. and first < to */
+    int64_t from_unix_ms; /* chunks with last >= from .. */
+    int64_t to_unix_ms;   /* .. and first < to */
 };
 
 /* One chunk, valid during the call; a non-zero return ends the scan and is returned by it. */
@@ -56,10 +56,10 @@ typedef int tpc_chunk_fn(void *user, const struct tpc_chunk *chunk);
 typedef int tpc_mark_fn(void *user, const struct tpc_mark *mark);
 
 /*
- * begin, put_chunk, put_marks, commit | rollback: one writer thread. commit returns when all of it is on
- * stable storage; TPC_ENOSPC, TPC_EIO, TPC_EAGAIN: nothing of it is there and rollback was done.
- * scan, marks: several threads at once, each sees the last commit.
- * delete_before: device 0 = all; whole chunks with last < unix_ms; *ret_count chunks are gone.
+ * begin, put_chunk, put_marks, commit | rollback: one writer thread. commit returns when all of it
+ * is on stable storage; TPC_ENOSPC, TPC_EIO, TPC_EAGAIN: nothing of it is there and rollback was
+ * done. scan, marks: several threads at once, each sees the last commit. delete_before: device 0 =
+ * all; whole chunks with last < unix_ms; *ret_count chunks are gone.
  */
 struct tpc_history_ops {
     struct tpc_iface iface; /* major 1 */
@@ -71,7 +71,8 @@ struct tpc_history_ops {
     int (*init)(void *self, const struct tpc_host *host, void *ctx, const struct tpc_value *cfg);
     void (*fini)(void *self);
     int (*begin)(void *self, struct tpc_error *err);
-    int (*put_chunk)(void *self, const struct tpc_chunk *chunk, struct tpc_error *err, uint64_t *ret_id);
+    int (*put_chunk)(void *self, const struct tpc_chunk *chunk, struct tpc_error *err,
+                     uint64_t *ret_id);
     int (*put_marks)(void *self, const struct tpc_mark *marks, uint32_t count, size_t mark_size,
                      struct tpc_error *err);
     int (*commit)(void *self, struct tpc_error *err);

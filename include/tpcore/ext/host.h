@@ -13,19 +13,21 @@
 TPC_BEGIN
 
 enum tpc_frame_flags {
-    TPC_FRAME_REDELIVERED = 1, /* the protocol marked it (MQTT DUP): only these are checked for duplicates */
-    TPC_FRAME_WRAPPED = 2,     /* payload is ThingsPanel's {"device_id","values"} (contract thingspanel 1.2) */
-    TPC_FRAME_RETAINED = 4     /* an old value that the broker kept: latest only, no rule fires */
+    TPC_FRAME_REDELIVERED =
+        1, /* the protocol marked it (MQTT DUP): only these are checked for duplicates */
+    TPC_FRAME_WRAPPED =
+        2, /* payload is ThingsPanel's {"device_id","values"} (contract thingspanel 1.2) */
+    TPC_FRAME_RETAINED = 4 /* an old value that the broker kept: latest only, no rule fires */
 };
 
 /* Bytes from or to a device, with what the transport knows about them. */
 struct tpc_frame {
     uint32_t size;
-    uint16_t kind;   /* enum tpc_kind; TPC_MSG_UNKNOWN = the codec tells */
-    uint16_t flags;  /* enum tpc_frame_flags */
-    uint32_t packet_id; /* the protocol's, for the duplicate check; 0 = none */
-    uint32_t code;   /* of a reply whose transport tells it; else 0 */
-    int64_t unix_ms; /* when the device says it happened; 0 = not said */
+    uint16_t kind;          /* enum tpc_kind; TPC_MSG_UNKNOWN = the codec tells */
+    uint16_t flags;         /* enum tpc_frame_flags */
+    uint32_t packet_id;     /* the protocol's, for the duplicate check; 0 = none */
+    uint32_t code;          /* of a reply whose transport tells it; else 0 */
+    int64_t unix_ms;        /* when the device says it happened; 0 = not said */
     struct tpc_str product; /* on a link session: key, or empty if the transport does not know */
     struct tpc_str device;  /* on a link session: key; empty with TPC_FRAME_WRAPPED = look inside */
     struct tpc_str topic;   /* the transport's address, for scripts and dead letters */
@@ -57,19 +59,18 @@ typedef void tpc_timer_fn(void *user);
  * session_open   Resolves the device once. 0; TPC_ENOENT unknown device; TPC_EDENIED other product.
  * session_close  Ends it; frames received before are still worked on.
  * receive        Copies the frame into the owner's ring. 0; TPC_EAGAIN ring or log full: keep the
- *                frame, stop reading, wait for resume(session); TPC_ETOOBIG over the frame limit: count
- *                it and acknowledge; TPC_ESTATE stopping. ticket (not 0): settled() is told once the
- *                frame's message is appended, or why not.
- * sent           Ends a send() that returned 0: err NULL = out (or acknowledged by the peer).
- * fail           Fills tpc_error_last() of this thread; returns code.
+ *                frame, stop reading, wait for resume(session); TPC_ETOOBIG over the frame limit:
+ * count it and acknowledge; TPC_ESTATE stopping. ticket (not 0): settled() is told once the frame's
+ * message is appended, or why not. sent           Ends a send() that returned 0: err NULL = out (or
+ * acknowledged by the peer). fail           Fills tpc_error_last() of this thread; returns code.
  * log            One line at enum tpc_log_level with the instance's name as subject.
  * watch          Calls fn on a worker when fd is ready (events: EPOLL*); events 0 ends it. Module
  *                without threads live on this. control or worker thread.
- * timer_set      Calls fn once on a worker after delay_ms; *ret_timer for timer_clear. control or worker.
- * offer / need   Publish or find a service ("mqtt.link") by name; both are declared in the module's
- *                descriptor. control thread, in init (offer) and start (need).
- * name           The name the instance was opened under.
- * count          Adds n to a metric of this instance: tpc_<module>_<metric>_total{instance=..}. name is static.
+ * timer_set      Calls fn once on a worker after delay_ms; *ret_timer for timer_clear. control or
+ * worker. offer / need   Publish or find a service ("mqtt.link") by name; both are declared in the
+ * module's descriptor. control thread, in init (offer) and start (need). name           The name
+ * the instance was opened under. count          Adds n to a metric of this instance:
+ * tpc_<module>_<metric>_total{instance=..}. name is static.
  */
 struct tpc_host {
     struct tpc_iface iface; /* major 1 */
@@ -84,7 +85,8 @@ struct tpc_host {
     int (*fail)(void *ctx, int code, const char *fmt, ...) TPC_PRINTF(3, 4);
     void (*log)(void *ctx, int level, const char *fmt, ...) TPC_PRINTF(3, 4);
     int (*watch)(void *ctx, int fd, uint32_t events, tpc_watch_fn *fn, void *user);
-    int (*timer_set)(void *ctx, uint64_t delay_ms, tpc_timer_fn *fn, void *user, uint64_t *ret_timer);
+    int (*timer_set)(void *ctx, uint64_t delay_ms, tpc_timer_fn *fn, void *user,
+                     uint64_t *ret_timer);
     void (*timer_clear)(void *ctx, uint64_t timer);
     int (*offer)(void *ctx, const char *service, const void *ops, void *self);
     int (*need)(void *ctx, const char *service, const void **ret_ops, void **ret_self);

@@ -32,10 +32,14 @@ struct tpc_list {
     uint32_t element_size;
 };
 
-#define TPC_LIST(array) { (array), (uint32_t) (sizeof(array) / sizeof((array)[0])), (uint32_t) sizeof((array)[0]) }
+#define TPC_LIST(array)                                                                            \
+    {                                                                                              \
+        (array), (uint32_t) (sizeof(array) / sizeof((array)[0])), (uint32_t) sizeof((array)[0])    \
+    }
 
 /* Element i of a list, i < list.count, as a pointer to struct type. */
 #define TPC_LIST_AT(type, list, i)                                                                 \
-    ((const type *) (const void *) ((const char *) (list).items + (size_t) (i) * (list).element_size))
+    ((const type *) (const void *) ((const char *) (list).items +                                  \
+                                    (size_t) (i) * (list).element_size))
 
 #endif

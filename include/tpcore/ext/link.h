@@ -11,17 +11,18 @@
 TPC_BEGIN
 
 /* A message came on a subscription. Thread: the link's; must not block for long. */
-typedef void tpc_link_fn(void *user, struct tpc_str topic, struct tpc_bytes payload, int redelivered);
+typedef void tpc_link_fn(void *user, struct tpc_str topic, struct tpc_bytes payload,
+                         int redelivered);
 /* A publish ended: err NULL = acknowledged (QoS 1) or written (QoS 0). */
 typedef void tpc_link_done_fn(void *user, const struct tpc_error *err);
 /* The connection came up (1) or went down (0). */
 typedef void tpc_link_state_fn(void *user, int up);
 
 /*
- * publish    Hands over one message; 0 = taken, done (may be NULL) follows exactly once; TPC_EAGAIN =
- *            too many in flight; TPC_EOFFLINE = not connected. Any thread.
- * subscribe  Subscribes now and after each reconnect. filter is copied. Any thread.
- * watch      fn hears of connection changes; called once at once with the present state. control.
+ * publish    Hands over one message; 0 = taken, done (may be NULL) follows exactly once; TPC_EAGAIN
+ * = too many in flight; TPC_EOFFLINE = not connected. Any thread. subscribe  Subscribes now and
+ * after each reconnect. filter is copied. Any thread. watch      fn hears of connection changes;
+ * called once at once with the present state. control.
  */
 struct tpc_link_ops {
     struct tpc_iface iface; /* major 1 */

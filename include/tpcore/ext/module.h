@@ -30,11 +30,11 @@ struct tpc_interface {
 #define TPC_INTERFACES(array) TPC_LIST(array)
 
 struct tpc_module {
-    struct tpc_iface iface;  /* major 1 */
-    const char *name;        /* C identifier: letters, digits, _ */
-    const char *version;     /* of the module */
-    const char *licence;     /* SPDX expression of the module with what it links */
-    uint32_t flags;          /* enum tpc_module_flags */
+    struct tpc_iface iface;     /* major 1 */
+    const char *name;           /* C identifier: letters, digits, _ */
+    const char *version;        /* of the module */
+    const char *licence;        /* SPDX expression of the module with what it links */
+    uint32_t flags;             /* enum tpc_module_flags */
     struct tpc_list interfaces; /* struct tpc_interface */
     struct tpc_list needs;      /* const char *: services that must be offered by another */
     struct tpc_list offers;     /* const char * */

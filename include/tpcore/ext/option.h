@@ -1,7 +1,7 @@
 /*
  * Option tables: what a part can be told, its types, ranges and defaults. From one table come the
- * check, the defaults, the error texts and the documentation page; entity kinds are described by the
- * same tables.
+ * check, the defaults, the error texts and the documentation page; entity kinds are described by
+ * the same tables.
  */
 #ifndef TPCORE_EXT_OPTION_H
 #define TPCORE_EXT_OPTION_H
@@ -13,8 +13,8 @@ TPC_BEGIN
 
 enum tpc_option_type {
     TPC_OPT_BOOL = 1,
-    TPC_OPT_INT = 2,      /* min..max as int64 */
-    TPC_OPT_UINT = 3,     /* min..max, >= 0 */
+    TPC_OPT_INT = 2,  /* min..max as int64 */
+    TPC_OPT_UINT = 3, /* min..max, >= 0 */
     TPC_OPT_DOUBLE = 4,
     TPC_OPT_TEXT = 5,     /* min..max: bytes; max 0 = 4,096 */
     TPC_OPT_ENUM = 6,     /* values: "a|b|c" */
@@ -41,9 +41,9 @@ struct tpc_option {
     const char *def; /* default as text, as a user would write it; NULL = absent */
     int64_t min;
     int64_t max;
-    const char *values;             /* of ENUM */
-    const struct tpc_option *elem;  /* of LIST: one record; its name is ignored */
-    struct tpc_list sub;            /* of TABLE: TPC_OPTIONS(array) */
+    const char *values;            /* of ENUM */
+    const struct tpc_option *elem; /* of LIST: one record; its name is ignored */
+    struct tpc_list sub;           /* of TABLE: TPC_OPTIONS(array) */
     const char *since;
     const char *help;
 };

@@ -1,8 +1,10 @@
 /*
- * Store engine: rows of entities, secrets and records (commands, alerts, states), with transactions.
+ * Store engine: rows of entities, secrets and records (commands, alerts, states), with
+ * transactions.
  *
- * A row belongs to a space and, in it, to a kind; (space, kind, tenant, key) is unique. Entities also have a
- * number that is unique over all kinds and never used again (the entity stage gives it out).
+ * A row belongs to a space and, in it, to a kind; (space, kind, tenant, key) is unique. Entities
+ * also have a number that is unique over all kinds and never used again (the entity stage gives it
+ * out).
  */
 #ifndef TPCORE_EXT_STORE_H
 #define TPCORE_EXT_STORE_H
@@ -26,12 +28,12 @@ struct tpc_field {
 
 struct tpc_row {
     uint32_t size;
-    uint32_t space;    /* enum tpc_space */
+    uint32_t space; /* enum tpc_space */
     struct tpc_str kind;
-    uint64_t tenant;   /* number of the tenant; 0 = none */
+    uint64_t tenant;    /* number of the tenant; 0 = none */
     struct tpc_str key; /* 1-128 bytes */
-    uint64_t id;       /* entity's number; of records free for the owner's use */
-    uint64_t revision; /* 1, 2, .. grows with each put */
+    uint64_t id;        /* entity's number; of records free for the owner's use */
+    uint64_t revision;  /* 1, 2, .. grows with each put */
     int64_t created_unix_ms;
     int64_t modified_unix_ms;
     struct tpc_bytes doc;
@@ -44,9 +46,9 @@ enum tpc_store_op_type { TPC_STORE_PUT = 1, TPC_STORE_DELETE = 2 };
 
 struct tpc_store_op {
     uint32_t size;
-    uint32_t type;          /* enum tpc_store_op_type */
-    uint64_t expect;        /* revision that must be there now; TPC_ANY_REV, TPC_NO_REV */
-    struct tpc_row row;     /* DELETE uses space, kind, tenant, key */
+    uint32_t type;      /* enum tpc_store_op_type */
+    uint64_t expect;    /* revision that must be there now; TPC_ANY_REV, TPC_NO_REV */
+    struct tpc_row row; /* DELETE uses space, kind, tenant, key */
 };
 
 /* All conditions hold; empty or 0 = no condition. Rows come in the order of (tenant, key). */
@@ -66,12 +68,10 @@ struct tpc_store_query {
 typedef int tpc_row_fn(void *user, const struct tpc_row *row);
 
 /*
- * transact  All or nothing, on stable storage when it returns 0. TPC_ECONFLICT: an expected revision is
- *           not there (err.path = its key); TPC_ENOSPC, TPC_EIO, TPC_EAGAIN (locked by another process).
- * get       fn is called once, or TPC_ENOENT.
- * query     fn is called for each row.
- * count     Rows of a space and kind (kind empty = all).
- * Several threads at once.
+ * transact  All or nothing, on stable storage when it returns 0. TPC_ECONFLICT: an expected
+ * revision is not there (err.path = its key); TPC_ENOSPC, TPC_EIO, TPC_EAGAIN (locked by another
+ * process). get       fn is called once, or TPC_ENOENT. query     fn is called for each row. count
+ * Rows of a space and kind (kind empty = all). Several threads at once.
  */
 struct tpc_store_ops {
     struct tpc_iface iface; /* major 1 */
