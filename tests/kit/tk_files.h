@@ -2,10 +2,11 @@
  * Files that fail on demand, over the system's own. Counters count over all files of the table,
  * from 1; failing calls are counted too. Any thread.
  *
- * Crash image: what a power cut would leave. After tk_files_track(f, true) every write to a file
- * keeps the bytes that it replaces; tk_files_crash(f) puts all writes, truncations, creations,
- * renames and removals that were not synced (sync for content, sync_dir for names) back as they
- * were, or, with a seed, a pseudo-random part of them. Open handles must be closed before.
+ * Crash image: what a power cut would leave. After tk_files_track(f, true) every change is kept
+ * until it is synced: contents and lengths by sync, names (creations, renames, removals) by
+ * sync_dir of their folder. tk_files_crash(f, 0) takes all that was not synced back; with a seed, a
+ * pseudo-random choice of it survives, and a surviving write may be torn. Handles must be closed
+ * before. Folders and make_dir are not tracked: a folder always survives.
  */
 #ifndef TK_FILES_H
 #define TK_FILES_H
@@ -36,7 +37,8 @@ struct tk_fault {
     size_t failed;
 };
 
-struct tk_undo;
+struct tk_change;
+struct tk_node;
 
 struct tk_files {
     struct tpc_files base; /* pass &f->base */
@@ -46,17 +48,20 @@ struct tk_files {
     struct tk_fault fault[TK_FILE_OPS];
     bool space_limited;
     uint64_t space_bytes;      /* left for writes that make files longer, if limited */
-    size_t short_write_bytes;  /* a failing write first writes up to this many bytes */
     bool latched[TK_FILE_OPS]; /* calls wait until tk_files_unlatch() */
     size_t waiting;            /* calls that wait now */
     bool tracking;
-    struct tk_undo *undo; /* newest first */
+    struct tk_change *newest; /* not synced yet */
+    struct tk_node *nodes;    /* files with tracked changes */
+    char keep_dir[320];       /* where removed files wait for the crash */
+    size_t kept;
 };
 
 void tk_files_init(struct tk_files *f);
 void tk_files_fini(struct tk_files *f);
 
-/* Call number `nth` of op from now on (1 = the next) fails with code; sticky: all after it too. */
+/* Call number `nth` of op from now on (1 = the next) fails with code; sticky: all after it too. A
+ * write that fails this way first writes half of its bytes. */
 void tk_files_fail(struct tk_files *f, enum tk_file_op op, size_t nth, int code, bool sticky);
 /* No op fails any more, space is not limited. */
 void tk_files_heal(struct tk_files *f);
@@ -71,7 +76,6 @@ void tk_files_wait_latched(struct tk_files *f, size_t n);
 void tk_files_unlatch(struct tk_files *f, enum tk_file_op op);
 
 void tk_files_track(struct tk_files *f, bool on);
-/* seed 0: all that was not synced is lost; else each write is kept or lost by chance. */
 void tk_files_crash(struct tk_files *f, uint64_t seed);
 
 #endif
