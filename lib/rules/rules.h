@@ -1,0 +1,120 @@
+/*
+ * Scenes: when a condition over the properties of a device holds, commands go out.
+ *
+ *     {"key": "fan-on", "enabled": true,
+ *      "when": {"product": "thermo", "devices": ["t1"], "expr": "temperature > 30", "fire":
+ * "rising"}, "then": [{"command": {"device": "fan-1", "service": "set", "params": {"on": true}}}]}
+ *
+ * A scene is looked at only when a property that it names is in the message; the condition itself
+ * sees the latest values of the device. fire "rising" (default): once when the condition becomes
+ * true, per device; "each": with every such message while it is true. Null (a value is missing)
+ * fires nothing and leaves the edge as it was, so that a restart with empty latest values does not
+ * fire again.
+ *
+ * Threads: a worker calls begin, message.., end for each batch of its partitions, under the
+ * registry's read lock. Changes of scenes wait for the ends of running batches. The state calls may
+ * come from any thread that is not between begin and end.
+ */
+#ifndef TPI_RULES_RULES_H
+#define TPI_RULES_RULES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <tpcore/bytes.h>
+#include <tpcore/command.h>
+#include <tpcore/error.h>
+#include <tpcore/msg.h>
+
+#include "base/buf.h"
+#include "base/env.h"
+#include "base/metric.h"
+
+struct tpi_rules;
+struct tpi_registry;
+struct tpi_kind;
+struct tpc_device;
+
+enum {
+    TPI_RULES_MAX_SCENES = 10000,
+    TPI_RULES_MAX_ACTIONS = 32,   /* of one scene */
+    TPI_RULES_MAX_DEVICES = 1000, /* named by one scene */
+    TPI_RULES_MAX_EDGES = 1 << 20 /* pairs of scene and device that are true now, per partition */
+};
+
+/* A command that a scene wants. Views and trees are the scene's, valid during the call. */
+struct tpi_rule_command {
+    struct tpc_id id;          /* the same whenever this record fires this action again */
+    struct tpc_device *source; /* whose message it was */
+    struct tpc_device *target; /* borrowed under the registry's read lock; any partition */
+    struct tpc_str service;
+    const struct tpc_value *params; /* a map, or TPC_NULL */
+    struct tpc_str scene;           /* its key; the actor is "rule scene:<key>" */
+    uint32_t timeout_ms;            /* 0 = the default of tpc_command_options */
+    uint32_t retries;
+    uint32_t retry_delay_ms;
+    uint32_t expire_ms;
+    uint32_t priority; /* enum tpc_priority */
+};
+
+struct tpi_rules_host {
+    void *user;
+    struct tpi_registry *registry;
+    uint32_t workers;    /* at least 1 */
+    uint32_t partitions; /* at least 1 */
+    /* Checks and appends it. A failure is counted and logged once per scene; the command is not
+     * tried again. TPC_EEXIST (seen before, a replay) is no failure. Owner thread of the source. */
+    int (*command)(void *user, uint32_t worker, const struct tpi_rule_command *command);
+};
+
+struct tpi_rules_counters {
+    _Atomic uint64_t scenes;
+    _Atomic uint64_t broken;
+    _Atomic uint64_t evaluations;
+    _Atomic uint64_t fired;
+    _Atomic uint64_t commands;
+    _Atomic uint64_t refused;
+    _Atomic uint64_t missing_target;
+    _Atomic uint64_t edges_full;
+};
+
+extern const struct tpi_metric_def tpi_rules_metrics[];
+extern const uint32_t tpi_rules_metric_count;
+
+int tpi_rules_create(const struct tpi_env *env, const struct tpi_rules_host *host,
+                     struct tpc_error *err, struct tpi_rules **ret);
+void tpi_rules_destroy(struct tpi_rules *r);
+
+/* The kind "scene", to be added after tenant, product and device. A scene that does not compile any
+ * more when it is loaded is kept, logged and counted as broken instead of stopping the start. */
+const struct tpi_kind *tpi_rules_kind(struct tpi_rules *r);
+
+const struct tpi_rules_counters *tpi_rules_count(const struct tpi_rules *r);
+
+/* Brackets of a batch; one worker has one batch open at a time. */
+void tpi_rules_begin(struct tpi_rules *r, uint32_t worker);
+void tpi_rules_end(struct tpi_rules *r, uint32_t worker);
+
+/* Looks at the scenes that a message concerns, once its values are the device's latest. Kinds other
+ * than telemetry and attributes are passed over. Allocates only when a new pair becomes true. */
+void tpi_rules_message(struct tpi_rules *r, uint32_t worker, struct tpc_device *device,
+                       const struct tpc_msg *msg);
+
+/* A product's model changed: its scenes are compiled again. Any thread without a batch or lock
+ * open. */
+void tpi_rules_product_changed(struct tpi_rules *r, uint64_t product_id);
+
+/* State of a partition (which pairs are true, and up to where): appended to out, and put back
+ * before the first message. Pairs of scenes that are gone or whose condition changed are dropped.
+ * *ret_next = offset of the first message that is not in the state. load: TPC_ECORRUPT,
+ * TPC_EVERSION, TPC_ENOMEM; the partition's state is then as before. */
+int tpi_rules_state_save(struct tpi_rules *r, uint32_t partition, struct tpi_buf *out);
+int tpi_rules_state_load(struct tpi_rules *r, uint32_t partition, struct tpc_bytes bytes,
+                         struct tpc_error *err, uint64_t *ret_next);
+
+/* Id of action number `action` of a scene for one record: the first 16 bytes of SHA-256 over scene
+ * id, revision, partition, offset and action as little-endian numbers, marked as UUIDv8 (RFC
+ * 9562 5.8). Returns 0 or TPC_EIO. */
+int tpi_rules_action_id(uint64_t scene, uint64_t revision, uint32_t partition, uint64_t offset,
+                        uint32_t action, struct tpc_id *ret);
+
+#endif
