@@ -1,0 +1,121 @@
+/*
+ * Entities: one path that checks, stores, lists and announces all that is configured. What a kind
+ * means is its owner's business: a table with a schema and hooks.
+ *
+ * A change runs under one lock: check against the schema, prepare (everything that can fail,
+ * nothing visible), one transaction of the store, apply (cannot fail) or discard. Listeners are
+ * told after the lock is released, in no stated order between threads: a change carries its
+ * revision.
+ *
+ * A document is stored byte by byte as it was put, unless it holds secrets: then it is written anew
+ * without them, and they go to TPC_SPACE_SECRET. A secret that a later put leaves out keeps its
+ * value; null removes it.
+ */
+#ifndef TPI_ENTITY_ENTITY_H
+#define TPI_ENTITY_ENTITY_H
+
+#include <tpcore/arena.h>
+#include <tpcore/entity.h>
+#include <tpcore/ext/store.h>
+
+#include "base/env.h"
+
+enum {
+    TPI_ENTITY_MAX_KINDS = 32,
+    TPI_ENTITY_MAX_BYTES = 1 << 20, /* of a document */
+    TPI_ENTITY_MAX_FIELDS = 16,     /* indexed ones of a kind */
+    TPI_ENTITY_MAX_LIST = 100000,   /* limit of a listing */
+    TPI_CHANGE_MAX_OPS = 8          /* rows that a kind may write along with its entity */
+};
+
+struct tpi_entities;
+
+struct tpi_change {
+    const struct tpi_kind *kind;
+    uint64_t tenant; /* number; of a tenant itself 0 */
+    struct tpc_str tenant_key;
+    struct tpc_str key;
+    uint64_t id;
+    uint64_t revision;     /* that it gets; of a deletion the one that goes */
+    uint64_t old_revision; /* 0 = it is new */
+    int64_t created_unix_ms;
+    int64_t modified_unix_ms;
+    const struct tpc_value *doc; /* checked, defaults and secrets in; NULL when deleted */
+    struct tpc_str json;         /* as stored: without secrets; empty when deleted */
+    bool deleted;
+    bool loading;            /* at start: it is stored already, extra rows are not written */
+    void *prepared;          /* the kind's own, from prepare to apply or discard */
+    struct tpc_arena *arena; /* until after the listeners */
+    struct tpi_entities *entities;
+    struct tpc_store_op *ops; /* private: see tpi_change_op() */
+    uint32_t op_count;
+};
+
+/*
+ * prepare  Checks what the schema cannot and makes what apply needs. Any TPC_E*; TPC_EAGAIN while
+ *          loading = something it names is not loaded yet, try again after the others. May be NULL.
+ * apply    Makes the change visible. May be NULL.
+ * discard  The change does not happen: frees what prepare made. Not called if prepare failed.
+ * upgrade  At start, when stored documents are of an older version of the kind: makes the new
+ *          document in the arena. NULL = documents stay as they are.
+ */
+struct tpi_kind {
+    const char *name;       /* 1-32 characters a-z 0-9 _ */
+    uint32_t version;       /* 1.. of the documents */
+    struct tpc_list schema; /* struct tpc_option; "key", "tenant" and "kind" are known without it */
+    int (*prepare)(void *user, struct tpi_change *change, struct tpc_error *err);
+    void (*apply)(void *user, struct tpi_change *change);
+    void (*discard)(void *user, struct tpi_change *change);
+    int (*upgrade)(void *user, uint32_t from, const struct tpc_value *doc, struct tpc_arena *arena,
+                   struct tpc_error *err, struct tpc_value *ret);
+    void *user;
+};
+
+/* After apply, without a lock. actor NULL = the embedding program. Not called while loading. */
+typedef void tpi_change_fn(void *user, const struct tpc_actor *actor,
+                           const struct tpi_change *change);
+
+/* store_self and ops outlive it. Returns 0, TPC_EINVAL or TPC_ENOMEM. */
+int tpi_entities_create(const struct tpi_env *env, const struct tpc_store_ops *ops,
+                        void *store_self, struct tpc_error *err, struct tpi_entities **ret);
+void tpi_entities_destroy(struct tpi_entities *e);
+
+/* Kinds load in the order they were added; "tenant" is the first. kind stays the caller's and
+ * outlives e. Before load. Returns 0, TPC_EINVAL (a schema that cannot be: the text says why),
+ * TPC_EEXIST or TPC_ENOMEM. */
+int tpi_entities_add_kind(struct tpi_entities *e, const struct tpi_kind *kind,
+                          struct tpc_error *err);
+
+/* Up to 4 listeners, before load. Returns 0 or TPC_ETOOBIG. */
+int tpi_entities_on_change(struct tpi_entities *e, tpi_change_fn *fn, void *user);
+
+/*
+ * Reads all that is stored and passes it to the kinds; makes tenant "main" in a new store. Once,
+ * before any of the calls below. Returns 0, TPC_EVERSION (a kind's documents are of a newer
+ * version), TPC_ECORRUPT, what a kind's prepare said (err's path: "product/thermo"), TPC_EIO,
+ * TPC_ENOMEM. After a failure e is only good for destroy.
+ */
+int tpi_entities_load(struct tpi_entities *e, struct tpc_error *err);
+
+/* As tpc_entity_put() and so on; any thread. ret may be NULL. TPC_ESTATE before load. */
+int tpi_entities_put(struct tpi_entities *e, const struct tpc_actor *actor, const char *kind,
+                     struct tpc_str json, uint64_t expect_rev, struct tpc_error *err,
+                     struct tpc_entity_info *ret);
+int tpi_entities_get(struct tpi_entities *e, struct tpc_str tenant, const char *kind,
+                     struct tpc_str key, struct tpc_error *err, tpc_entity_fn *fn, void *user);
+int tpi_entities_list(struct tpi_entities *e, const struct tpc_entity_query *query,
+                      struct tpc_error *err, tpc_entity_fn *fn, void *user);
+int tpi_entities_delete(struct tpi_entities *e, const struct tpc_actor *actor,
+                        struct tpc_str tenant, const char *kind, struct tpc_str key,
+                        uint64_t expect_rev, struct tpc_error *err);
+
+/* In prepare: one more row in the change's transaction; op's texts live as long as the change (its
+ * arena). Returns 0, TPC_ETOOBIG or TPC_ENOMEM. */
+int tpi_change_op(struct tpi_change *change, const struct tpc_store_op *op);
+
+/* In prepare: the document of a TPC_SPACE_META row, copied into the change's arena. Returns 0,
+ * TPC_ENOENT or what the store says. */
+int tpi_change_meta(struct tpi_change *change, struct tpc_str kind, struct tpc_str key,
+                    struct tpc_error *err, struct tpc_bytes *ret);
+
+#endif

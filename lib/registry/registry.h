@@ -1,0 +1,111 @@
+/*
+ * Registry: tenants, products and devices in memory, for whoever works on messages.
+ *
+ * Readers take the read lock once per batch; what is "borrowed" is valid until they unlock, or
+ * longer with a reference. The lock is not recursive and prefers writers: a thread that holds it
+ * calls neither tpi_registry_read_lock(), nor _open(), nor a user's callback, nor an entity put.
+ */
+#ifndef TPI_REGISTRY_REGISTRY_H
+#define TPI_REGISTRY_REGISTRY_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <tpcore/ext/codec.h>
+
+#include "base/env.h"
+#include "base/metric.h"
+#include "entity/entity.h"
+#include "model/model.h"
+
+enum {
+    TPI_REGISTRY_SLOTS = 4096,      /* of the table from device to partition */
+    TPI_REGISTRY_GATEWAY_DEPTH = 8, /* gateways behind gateways */
+    TPI_REGISTRY_KINDS = 3          /* tenant, product, device */
+};
+
+struct tpi_registry;
+struct tpc_device;
+
+/*
+ * codec_find   Table and instance of a codec by name. TPC_ENOENT.
+ * device_gone  The last reference of a device goes: free what its slots hold. Any thread. May be
+ * NULL.
+ */
+struct tpi_registry_host {
+    void *user;
+    uint32_t partitions; /* >= 1 */
+    int (*codec_find)(void *user, struct tpc_str name, const struct tpc_codec_ops **ret_ops,
+                      void **ret_self);
+    void (*device_gone)(void *user, struct tpc_device *device);
+};
+
+/* One revision of a product. Never changes; a put makes a new one. */
+struct tpi_product {
+    atomic_uint refs;
+    uint32_t revision;
+    uint64_t id;
+    uint64_t tenant_id;
+    struct tpc_str tenant;
+    struct tpc_str key;
+    struct tpi_model *model;
+    const struct tpc_codec_ops *codec;
+    void *codec_self;
+    void *program; /* of codec; NULL if it has no compile() */
+    /* Private to lib/registry. */
+    const struct tpc_allocator *alloc;
+    size_t bytes;
+};
+
+struct tpi_registry_counters {
+    _Atomic uint64_t tenants;
+    _Atomic uint64_t products;
+    _Atomic uint64_t devices;
+    _Atomic uint64_t changes;
+    _Atomic uint64_t latest_stale; /* values older than the one that is there */
+};
+extern const struct tpi_metric_def tpi_registry_metrics[];
+extern const uint32_t tpi_registry_metric_count;
+
+/* Codecs of products must outlive it. Returns 0, TPC_EINVAL or TPC_ENOMEM. */
+int tpi_registry_create(const struct tpi_env *env, const struct tpi_registry_host *host,
+                        struct tpc_error *err, struct tpi_registry **ret);
+/* Handles on devices that are still held are invalid after it. */
+void tpi_registry_destroy(struct tpi_registry *r);
+
+/* TPI_REGISTRY_KINDS tables in the order to add them. */
+const struct tpi_kind *tpi_registry_kinds(struct tpi_registry *r);
+
+const struct tpi_registry_counters *tpi_registry_counters(const struct tpi_registry *r);
+
+void tpi_registry_read_lock(struct tpi_registry *r);
+void tpi_registry_read_unlock(struct tpi_registry *r);
+
+/* Borrowed under the read lock; NULL if not there. tenant empty = "main". */
+struct tpc_device *tpi_registry_find(struct tpi_registry *r, struct tpc_str tenant,
+                                     struct tpc_str key);
+struct tpc_device *tpi_registry_find_in(struct tpi_registry *r, uint64_t tenant_id,
+                                        struct tpc_str key);
+struct tpc_device *tpi_registry_by_id(struct tpi_registry *r, uint64_t id);
+struct tpi_product *tpi_registry_product(struct tpi_registry *r, struct tpc_str tenant,
+                                         struct tpc_str key);
+/* Number of a tenant, 0 = none. Read lock. */
+uint64_t tpi_registry_tenant(struct tpi_registry *r, struct tpc_str tenant);
+
+/* Takes the read lock itself; *ret is the caller's reference. Returns 0 or TPC_ENOENT (the text
+ * says whether tenant or device). */
+int tpi_registry_open(struct tpi_registry *r, struct tpc_str tenant, struct tpc_str key,
+                      struct tpc_error *err, struct tpc_device **ret);
+
+/* Under the read lock, in no order; a non-zero return of fn ends it and is returned. */
+int tpi_registry_each_device(struct tpi_registry *r,
+                             int (*fn)(void *user, struct tpc_device *device), void *user);
+int tpi_registry_each_product(struct tpi_registry *r,
+                              int (*fn)(void *user, struct tpi_product *product), void *user);
+
+/* Partition of a device with this root, and of what has no device but a tenant. */
+uint32_t tpi_registry_partition(const struct tpi_registry *r, uint64_t id);
+
+struct tpi_product *tpi_product_ref(struct tpi_product *p);
+struct tpi_product *tpi_product_unref(struct tpi_product *p); /* NULL is fine; returns NULL */
+
+#endif

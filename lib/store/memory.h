@@ -1,0 +1,17 @@
+/*
+ * Store "memory": rows in an ordered table, with an optional dump to JSON files that is loaded
+ * again at the next start. What came after the last dump is lost in a crash; a clean stop dumps.
+ *
+ * Options: dump_dir (empty = no dump), dump_interval (default "1m"; a dump runs at the first
+ * transaction or tpi_memory_store_tick() after it).
+ */
+#ifndef TPI_STORE_MEMORY_H
+#define TPI_STORE_MEMORY_H
+
+#include <tpcore/ext/store.h>
+
+enum { TPI_MEMORY_DUMP_ROWS = 50 }; /* rows in one file */
+
+extern const struct tpc_store_ops tpi_store_memory;
+
+#endif
