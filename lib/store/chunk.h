@@ -1,0 +1,110 @@
+/*
+ * Chunks: a run of one device's samples as bytes, described in docs/format/history.md.
+ *
+ * Times are shared by all columns; a column holds the values of one property in one type. Encoding
+ * takes samples in the order of the log and keeps, of samples with the same property and time, the
+ * last one. Nothing here knows a back end; modules and tools may use it.
+ */
+#ifndef TPI_STORE_CHUNK_H
+#define TPI_STORE_CHUNK_H
+
+#include "base/buf.h"
+
+#include <tpcore/arena.h>
+#include <tpcore/error.h>
+#include <tpcore/value.h>
+
+enum {
+    TPI_CHUNK_VERSION = 1,
+    TPI_CHUNK_MAX_SAMPLES = 1 << 22, /* one encoder call; a message's limit and a full chunk */
+};
+
+/* ---- open samples: the plain bytes that a device's unwritten samples stand in ---- */
+
+/* Appends one sample of a run. Trees become CBOR. Returns 0, TPC_EINVAL (no such type, or a tree
+ * nested too deep), TPC_ETOOBIG or TPC_ENOMEM; out is then as before. */
+int tpi_chunk_sample_put(struct tpi_buf *out, int64_t unix_ms, uint16_t property,
+                         const struct tpc_value *value);
+
+/* ---- encoding ---- */
+
+struct tpi_chunk_sample;
+struct tpi_chunk_group;
+
+/* Scratch that is kept from chunk to chunk; one thread at a time. */
+struct tpi_chunk_encoder {
+    const struct tpc_allocator *alloc;
+    struct tpi_chunk_sample *samples;
+    struct tpi_chunk_sample *sorted;
+    size_t sample_cap;
+    struct tpi_chunk_group *groups;
+    size_t group_cap;
+    int64_t *times;
+    uint32_t *rows;
+    size_t time_cap;
+    uint16_t *group_of; /* 65,536 slots: property -> group + 1 */
+};
+
+struct tpi_chunk_span {
+    int64_t first_unix_ms;
+    int64_t last_unix_ms;
+    uint32_t rows; /* distinct times */
+    uint64_t first_offset;
+    uint64_t last_offset;
+};
+
+/* Allocates nothing. alloc NULL = the default. */
+void tpi_chunk_encoder_init(struct tpi_chunk_encoder *e, const struct tpc_allocator *alloc);
+void tpi_chunk_encoder_fini(struct tpi_chunk_encoder *e);
+
+/*
+ * Encodes samples that tpi_chunk_sample_put() made, first_offset and last_offset being those of the
+ * log records that they came in, and appends the chunk to out.
+ *
+ * Returns 0, TPC_EINVAL (no sample), TPC_ECORRUPT (open bytes are damaged), TPC_ETOOBIG or
+ * TPC_ENOMEM; out is then as before.
+ */
+int tpi_chunk_encode(struct tpi_chunk_encoder *e, struct tpc_bytes open, uint64_t first_offset,
+                     uint64_t last_offset, struct tpi_buf *out, struct tpi_chunk_span *ret);
+
+/* ---- decoding ---- */
+
+struct tpi_chunk_reader {
+    struct tpi_reader in; /* at the next column */
+    struct tpc_bytes times;
+    struct tpi_chunk_span span;
+    uint32_t columns;
+    uint32_t column; /* next one */
+    uint32_t last_key;
+};
+
+struct tpi_chunk_column {
+    uint16_t property;
+    uint8_t type;              /* enum tpc_type */
+    uint32_t count;            /* values in it */
+    struct tpc_bytes presence; /* bitmap of rows; empty = every row has one */
+    struct tpc_bytes values;
+    double min; /* of TPC_INT, TPC_DOUBLE (NaN left out) and TPC_BOOL; else 0 */
+    double max;
+    double sum;
+};
+
+/* Reads the head. blob stays in use. Returns 0, TPC_ECORRUPT or TPC_EVERSION. */
+int tpi_chunk_open(struct tpi_chunk_reader *r, struct tpc_bytes blob, struct tpc_error *err);
+
+/* Times of all rows, ascending: ret has span.rows places. Returns 0 or TPC_ECORRUPT. */
+int tpi_chunk_times(const struct tpi_chunk_reader *r, struct tpc_error *err, int64_t *ret);
+
+/* The next column, in the order of (property, type). Returns 1, 0 at the end, or TPC_ECORRUPT. */
+int tpi_chunk_next(struct tpi_chunk_reader *r, struct tpc_error *err, struct tpi_chunk_column *ret);
+
+/*
+ * Values of a column: ret[row * stride] is set for every row that has one, and bit `row` of
+ * ret_validity; others are left alone. Text and blobs point into the chunk, trees are the arena's.
+ *
+ * Returns 0, TPC_ECORRUPT or TPC_ENOMEM.
+ */
+int tpi_chunk_values(const struct tpi_chunk_column *c, uint32_t rows, struct tpc_arena *arena,
+                     struct tpc_error *err, struct tpc_value *ret, uint8_t *ret_validity);
+
+#endif
