@@ -1,0 +1,287 @@
+/* Codecs "json" and "thingspanel". */
+#include "base/error.h"
+#include "codec/codec.h"
+#include "codec/emit.h"
+#include "data/json_read.h"
+#include "data/utf8.h"
+
+#include <string.h>
+
+/* Flat object straight from the text to points. */
+static int decode_flat(const struct tpc_frame *frame, uint32_t index,
+                       const struct tpc_decode_sink *sink, struct tpc_error *err)
+{
+    struct tpi_json r;
+    tpi_json_begin(&r, tpi_codec_payload_text(frame));
+    int event = tpi_json_next(&r);
+    if (event == TPI_JSON_ERROR) {
+        return tpi_json_fail(&r, err);
+    }
+    if (event != TPI_JSON_MAP) {
+        return tpi_error_set(err, TPC_EDECODE, "json", "an object was expected");
+    }
+    uint16_t kind = frame->kind == TPC_MSG_ATTRIBUTES ? TPC_MSG_ATTRIBUTES : TPC_MSG_TELEMETRY;
+    struct tpc_decoded head = tpi_codec_head(frame, kind);
+    if (sink->begin(sink->user, index, &head) != 0) {
+        return TPI_CODEC_ENDED;
+    }
+    int rc = tpi_codec_read_points(&r, sink, err);
+    if (rc != 0) {
+        return rc;
+    }
+    if (tpi_json_next(&r) != TPI_JSON_END) {
+        return tpi_json_fail(&r, err);
+    }
+    return sink->end(sink->user) != 0 ? TPI_CODEC_ENDED : 0;
+}
+
+static int parse(const struct tpc_frame *frame, const struct tpc_decode_sink *sink,
+                 struct tpc_error *err, struct tpc_value *ret)
+{
+    return tpc_json_parse(sink->arena, tpi_codec_payload_text(frame), 0, err, ret);
+}
+
+static int parse_map(const struct tpc_frame *frame, const struct tpc_decode_sink *sink,
+                     struct tpc_error *err, struct tpc_value *ret)
+{
+    int rc = parse(frame, sink, err, ret);
+    if (rc == 0 && ret->type != TPC_MAP) {
+        rc = tpi_error_set(err, TPC_EDECODE, "json", "an object was expected");
+    }
+    return rc;
+}
+
+static int json_frame(const struct tpc_frame *frame, uint32_t index,
+                      const struct tpc_decode_sink *sink, struct tpc_error *err)
+{
+    struct tpc_value v;
+    int rc;
+    switch (frame->kind) {
+    case TPC_MSG_UNKNOWN:
+    case TPC_MSG_TELEMETRY:
+    case TPC_MSG_ATTRIBUTES:
+        return decode_flat(frame, index, sink, err);
+    case TPC_MSG_EVENT:
+        rc = parse_map(frame, sink, err, &v);
+        return rc != 0 ? rc : tpi_codec_event(frame, index, &v, sink, 0, err);
+    case TPC_MSG_REPLY:
+        rc = parse_map(frame, sink, err, &v);
+        return rc != 0 ? rc : tpi_codec_reply(frame, index, &v, sink, err);
+    case TPC_MSG_PRESENCE:
+        rc = parse(frame, sink, err, &v);
+        return rc != 0 ? rc : tpi_codec_presence_value(frame, index, &v, sink, err);
+    case TPC_MSG_RAW:
+        return tpi_codec_raw(frame, index, sink);
+    default:
+        return tpi_codec_wrong_kind(frame, "json", err);
+    }
+}
+
+static int json_decode(void *self, uint32_t worker, void *program, const struct tpc_frame *frames,
+                       uint32_t count, size_t frame_size, const struct tpc_decode_sink *sink)
+{
+    (void) self;
+    (void) worker;
+    (void) program;
+    return tpi_codec_each(frames, count, frame_size, sink, json_frame);
+}
+
+static int json_encode(void *self, uint32_t worker, void *program, const struct tpc_encode *what,
+                       struct tpc_arena *arena, struct tpc_error *err, struct tpc_bytes *ret)
+{
+    (void) self;
+    (void) worker;
+    (void) program;
+    return tpi_codec_encode(what, TPI_CODEC_PLAIN, tpi_codec_write_json, arena, err, ret);
+}
+
+const struct tpc_codec_ops tpi_codec_json = {
+    .iface = TPC_IFACE(struct tpc_codec_ops, 1),
+    .name = "json",
+    .compile = tpi_codec_compile_none,
+    .release = tpi_codec_release_none,
+    .decode = json_decode,
+    .encode = json_encode,
+};
+
+/* ---- thingspanel ---- */
+
+/* What is no object, as a value: JSON as it is, else text, else bytes (contract thingspanel 5). */
+static int raw_value(const struct tpc_frame *frame, const struct tpc_decode_sink *sink,
+                     struct tpc_error *err, struct tpc_value *ret)
+{
+    int rc = parse(frame, sink, err, ret);
+    if (rc != TPC_EDECODE) {
+        return rc;
+    }
+    struct tpc_str text = tpi_codec_payload_text(frame);
+    if (text.len > 0 && tpi_utf8_valid(text.ptr, text.len)) {
+        *ret = tpi_codec_text(text);
+        return 0;
+    }
+    ret->type = TPC_BLOB;
+    ret->reserved = 0;
+    ret->len = frame->payload.len;
+    ret->as.blob = frame->payload.ptr;
+    return 0;
+}
+
+static bool looks_like_object(struct tpc_bytes b)
+{
+    size_t i = 0;
+    while (i < b.len && (b.ptr[i] == ' ' || (b.ptr[i] >= '\t' && b.ptr[i] <= '\r'))) {
+        i++;
+    }
+    return i < b.len && b.ptr[i] == '{';
+}
+
+/* Of a gateway's tree (contract 1.7) its own part; the parts of sub-devices are refused. */
+static int gateway_part(const struct tpc_value *tree, struct tpc_error *err, struct tpc_value *ret)
+{
+    static const struct tpc_str others[] = { TPC_STR_INIT("sub_device_data"),
+                                             TPC_STR_INIT("sub_gateway_data") };
+    for (size_t i = 0; i < 2; i++) {
+        const struct tpc_value *v = tpc_value_get(tree, others[i]);
+        if (v != NULL && v->type != TPC_NULL && v->len > 0) {
+            tpi_error_set(err, TPC_EUNSUPPORTED, "thingspanel",
+                          "data of sub-devices is not taken yet");
+            tpi_error_at(err, others[i].ptr);
+            return TPC_EUNSUPPORTED;
+        }
+    }
+    const struct tpc_value *own = tpc_value_get(tree, TPC_STR("gateway_data"));
+    if (own == NULL || own->type != TPC_MAP) {
+        return tpi_error_set(err, TPC_EDECODE, "thingspanel",
+                             "a gateway's message needs an object \"gateway_data\"");
+    }
+    *ret = *own;
+    return 0;
+}
+
+/* With a message id in the topic, attributes and events are answered (contract 1.6). */
+static uint16_t answer_flag(const struct tpc_frame *frame)
+{
+    return frame->correlation.len > 0 ? TPC_DECODED_ANSWER : 0;
+}
+
+static int thingspanel_data(const struct tpc_frame *frame, uint32_t index,
+                            const struct tpc_value *v, const struct tpc_decode_sink *sink,
+                            struct tpc_error *err)
+{
+    if (frame->kind == TPC_MSG_EVENT) {
+        return tpi_codec_event(frame, index, v, sink, answer_flag(frame), err);
+    }
+    bool attributes = frame->kind == TPC_MSG_ATTRIBUTES;
+    struct tpc_decoded head =
+        tpi_codec_head(frame, attributes ? TPC_MSG_ATTRIBUTES : TPC_MSG_TELEMETRY);
+    head.flags = attributes ? answer_flag(frame) : 0;
+    return tpi_codec_emit_map(index, sink, &head, v);
+}
+
+/* Telemetry, attributes and events, with the wrapping of what is no object. */
+static int thingspanel_up(const struct tpc_frame *frame, uint32_t index,
+                          const struct tpc_decode_sink *sink, struct tpc_error *err)
+{
+    bool event = frame->kind == TPC_MSG_EVENT;
+    bool gateway = frame->topic.len > 8 && memcmp(frame->topic.ptr, "gateway/", 8) == 0;
+    struct tpc_value v;
+    if (looks_like_object(frame->payload)) {
+        if (!gateway && !event && answer_flag(frame) == 0) {
+            return decode_flat(frame, index, sink, err);
+        }
+        int rc = parse_map(frame, sink, err, &v);
+        if (rc == 0 && gateway) {
+            rc = gateway_part(&v, err, &v);
+        }
+        return rc != 0 ? rc : thingspanel_data(frame, index, &v, sink, err);
+    }
+    if (gateway) {
+        return tpi_error_set(err, TPC_EDECODE, "thingspanel", "an object was expected");
+    }
+    int rc = raw_value(frame, sink, err, &v);
+    if (rc != 0) {
+        return rc;
+    }
+    struct tpc_member *m = tpc_arena_take(sink->arena, 3 * sizeof(*m));
+    if (m == NULL) {
+        return tpi_error_set(err, TPC_ENOMEM, "thingspanel", "no memory for a raw value");
+    }
+    if (!event) {
+        m[0] = (struct tpc_member){ TPC_STR("_raw"), v };
+        v = tpi_codec_map(m, 1);
+    } else {
+        m[2] = (struct tpc_member){ TPC_STR("value"), v };
+        m[0] = (struct tpc_member){ TPC_STR("method"), tpi_codec_text(TPC_STR("_raw")) };
+        m[1] = (struct tpc_member){ TPC_STR("params"), tpi_codec_map(m + 2, 1) };
+        v = tpi_codec_map(m, 2);
+    }
+    return thingspanel_data(frame, index, &v, sink, err);
+}
+
+/* A response that cannot be read counts as the device's failure (contract 6.5). */
+static int thingspanel_reply(const struct tpc_frame *frame, uint32_t index,
+                             const struct tpc_decode_sink *sink, struct tpc_error *err)
+{
+    struct tpc_value v;
+    int rc = parse_map(frame, sink, err, &v);
+    if (rc == 0) {
+        rc = tpi_codec_reply(frame, index, &v, sink, err);
+    }
+    if (rc != TPC_EDECODE) {
+        return rc;
+    }
+    struct tpc_decoded head = tpi_codec_head(frame, TPC_MSG_REPLY);
+    struct tpc_str text = tpi_codec_payload_text(frame);
+    head.code = 1;
+    if (text.len > 0 && tpi_utf8_valid(text.ptr, text.len)) {
+        head.message = text;
+    } else {
+        head.message = TPC_STR("the response cannot be read");
+    }
+    return tpi_codec_emit(index, sink, &head);
+}
+
+static int thingspanel_frame(const struct tpc_frame *frame, uint32_t index,
+                             const struct tpc_decode_sink *sink, struct tpc_error *err)
+{
+    switch (frame->kind) {
+    case TPC_MSG_UNKNOWN:
+    case TPC_MSG_TELEMETRY:
+    case TPC_MSG_ATTRIBUTES:
+    case TPC_MSG_EVENT:
+        return thingspanel_up(frame, index, sink, err);
+    case TPC_MSG_REPLY:
+        return thingspanel_reply(frame, index, sink, err);
+    default:
+        return json_frame(frame, index, sink, err);
+    }
+}
+
+static int thingspanel_decode(void *self, uint32_t worker, void *program,
+                              const struct tpc_frame *frames, uint32_t count, size_t frame_size,
+                              const struct tpc_decode_sink *sink)
+{
+    (void) self;
+    (void) worker;
+    (void) program;
+    return tpi_codec_each(frames, count, frame_size, sink, thingspanel_frame);
+}
+
+static int thingspanel_encode(void *self, uint32_t worker, void *program,
+                              const struct tpc_encode *what, struct tpc_arena *arena,
+                              struct tpc_error *err, struct tpc_bytes *ret)
+{
+    (void) self;
+    (void) worker;
+    (void) program;
+    return tpi_codec_encode(what, TPI_CODEC_THINGSPANEL, tpi_codec_write_json, arena, err, ret);
+}
+
+const struct tpc_codec_ops tpi_codec_thingspanel = {
+    .iface = TPC_IFACE(struct tpc_codec_ops, 1),
+    .name = "thingspanel",
+    .compile = tpi_codec_compile_none,
+    .release = tpi_codec_release_none,
+    .decode = thingspanel_decode,
+    .encode = thingspanel_encode,
+};
