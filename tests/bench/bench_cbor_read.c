@@ -9,7 +9,7 @@
 static const char text[] =
     "{\"device_id\":\"d0f3a1c2-77aa-4b1e-9c55-2f1e0b7a9d10\",\"ts\":1719900000123,"
     "\"values\":{\"temperature\":23.75,\"humidity\":56.2,\"pressure\":1013.25,\"battery\":87,"
-    "\"online\":true,\"mode\":\"auto-cool\"}}";
+    "\"online\":true,\"mode\":\"auto-cool+1\"}}";
 
 struct bench {
     struct tpc_arena *arena;
