@@ -1,0 +1,303 @@
+#include "assemble.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const top_keys[] = { "core",    "modules",  "log",      "store",
+                                        "history", "entities", "adapters", "entity_store" };
+
+struct core_option {
+    const char *name;
+    size_t offset;
+    size_t size; /* 4 or 8 bytes */
+    bool bytes;  /* a size such as 64MiB; else a plain number */
+};
+
+#define OPTION(key, member, is_bytes)                                                              \
+    {                                                                                              \
+        key, offsetof(struct tpc_core_options, member),                                            \
+            sizeof(((struct tpc_core_options *) 0)->member), is_bytes                              \
+    }
+
+static const struct core_option core_options[] = {
+    OPTION("workers", workers, false),
+    OPTION("partitions", partitions, false),
+    OPTION("memory_limit", memory_limit_bytes, true),
+    OPTION("frame_max", frame_max_bytes, true),
+    OPTION("ring", ring_bytes, true),
+    OPTION("commands_max", commands_max, false),
+    OPTION("device_queue_max", device_queue_max, false),
+    OPTION("history_open", history_open_bytes, true),
+    OPTION("history_checkpoint_ms", history_checkpoint_ms, false),
+};
+
+static int fail_at(struct config *c, const char *path, const char *text)
+{
+    unsigned int line = config_line(c, path);
+    if (line != 0) {
+        snprintf(c->error, sizeof(c->error), "%s:%u: %s: %s", c->file, line, path, text);
+    } else {
+        snprintf(c->error, sizeof(c->error), "%s: %s: %s", c->file, path, text);
+    }
+    return -1;
+}
+
+/* The library's last error, at `path` of the file plus the path that the error names. */
+static int fail_call(struct config *c, const char *path, int rc)
+{
+    const struct tpc_error *e = tpc_error_last();
+    char full[300], text[400];
+    snprintf(full, sizeof(full), "%s%s%s", path, e->path[0] != '\0' ? "." : "", e->path);
+    snprintf(text, sizeof(text), "%s (%s)", e->text, tpc_error_name(rc));
+    return fail_at(c, full, text);
+}
+
+static int read_size(const struct tpc_value *v, bool bytes, uint64_t *ret)
+{
+    static const struct {
+        const char *unit;
+        uint64_t factor;
+    } units[] = { { "KiB", 1024 }, { "MiB", 1048576 }, { "GiB", 1073741824 }, { "", 1 } };
+    int64_t number;
+    if (v->type == TPC_INT && tpc_value_int(v, &number) == 0 && number >= 0) {
+        *ret = (uint64_t) number;
+        return 0;
+    }
+    char text[32], *end;
+    if (!bytes || v->type != TPC_TEXT || v->len == 0 || v->len >= sizeof(text)) {
+        return -1;
+    }
+    memcpy(text, v->as.text, v->len);
+    text[v->len] = '\0';
+    unsigned long long n = strtoull(text, &end, 10);
+    for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+        if (end != text && strcmp(end, units[i].unit) == 0) {
+            *ret = n * units[i].factor;
+            return 0;
+        }
+    }
+    return -1;
+}
+
+static int read_core_options(struct config *c, struct tpc_core_options *o)
+{
+    const struct tpc_value *core = tpc_value_get(&c->root, TPC_STR("core"));
+    for (size_t i = 0; core != NULL && core->type == TPC_MAP && i < core->len; i++) {
+        const struct tpc_member *m = &core->as.members[i];
+        const struct core_option *option = NULL;
+        char path[200];
+        snprintf(path, sizeof(path), "core.%.*s", (int) m->key.len, m->key.ptr);
+        for (size_t k = 0; k < sizeof(core_options) / sizeof(core_options[0]); k++) {
+            if (tpc_str_equal(m->key, tpc_str_from(core_options[k].name))) {
+                option = &core_options[k];
+            }
+        }
+        uint64_t value;
+        if (option == NULL) {
+            return fail_at(c, path, "unknown key");
+        }
+        if (read_size(&m->value, option->bytes, &value) != 0 ||
+            (option->size == 4 && value > UINT32_MAX)) {
+            return fail_at(c, path, option->bytes ? "not a size such as 64MiB" : "not a number");
+        }
+        if (option->size == 4) {
+            uint32_t small = (uint32_t) value;
+            memcpy((char *) o + option->offset, &small, sizeof(small));
+        } else {
+            memcpy((char *) o + option->offset, &value, sizeof(value));
+        }
+    }
+    return 0;
+}
+
+static int check_top(struct config *c)
+{
+    if (c->root.type != TPC_MAP) {
+        return fail_at(c, "", "a map is expected");
+    }
+    for (size_t i = 0; i < c->root.len; i++) {
+        struct tpc_str key = c->root.as.members[i].key;
+        bool known = false;
+        for (size_t k = 0; k < sizeof(top_keys) / sizeof(top_keys[0]); k++) {
+            known |= tpc_str_equal(key, tpc_str_from(top_keys[k])) != 0;
+        }
+        if (!known) {
+            char path[200];
+            snprintf(path, sizeof(path), "%.*s", (int) key.len, key.ptr);
+            return fail_at(c, path, "unknown key");
+        }
+    }
+    return 0;
+}
+
+static int add_modules(struct config *c, struct tpc_core *core)
+{
+    static const struct tpc_module *(*const linked[])(void) = {
+#ifdef HAVE_SIM
+        tpc_module_sim,
+#endif
+#ifdef HAVE_LUA
+        tpc_module_lua,
+#endif
+#ifdef HAVE_SQLITE
+        tpc_module_sqlite,
+#endif
+#ifdef HAVE_MQTT
+        tpc_module_mqtt,
+#endif
+        NULL
+    };
+    for (size_t i = 0; linked[i] != NULL; i++) {
+        int rc = tpc_core_add_module(core, linked[i]());
+        if (rc != 0) {
+            return fail_call(c, "modules", rc);
+        }
+    }
+    const struct tpc_value *list = tpc_value_get(&c->root, TPC_STR("modules"));
+    for (size_t i = 0; list != NULL && list->type == TPC_ARRAY && i < list->len; i++) {
+        char path[64], file[512];
+        struct tpc_str name = tpc_value_text(&list->as.items[i]);
+        snprintf(path, sizeof(path), "modules[%zu]", i);
+        snprintf(file, sizeof(file), "%.*s", (int) name.len, name.ptr);
+        int rc = tpc_core_load_module(core, file);
+        if (rc != 0) {
+            return fail_call(c, path, rc);
+        }
+    }
+    return 0;
+}
+
+int assemble_core(struct config *c, uint32_t flags, tpc_log_fn *on_log, void *log_user,
+                  struct tpc_core **ret)
+{
+    struct tpc_core_options o = TPC_CORE_OPTIONS_INIT;
+    struct tpc_core *core;
+    o.workers = 2;
+    o.flags = flags | TPC_CORE_LOAD_ANY;
+    o.on_log = on_log;
+    o.log_user = log_user;
+    if (check_top(c) != 0 || read_core_options(c, &o) != 0) {
+        return -1;
+    }
+    int rc = tpc_core_create(&o, &core);
+    if (rc != 0) {
+        return fail_call(c, "core", rc);
+    }
+    if (add_modules(c, core) != 0) {
+        tpc_core_destroy(core);
+        return -1;
+    }
+    *ret = core;
+    return 0;
+}
+
+static int open_part(struct config *c, struct tpc_core *core, const char *path, struct tpc_str name,
+                     const struct tpc_value *part)
+{
+    char role[130], type[130];
+    struct tpc_value options;
+    struct tpc_str module = tpc_value_text(tpc_value_get(part, TPC_STR("type")));
+    if (part->type != TPC_MAP || module.len == 0) {
+        return fail_at(c, path, "type: is missing");
+    }
+    snprintf(role, sizeof(role), "%.*s", (int) name.len, name.ptr);
+    snprintf(type, sizeof(type), "%.*s", (int) module.len, module.ptr);
+    if (config_without(c, part, "type", &options) != 0) {
+        return -1;
+    }
+    int rc = tpc_core_open_value(core, role, type, &options);
+    return rc != 0 ? fail_call(c, path, rc) : 0;
+}
+
+int assemble_parts(struct config *c, struct tpc_core *core, int parts)
+{
+    static const struct {
+        const char *key, *role;
+        int part;
+    } roles[] = { { "log", "log", ASSEMBLE_LOG },
+                  { "store", "store", ASSEMBLE_STORE },
+                  { "entity_store", "entities", ASSEMBLE_STORE },
+                  { "history", "history", ASSEMBLE_STORE } };
+    for (size_t i = 0; i < sizeof(roles) / sizeof(roles[0]); i++) {
+        const struct tpc_value *part = tpc_value_get(&c->root, tpc_str_from(roles[i].key));
+        if ((parts & roles[i].part) != 0 && part != NULL &&
+            open_part(c, core, roles[i].key, tpc_str_from(roles[i].role), part) != 0) {
+            return -1;
+        }
+    }
+    const struct tpc_value *adapters = tpc_value_get(&c->root, TPC_STR("adapters"));
+    for (size_t i = 0; (parts & ASSEMBLE_ADAPTERS) != 0 && adapters != NULL &&
+                       adapters->type == TPC_MAP && i < adapters->len;
+         i++) {
+        char path[200];
+        const struct tpc_member *m = &adapters->as.members[i];
+        snprintf(path, sizeof(path), "adapters.%.*s", (int) m->key.len, m->key.ptr);
+        if (open_part(c, core, path, m->key, &m->value) != 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int put_entity(struct config *c, struct tpc_core *core, const char *path,
+                      const struct tpc_value *v)
+{
+    struct tpc_actor actor = { .size = sizeof(actor), .type = TPC_ACTOR_IMPORT };
+    struct tpc_value document;
+    char kind[64];
+    struct tpc_str text = tpc_value_text(tpc_value_get(v, TPC_STR("kind")));
+    if (text.len == 0) {
+        return fail_at(c, path, "kind: is missing");
+    }
+    snprintf(kind, sizeof(kind), "%.*s", (int) text.len, text.ptr);
+    actor.name = tpc_str_from(c->file);
+    if (config_without(c, v, "kind", &document) != 0) {
+        return -1;
+    }
+    struct tpc_str json = config_json(c, &document);
+    int rc = tpc_entity_put(core, &actor, kind, json, TPC_ANY_REV, NULL);
+    return rc != 0 ? fail_call(c, path, rc) : 0;
+}
+
+static int put_file(struct config *c, struct tpc_core *core, const char *path, struct tpc_str name)
+{
+    char file[1024];
+    struct config other;
+    const char *slash = strrchr(c->file, '/');
+    int dir = name.len > 0 && name.ptr[0] == '/' ? 0
+              : slash != NULL                    ? (int) (slash - c->file) + 1
+                                                 : 0;
+    snprintf(file, sizeof(file), "%.*s%.*s", dir, c->file, (int) name.len, name.ptr);
+    int rc = config_read(&other, file);
+    if (rc != 0) {
+        fail_at(c, path, other.error);
+    }
+    bool list = rc == 0 && other.root.type == TPC_ARRAY;
+    for (size_t i = 0; rc == 0 && i < (list ? other.root.len : 1); i++) {
+        char at[32];
+        snprintf(at, sizeof(at), "[%zu]", i);
+        rc = put_entity(&other, core, list ? at : "", list ? &other.root.as.items[i] : &other.root);
+        if (rc != 0) {
+            snprintf(c->error, sizeof(c->error), "%s", other.error);
+        }
+    }
+    config_free(&other);
+    return rc;
+}
+
+int assemble_entities(struct config *c, struct tpc_core *core)
+{
+    const struct tpc_value *list = tpc_value_get(&c->root, TPC_STR("entities"));
+    for (size_t i = 0; list != NULL && list->type == TPC_ARRAY && i < list->len; i++) {
+        const struct tpc_value *item = &list->as.items[i];
+        char path[64];
+        snprintf(path, sizeof(path), "entities[%zu]", i);
+        int rc = item->type == TPC_TEXT ? put_file(c, core, path, tpc_value_text(item))
+                                        : put_entity(c, core, path, item);
+        if (rc != 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
