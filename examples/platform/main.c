@@ -130,7 +130,7 @@ static int run(struct config *c, struct settings *s)
         fprintf(stderr, "tp-platform: %s\n", c->error);
         return 1;
     }
-    int rc = assemble_parts(c, core, s->check ? 0 : ASSEMBLE_ALL);
+    int rc = assemble_parts(c, core, s->check ? ASSEMBLE_ADAPTERS : ASSEMBLE_ALL);
     if (rc == 0) {
         rc = assemble_entities(c, core);
     }
