@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 root, build = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
-flags = ["-Wall", "-Wextra", "-Wpedantic", "-Wundef", "-Wshadow", "-Werror", "-fsyntax-only",
+flags = ["-Wall", "-Wextra", "-Wpedantic", "-Wundef", "-Werror", "-fsyntax-only",
          f"-I{root}/include", f"-I{build}/include"]
 libc = {"stdbool.h", "stddef.h", "stdint.h"}
 faults = 0
