@@ -98,11 +98,12 @@ static void put_value(struct reader *r, const struct tpc_value *v)
         fail(r, TPC_EDECODE, "a key must be a text or an integer");
         return;
     }
-    int rc = tpi_tree_put(&r->tree, v);
-    if (rc != 0) {
-        fail_tree(r, rc);
+    struct tpc_value *to = tpi_tree_next(&r->tree);
+    if (to == NULL) {
+        fail_tree(r, TPC_ENOMEM);
         return;
     }
+    *to = *v;
     item_done(r);
 }
 

@@ -33,7 +33,8 @@ static __attribute__((cold, noinline)) int fail(struct tpi_json *r, const char *
 
 static inline const char *skip_blanks(const char *p, const char *end)
 {
-    while (p < end && (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t')) {
+    while (p < end && (unsigned char) *p <= ' ' &&
+           (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t')) {
         p++;
     }
     return p;
@@ -476,6 +477,12 @@ static inline int read_after(struct tpi_json *r, const char *p)
     return p == r->end ? fail(r, p, expected_value) : read_value(r, p);
 }
 
+static inline int next_value(struct tpi_json *r)
+{
+    const char *p = skip_blanks(r->p, r->end);
+    return p == r->end ? fail(r, p, expected_value) : read_value(r, p);
+}
+
 static inline int next_event(struct tpi_json *r)
 {
     const char *p = skip_blanks(r->p, r->end);
@@ -573,37 +580,45 @@ static inline int keep_text(const struct tpi_json *r, struct tpc_arena *arena, u
     return 0;
 }
 
-static int put_scalar(const struct tpi_json *r, int event, struct tpi_tree *t, uint32_t flags)
+/* The scalar of the last event as the next value. */
+static inline int put_scalar(const struct tpi_json *r, int event, struct tpi_tree *t,
+                             uint32_t flags)
 {
-    struct tpc_value v = { .type = TPC_NULL };
+    struct tpc_value *v = tpi_tree_next(t);
     struct tpc_str text;
     int rc;
+    if (v == NULL) {
+        return TPC_ENOMEM;
+    }
+    v->reserved = 0;
+    v->len = 0;
     switch (event) {
-    case TPI_JSON_BOOL:
-        v.type = TPC_BOOL;
-        v.as.b = r->i != 0;
-        break;
     case TPI_JSON_INT:
-        v.type = TPC_INT;
-        v.as.i = r->i;
-        break;
+        v->type = TPC_INT;
+        v->as.i = r->i;
+        return 0;
     case TPI_JSON_DOUBLE:
-        v.type = TPC_DOUBLE;
-        v.as.d = r->d;
-        break;
+        v->type = TPC_DOUBLE;
+        v->as.d = r->d;
+        return 0;
     case TPI_JSON_TEXT:
         rc = keep_text(r, t->arena, flags, &text);
-        if (rc != 0) {
-            return rc;
+        if (rc == 0) {
+            v->type = TPC_TEXT;
+            v->len = text.len;
+            v->as.text = text.ptr;
         }
-        v.type = TPC_TEXT;
-        v.len = text.len;
-        v.as.text = text.ptr;
-        break;
+        return rc;
+    case TPI_JSON_BOOL:
+        v->type = TPC_BOOL;
+        v->as.i = 0;
+        v->as.b = r->i != 0;
+        return 0;
     default:
-        break;
+        v->type = TPC_NULL;
+        v->as.i = 0;
+        return 0;
     }
-    return tpi_tree_put(t, &v);
 }
 
 /* One event into the tree. Returns 0, TPI_TREE_DUPLICATE, TPC_ENOMEM, TPC_ETOOBIG. */
@@ -646,10 +661,10 @@ int tpi_json_tree(struct tpi_json *r, int event, struct tpc_arena *arena, uint32
                   struct tpc_error *err, struct tpc_value *ret)
 {
     struct tpi_tree t;
-    tpi_tree_init(&t, arena, (flags & TPC_JSON_ALLOW_DUPLICATES) != 0);
     if (event == TPI_JSON_KEY) {
         event = next_event(r);
     }
+    tpi_tree_init(&t, arena, (flags & TPC_JSON_ALLOW_DUPLICATES) != 0);
     for (;;) {
         if (event == TPI_JSON_ERROR) {
             return tpi_json_fail(r, err);
@@ -658,7 +673,12 @@ int tpi_json_tree(struct tpi_json *r, int event, struct tpc_arena *arena, uint32
         if (rc != 0) {
             return tree_failed(r, rc, &t, err);
         }
-        if (tpi_tree_whole(&t)) {
+        if (event == TPI_JSON_KEY) {
+            /* Only a value can follow: no need to go through what may come. */
+            event = next_value(r);
+            continue;
+        }
+        if (t.depth == 0) {
             *ret = t.slots[0].value;
             return 0;
         }

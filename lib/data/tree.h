@@ -106,17 +106,13 @@ static inline int tpi_tree_key(struct tpi_tree *t, struct tpc_str key)
     return 0;
 }
 
-/* The next value; in a map its key was given before. Returns 0 or TPC_ENOMEM. */
-static inline int tpi_tree_put(struct tpi_tree *t, const struct tpc_value *v)
+/* Where to write the next value; in a map its key was given before. NULL if out of memory. */
+static inline struct tpc_value *tpi_tree_next(struct tpi_tree *t)
 {
-    if (t->count == t->cap) {
-        int rc = tpi_tree_grow(t);
-        if (rc != 0) {
-            return rc;
-        }
+    if (t->count == t->cap && tpi_tree_grow(t) != 0) {
+        return NULL;
     }
-    t->slots[t->count++].value = *v;
-    return 0;
+    return &t->slots[t->count++].value;
 }
 
 /* Opens an array or a map as the next value. Returns 0, TPC_ETOOBIG (depth) or TPC_ENOMEM. */
