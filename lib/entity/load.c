@@ -1,0 +1,435 @@
+#include "entity/inside.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <tpcore/json.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+
+/* A row that names something which is not loaded yet. */
+struct late {
+    struct late *next;
+    struct tpc_str key;
+};
+
+struct loader {
+    struct tpi_entities *e;
+    const struct tpi_kind_slot *slot;
+    struct tpc_str tenant_key;
+    uint64_t tenant;
+    struct tpc_arena *page;  /* rows of a page */
+    struct tpc_arena *row;   /* one change */
+    struct tpc_arena *extra; /* late rows, upgraded documents */
+    struct late *late;
+    struct tpc_error *err;
+};
+
+static int no_memory(struct tpc_error *err)
+{
+    return tpi_error_set(err, TPC_ENOMEM, tpi_entity_origin, "out of memory");
+}
+
+/* "product/thermo" in front of the path. */
+static int at_entity(struct loader *l, struct tpc_str key, int rc)
+{
+    char text[TPI_ENTITY_MAX_KEY + 40];
+    snprintf(text, sizeof(text), "%s/%.*s", l->slot->kind->name, (int) key.len, key.ptr);
+    tpi_error_at(l->err, text);
+    return rc;
+}
+
+static int parse_row(const struct tpi_entity_row *row, struct tpc_arena *arena,
+                     struct tpc_error *err, struct tpc_value *ret)
+{
+    struct tpc_str json = { (const char *) row->doc.ptr, row->doc.len };
+    int rc = tpc_json_parse(arena, json, 0, err, ret);
+    if (rc == TPC_ENOMEM || (rc == 0 && ret->type == TPC_MAP)) {
+        return rc;
+    }
+    return tpi_error_set(err, TPC_ECORRUPT, tpi_entity_origin, "the stored document is damaged");
+}
+
+static void row_to_change(const struct loader *l, const struct tpi_entity_row *row,
+                          struct tpi_change *change)
+{
+    *change = (struct tpi_change){ .kind = l->slot->kind,
+                                   .tenant = l->tenant,
+                                   .tenant_key = l->slot->tenants ? row->key : l->tenant_key,
+                                   .key = row->key,
+                                   .id = row->id,
+                                   .revision = row->revision,
+                                   .created_unix_ms = row->created_unix_ms,
+                                   .modified_unix_ms = row->modified_unix_ms,
+                                   .json = { (const char *) row->doc.ptr, row->doc.len },
+                                   .loading = true,
+                                   .arena = l->row,
+                                   .entities = l->e };
+}
+
+/* Document with its secrets, checked. */
+static int check_row(struct loader *l, const struct tpi_entity_row *row, struct tpi_change *change)
+{
+    struct tpc_value doc, full, stored;
+    int rc = parse_row(row, l->row, l->err, &doc);
+    if (rc != 0 || !l->slot->secrets) {
+        return rc != 0 ? rc : tpi_entity_check(l->slot, &doc, change, l->err);
+    }
+    rc = tpi_secret_read(l->e, change, l->err, &stored);
+    if (rc != 0) {
+        return rc;
+    }
+    if (tpi_secret_merge(&l->slot->kind->schema, &doc, stored.type == TPC_MAP ? &stored : NULL,
+                         l->row, &full) != 0) {
+        return no_memory(l->err);
+    }
+    return tpi_entity_check(l->slot, &full, change, l->err);
+}
+
+static int load_row(struct loader *l, const struct tpi_entity_row *row)
+{
+    const struct tpi_kind *kind = l->slot->kind;
+    struct tpi_change change;
+    tpc_arena_reset(l->row);
+    row_to_change(l, row, &change);
+    int rc = check_row(l, row, &change);
+    if (rc != 0) {
+        return at_entity(l, row->key, rc);
+    }
+    if (kind->prepare != NULL) {
+        rc = kind->prepare(kind->user, &change, l->err);
+        if (rc != 0) {
+            return at_entity(l, row->key, rc);
+        }
+    }
+    if (l->slot->tenants && tpi_tenant_slot_make(l->e, row->key, row->id) == NULL) {
+        if (kind->discard != NULL) {
+            kind->discard(kind->user, &change);
+        }
+        return no_memory(l->err);
+    }
+    if (kind->apply != NULL) {
+        kind->apply(kind->user, &change);
+    }
+    if (row->id >= l->e->next_id) {
+        l->e->next_id = row->id + 1;
+    }
+    return 0;
+}
+
+static int postpone(struct loader *l, struct tpc_str key)
+{
+    struct late *late = tpc_arena_take(l->extra, sizeof(*late) + key.len);
+    if (late == NULL) {
+        return no_memory(l->err);
+    }
+    memcpy(late + 1, key.ptr, key.len);
+    late->key = (struct tpc_str){ (const char *) (late + 1), key.len };
+    late->next = l->late;
+    l->late = late;
+    return 0;
+}
+
+/* Tries the rows that were put off again until none is left, or none could be loaded in a round. */
+static int load_late(struct loader *l)
+{
+    bool progress = true;
+    while (l->late != NULL && progress) {
+        struct late *next = l->late;
+        l->late = NULL;
+        progress = false;
+        while (next != NULL) {
+            struct late *now = next;
+            struct tpi_entity_row row;
+            next = now->next;
+            tpc_arena_reset(l->page);
+            int rc = tpi_entity_row_get(l->e, TPC_SPACE_ENTITY, l->slot->name, l->tenant, now->key,
+                                        l->page, l->err, &row);
+            rc = rc != 0 ? rc : load_row(l, &row);
+            if (rc == TPC_EAGAIN) {
+                now->next = l->late;
+                l->late = now;
+            } else if (rc != 0) {
+                return rc;
+            } else {
+                progress = true;
+            }
+        }
+    }
+    return l->late == NULL ? 0 : TPC_ECORRUPT;
+}
+
+/* fn for each row of the kind in the tenant. */
+static int each_row(struct loader *l, int (*fn)(struct loader *l, const struct tpi_entity_row *row))
+{
+    char after[TPI_ENTITY_MAX_KEY];
+    struct tpc_store_query q = {
+        .size = sizeof(q), .space = TPC_SPACE_ENTITY, .kind = l->slot->name, .tenant = l->tenant
+    };
+    uint32_t count = TPI_ENTITY_PAGE;
+    while (count == TPI_ENTITY_PAGE) {
+        const struct tpi_entity_row *rows;
+        tpc_arena_reset(l->page);
+        q.limit = 0;
+        int rc = tpi_entity_rows(l->e, &q, l->page, l->err, &rows, &count);
+        for (uint32_t i = 0; rc == 0 && i < count; i++) {
+            rc = rows[i].key.len > TPI_ENTITY_MAX_KEY ? TPC_ECORRUPT : fn(l, &rows[i]);
+        }
+        if (rc != 0) {
+            return rc;
+        }
+        if (count > 0) {
+            memcpy(after, rows[count - 1].key.ptr, rows[count - 1].key.len);
+            q.after_key = (struct tpc_str){ after, rows[count - 1].key.len };
+        }
+    }
+    return 0;
+}
+
+static int load_or_postpone(struct loader *l, const struct tpi_entity_row *row)
+{
+    int rc = load_row(l, row);
+    return rc == TPC_EAGAIN ? postpone(l, row->key) : rc;
+}
+
+/* fn for the one (0) or every tenant that the kind's rows may be in. */
+static int each_tenant(struct loader *l, int (*fn)(struct loader *l))
+{
+    size_t iter = 0;
+    void *value;
+    if (l->slot->tenants) {
+        l->tenant = 0;
+        return fn(l);
+    }
+    while (tpi_map_next(&l->e->tenants, &iter, NULL, &value)) {
+        const struct tpi_tenant_slot *t = value;
+        l->tenant = t->id;
+        l->tenant_key = t->key;
+        int rc = fn(l);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
+static int load_tenant(struct loader *l)
+{
+    tpc_arena_reset(l->extra);
+    l->late = NULL;
+    int rc = each_row(l, load_or_postpone);
+    return rc != 0 ? rc : load_late(l);
+}
+
+/* ---- upgrading documents of an older version ---- */
+
+struct upgrade {
+    struct loader l; /* first: the row function gets it */
+    uint32_t from;
+    struct tpc_store_op *ops;
+    uint32_t count;
+    uint32_t cap;
+};
+
+static int upgrade_op(struct upgrade *u, const struct tpc_store_op *op)
+{
+    if (u->count == u->cap) {
+        uint32_t cap = u->cap == 0 ? 64 : u->cap * 2;
+        void *p = tpi_resize(u->l.e->env->alloc, u->ops, u->cap * sizeof(*op), cap * sizeof(*op));
+        if (p == NULL) {
+            return no_memory(u->l.err);
+        }
+        u->ops = p;
+        u->cap = cap;
+    }
+    u->ops[u->count++] = *op;
+    return 0;
+}
+
+static int copy_text(struct tpc_arena *arena, struct tpc_str in, struct tpc_str *ret)
+{
+    char *p = tpc_arena_take(arena, in.len + 1);
+    if (p == NULL) {
+        return TPC_ENOMEM;
+    }
+    memcpy(p, in.ptr, in.len);
+    *ret = (struct tpc_str){ p, in.len };
+    return 0;
+}
+
+/* Indexed fields are left to the check of the next put: an upgrade keeps what is text. */
+static int upgrade_fields(struct upgrade *u, const struct tpc_value *doc, struct tpc_row *row)
+{
+    const struct tpc_list *schema = &u->l.slot->kind->schema;
+    struct tpc_field *fields = tpc_arena_take(u->l.extra, TPI_ENTITY_MAX_FIELDS * sizeof(*fields));
+    if (fields == NULL) {
+        return TPC_ENOMEM;
+    }
+    for (uint32_t i = 0; i < schema->count; i++) {
+        const struct tpc_option *o = TPC_LIST_AT(struct tpc_option, *schema, i);
+        const struct tpc_value *v = tpc_value_get(doc, tpc_str_from(o->name));
+        struct tpc_field *f = &fields[row->field_count];
+        if ((o->flags & TPC_OPT_INDEXED) == 0 || v == NULL || v->type == TPC_NULL) {
+            continue;
+        }
+        int rc = v->type == TPC_TEXT ? copy_text(u->l.extra, tpc_value_text(v), &f->value)
+                                     : tpi_entity_json(v, u->l.extra, &f->value);
+        if (rc != 0) {
+            return rc;
+        }
+        f->name = tpc_str_from(o->name);
+        row->field_count++;
+    }
+    row->fields = fields;
+    row->field_size = sizeof(*fields);
+    return 0;
+}
+
+static int upgrade_row(struct loader *l, const struct tpi_entity_row *row)
+{
+    struct upgrade *u = (struct upgrade *) l;
+    const struct tpi_kind *kind = l->slot->kind;
+    struct tpc_value doc, next;
+    tpc_arena_reset(l->row);
+    int rc = parse_row(row, l->row, l->err, &doc);
+    rc = rc != 0 ? rc : kind->upgrade(kind->user, u->from, &doc, l->row, l->err, &next);
+    if (rc != 0) {
+        return at_entity(l, row->key, rc);
+    }
+    struct tpc_store_op op = { .size = sizeof(op), .type = TPC_STORE_PUT, .expect = row->revision };
+    struct tpc_str json;
+    op.row = (struct tpc_row){ .size = sizeof(op.row),
+                               .space = TPC_SPACE_ENTITY,
+                               .kind = l->slot->name,
+                               .tenant = l->tenant,
+                               .id = row->id,
+                               .revision = row->revision + 1,
+                               .created_unix_ms = row->created_unix_ms,
+                               .modified_unix_ms = tpi_unix_ms(l->e->env) };
+    if (copy_text(l->extra, row->key, &op.row.key) != 0 ||
+        tpi_entity_json(&next, l->extra, &json) != 0 || upgrade_fields(u, &next, &op.row) != 0) {
+        return no_memory(l->err);
+    }
+    op.row.doc = (struct tpc_bytes){ (const uint8_t *) json.ptr, json.len };
+    return upgrade_op(u, &op);
+}
+
+static int upgrade_tenant(struct loader *l)
+{
+    return each_row(l, upgrade_row);
+}
+
+static struct tpc_store_op version_op(const struct loader *l)
+{
+    int64_t now = tpi_unix_ms(l->e->env);
+    struct tpc_store_op op = { .size = sizeof(op), .type = TPC_STORE_PUT, .expect = TPC_ANY_REV };
+    op.row = (struct tpc_row){ .size = sizeof(op.row),
+                               .space = TPC_SPACE_META,
+                               .kind = TPC_STR("kind_version"),
+                               .key = l->slot->name,
+                               .id = l->slot->kind->version,
+                               .revision = l->slot->kind->version,
+                               .created_unix_ms = now,
+                               .modified_unix_ms = now };
+    return op;
+}
+
+/* All documents of the kind and its version change in one transaction. */
+static int upgrade_kind(struct loader *l, uint32_t from)
+{
+    struct upgrade u = { .l = *l, .from = from };
+    tpc_arena_reset(l->extra);
+    int rc = l->slot->kind->upgrade == NULL ? 0 : each_tenant(&u.l, upgrade_tenant);
+    struct tpc_store_op op = version_op(l);
+    rc = rc != 0 ? rc : upgrade_op(&u, &op);
+    rc = rc != 0 ? rc : tpi_entity_transact(l->e, u.ops, u.count, l->err);
+    tpi_free(l->e->env->alloc, u.ops, u.cap * sizeof(*u.ops));
+    return rc;
+}
+
+static int check_version(struct loader *l)
+{
+    const struct tpi_kind *kind = l->slot->kind;
+    struct tpi_entity_row row;
+    tpc_arena_reset(l->page);
+    int rc = tpi_entity_row_get(l->e, TPC_SPACE_META, TPC_STR("kind_version"), 0, l->slot->name,
+                                l->page, l->err, &row);
+    if (rc != 0 && rc != TPC_ENOENT) {
+        return rc;
+    }
+    if (rc == TPC_ENOENT) {
+        struct tpc_store_op op = version_op(l);
+        return tpi_entity_transact(l->e, &op, 1, l->err);
+    }
+    if (row.id > kind->version) {
+        return tpi_error_set(l->err, TPC_EVERSION, tpi_entity_origin,
+                             "stored entities of kind \"%s\" are of version %" PRIu64
+                             ", this library knows up to %u",
+                             kind->name, row.id, kind->version);
+    }
+    return row.id < kind->version ? upgrade_kind(l, (uint32_t) row.id) : 0;
+}
+
+static int load_number(struct loader *l)
+{
+    struct tpi_entity_row row;
+    int rc = tpi_entity_row_get(l->e, TPC_SPACE_META, TPC_STR("counter"), 0, TPC_STR("entity_id"),
+                                l->page, l->err, &row);
+    if (rc == 0) {
+        l->e->next_id = row.id + 1;
+    }
+    return rc == TPC_ENOENT ? 0 : rc;
+}
+
+static int make_main(struct loader *l)
+{
+    static const char json[] = "{\"key\":\"main\"}";
+    struct tpc_value doc;
+    struct tpi_change change = { .arena = l->row };
+    if (tpi_entity_tenant(l->e, TPC_STR("main")) != NULL) {
+        return 0;
+    }
+    tpc_arena_reset(l->row);
+    int rc = tpc_json_parse(l->row, TPC_STR(json), 0, l->err, &doc);
+    return rc != 0 ? rc
+                   : tpi_entity_put_locked(l->e, l->slot, &doc, TPC_STR(json), TPC_NO_REV, &change,
+                                           l->err);
+}
+
+static int load(struct loader *l)
+{
+    int rc = load_number(l);
+    for (uint32_t i = 0; rc == 0 && i < l->e->kind_count; i++) {
+        l->slot = &l->e->kinds[i];
+        rc = check_version(l);
+        rc = rc != 0 ? rc : each_tenant(l, load_tenant);
+        if (rc == 0 && l->slot->tenants) {
+            rc = make_main(l);
+        }
+    }
+    return rc;
+}
+
+int tpi_entities_load(struct tpi_entities *e, struct tpc_error *err)
+{
+    struct loader l = { .e = e, .err = err };
+    const struct tpc_allocator *alloc = e->env->alloc;
+    if (e->loaded || e->kind_count == 0) {
+        return tpi_error_set(err, TPC_ESTATE, tpi_entity_origin, "loaded already, or no kinds");
+    }
+    int rc = TPC_ENOMEM;
+    if (tpc_arena_create(alloc, 0, &l.page) == 0 && tpc_arena_create(alloc, 0, &l.row) == 0 &&
+        tpc_arena_create(alloc, 0, &l.extra) == 0) {
+        pthread_mutex_lock(&e->lock);
+        rc = load(&l);
+        e->loaded = rc == 0;
+        pthread_mutex_unlock(&e->lock);
+    } else {
+        no_memory(err);
+    }
+    tpc_arena_destroy(l.page);
+    tpc_arena_destroy(l.row);
+    tpc_arena_destroy(l.extra);
+    return rc;
+}

@@ -1,0 +1,481 @@
+#include "model/spec.h"
+
+#include <string.h>
+
+#include "base/error.h"
+#include "base/hash.h"
+#include "data/json_read.h"
+
+static const char origin[] = "model";
+
+bool tpi_number_from_text(struct tpc_str text, struct tpc_value *ret)
+{
+    struct tpi_json r;
+    tpi_json_begin(&r, text);
+    int event = tpi_json_next(&r);
+    struct tpc_value v = { TPC_INT, 0, 0, { .i = r.i } };
+    if (event == TPI_JSON_DOUBLE) {
+        v = (struct tpc_value){ TPC_DOUBLE, 0, 0, { .d = r.d } };
+    } else if (event != TPI_JSON_INT) {
+        return false;
+    }
+    if (tpi_json_next(&r) != TPI_JSON_END) {
+        return false;
+    }
+    *ret = v;
+    return true;
+}
+
+static const char *type_name(const struct tpc_value *v)
+{
+    static const char *const names[] = { "null", "a bool",       "an int",   "a double",
+                                         "text", "binary bytes", "an array", "an object" };
+    return v->type <= TPC_MAP ? names[v->type] : "something unknown";
+}
+
+static int wrong_type(const struct tpi_spec *s, const struct tpc_value *in, struct tpc_error *err)
+{
+    return tpi_error_set(err, TPC_EMODEL, origin, "is %s, the model says %s", type_name(in),
+                         tpi_data_type_name(s->data_type));
+}
+
+/* in as a number: itself, or what its text says. */
+static const struct tpc_value *as_number(const struct tpc_value *in, struct tpc_value *room)
+{
+    if (in->type == TPC_INT || in->type == TPC_DOUBLE) {
+        return in;
+    }
+    return in->type == TPC_TEXT && tpi_number_from_text(tpc_value_text(in), room) ? room : NULL;
+}
+
+static int check_int(const struct tpi_spec *s, const struct tpc_value *in, struct tpc_error *err,
+                     struct tpc_value *ret)
+{
+    struct tpc_value room;
+    int64_t i;
+    const struct tpc_value *number = as_number(in, &room);
+    if (number == NULL || tpc_value_int(number, &i) != 0) {
+        return number == NULL ? wrong_type(s, in, err)
+                              : tpi_error_set(err, TPC_EMODEL, origin, "is not a whole number");
+    }
+    if (i < s->int_min || i > s->int_max) {
+        return tpi_error_set(err, TPC_EMODEL, origin, "%lld is not within %lld..%lld",
+                             (long long) i, (long long) s->int_min, (long long) s->int_max);
+    }
+    *ret = (struct tpc_value){ TPC_INT, 0, 0, { .i = i } };
+    return 0;
+}
+
+static int check_double(const struct tpi_spec *s, const struct tpc_value *in, struct tpc_error *err,
+                        struct tpc_value *ret)
+{
+    struct tpc_value room;
+    double d;
+    const struct tpc_value *number = as_number(in, &room);
+    if (number == NULL || tpc_value_double(number, &d) != 0) {
+        return wrong_type(s, in, err);
+    }
+    if (!(d >= s->min && d <= s->max)) {
+        return tpi_error_set(err, TPC_EMODEL, origin, "%.17g is not within %.17g..%.17g", d, s->min,
+                             s->max);
+    }
+    *ret = (struct tpc_value){ TPC_DOUBLE, 0, 0, { .d = d } };
+    return 0;
+}
+
+static int check_bool(const struct tpi_spec *s, const struct tpc_value *in, struct tpc_error *err,
+                      struct tpc_value *ret)
+{
+    bool b;
+    int64_t i = 2;
+    if (in->type == TPC_BOOL) {
+        b = in->as.b;
+    } else if (in->type == TPC_TEXT) {
+        b = tpc_str_equal(tpc_value_text(in), TPC_STR("true")) != 0;
+        if (!b && tpc_str_equal(tpc_value_text(in), TPC_STR("false")) == 0) {
+            return wrong_type(s, in, err);
+        }
+    } else if (tpc_value_int(in, &i) == 0 && (i == 0 || i == 1)) {
+        b = i == 1;
+    } else {
+        return wrong_type(s, in, err);
+    }
+    *ret = (struct tpc_value){ TPC_BOOL, 0, 0, { .b = b } };
+    return 0;
+}
+
+static int check_enum(const struct tpi_spec *s, const struct tpc_value *in, struct tpc_error *err,
+                      struct tpc_value *ret)
+{
+    struct tpc_value room;
+    int64_t value = 0;
+    const struct tpc_value *number = as_number(in, &room);
+    bool whole = number != NULL && tpc_value_int(number, &value) == 0;
+    if (!whole && in->type != TPC_TEXT) {
+        return wrong_type(s, in, err);
+    }
+    struct tpc_str name = tpc_value_text(in);
+    for (uint32_t i = 0; i < s->count; i++) {
+        const struct tpi_enum_item *item = &s->of.items[i];
+        bool same = whole ? item->value == value : tpc_str_equal(item->name, name) != 0;
+        /* "1" may be the name of an item with another value: a value that fits wins. */
+        if (same) {
+            *ret = (struct tpc_value){ TPC_INT, 0, 0, { .i = item->value } };
+            return 0;
+        }
+    }
+    for (uint32_t i = 0; i < s->count && whole && in->type == TPC_TEXT; i++) {
+        if (tpc_str_equal(s->of.items[i].name, name) != 0) {
+            *ret = (struct tpc_value){ TPC_INT, 0, 0, { .i = s->of.items[i].value } };
+            return 0;
+        }
+    }
+    return tpi_error_set(err, TPC_EMODEL, origin, "is none of the enum's %u values", s->count);
+}
+
+static int check_text(const struct tpi_spec *s, const struct tpc_value *in, struct tpc_error *err,
+                      struct tpc_value *ret)
+{
+    if (in->type != TPC_TEXT) {
+        return wrong_type(s, in, err);
+    }
+    if (in->len > s->length) {
+        return tpi_error_set(err, TPC_EMODEL, origin, "has %zu bytes, the model allows %u", in->len,
+                             s->length);
+    }
+    *ret = *in;
+    return 0;
+}
+
+static int check_date(const struct tpi_spec *s, const struct tpc_value *in, struct tpc_error *err,
+                      struct tpc_value *ret)
+{
+    struct tpc_value room;
+    int64_t ms;
+    const struct tpc_value *number = as_number(in, &room);
+    if (number != NULL) {
+        if (tpc_value_int(number, &ms) != 0) {
+            return tpi_error_set(err, TPC_EMODEL, origin, "is not a whole number of ms");
+        }
+    } else if (in->type != TPC_TEXT) {
+        return wrong_type(s, in, err);
+    } else if (tpi_date_parse(tpc_value_text(in), &ms) != 0) {
+        return tpi_error_set(err, TPC_EMODEL, origin,
+                             "is not a time such as 2026-11-20T12:00:00Z or 2026-11-20 12:00:00");
+    }
+    *ret = (struct tpc_value){ TPC_INT, 0, 0, { .i = ms } };
+    return 0;
+}
+
+static int check_value(const struct tpi_spec *s, const struct tpc_value *in,
+                       struct tpc_arena *arena, struct tpc_error *err, struct tpc_value *ret);
+
+static int no_memory(struct tpc_error *err)
+{
+    return tpi_error_set(err, TPC_ENOMEM, origin, "out of memory");
+}
+
+/* The fields that are there, in the model's order. A member that is null counts as absent. */
+static int check_fields(const struct tpi_field *fields, uint32_t count, const struct tpc_value *in,
+                        struct tpc_arena *arena, struct tpc_error *err, struct tpc_value *ret)
+{
+    struct tpc_member *out = tpc_arena_take(arena, (count + 1u) * sizeof(*out));
+    if (out == NULL) {
+        return no_memory(err);
+    }
+    size_t n = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct tpi_field *f = &fields[i];
+        const struct tpc_value *v = tpc_value_get(in, f->key);
+        int rc = 0;
+        if (v == NULL || v->type == TPC_NULL) {
+            rc = f->required ? tpi_error_set(err, TPC_EMODEL, origin, "is missing") : 1;
+        } else {
+            rc = check_value(&f->spec, v, arena, err, &out[n].value);
+        }
+        if (rc < 0) {
+            tpi_error_at(err, f->key.ptr);
+            return rc;
+        }
+        if (rc == 0) {
+            out[n++].key = f->key;
+        }
+    }
+    *ret = (struct tpc_value){ TPC_MAP, 0, n, { .members = out } };
+    return 0;
+}
+
+static int check_array(const struct tpi_spec *s, const struct tpc_value *in,
+                       struct tpc_arena *arena, struct tpc_error *err, struct tpc_value *ret)
+{
+    if (in->type != TPC_ARRAY) {
+        return wrong_type(s, in, err);
+    }
+    if (in->len > s->length) {
+        return tpi_error_set(err, TPC_EMODEL, origin, "has %zu items, the model allows %u", in->len,
+                             s->length);
+    }
+    struct tpc_value *out = tpc_arena_take(arena, (in->len + 1) * sizeof(*out));
+    if (out == NULL) {
+        return no_memory(err);
+    }
+    for (size_t i = 0; i < in->len; i++) {
+        int rc = check_value(s->of.elem, &in->as.items[i], arena, err, &out[i]);
+        if (rc != 0) {
+            tpi_error_at_index(err, i);
+            return rc;
+        }
+    }
+    *ret = (struct tpc_value){ TPC_ARRAY, 0, in->len, { .items = out } };
+    return 0;
+}
+
+static int check_value(const struct tpi_spec *s, const struct tpc_value *in,
+                       struct tpc_arena *arena, struct tpc_error *err, struct tpc_value *ret)
+{
+    switch (s->data_type) {
+    case TPI_DATA_INT:
+        return check_int(s, in, err, ret);
+    case TPI_DATA_FLOAT:
+    case TPI_DATA_DOUBLE:
+        return check_double(s, in, err, ret);
+    case TPI_DATA_BOOL:
+        return check_bool(s, in, err, ret);
+    case TPI_DATA_ENUM:
+        return check_enum(s, in, err, ret);
+    case TPI_DATA_TEXT:
+        return check_text(s, in, err, ret);
+    case TPI_DATA_DATE:
+        return check_date(s, in, err, ret);
+    case TPI_DATA_STRUCT:
+        return in->type != TPC_MAP ? wrong_type(s, in, err)
+                                   : check_fields(s->of.fields, s->count, in, arena, err, ret);
+    default:
+        return check_array(s, in, arena, err, ret);
+    }
+}
+
+int tpi_model_check(const struct tpi_model *m, uint32_t index, const struct tpc_value *in,
+                    struct tpc_arena *arena, struct tpc_error *err, struct tpc_value *ret)
+{
+    const struct tpi_property *p = &m->properties[index];
+    const struct tpi_spec *s = p->spec;
+    if (in->type == TPC_DOUBLE && s->value_type == TPC_DOUBLE && in->as.d >= s->min &&
+        in->as.d <= s->max) {
+        *ret = *in;
+        return 0;
+    }
+    int rc = check_value(s, in, arena, err, ret);
+    if (rc != 0) {
+        tpi_error_at(err, p->key.ptr);
+    }
+    return rc;
+}
+
+uint32_t tpi_model_revision(const struct tpi_model *m)
+{
+    return m->revision;
+}
+
+uint32_t tpi_model_property_count(const struct tpi_model *m)
+{
+    return m->count;
+}
+
+const struct tpi_property *tpi_model_property(const struct tpi_model *m, uint32_t index)
+{
+    return &m->properties[index];
+}
+
+static bool is_key(const struct tpi_model *m, uint32_t index, struct tpc_str key)
+{
+    struct tpc_str k = m->properties[index].key;
+    return k.len == key.len && memcmp(k.ptr, key.ptr, key.len) == 0;
+}
+
+int tpi_model_find(const struct tpi_model *m, struct tpc_str key, uint32_t *hint)
+{
+    if (hint != NULL && *hint < m->count && is_key(m, *hint, key)) {
+        return (int) (*hint)++;
+    }
+    if (key.len == 0) {
+        return -1;
+    }
+    uint32_t at = (uint32_t) tpi_hash(key.ptr, key.len, 0) & m->mask;
+    for (; m->hash[at] != 0; at = (at + 1) & m->mask) {
+        uint32_t index = m->hash[at] - 1;
+        if (is_key(m, index, key)) {
+            if (hint != NULL) {
+                *hint = index + 1;
+            }
+            return (int) index;
+        }
+    }
+    return -1;
+}
+
+int tpi_model_find_id(const struct tpi_model *m, uint16_t id)
+{
+    return id < m->next_id ? (int) m->by_id[id] - 1 : -1;
+}
+
+static const struct tpi_function *find_function(const struct tpi_function *all, uint32_t count,
+                                                struct tpc_str key)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (tpc_str_equal(all[i].key, key) != 0) {
+            return &all[i];
+        }
+    }
+    return NULL;
+}
+
+static int not_there(const char *what, struct tpc_str key, struct tpc_error *err)
+{
+    return tpi_error_set(err, TPC_ENOENT, origin, "the model has no %s \"%.*s\"", what,
+                         (int) (key.len > 128 ? 128 : key.len), key.ptr);
+}
+
+/* Text of a key that may be too long or hold NUL: for the path of an error. */
+static void at_key(struct tpc_error *err, struct tpc_str key)
+{
+    char text[TPI_MODEL_MAX_KEY + 1];
+    size_t n = key.len < sizeof(text) ? key.len : sizeof(text) - 1;
+    memcpy(text, key.ptr, n);
+    text[n] = 0;
+    tpi_error_at(err, text);
+}
+
+static int check_set(const struct tpi_model *m, const struct tpc_value *params,
+                     struct tpc_arena *arena, struct tpc_error *err, struct tpc_value *ret)
+{
+    struct tpc_member *out = tpc_arena_take(arena, (params->len + 1) * sizeof(*out));
+    if (out == NULL) {
+        return no_memory(err);
+    }
+    uint32_t hint = 0;
+    for (size_t i = 0; i < params->len; i++) {
+        const struct tpc_member *in = &params->as.members[i];
+        int index = tpi_model_find(m, in->key, &hint);
+        if (index < 0 || !m->properties[index].writable) {
+            tpi_error_set(err, TPC_EMODEL, origin,
+                          index < 0 ? "is not a property of the model" : "is read only");
+            at_key(err, in->key);
+            return TPC_EMODEL;
+        }
+        int rc = tpi_model_check(m, (uint32_t) index, &in->value, arena, err, &out[i].value);
+        if (rc != 0) {
+            return rc;
+        }
+        out[i].key = m->properties[index].key;
+    }
+    if (params->len == 0) {
+        return tpi_error_set(err, TPC_EMODEL, origin, "there is nothing to set");
+    }
+    *ret = (struct tpc_value){ TPC_MAP, 0, params->len, { .members = out } };
+    return 0;
+}
+
+static int check_get(const struct tpi_model *m, const struct tpc_value *params,
+                     struct tpc_error *err, struct tpc_value *ret)
+{
+    const struct tpc_value *keys = tpc_value_get(params, TPC_STR("keys"));
+    if (params->len != (keys == NULL ? 0u : 1u) || (keys != NULL && keys->type != TPC_ARRAY)) {
+        tpi_error_set(err, TPC_EMODEL, origin, "wants an array \"keys\" and nothing else");
+        tpi_error_at(err, "keys");
+        return TPC_EMODEL;
+    }
+    for (size_t i = 0; keys != NULL && i < keys->len; i++) {
+        if (tpi_model_find(m, tpc_value_text(&keys->as.items[i]), NULL) < 0) {
+            tpi_error_set(err, TPC_EMODEL, origin, "is not a property of the model");
+            tpi_error_at_index(err, i);
+            tpi_error_at(err, "keys");
+            return TPC_EMODEL;
+        }
+    }
+    *ret = *params;
+    return 0;
+}
+
+static bool named(const struct tpi_function *f, struct tpc_str key)
+{
+    for (uint32_t i = 0; i < f->count; i++) {
+        if (tpc_str_equal(f->fields[i].key, key) != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int check_function(const struct tpi_function *f, const struct tpc_value *params, bool strict,
+                          struct tpc_arena *arena, struct tpc_error *err, struct tpc_value *ret)
+{
+    if (f->open) {
+        *ret = *params;
+        return 0;
+    }
+    for (size_t i = 0; strict && i < params->len; i++) {
+        if (!named(f, params->as.members[i].key)) {
+            tpi_error_set(err, TPC_EMODEL, origin, "is not a parameter of \"%s\"", f->key.ptr);
+            at_key(err, params->as.members[i].key);
+            return TPC_EMODEL;
+        }
+    }
+    return check_fields(f->fields, f->count, params, arena, err, ret);
+}
+
+/* Absent params are an empty map; anything else must be one. */
+static int params_map(const struct tpc_value **params, struct tpc_error *err)
+{
+    static const struct tpc_value none = { TPC_MAP, 0, 0, { .members = NULL } };
+    if (*params == NULL || (*params)->type == TPC_NULL) {
+        *params = &none;
+    }
+    return (*params)->type == TPC_MAP
+               ? 0
+               : tpi_error_set(err, TPC_EMODEL, origin, "parameters are %s, not an object",
+                               type_name(*params));
+}
+
+int tpi_model_service_check(const struct tpi_model *m, struct tpc_str service,
+                            const struct tpc_value *params, struct tpc_arena *arena,
+                            struct tpc_error *err, struct tpc_value *ret)
+{
+    int rc = params_map(&params, err);
+    if (rc != 0) {
+        return rc;
+    }
+    /* TSL exports list "set" and "get" among the services: they mean the same as ours. */
+    if (tpc_str_equal(service, TPC_STR("set")) != 0) {
+        return check_set(m, params, arena, err, ret);
+    }
+    if (tpc_str_equal(service, TPC_STR("get")) != 0) {
+        return check_get(m, params, err, ret);
+    }
+    const struct tpi_function *f = find_function(m->services, m->service_count, service);
+    return f == NULL ? not_there("service", service, err)
+                     : check_function(f, params, true, arena, err, ret);
+}
+
+bool tpi_model_service_idempotent(const struct tpi_model *m, struct tpc_str service)
+{
+    if (tpc_str_equal(service, TPC_STR("set")) != 0 ||
+        tpc_str_equal(service, TPC_STR("get")) != 0) {
+        return true;
+    }
+    const struct tpi_function *f = find_function(m->services, m->service_count, service);
+    return f != NULL && f->idempotent;
+}
+
+int tpi_model_event_check(const struct tpi_model *m, struct tpc_str event,
+                          const struct tpc_value *params, struct tpc_arena *arena,
+                          struct tpc_error *err, struct tpc_value *ret)
+{
+    int rc = params_map(&params, err);
+    if (rc != 0) {
+        return rc;
+    }
+    const struct tpi_function *f = find_function(m->events, m->event_count, event);
+    return f == NULL ? not_there("event", event, err)
+                     : check_function(f, params, false, arena, err, ret);
+}

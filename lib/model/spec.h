@@ -1,0 +1,81 @@
+/* What the compiler makes of a type, for the checker. Private to lib/model. */
+#ifndef TPI_MODEL_SPEC_H
+#define TPI_MODEL_SPEC_H
+
+#include <stdatomic.h>
+
+#include "model/model.h"
+
+struct tpi_enum_item {
+    struct tpc_str name;
+    int64_t value;
+};
+
+struct tpi_field;
+
+struct tpi_spec {
+    uint8_t data_type;  /* enum tpi_data_type */
+    uint8_t value_type; /* enum tpc_type */
+    uint16_t reserved;
+    uint32_t length; /* most bytes of a text, most items of an array */
+    double min;      /* of float and double; never infinite, so that one comparison finds NaN too */
+    double max;
+    int64_t int_min; /* of int */
+    int64_t int_max;
+    uint32_t count; /* of items or fields */
+    union {
+        const struct tpi_enum_item *items;
+        const struct tpi_field *fields;
+        const struct tpi_spec *elem;
+    } of;
+};
+
+/* Member of a struct, or parameter of a service or event. */
+struct tpi_field {
+    struct tpc_str key;
+    bool required;
+    struct tpi_spec spec;
+};
+
+struct tpi_function {
+    struct tpc_str key;
+    bool idempotent;
+    bool open; /* parameters are not checked */
+    uint32_t count;
+    const struct tpi_field *fields;
+};
+
+/* An id that was given: for good. */
+struct tpi_given_id {
+    struct tpc_str key;
+    uint16_t data_type;
+    uint16_t id;
+};
+
+struct tpi_model {
+    atomic_uint refs;
+    uint32_t revision;
+    const struct tpc_allocator *alloc;
+    struct tpc_arena *arena; /* all below */
+    struct tpi_property *properties;
+    uint32_t count;
+    uint32_t mask;    /* of hash; its size is a power of two >= 2 * count */
+    uint32_t *hash;   /* index + 1, 0 = free */
+    uint16_t *by_id;  /* index + 1 by id; next_id entries */
+    uint32_t next_id; /* 1..65,536 */
+    uint32_t given_count;
+    struct tpi_given_id *given;
+    uint32_t service_count;
+    uint32_t event_count;
+    struct tpi_function *services;
+    struct tpi_function *events;
+};
+
+/* Unix ms of "2026-11-20T12:00:00.250+01:00", "2026-11-20 12:00:00" (UTC) and the like. Returns 0
+ * or TPC_EDECODE. */
+int tpi_date_parse(struct tpc_str text, int64_t *ret_unix_ms);
+
+/* A number that somebody wrote as text, by JSON's grammar: TPC_INT or TPC_DOUBLE. */
+bool tpi_number_from_text(struct tpc_str text, struct tpc_value *ret);
+
+#endif
