@@ -2,8 +2,8 @@
  * Store "memory": rows in an ordered table, with an optional dump to JSON files that is loaded
  * again at the next start. What came after the last dump is lost in a crash; a clean stop dumps.
  *
- * Options: dump_dir (empty = no dump), dump_interval (default "1m"; a dump runs at the first
- * transaction or tpi_memory_store_tick() after it).
+ * A dump is "{space}-{kind}__{n}.{generation}.json" with up to 50 rows each and "dump.json", which
+ * names the files of the last complete one. Files of earlier dumps are removed.
  */
 #ifndef TPI_STORE_MEMORY_H
 #define TPI_STORE_MEMORY_H
