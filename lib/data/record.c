@@ -349,6 +349,16 @@ static inline uint64_t get_varint(struct source *s)
     return get_long_varint(s);
 }
 
+/* A number of a field that is narrower than 64 bits. */
+static uint64_t get_below(struct source *s, uint64_t max)
+{
+    uint64_t x = get_varint(s);
+    if (x > max) {
+        bad(s, TPC_ECORRUPT);
+    }
+    return x;
+}
+
 static inline int64_t get_zigzag(struct source *s)
 {
     uint64_t x = get_varint(s);
@@ -491,7 +501,7 @@ static inline void get_point(struct source *s, int64_t msg_unix_ms, struct tpc_p
         point->key = get_str(s);
     }
     if ((tag & TAG_HAS_FLAGS) != 0) {
-        point->flags = (uint16_t) get_varint(s);
+        point->flags = (uint16_t) get_below(s, UINT16_MAX);
     }
     if ((tag & TAG_HAS_TIME) != 0) {
         point->unix_ms = (int64_t) ((uint64_t) msg_unix_ms + (uint64_t) get_zigzag(s));
@@ -537,7 +547,11 @@ static void get_fields(struct source *s, uint64_t has, struct tpc_msg *m)
         m->correlation = get_str(s);
     }
     if ((has & HAS_CODE) != 0) {
-        m->code = (int32_t) get_zigzag(s);
+        int64_t code = get_zigzag(s);
+        m->code = (int32_t) code;
+        if (code < INT32_MIN || code > INT32_MAX) {
+            bad(s, TPC_ECORRUPT);
+        }
     }
 }
 

@@ -209,6 +209,8 @@ START_TEST(damaged_and_newer_bodies_are_told_apart)
         { "ffffffffffffffffffff01", TPC_ECORRUPT },
         { "ffffffffffffffffff02", TPC_ECORRUPT },
         { "02 05 61", TPC_ECORRUPT },
+        { "10 8080808010", TPC_ECORRUPT },
+        { "20 01 01 22 808004", TPC_ECORRUPT },
         { "40 05 ffffffffffffffffff01 61", TPC_ECORRUPT },
         { "40 07 ffffff7f 00", TPC_ECORRUPT },
         { "40 08 02 00 00", TPC_ECORRUPT },

@@ -256,16 +256,15 @@ static void number_table_in_this_locale(void)
 
 /* Locales are files, and few machines have one with a decimal comma: one is made with localedef
  * where that is installed. */
-START_TEST(a_locale_with_a_decimal_comma_changes_nothing)
+static locale_t comma_locale(void)
 {
     static const char *const names[] = { "de_DE.UTF-8", "de_DE.utf8", "fr_FR.UTF-8", "de_DE" };
-    char *before = strdup(setlocale(LC_ALL, NULL));
-    const char *now = NULL;
-    for (size_t i = 0; now == NULL && i < sizeof(names) / sizeof(names[0]); i++) {
-        now = setlocale(LC_ALL, names[i]);
+    locale_t got = (locale_t) 0;
+    for (size_t i = 0; got == (locale_t) 0 && i < sizeof(names) / sizeof(names[0]); i++) {
+        got = newlocale(LC_ALL_MASK, names[i], (locale_t) 0);
     }
-    if (now == NULL) {
-        char command[512];
+    if (got == (locale_t) 0) {
+        char command[1024];
         const char *dir = tk_tmpdir();
         snprintf(command, sizeof(command),
                  "mkdir -p %s && localedef -i de_DE -f UTF-8 --no-archive %s/de_DE.UTF-8 "
@@ -273,20 +272,27 @@ START_TEST(a_locale_with_a_decimal_comma_changes_nothing)
                  dir, dir);
         if (system(command) == 0) {
             setenv("LOCPATH", dir, 1);
-            now = setlocale(LC_ALL, "de_DE.UTF-8");
+            got = newlocale(LC_ALL_MASK, "de_DE.UTF-8", (locale_t) 0);
             unsetenv("LOCPATH");
         }
     }
-    if (now == NULL || *localeconv()->decimal_point != ',') {
+    return got;
+}
+
+START_TEST(a_locale_with_a_decimal_comma_changes_nothing)
+{
+    char text[16];
+    locale_t comma = comma_locale();
+    if (comma == (locale_t) 0) {
         tk_skip("data/locale", "no locale with a decimal comma on this machine");
     } else {
-        char text[16];
+        locale_t before = uselocale(comma);
         snprintf(text, sizeof(text), "%.1f", 0.5);
-        ck_assert_str_eq(text, "0,5");
         number_table_in_this_locale();
+        uselocale(before);
+        freelocale(comma);
+        ck_assert_str_eq(text, "0,5");
     }
-    setlocale(LC_ALL, before);
-    free(before);
     number_table_in_this_locale();
 }
 END_TEST
