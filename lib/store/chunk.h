@@ -21,28 +21,30 @@ enum {
 
 /* ---- open samples: the plain bytes that a device's unwritten samples stand in ---- */
 
-/* Appends one sample of a run. Trees become CBOR. Returns 0, TPC_EINVAL (no such type, or a tree
- * nested too deep), TPC_ETOOBIG or TPC_ENOMEM; out is then as before. */
-int tpi_chunk_sample_put(struct tpi_buf *out, int64_t unix_ms, uint16_t property,
+/* Appends one sample to a run. unix_ms NULL = the time of the sample before it; the first one of a
+ * run has a time. property is not 0. Trees become CBOR. Returns 0, TPC_EINVAL (no such type, or
+ * nested deeper than 32), TPC_ETOOBIG or TPC_ENOMEM; out is then as before. */
+int tpi_chunk_sample_put(struct tpi_buf *out, const int64_t *unix_ms, uint16_t property,
                          const struct tpc_value *value);
 
 /* ---- encoding ---- */
 
 struct tpi_chunk_sample;
 struct tpi_chunk_group;
+struct tpi_chunk_run;
 
 /* Scratch that is kept from chunk to chunk; one thread at a time. */
 struct tpi_chunk_encoder {
     const struct tpc_allocator *alloc;
-    struct tpi_chunk_sample *samples;
-    struct tpi_chunk_sample *sorted;
+    struct tpi_chunk_sample *samples; /* in the order of the log */
+    struct tpi_chunk_sample *sorted;  /* by property, in it in the order of the log */
     size_t sample_cap;
-    struct tpi_chunk_group *groups;
+    struct tpi_chunk_group *groups; /* one for each property */
     size_t group_cap;
-    int64_t *times;
-    uint32_t *rows;
-    size_t time_cap;
-    uint16_t *group_of; /* 65,536 slots: property -> group + 1 */
+    struct tpi_chunk_run *runs; /* one for each time as it came */
+    size_t run_cap;
+    uint16_t *group_of; /* property -> group + 1; all 0 between two calls */
+    struct tpi_buf body;
 };
 
 struct tpi_chunk_span {
@@ -99,7 +101,7 @@ int tpi_chunk_times(const struct tpi_chunk_reader *r, struct tpc_error *err, int
 int tpi_chunk_next(struct tpi_chunk_reader *r, struct tpc_error *err, struct tpi_chunk_column *ret);
 
 /*
- * Values of a column: ret[row * stride] is set for every row that has one, and bit `row` of
+ * Values of a column: ret[row] is set for every row that has one, and bit `row` of
  * ret_validity; others are left alone. Text and blobs point into the chunk, trees are the arena's.
  *
  * Returns 0, TPC_ECORRUPT or TPC_ENOMEM.

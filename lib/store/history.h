@@ -106,8 +106,8 @@ uint64_t tpi_history_applied(const struct tpi_history *h, uint32_t partition);
 int tpi_history_apply(struct tpi_history *h, const struct tpc_msg *msg, uint32_t partition);
 
 /* Milliseconds until a commit is due: 0 = now, UINT64_MAX = nothing waits. */
-uint64_t tpi_history_due_ms(const struct tpi_history *h);
-bool tpi_history_due(const struct tpi_history *h);
+uint64_t tpi_history_due_ms(struct tpi_history *h);
+bool tpi_history_due(struct tpi_history *h);
 
 /*
  * One transaction: full chunks, open chunks whose checkpoint is due (all: every one that has

@@ -1,0 +1,680 @@
+#include "store/history.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <tpcore/json.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/hash.h"
+#include "store/history_open.h"
+
+static const char origin[] = "history";
+
+enum { FIRST_OPEN_BYTES = 256, MAX_PARTITIONS = 4096, PROPERTY_TEXT_BYTES = 512 };
+
+#define METRIC(kind, field, text)                                                                  \
+    {                                                                                              \
+        "history_" #field kind, text, sizeof(kind) > 1 ? 1 : 2,                                    \
+            offsetof(struct tpi_history_counters, field)                                           \
+    }
+
+const struct tpi_metric_def tpi_history_metrics[] = {
+    METRIC("_total", samples, "Points taken into open chunks"),
+    METRIC("_total", skipped, "Records passed over because they were stored before"),
+    METRIC("_total", unusable, "Points without a property id or of no known type"),
+    METRIC("_total", chunks, "Full chunks stored"),
+    METRIC("_total", provisional, "Open chunks stored by checkpoints"),
+    METRIC("_total", bytes, "Bytes of chunks stored"),
+    METRIC("_total", commits, "Transactions"),
+    METRIC("_total", commit_errors, "Transactions that failed and are tried again"),
+    METRIC("_total", refused, "Records that had to wait because open_bytes was reached"),
+    METRIC("", open_bytes, "Memory of open chunks"),
+    METRIC("", open_chunks, "Open chunks in memory"),
+};
+const uint32_t tpi_history_metric_count =
+    sizeof(tpi_history_metrics) / sizeof(tpi_history_metrics[0]);
+
+/* ---- lists ---- */
+
+size_t tpi_open_chunk_bytes(const struct open_chunk *c)
+{
+    return sizeof(*c) + c->samples.cap;
+}
+
+static void dirty_add(struct tpi_history *h, struct open_chunk *c)
+{
+    struct open_partition *p = &h->partitions[c->partition];
+    c->dirty = true;
+    c->dirty_prev = p->dirty_last;
+    c->dirty_next = NULL;
+    *(p->dirty_last != NULL ? &p->dirty_last->dirty_next : &p->dirty_first) = c;
+    p->dirty_last = c;
+}
+
+void tpi_open_dirty_remove(struct tpi_history *h, struct open_chunk *c)
+{
+    struct open_partition *p = &h->partitions[c->partition];
+    if (!c->dirty) {
+        return;
+    }
+    *(c->dirty_prev != NULL ? &c->dirty_prev->dirty_next : &p->dirty_first) = c->dirty_next;
+    *(c->dirty_next != NULL ? &c->dirty_next->dirty_prev : &p->dirty_last) = c->dirty_prev;
+    c->dirty = false;
+}
+
+static void use_add(struct tpi_history *h, struct open_chunk *c)
+{
+    c->use_prev = h->use_last;
+    c->use_next = NULL;
+    *(h->use_last != NULL ? &h->use_last->use_next : &h->use_first) = c;
+    h->use_last = c;
+}
+
+void tpi_open_use_remove(struct tpi_history *h, struct open_chunk *c)
+{
+    *(c->use_prev != NULL ? &c->use_prev->use_next : &h->use_first) = c->use_next;
+    *(c->use_next != NULL ? &c->use_next->use_prev : &h->use_last) = c->use_prev;
+}
+
+void tpi_open_chunk_drop(struct tpi_history *h, struct open_chunk *c)
+{
+    struct open_device *d = c->device;
+    struct open_chunk *before = NULL;
+    for (struct open_chunk *at = d->first; at != c; at = at->next) {
+        before = at;
+    }
+    *(before != NULL ? &before->next : &d->first) = c->next;
+    if (d->last == c) {
+        d->last = before;
+    }
+    tpi_open_dirty_remove(h, c);
+    if (!c->frozen) {
+        tpi_open_use_remove(h, c);
+        if (c->max_ms > d->closed_max_ms) {
+            d->closed_max_ms = c->max_ms;
+        }
+    }
+    h->open_bytes -= tpi_open_chunk_bytes(c);
+    TPI_METRIC_ADD(h->counters.open_chunks, (uint64_t) -1);
+    tpi_buf_fini(&c->samples);
+    tpi_free(h->env->alloc, c, sizeof(*c));
+}
+
+void tpi_open_gauges(struct tpi_history *h)
+{
+    TPI_METRIC_SET(h->counters.open_bytes, h->open_bytes);
+}
+
+static void freeze(struct tpi_history *h, struct open_chunk *c)
+{
+    tpi_open_use_remove(h, c);
+    c->frozen = true;
+    c->full_next = NULL;
+    if (h->full_count == 0) {
+        h->full_ms = tpi_mono_ms(h->env);
+        h->full_first = c;
+    } else {
+        h->full_last->full_next = c;
+    }
+    h->full_last = c;
+    h->full_count++;
+    if (c->max_ms > c->device->closed_max_ms) {
+        c->device->closed_max_ms = c->max_ms;
+    }
+}
+
+/* ---- life ---- */
+
+static const struct tpi_history_limits defaults = {
+    .open_bytes = (size_t) 256 << 20,
+    .chunk_samples = 120,
+    .chunk_bytes = 1700,
+    .chunk_span_ms = UINT64_C(31) * 86400 * 1000,
+    .checkpoint_ms = 60000,
+    .checkpoint_records = 500000,
+    .commit_ms = 1000,
+    .commit_chunks = 1024,
+};
+
+#define LIMIT(h, given, name) (h)->limits.name = (given)->name != 0 ? (given)->name : defaults.name
+
+static void set_limits(struct tpi_history *h, const struct tpi_history_limits *given)
+{
+    h->limits = defaults;
+    if (given == NULL) {
+        return;
+    }
+    LIMIT(h, given, open_bytes);
+    LIMIT(h, given, chunk_samples);
+    LIMIT(h, given, chunk_bytes);
+    LIMIT(h, given, chunk_span_ms);
+    LIMIT(h, given, checkpoint_ms);
+    LIMIT(h, given, checkpoint_records);
+    LIMIT(h, given, commit_ms);
+    LIMIT(h, given, commit_chunks);
+}
+
+static bool usable(const struct tpc_history_ops *ops)
+{
+    return ops != NULL && ops->iface.major == 1 && TPC_HAS(ops, struct tpc_history_ops, marks) &&
+           TPC_HAS(ops, struct tpc_history_ops, delete_before) && ops->begin != NULL &&
+           ops->put_chunk != NULL && ops->put_marks != NULL && ops->commit != NULL &&
+           ops->rollback != NULL && ops->scan != NULL;
+}
+
+int tpi_history_create(const struct tpi_env *env, const struct tpc_history_ops *ops, void *self,
+                       const struct tpi_history_limits *limits, uint32_t partitions,
+                       struct tpc_error *err, struct tpi_history **ret)
+{
+    if (!usable(ops)) {
+        return tpi_error_set(err, TPC_EINVAL, origin, "the engine's table is not complete");
+    }
+    if (ops->shape != TPC_HISTORY_BLOB) {
+        return tpi_error_set(err, TPC_EINVAL, origin, "engine %s has shape %u, only blob is known",
+                             ops->name, ops->shape);
+    }
+    if (partitions == 0 || partitions > MAX_PARTITIONS) {
+        return tpi_error_set(err, TPC_EINVAL, origin, "%u partitions: 1 to %d are possible",
+                             partitions, MAX_PARTITIONS);
+    }
+    struct tpi_history *h = tpi_alloc_zero(env->alloc, sizeof(*h));
+    struct open_partition *parts = tpi_alloc_zero(env->alloc, partitions * sizeof(*parts));
+    if (h == NULL || parts == NULL) {
+        tpi_free(env->alloc, h, sizeof(*h));
+        tpi_free(env->alloc, parts, partitions * sizeof(*parts));
+        return tpi_error_set(err, TPC_ENOMEM, origin, "no memory for the history");
+    }
+    h->env = env;
+    h->ops = ops;
+    h->self = self;
+    h->partitions = parts;
+    h->partition_count = partitions;
+    set_limits(h, limits);
+    pthread_mutex_init(&h->lock, NULL);
+    pthread_mutex_init(&h->property_lock, NULL);
+    tpi_map64_init(&h->devices, env->alloc);
+    tpi_map64_init(&h->known, env->alloc);
+    tpi_chunk_encoder_init(&h->encoder, env->alloc);
+    tpi_buf_init(&h->blob, env->alloc, 0);
+    *ret = h;
+    return 0;
+}
+
+static void free_devices(struct tpi_history *h)
+{
+    size_t iter = 0;
+    void *value;
+    while (tpi_map64_next(&h->devices, &iter, NULL, &value)) {
+        struct open_device *d = value;
+        while (d->first != NULL) {
+            tpi_open_chunk_drop(h, d->first);
+        }
+        tpi_free(h->env->alloc, d, sizeof(*d));
+    }
+    tpi_map64_fini(&h->devices);
+}
+
+void tpi_history_destroy(struct tpi_history *h)
+{
+    if (h == NULL) {
+        return;
+    }
+    const struct tpc_allocator *alloc = h->env->alloc;
+    free_devices(h);
+    while (h->property_first != NULL) {
+        struct open_property *p = h->property_first;
+        h->property_first = p->next;
+        tpi_free(alloc, p, sizeof(*p) + p->len);
+    }
+    tpi_map64_fini(&h->known);
+    tpi_chunk_encoder_fini(&h->encoder);
+    tpi_buf_fini(&h->blob);
+    pthread_mutex_destroy(&h->lock);
+    pthread_mutex_destroy(&h->property_lock);
+    tpi_free(alloc, h->partitions, h->partition_count * sizeof(*h->partitions));
+    tpi_free(alloc, h, sizeof(*h));
+}
+
+/* ---- start: marks ---- */
+
+struct loading {
+    struct tpi_history *h;
+    struct tpc_error *err;
+    bool has_log;
+    struct tpc_id log_id;
+    int64_t created_ms;
+};
+
+/* A number in decimal, or `fallback` if the text is none. */
+static uint64_t text_number(struct tpc_str text, uint64_t fallback)
+{
+    uint64_t x = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.ptr[i] < '0' || text.ptr[i] > '9' || x > UINT64_MAX / 10 - 1) {
+            return fallback;
+        }
+        x = x * 10 + (uint64_t) (text.ptr[i] - '0');
+    }
+    return text.len > 0 ? x : fallback;
+}
+
+static int device_add(struct tpi_history *h, uint64_t id, struct open_device **ret)
+{
+    struct open_device *d = tpi_alloc_zero(h->env->alloc, sizeof(*d));
+    if (d == NULL) {
+        return TPC_ENOMEM;
+    }
+    d->id = id;
+    d->stored_max_ms = INT64_MIN;
+    d->closed_max_ms = INT64_MIN;
+    int rc = tpi_map64_put(&h->devices, id, d, NULL);
+    if (rc != 0) {
+        tpi_free(h->env->alloc, d, sizeof(*d));
+        return rc;
+    }
+    *ret = d;
+    return 0;
+}
+
+static int load_watermark(void *user, const struct tpc_mark *mark)
+{
+    struct loading *l = user;
+    if (mark->key >= l->h->partition_count) {
+        return tpi_error_set(l->err, TPC_EINVAL, origin,
+                             "the history has marks of partition %llu, the log has %u partitions",
+                             (unsigned long long) mark->key, l->h->partition_count);
+    }
+    struct open_partition *p = &l->h->partitions[mark->key];
+    uint64_t end = text_number(mark->text, mark->value);
+    p->watermark = mark->value;
+    p->applied = mark->value;
+    p->end = end > mark->value ? end : mark->value;
+    return 0;
+}
+
+static int load_off_end(void *user, const struct tpc_mark *mark)
+{
+    struct loading *l = user;
+    struct open_device *d = tpi_map64_get(&l->h->devices, mark->key);
+    int rc = d != NULL ? 0 : device_add(l->h, mark->key, &d);
+    if (rc == 0) {
+        d->off_end = mark->value;
+        d->partition = (uint32_t) text_number(mark->text, 0);
+        d->has_stored = true;
+    }
+    return rc;
+}
+
+static int load_log(void *user, const struct tpc_mark *mark)
+{
+    struct loading *l = user;
+    if (tpc_id_parse(mark->text, &l->log_id) != 0) {
+        return tpi_error_set(l->err, TPC_ECORRUPT, origin, "the mark of the log is no id: %.*s",
+                             (int) mark->text.len, mark->text.ptr);
+    }
+    l->created_ms = (int64_t) mark->value;
+    l->has_log = true;
+    return 0;
+}
+
+/* Hash of a mark's text as a pointer that is not NULL. */
+static void *text_seal(const char *text, size_t len)
+{
+    return (void *) (uintptr_t) (tpi_hash(text, len, 0) | 1);
+}
+
+static int load_property(void *user, const struct tpc_mark *mark)
+{
+    struct loading *l = user;
+    return tpi_map64_put(&l->h->known, mark->key, text_seal(mark->text.ptr, mark->text.len), NULL);
+}
+
+static int load_marks(struct loading *l)
+{
+    static const struct {
+        uint32_t type;
+        tpc_mark_fn *fn;
+    } steps[] = { { TPC_MARK_LOG, load_log },
+                  { TPC_MARK_WATERMARK, load_watermark },
+                  { TPC_MARK_OFF_END, load_off_end },
+                  { TPC_MARK_PROPERTY, load_property } };
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < sizeof(steps) / sizeof(steps[0]); i++) {
+        rc = l->h->ops->marks(l->h->self, steps[i].type, steps[i].fn, l);
+    }
+    if (rc != 0 && l->err != NULL && l->err->code != rc) {
+        (void) tpi_error_set(l->err, rc, origin, "the marks cannot be read");
+    }
+    return rc;
+}
+
+int tpi_history_start(struct tpi_history *h, const struct tpc_id *log_id, int64_t log_created_ms,
+                      bool accept_gap, struct tpc_error *err)
+{
+    struct tpc_error own = { .size = sizeof(own) };
+    struct loading l = { .h = h, .err = err != NULL ? err : &own };
+    int rc = load_marks(&l);
+    if (rc != 0) {
+        return rc;
+    }
+    bool same = l.has_log && memcmp(&l.log_id, log_id, sizeof(*log_id)) == 0;
+    if (l.has_log && !same && !accept_gap) {
+        char ours[33];
+        char theirs[33];
+        (void) tpc_id_format(&l.log_id, ours);
+        (void) tpc_id_format(log_id, theirs);
+        return tpi_error_set(err, TPC_EGAP, origin,
+                             "the history belongs to log %s made at %lld ms, this is log %s made "
+                             "at %lld ms; one of them was restored from another time",
+                             ours, (long long) l.created_ms, theirs, (long long) log_created_ms);
+    }
+    h->log_id = *log_id;
+    h->log_created_ms = log_created_ms;
+    h->log_changed = !same;
+    if (!same) {
+        return tpi_history_commit(h, true, err);
+    }
+    return 0;
+}
+
+/* ---- what is stored ---- */
+
+uint64_t tpi_history_watermark(const struct tpi_history *h, uint32_t partition)
+{
+    return partition < h->partition_count ? h->partitions[partition].watermark : 0;
+}
+
+uint64_t tpi_history_max_offset(const struct tpi_history *h, uint32_t partition)
+{
+    return partition < h->partition_count ? h->partitions[partition].end : 0;
+}
+
+uint64_t tpi_history_applied(const struct tpi_history *h, uint32_t partition)
+{
+    return partition < h->partition_count ? h->partitions[partition].applied : 0;
+}
+
+uint64_t tpi_history_off_end(struct tpi_history *h, uint64_t device_id)
+{
+    pthread_mutex_lock(&h->lock);
+    const struct open_device *d = tpi_map64_get(&h->devices, device_id);
+    uint64_t off_end = d != NULL ? d->off_end : 0;
+    pthread_mutex_unlock(&h->lock);
+    return off_end;
+}
+
+struct tpi_history_counters *tpi_history_counters(struct tpi_history *h)
+{
+    return &h->counters;
+}
+
+int tpi_history_delete_before(struct tpi_history *h, uint64_t device_id, int64_t unix_ms,
+                              uint64_t *ret_chunks)
+{
+    return h->ops->delete_before(h->self, device_id, unix_ms, ret_chunks);
+}
+
+/* ---- apply ---- */
+
+static int64_t point_time(const struct tpc_msg *msg, const struct tpc_point *p)
+{
+    return p->unix_ms != 0 ? p->unix_ms : msg->unix_ms;
+}
+
+static bool point_usable(const struct tpc_point *p)
+{
+    return p->property != TPC_PROPERTY_NONE && p->value.type <= TPC_MAP;
+}
+
+/* First and last time of the points that are usable; false if there is none. */
+static bool message_span(const struct tpc_msg *msg, int64_t *ret_min, int64_t *ret_max)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < msg->point_count; i++) {
+        const struct tpc_point *p = tpc_msg_point(msg, i);
+        if (!point_usable(p)) {
+            continue;
+        }
+        int64_t at = point_time(msg, p);
+        *ret_min = !any || at < *ret_min ? at : *ret_min;
+        *ret_max = !any || at > *ret_max ? at : *ret_max;
+        any = true;
+    }
+    return any;
+}
+
+static int chunk_begin(struct tpi_history *h, struct open_device *d, uint32_t partition,
+                       struct open_chunk **ret)
+{
+    struct open_chunk *c = tpi_alloc_zero(h->env->alloc, sizeof(*c));
+    if (c == NULL) {
+        return TPC_ENOMEM;
+    }
+    tpi_buf_init(&c->samples, h->env->alloc, 0);
+    int rc = tpi_buf_reserve(&c->samples, FIRST_OPEN_BYTES);
+    if (rc != 0) {
+        tpi_free(h->env->alloc, c, sizeof(*c));
+        return rc;
+    }
+    c->device = d;
+    c->partition = partition;
+    c->prior_max_ms = d->closed_max_ms;
+    c->min_ms = INT64_MAX;
+    c->max_ms = INT64_MIN;
+    *(d->last != NULL ? &d->last->next : &d->first) = c;
+    d->last = c;
+    use_add(h, c);
+    h->open_bytes += tpi_open_chunk_bytes(c);
+    TPI_METRIC_ADD(h->counters.open_chunks, 1);
+    *ret = c;
+    return 0;
+}
+
+static int put_points(struct tpi_history *h, struct open_chunk *c, const struct tpc_msg *msg)
+{
+    uint32_t taken = 0;
+    for (uint32_t i = 0; i < msg->point_count; i++) {
+        const struct tpc_point *p = tpc_msg_point(msg, i);
+        if (!point_usable(p)) {
+            TPI_METRIC_ADD(h->counters.unusable, 1);
+            continue;
+        }
+        int64_t at = point_time(msg, p);
+        bool timed = c->samples.len == 0 || at != c->last_ms;
+        int rc = tpi_chunk_sample_put(&c->samples, timed ? &at : NULL, p->property, &p->value);
+        if (rc == TPC_ENOMEM) {
+            return rc;
+        }
+        if (rc != 0) {
+            TPI_METRIC_ADD(h->counters.unusable, 1);
+            continue;
+        }
+        c->rows += timed;
+        c->last_ms = at;
+        taken++;
+    }
+    TPI_METRIC_ADD(h->counters.samples, taken);
+    return taken > 0 ? 0 : TPC_EINVAL;
+}
+
+/* Adds a message to the device's open chunk. On failure the chunk is as it was. */
+static int chunk_add(struct tpi_history *h, struct open_chunk *c, const struct tpc_msg *msg,
+                     int64_t min, int64_t max)
+{
+    size_t len = c->samples.len;
+    size_t cap = c->samples.cap;
+    uint32_t rows = c->rows;
+    int64_t last_ms = c->last_ms;
+    int rc = put_points(h, c, msg);
+    h->open_bytes += c->samples.cap - cap;
+    if (rc != 0) {
+        c->samples.len = len;
+        c->rows = rows;
+        c->last_ms = last_ms;
+        return rc;
+    }
+    if (len == 0) {
+        c->first_offset = msg->offset;
+    }
+    c->last_offset = msg->offset;
+    c->min_ms = min < c->min_ms ? min : c->min_ms;
+    c->max_ms = max > c->max_ms ? max : c->max_ms;
+    if (!c->dirty) {
+        c->dirty_offset = msg->offset;
+        c->dirty_ms = tpi_mono_ms(h->env);
+        dirty_add(h, c);
+    }
+    return 0;
+}
+
+static bool chunk_fits(const struct tpi_history *h, const struct open_chunk *c, uint32_t partition,
+                       int64_t min, int64_t max)
+{
+    int64_t low = min < c->min_ms ? min : c->min_ms;
+    int64_t high = max > c->max_ms ? max : c->max_ms;
+    return c->partition == partition && (uint64_t) high - (uint64_t) low <= h->limits.chunk_span_ms;
+}
+
+static int take(struct tpi_history *h, struct open_device *d, const struct tpc_msg *msg,
+                uint32_t partition, int64_t min, int64_t max)
+{
+    struct open_chunk *c = d->last;
+    if (c != NULL && !c->frozen && !chunk_fits(h, c, partition, min, max)) {
+        if (c->dirty) {
+            freeze(h, c);
+        } else {
+            tpi_open_chunk_drop(h, c);
+        }
+        c = NULL;
+    }
+    if (c == NULL || c->frozen) {
+        int rc = chunk_begin(h, d, partition, &c);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    int rc = chunk_add(h, c, msg, min, max);
+    if (rc != 0) {
+        if (c->samples.len == 0) {
+            tpi_open_chunk_drop(h, c);
+        }
+        return rc == TPC_EINVAL ? 0 : rc;
+    }
+    if (c->rows >= h->limits.chunk_samples || c->samples.len >= h->limits.chunk_bytes) {
+        freeze(h, c);
+    } else if (h->use_last != c) {
+        tpi_open_use_remove(h, c);
+        use_add(h, c);
+    }
+    return 0;
+}
+
+static int apply_points(struct tpi_history *h, const struct tpc_msg *msg, uint32_t partition)
+{
+    int64_t min = 0;
+    int64_t max = 0;
+    if (!message_span(msg, &min, &max)) {
+        TPI_METRIC_ADD(h->counters.unusable, msg->point_count);
+        return 0;
+    }
+    struct open_device *d = tpi_map64_get(&h->devices, msg->device_id);
+    if (d != NULL && d->partition == partition && msg->offset < d->off_end) {
+        TPI_METRIC_ADD(h->counters.skipped, 1);
+        return 0;
+    }
+    if (h->open_bytes >= h->limits.open_bytes) {
+        TPI_METRIC_ADD(h->counters.refused, 1);
+        return TPC_EAGAIN;
+    }
+    int rc = d != NULL ? 0 : device_add(h, msg->device_id, &d);
+    if (rc == 0) {
+        rc = take(h, d, msg, partition, min, max);
+    }
+    tpi_open_gauges(h);
+    return rc;
+}
+
+int tpi_history_apply(struct tpi_history *h, const struct tpc_msg *msg, uint32_t partition)
+{
+    if (partition >= h->partition_count) {
+        return TPC_EINVAL;
+    }
+    struct open_partition *p = &h->partitions[partition];
+    if (msg->offset < p->applied) {
+        TPI_METRIC_ADD(h->counters.skipped, 1);
+        return 0;
+    }
+    if ((msg->kind == TPC_MSG_TELEMETRY || msg->kind == TPC_MSG_ATTRIBUTES) &&
+        msg->point_count > 0 && msg->device_id != 0) {
+        pthread_mutex_lock(&h->lock);
+        int rc = apply_points(h, msg, partition);
+        pthread_mutex_unlock(&h->lock);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    p->applied = msg->offset + 1;
+    if (!h->moved) {
+        h->moved = true;
+        h->moved_ms = tpi_mono_ms(h->env);
+    }
+    return 0;
+}
+
+/* ---- properties ---- */
+
+static int property_text(uint64_t key_len, struct tpc_str key, struct tpc_str type, char *text,
+                         size_t *ret_len)
+{
+    struct tpc_member members[] = {
+        { TPC_STR("key"), { .type = TPC_TEXT, .len = key.len, .as = { .text = key.ptr } } },
+        { TPC_STR("type"), { .type = TPC_TEXT, .len = type.len, .as = { .text = type.ptr } } }
+    };
+    struct tpc_value v = { .type = TPC_MAP, .len = 2, .as = { .members = members } };
+    struct tpc_buf buf = { (uint8_t *) text, PROPERTY_TEXT_BYTES, 0 };
+    int rc = key_len == 0 ? TPC_EINVAL : tpc_json_write(&v, 0, &buf);
+    if (rc != 0) {
+        return TPC_EINVAL;
+    }
+    *ret_len = buf.need;
+    return 0;
+}
+
+int tpi_history_property(struct tpi_history *h, uint64_t product_id, uint16_t property_id,
+                         struct tpc_str key, struct tpc_str type)
+{
+    char text[PROPERTY_TEXT_BYTES];
+    size_t len = 0;
+    if (property_id == TPC_PROPERTY_NONE || product_id > UINT64_MAX >> 16) {
+        return TPC_EINVAL;
+    }
+    int rc = property_text(key.len, key, type, text, &len);
+    if (rc != 0) {
+        return rc;
+    }
+    uint64_t mark = product_id << 16 | property_id;
+    void *seal = text_seal(text, len);
+    pthread_mutex_lock(&h->property_lock);
+    if (tpi_map64_get(&h->known, mark) == seal) {
+        pthread_mutex_unlock(&h->property_lock);
+        return 0;
+    }
+    struct open_property *p = tpi_alloc(h->env->alloc, sizeof(*p) + len);
+    rc = p != NULL ? tpi_map64_put(&h->known, mark, seal, NULL) : TPC_ENOMEM;
+    if (rc == 0) {
+        p->next = NULL;
+        p->key = mark;
+        p->len = len;
+        memcpy(p->text, text, len);
+        *(h->property_last != NULL ? &h->property_last->next : &h->property_first) = p;
+        h->property_last = p;
+        if (h->property_count++ == 0) {
+            h->property_ms = tpi_mono_ms(h->env);
+        }
+    } else {
+        tpi_free(h->env->alloc, p, sizeof(*p) + len);
+    }
+    pthread_mutex_unlock(&h->property_lock);
+    return rc;
+}

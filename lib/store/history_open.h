@@ -1,0 +1,115 @@
+/*
+ * The inside of the history stage, shared by its files.
+ *
+ * An open chunk with samples that are not stored yet is `dirty` and stands in its partition's list,
+ * which is in the order of `dirty_offset` because offsets only grow: its head is the watermark. A
+ * full chunk is `frozen`: nothing is added to it, it waits for the next commit. Only the pump's
+ * thread changes chunks and lists, under `lock`; so it may read them without, and a query that
+ * copies takes the lock.
+ */
+#ifndef TPI_STORE_HISTORY_OPEN_H
+#define TPI_STORE_HISTORY_OPEN_H
+
+#include <pthread.h>
+
+#include "base/map.h"
+#include "store/chunk.h"
+#include "store/history.h"
+
+struct open_device {
+    uint64_t id;
+    uint64_t off_end;         /* as of the last commit */
+    uint32_t partition;       /* of off_end */
+    bool has_stored;          /* chunks of an earlier run: stored_max_ms is not known yet */
+    int64_t stored_max_ms;    /* newest time in chunks of an earlier run; INT64_MIN = none */
+    int64_t closed_max_ms;    /* newest time in chunks of this run that are no longer open */
+    struct open_chunk *first; /* oldest frozen one first, the open one last */
+    struct open_chunk *last;
+};
+
+struct open_chunk {
+    struct open_device *device;
+    struct open_chunk *next; /* of the device */
+    struct open_chunk *dirty_prev;
+    struct open_chunk *dirty_next;
+    struct open_chunk *use_prev; /* least recently touched first; not of frozen ones */
+    struct open_chunk *use_next;
+    struct open_chunk *full_next; /* frozen ones in order */
+    struct open_chunk *chosen_next;
+    struct tpi_buf samples;
+    uint64_t first_offset;
+    uint64_t last_offset;
+    uint64_t dirty_offset; /* lowest one not stored */
+    uint64_t dirty_ms;     /* monotonic time when that came */
+    int64_t min_ms;
+    int64_t max_ms;
+    int64_t last_ms;      /* of the newest sample, for the time tag */
+    int64_t prior_max_ms; /* closed_max_ms when it began */
+    uint64_t stored_id;   /* its provisional row; 0 = none */
+    uint64_t written_id;  /* in the transaction that runs */
+    uint32_t partition;
+    uint32_t rows;
+    bool dirty;
+    bool frozen;
+    bool chosen;
+    bool evict; /* free it after the commit, though it is not full */
+};
+
+struct open_partition {
+    struct open_chunk *dirty_first;
+    struct open_chunk *dirty_last;
+    _Atomic uint64_t applied;   /* next offset */
+    _Atomic uint64_t watermark; /* stored */
+    _Atomic uint64_t end;       /* stored: nothing marked lies at or above it */
+};
+
+struct open_property {
+    struct open_property *next;
+    uint64_t key;
+    size_t len;
+    char text[];
+};
+
+struct tpi_history {
+    const struct tpi_env *env;
+    const struct tpc_history_ops *ops;
+    void *self;
+    struct tpi_history_limits limits;
+    uint32_t partition_count;
+    struct open_partition *partitions;
+    pthread_mutex_t lock;
+    struct tpi_map64 devices; /* struct open_device */
+    struct open_chunk *use_first;
+    struct open_chunk *use_last;
+    struct open_chunk *full_first;
+    struct open_chunk *full_last;
+    uint32_t full_count;
+    uint64_t full_ms;  /* when the first of them became full */
+    bool moved;        /* a partition was applied to since the last commit */
+    uint64_t moved_ms; /* since when */
+    size_t open_bytes;
+    struct tpi_chunk_encoder encoder;
+    struct tpi_buf blob;
+    struct tpc_id log_id;
+    int64_t log_created_ms;
+    bool log_changed;
+    pthread_mutex_t property_lock;
+    struct open_property *property_first;
+    struct open_property *property_last;
+    uint32_t property_count;
+    uint64_t property_ms;
+    struct tpi_map64 known; /* property mark -> hash of its text, as a pointer */
+    struct tpi_history_counters counters;
+};
+
+/* Sizes that count against open_bytes. */
+size_t tpi_open_chunk_bytes(const struct open_chunk *c);
+
+/* All under lock. */
+void tpi_open_dirty_remove(struct tpi_history *h, struct open_chunk *c);
+void tpi_open_use_remove(struct tpi_history *h, struct open_chunk *c);
+/* Takes it out of every list and frees it. */
+void tpi_open_chunk_drop(struct tpi_history *h, struct open_chunk *c);
+void tpi_open_gauges(struct tpi_history *h);
+
+#endif
