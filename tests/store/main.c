@@ -1,0 +1,19 @@
+#include "store_suites.h"
+
+#include "history_suite.h"
+#include "store/history.h"
+
+static const struct tpc_value *no_options(void)
+{
+    static const struct tpc_value none = { .type = TPC_MAP };
+    return &none;
+}
+
+int main(void)
+{
+    static const struct history_engine memory = { "memory", &tpi_memory_history, false,
+                                                  no_options };
+    static tk_suite_fn *const suites[] = { history_engine_suite, history_property_suite, NULL };
+    history_suite_use(&memory);
+    return tk_main("store", suites);
+}

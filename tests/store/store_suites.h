@@ -1,0 +1,9 @@
+#ifndef STORE_SUITES_H
+#define STORE_SUITES_H
+
+#include "tk.h"
+
+Suite *chunk_suite(void);
+Suite *history_suite(void);
+
+#endif
