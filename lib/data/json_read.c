@@ -20,6 +20,10 @@ enum {
     AT_FAILED = 4
 };
 
+/* The grammar's functions are small and called from few places; GCC stops inlining them too early.
+ */
+#define HOT static inline __attribute__((always_inline))
+
 static const char expected_value[] = "a value was expected";
 
 static __attribute__((cold, noinline)) int fail(struct tpi_json *r, const char *at, const char *why)
@@ -31,7 +35,7 @@ static __attribute__((cold, noinline)) int fail(struct tpi_json *r, const char *
     return TPI_JSON_ERROR;
 }
 
-static inline const char *skip_blanks(const char *p, const char *end)
+HOT const char *skip_blanks(const char *p, const char *end)
 {
     while (p < end && (unsigned char) *p <= ' ' &&
            (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t')) {
@@ -48,7 +52,7 @@ static inline bool plain(char c)
 }
 
 /* First byte at or after p that is a quote, a backslash, a control byte or not ASCII. */
-static inline const char *scan_plain(const char *p, const char *end)
+HOT const char *scan_plain(const char *p, const char *end)
 {
 #ifdef __SSE2__
     while (end - p >= 16) {
@@ -182,7 +186,7 @@ static __attribute__((noinline)) const char *scan_odd(struct tpi_json *r, const 
 }
 
 /* A text whose opening quote is at p; fills text and escaped. Returns what follows, or NULL. */
-static inline const char *read_text(struct tpi_json *r, const char *p)
+HOT const char *read_text(struct tpi_json *r, const char *p)
 {
     p++;
     const char *quote = scan_plain(p, r->end);
@@ -233,14 +237,14 @@ int tpi_json_unescape(const struct tpi_json *r, struct tpc_arena *arena, struct 
 
 /* ---- numbers ---- */
 
-static inline bool digit(const char *p, const char *end)
+HOT bool digit(const char *p, const char *end)
 {
     return p < end && (unsigned char) (*p - '0') < 10;
 }
 
 /* Eight digits at once, as little-endian machines load them (Lemire, "number parsing at a gigabyte
  * per second", 2021, section 4). */
-static inline bool eight_digits(const char *p, uint64_t *ret)
+HOT bool eight_digits(const char *p, uint64_t *ret)
 {
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
     uint64_t x;
@@ -264,10 +268,10 @@ static inline bool eight_digits(const char *p, uint64_t *ret)
 }
 
 /* A run of digits into *m, which wraps around after 19 of them: the caller counts. */
-static inline const char *read_digits(const char *p, const char *end, uint64_t *m)
+HOT const char *read_digits(const char *p, const char *end, uint64_t *m)
 {
     uint64_t eight;
-    while (end - p >= 8 && eight_digits(p, &eight)) {
+    while (end - p >= 8 && (unsigned char) (p[7] - '0') < 10 && eight_digits(p, &eight)) {
         *m = *m * 100000000 + eight;
         p += 8;
     }
@@ -312,7 +316,7 @@ static __attribute__((noinline)) int slow_double(struct tpi_json *r, const char 
 }
 
 /* A number whose first byte, '-' or a digit, is at p. */
-static inline int read_number(struct tpi_json *r, const char *p)
+HOT int read_number(struct tpi_json *r, const char *p)
 {
     const char *end = r->end;
     bool negative = *p == '-';
@@ -353,7 +357,7 @@ static inline int read_number(struct tpi_json *r, const char *p)
         }
     }
     double d;
-    if (count > 19 || exp10 < -1000 || exp10 > 1000 || !tpi_number_fast(m, (int32_t) exp10, &d)) {
+    if (count > 19 || exp10 < -1000 || exp10 > 1000 || !tpi_number_exact(m, (int32_t) exp10, &d)) {
         return slow_double(r, digits, p, negative);
     }
     r->d = negative ? -d : d;
@@ -363,7 +367,7 @@ static inline int read_number(struct tpi_json *r, const char *p)
 
 /* ---- grammar ---- */
 
-static inline int open_container(struct tpi_json *r, const char *p, bool map)
+HOT int open_container(struct tpi_json *r, const char *p, bool map)
 {
     if (r->depth == TPC_JSON_MAX_DEPTH) {
         fail(r, p, "more than 32 arrays and maps inside one another");
@@ -382,7 +386,7 @@ static inline bool literal(const struct tpi_json *r, const char *p, const char *
     return (size_t) (r->end - p) >= n && memcmp(p, word, n) == 0;
 }
 
-static inline int read_value(struct tpi_json *r, const char *p)
+HOT int read_value(struct tpi_json *r, const char *p)
 {
     r->expect = AT_AFTER_VALUE;
     switch (*p) {
@@ -426,7 +430,7 @@ static inline int read_value(struct tpi_json *r, const char *p)
 }
 
 /* A key with its colon. */
-static inline int read_key(struct tpi_json *r, const char *p)
+HOT int read_key(struct tpi_json *r, const char *p)
 {
     if (p == r->end || *p != '"') {
         return fail(r, p, "a key was expected");
@@ -444,7 +448,7 @@ static inline int read_key(struct tpi_json *r, const char *p)
     return TPI_JSON_KEY;
 }
 
-static inline int close_container(struct tpi_json *r, const char *p, bool map)
+HOT int close_container(struct tpi_json *r, const char *p, bool map)
 {
     r->depth--;
     r->p = p + 1;
@@ -458,7 +462,7 @@ static inline bool in_map(const struct tpi_json *r)
 }
 
 /* After a value: the comma and what follows it, or an end. */
-static inline int read_after(struct tpi_json *r, const char *p)
+HOT int read_after(struct tpi_json *r, const char *p)
 {
     if (r->depth == 0) {
         return p == r->end ? TPI_JSON_END : fail(r, p, "text follows the value");
@@ -477,13 +481,13 @@ static inline int read_after(struct tpi_json *r, const char *p)
     return p == r->end ? fail(r, p, expected_value) : read_value(r, p);
 }
 
-static inline int next_value(struct tpi_json *r)
+HOT int next_value(struct tpi_json *r)
 {
     const char *p = skip_blanks(r->p, r->end);
     return p == r->end ? fail(r, p, expected_value) : read_value(r, p);
 }
 
-static inline int next_event(struct tpi_json *r)
+HOT int next_event(struct tpi_json *r)
 {
     const char *p = skip_blanks(r->p, r->end);
     switch (r->expect) {
@@ -562,8 +566,8 @@ int tpi_json_fail(const struct tpi_json *r, struct tpc_error *err)
 /* ---- trees ---- */
 
 /* The text of the last event, in the arena where it must be. */
-static inline int keep_text(const struct tpi_json *r, struct tpc_arena *arena, uint32_t flags,
-                            struct tpc_str *ret)
+HOT int keep_text(const struct tpi_json *r, struct tpc_arena *arena, uint32_t flags,
+                  struct tpc_str *ret)
 {
     if (r->escaped) {
         return tpi_json_unescape(r, arena, ret);
@@ -581,8 +585,7 @@ static inline int keep_text(const struct tpi_json *r, struct tpc_arena *arena, u
 }
 
 /* The scalar of the last event as the next value. */
-static inline int put_scalar(const struct tpi_json *r, int event, struct tpi_tree *t,
-                             uint32_t flags)
+HOT int put_scalar(const struct tpi_json *r, int event, struct tpi_tree *t, uint32_t flags)
 {
     struct tpc_value *v = tpi_tree_next(t);
     struct tpc_str text;
@@ -622,7 +625,7 @@ static inline int put_scalar(const struct tpi_json *r, int event, struct tpi_tre
 }
 
 /* One event into the tree. Returns 0, TPI_TREE_DUPLICATE, TPC_ENOMEM, TPC_ETOOBIG. */
-static inline int grow_tree(const struct tpi_json *r, int event, struct tpi_tree *t, uint32_t flags)
+HOT int grow_tree(const struct tpi_json *r, int event, struct tpi_tree *t, uint32_t flags)
 {
     struct tpc_str key;
     int rc;

@@ -1,15 +1,10 @@
 #include "data/number.h"
 
 #include <errno.h>
-#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const double pow10_exact[] = { 1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
-                                      1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
-                                      1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22 };
 
 #ifdef __SIZEOF_INT128__
 
@@ -90,14 +85,6 @@ bool tpi_number_fast(uint64_t mantissa, int32_t exp10, double *ret)
         *ret = 0.0;
         return true;
     }
-#if FLT_EVAL_METHOD == 0
-    /* Both factors are exact, so one operation rounds once (Clinger, PLDI 1990). */
-    if (mantissa <= (uint64_t) 1 << 53 && exp10 >= -22 && exp10 <= 22) {
-        double d = (double) mantissa;
-        *ret = exp10 < 0 ? d / pow10_exact[-exp10] : d * pow10_exact[exp10];
-        return true;
-    }
-#endif
     return wide_double(mantissa, exp10, ret);
 }
 
@@ -182,12 +169,12 @@ size_t tpi_number_print_int(int64_t i, char out[TPI_NUMBER_TEXT_BYTES])
 static size_t print_short(double d, char *out)
 {
     for (uint32_t k = 0; k <= 15; k++) {
-        double scaled = d * pow10_exact[k];
+        double scaled = d * tpi_pow10_exact(k);
         if (scaled >= 1e15) {
             return 0;
         }
         uint64_t n = (uint64_t) (scaled + 0.5);
-        if (n < 1000000000000000u && (double) n / pow10_exact[k] == d) {
+        if (n < 1000000000000000u && (double) n / tpi_pow10_exact(k) == d) {
             uint64_t scale = 1;
             for (uint32_t i = 0; i < k; i++) {
                 scale *= 10;
@@ -268,7 +255,7 @@ static double digits_double(const char *digits, size_t n, int exp10)
     }
     int shift = exp10 - (int) (n - 1);
     double d;
-    if (tpi_number_fast(m, shift, &d)) {
+    if (tpi_number_exact(m, shift, &d)) {
         return d;
     }
     char text[48];
