@@ -464,11 +464,11 @@ static void get_tree(struct source *s, bool map, uint32_t depth, struct tpc_valu
 {
     uint64_t count = get_varint(s);
     ret->type = map ? TPC_MAP : TPC_ARRAY;
-    if (count == 0) {
-        return;
-    }
     if (depth == TPI_MSG_MAX_DEPTH) {
         bad(s, TPC_ECORRUPT);
+        return;
+    }
+    if (count == 0) {
         return;
     }
     if (map) {

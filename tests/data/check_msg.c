@@ -254,6 +254,10 @@ START_TEST(trees_of_32_levels_are_kept_and_no_deeper_ones)
         deep[i] = i % 2 == 0 ? 7 : 1;
     }
     tk_fails(TPC_ECORRUPT, tpi_value_decode((struct tpc_bytes){ deep, 100 }, arena, &err, &back));
+    /* An empty array counts as a level, too. */
+    deep[65] = 0;
+    tk_fails(TPC_ECORRUPT, tpi_value_decode((struct tpc_bytes){ deep, 66 }, arena, &err, &back));
+    tk_ok(tpi_value_decode((struct tpc_bytes){ deep + 2, 64 }, arena, &err, &back));
     struct tpc_msg m = blank();
     m.params = v[33];
     tk_fails(TPC_EINVAL, tpc_msg_dup(&m, NULL, &copy));

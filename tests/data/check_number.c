@@ -254,6 +254,14 @@ static void number_table_in_this_locale(void)
     ck_assert_str_eq(text, "1.2345678901234567e-200");
 }
 
+/* glibc 2.36 loses 34 bytes in newlocale() where LOCPATH is set: not ours to report. */
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+#define ignore_leaks(on) ((on) ? __lsan_disable() : __lsan_enable())
+#else
+#define ignore_leaks(on) ((void) (on))
+#endif
+
 /* Locales are files, and few machines have one with a decimal comma: one is made with localedef
  * where that is installed. */
 static locale_t comma_locale(void)
@@ -271,9 +279,11 @@ static locale_t comma_locale(void)
                  ">/dev/null 2>&1",
                  dir, dir);
         if (system(command) == 0) {
+            ignore_leaks(true);
             setenv("LOCPATH", dir, 1);
             got = newlocale(LC_ALL_MASK, "de_DE.UTF-8", (locale_t) 0);
             unsetenv("LOCPATH");
+            ignore_leaks(false);
         }
     }
     return got;
