@@ -13,6 +13,7 @@
 
 #include <tpcore/arena.h>
 #include <tpcore/command.h>
+#include <tpcore/json.h>
 #include <tpcore/value.h>
 
 /* What of a command travels in its record. */
@@ -53,5 +54,13 @@ const char *tpi_command_state_name(uint32_t state);
 
 /* 0 if the name is none. */
 uint32_t tpi_command_state_find(struct tpc_str name);
+
+/* JSON text of a value in the arena; nothing or null gives the empty text. Returns 0 or TPC_ENOMEM.
+ */
+int tpi_command_json(const struct tpc_value *v, struct tpc_arena *arena, struct tpc_str *ret);
+
+/* Values of one line. */
+struct tpc_value tpi_command_text(struct tpc_str s);
+struct tpc_value tpi_command_int(int64_t i);
 
 #endif

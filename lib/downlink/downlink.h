@@ -73,9 +73,9 @@ struct tpi_downlink_host {
     /* Appends a COMMAND_STATE or COMMAND_CLOSED record; msg has partition and device_id set. 0, or
      * an error: asked again later. device is NULL if it was deleted. */
     int (*append)(void *user, struct tpc_device *device, const struct tpc_msg *msg);
-    /* Encodes and hands over. 0: tpi_downlink_sent(ticket) follows, or a reply. TPC_EOFFLINE: wait
-     * for online. TPC_EAGAIN, TPC_ENOMEM: again later. Other codes fail the command; err (never
-     * NULL) tells why. */
+    /* Encodes and hands over; what->product and what->device are the host's to fill. 0:
+     * tpi_downlink_sent(ticket) follows, or a reply. TPC_EOFFLINE: wait for online. TPC_EAGAIN,
+     * TPC_ENOMEM: again later. Other codes fail the command; err (never NULL) tells why. */
     int (*send)(void *user, struct tpc_device *device, const struct tpc_encode *what,
                 uint64_t ticket, struct tpc_error *err);
     /* After the COMMAND_CLOSED record was appended. Views are valid during the call. */
@@ -127,7 +127,8 @@ int tpi_downlink_cancel(struct tpi_downlink *d, const struct tpc_id *id);
 int tpi_downlink_replay(struct tpi_downlink *d, struct tpc_device *device,
                         const struct tpc_msg *msg);
 
-/* The log is read: queued commands go on; sent ones are sent again if their service is idempotent,
+/* The log is read (under the registry's read lock): queued commands go on with the next run of the
+ * wheel; sent ones are sent again if their service is idempotent,
  * else they close as unknown; those of deleted devices fail. */
 void tpi_downlink_replayed(struct tpi_downlink *d);
 

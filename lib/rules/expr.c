@@ -139,7 +139,7 @@ static int add_const(struct parser *p, const struct cell *c, uint32_t *ret)
 
 static int push_const(struct parser *p, const struct cell *c)
 {
-    uint32_t at;
+    uint32_t at = 0;
     int rc = add_const(p, c, &at);
     return rc != 0 ? rc : emit(p, (struct code){ .op = OP_PUSH, .a = (uint16_t) at }, 1);
 }
@@ -366,7 +366,7 @@ static int parse_item(struct parser *p, const struct operand *left)
     bool minus = p->tok.type == TOKEN_MINUS;
     struct operand item = { .start = p->tok.start };
     struct cell c;
-    uint32_t at;
+    uint32_t at = 0;
     int rc = minus ? next(p) : 0;
     if (rc != 0) {
         return rc;

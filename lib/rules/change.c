@@ -1,0 +1,217 @@
+/* Scenes are put, deleted, and compiled again when their product changes. */
+#include "base/alloc.h"
+#include "base/error.h"
+#include "rules/rules_state.h"
+
+#include <assert.h>
+
+void tpi_rules_lock_all(struct tpi_rules *r)
+{
+    for (uint32_t i = 0; i < r->host.workers; i++) {
+        pthread_mutex_lock(&r->workers[i].lock);
+    }
+}
+
+void tpi_rules_unlock_all(struct tpi_rules *r)
+{
+    for (uint32_t i = r->host.workers; i > 0; i--) {
+        pthread_mutex_unlock(&r->workers[i - 1].lock);
+    }
+}
+
+static void count_scenes(struct tpi_rules *r)
+{
+    size_t iter = 0;
+    uint64_t broken = 0;
+    void *value;
+    while (tpi_map64_next(&r->scenes, &iter, NULL, &value)) {
+        broken += ((const struct tpi_scene *) value)->expr == NULL;
+    }
+    TPI_METRIC_SET(r->counters.scenes, tpi_map64_count(&r->scenes));
+    TPI_METRIC_SET(r->counters.broken, broken);
+}
+
+static void log_broken(struct tpi_rules *r, const struct tpi_scene *s, const struct tpc_error *err)
+{
+    tpi_log(r->env, TPC_LOG_ERROR, "rules",
+            "scene '%.*s' does nothing: %s (%s, line %u, column %u)", (int) s->key.len, s->key.ptr,
+            err->text, err->path, err->line, err->column);
+}
+
+static int reserve(struct tpi_rules *r, uint64_t product, const struct tpi_expr *expr)
+{
+    tpi_rules_lock_all(r);
+    int rc = tpi_rules_reserve(r, product, expr);
+    tpi_rules_unlock_all(r);
+    return rc;
+}
+
+/* A stored scene that no longer fits must not keep the whole core from starting. */
+static int compile(struct tpi_rules *r, struct tpi_scene *s, struct tpi_change *change,
+                   struct tpc_error *err)
+{
+    struct tpc_error local = { .size = sizeof(local) };
+    struct tpc_error *e = err != NULL ? err : &local;
+    int rc = tpi_scene_compile(s, r->host.registry, e, &s->expr, &s->product_id);
+    if (rc == 0 && !change->loading) {
+        rc = tpi_scene_check(s, r->host.registry, change->arena, e);
+    }
+    if (rc != 0 && rc != TPC_ENOMEM && change->loading) {
+        log_broken(r, s, e);
+        return 0;
+    }
+    return rc != 0 || s->expr == NULL ? rc : reserve(r, s->product_id, s->expr);
+}
+
+/* A place for a new scene, which nobody looks at before apply. */
+static int enter(struct tpi_rules *r, struct tpi_scene *s, struct tpc_error *err)
+{
+    struct tpi_scene *old = tpi_map64_get(&r->scenes, s->id);
+    if (old != NULL) {
+        s->number = old->number;
+        return 0;
+    }
+    if (r->free_count == 0) {
+        return tpi_error_set(err, TPC_ETOOBIG, "rules", "more than %d scenes",
+                             TPI_RULES_MAX_SCENES);
+    }
+    int rc = tpi_map64_put(&r->scenes, s->id, s, NULL);
+    if (rc == 0) {
+        s->number = r->free_numbers[--r->free_count];
+    }
+    return rc;
+}
+
+int tpi_rules_prepare(void *user, struct tpi_change *change, struct tpc_error *err)
+{
+    struct tpi_rules *r = user;
+    change->prepared = NULL;
+    pthread_mutex_lock(&r->changes);
+    if (change->deleted) {
+        return 0;
+    }
+    struct tpi_scene *s = NULL;
+    int rc = tpi_scene_create(r->env->alloc, change, err, &s);
+    rc = rc != 0 ? rc : compile(r, s, change, err);
+    rc = rc != 0 ? rc : enter(r, s, err);
+    if (rc != 0) {
+        if (rc == TPC_ENOMEM) {
+            tpi_error_set(err, rc, "rules", "out of memory");
+        }
+        tpi_scene_destroy(s);
+        pthread_mutex_unlock(&r->changes);
+        return rc;
+    }
+    change->prepared = s;
+    return 0;
+}
+
+/* Under all locks. */
+static void forget_edges(struct tpi_rules *r, uint64_t scene)
+{
+    for (uint32_t i = 0; i < r->host.partitions; i++) {
+        tpi_edges_forget(&r->partitions[i].edges, scene);
+    }
+}
+
+static void drop(struct tpi_rules *r, struct tpi_scene *s)
+{
+    tpi_map64_remove(&r->scenes, s->id);
+    r->free_numbers[r->free_count++] = s->number;
+}
+
+void tpi_rules_apply(void *user, struct tpi_change *change)
+{
+    struct tpi_rules *r = user;
+    struct tpi_scene *s = change->prepared;
+    struct tpi_scene *old = tpi_map64_get(&r->scenes, change->id);
+    old = old != s ? old : NULL;
+    tpi_rules_lock_all(r);
+    if (old != NULL) {
+        tpi_rules_unlink(r, old);
+        if (s == NULL || !s->enabled || s->when != old->when) {
+            forget_edges(r, old->id);
+        }
+    }
+    if (s != NULL) {
+        tpi_rules_link(r, s);
+    }
+    tpi_rules_unlock_all(r);
+    if (s == NULL && old != NULL) {
+        drop(r, old);
+    } else if (s != NULL && old != NULL) {
+        int rc = tpi_map64_put(&r->scenes, s->id, s, NULL); /* replaces: needs no memory */
+        assert(rc == 0);
+        (void) rc;
+    }
+    count_scenes(r);
+    tpi_scene_destroy(old);
+    pthread_mutex_unlock(&r->changes);
+}
+
+void tpi_rules_discard(void *user, struct tpi_change *change)
+{
+    struct tpi_rules *r = user;
+    struct tpi_scene *s = change->prepared;
+    if (s != NULL) {
+        if (tpi_map64_get(&r->scenes, s->id) == s) {
+            drop(r, s);
+        }
+        tpi_scene_destroy(s);
+        change->prepared = NULL;
+    }
+    pthread_mutex_unlock(&r->changes);
+}
+
+/* Out of memory: the old program stays. It names property ids, so it is never wrong, only blind to
+ * what is new. */
+static void recompile(struct tpi_rules *r, struct tpi_scene *s)
+{
+    struct tpc_error err = { .size = sizeof(err) };
+    struct tpi_expr *expr = NULL;
+    uint64_t product = s->product_id;
+    int rc = tpi_scene_compile(s, r->host.registry, &err, &expr, &product);
+    rc = rc != 0 ? rc : reserve(r, product, expr);
+    if (rc == TPC_ENOMEM) {
+        tpi_expr_destroy(expr);
+        tpi_log(r->env, TPC_LOG_ERROR, "rules", "scene '%.*s' is not compiled again: out of memory",
+                (int) s->key.len, s->key.ptr);
+        return;
+    }
+    if (rc != 0 && s->expr != NULL) {
+        log_broken(r, s, &err);
+    }
+    tpi_rules_lock_all(r);
+    tpi_rules_unlink(r, s);
+    struct tpi_expr *old = s->expr;
+    s->expr = expr;
+    s->product_id = product;
+    tpi_rules_link(r, s);
+    tpi_rules_unlock_all(r);
+    tpi_expr_destroy(old);
+}
+
+/* Whether a scene's product, by its key, is this one. */
+static bool is_of_product(struct tpi_rules *r, const struct tpi_scene *s, uint64_t product_id)
+{
+    tpi_registry_read_lock(r->host.registry);
+    const struct tpi_product *p = tpi_registry_product(r->host.registry, s->tenant, s->product);
+    bool same = p != NULL && p->id == product_id;
+    tpi_registry_read_unlock(r->host.registry);
+    return same || s->product_id == product_id;
+}
+
+void tpi_rules_product_changed(struct tpi_rules *r, uint64_t product_id)
+{
+    pthread_mutex_lock(&r->changes);
+    size_t iter = 0;
+    void *value;
+    while (tpi_map64_next(&r->scenes, &iter, NULL, &value)) {
+        struct tpi_scene *s = value;
+        if (is_of_product(r, s, product_id)) {
+            recompile(r, s);
+        }
+    }
+    count_scenes(r);
+    pthread_mutex_unlock(&r->changes);
+}

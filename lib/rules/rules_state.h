@@ -1,0 +1,74 @@
+/* What the files of this folder share. */
+#ifndef TPI_RULES_RULES_STATE_H
+#define TPI_RULES_RULES_STATE_H
+
+#include <pthread.h>
+
+#include "base/map.h"
+#include "entity/entity.h"
+#include "rules/edge.h"
+#include "rules/rules.h"
+#include "rules/scene.h"
+
+/* Scenes of one product that name one property. */
+struct rule_list {
+    struct tpi_scene **items;
+    uint32_t count;
+    uint32_t cap;
+};
+
+/* Scenes of one product, by property id. */
+struct rule_set {
+    struct rule_list *lists;
+    uint32_t count; /* of lists: highest property id named so far + 1 */
+};
+
+/* The batch's lock and what the owner counts without atomics. */
+struct rule_worker {
+    pthread_mutex_t lock;
+    uint32_t *marks; /* by scene number: stamp of the message that last looked at it */
+    uint32_t stamp;
+    uint64_t evaluations;
+    uint64_t fired;
+    uint8_t apart[64]; /* workers do not share a cache line */
+};
+
+struct rule_partition {
+    struct tpi_edges edges;
+    uint64_t next; /* offset after the last message seen */
+};
+
+struct tpi_rules {
+    const struct tpi_env *env;
+    struct tpi_rules_host host;
+    struct tpi_kind kind;
+    struct tpi_rules_counters counters;
+    struct rule_worker *workers;
+    struct rule_partition *partitions;
+    /*
+     * Held from prepare to apply or discard, and by whoever else changes scenes. Scenes, sets and
+     * the lists are changed only with the locks of all workers on top; a worker with its own lock
+     * reads.
+     */
+    pthread_mutex_t changes;
+    struct tpi_map64 scenes; /* by id; only under `changes` */
+    struct tpi_map64 sets;   /* struct rule_set by product id */
+    uint32_t *free_numbers;  /* stack */
+    uint32_t free_count;
+};
+
+void tpi_rules_lock_all(struct tpi_rules *r);
+void tpi_rules_unlock_all(struct tpi_rules *r);
+
+/* Under all locks. Room for a scene in the lists of a product, so that link() cannot fail. */
+int tpi_rules_reserve(struct tpi_rules *r, uint64_t product, const struct tpi_expr *expr);
+void tpi_rules_link(struct tpi_rules *r, struct tpi_scene *s);
+void tpi_rules_unlink(struct tpi_rules *r, struct tpi_scene *s);
+void tpi_rules_sets_fini(struct tpi_rules *r);
+
+/* Hooks of the kind. */
+int tpi_rules_prepare(void *user, struct tpi_change *change, struct tpc_error *err);
+void tpi_rules_apply(void *user, struct tpi_change *change);
+void tpi_rules_discard(void *user, struct tpi_change *change);
+
+#endif

@@ -1,0 +1,384 @@
+/* Scene documents. */
+#include "rules/scene.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/hash.h"
+#include "data/msg.h"
+#include "registry/device.h"
+#include "rules/rules.h"
+
+#include <string.h>
+
+static const struct tpc_option device_key = { .name = "device",
+                                              .type = TPC_OPT_TEXT,
+                                              .flags = TPC_OPT_KEY };
+
+static const struct tpc_option when_options[] = {
+    { .name = "product",
+      .type = TPC_OPT_TEXT,
+      .flags = TPC_OPT_REQUIRED | TPC_OPT_KEY,
+      .since = "0.1",
+      .help = "whose devices it watches" },
+    { .name = "devices",
+      .type = TPC_OPT_LIST,
+      .min = 1,
+      .max = TPI_RULES_MAX_DEVICES,
+      .elem = &device_key,
+      .since = "0.1",
+      .help = "only these; absent = all of the product" },
+    { .name = "expr",
+      .type = TPC_OPT_TEXT,
+      .flags = TPC_OPT_REQUIRED,
+      .min = 1,
+      .max = TPI_EXPR_MAX_TEXT,
+      .since = "0.1",
+      .help = "condition over the product's properties" },
+    { .name = "fire",
+      .type = TPC_OPT_ENUM,
+      .def = "rising",
+      .values = "rising|each",
+      .since = "0.1",
+      .help = "once when it becomes true, or with each message while it is" },
+};
+
+static const struct tpc_option command_options[] = {
+    { .name = "device",
+      .type = TPC_OPT_TEXT,
+      .flags = TPC_OPT_KEY,
+      .since = "0.1",
+      .help = "who is told; absent = the device whose message it was" },
+    { .name = "service",
+      .type = TPC_OPT_TEXT,
+      .flags = TPC_OPT_REQUIRED,
+      .min = 1,
+      .max = 128,
+      .since = "0.1",
+      .help = "a service of its model, set or get" },
+    { .name = "params", .type = TPC_OPT_ANY, .since = "0.1", .help = "a map" },
+    { .name = "timeout",
+      .type = TPC_OPT_DURATION,
+      .min = 1,
+      .max = 86400000,
+      .since = "0.1",
+      .help = "for a reply to one try; absent = 10s" },
+    { .name = "retries",
+      .type = TPC_OPT_UINT,
+      .min = 0,
+      .max = 100,
+      .since = "0.1",
+      .help = "tries after the first; absent = 0" },
+    { .name = "retry_delay",
+      .type = TPC_OPT_DURATION,
+      .min = 1,
+      .max = 86400000,
+      .since = "0.1",
+      .help = "before the first retry, doubles; absent = 1s" },
+    { .name = "expire",
+      .type = TPC_OPT_DURATION,
+      .min = 1,
+      .max = 2592000000,
+      .since = "0.1",
+      .help = "in the queue; absent = 24h" },
+    { .name = "priority",
+      .type = TPC_OPT_ENUM,
+      .def = "normal",
+      .values = "low|normal|high",
+      .since = "0.1",
+      .help = "order in the device's queue" },
+};
+
+static const struct tpc_option then_options[] = {
+    { .name = "command",
+      .type = TPC_OPT_TABLE,
+      .flags = TPC_OPT_REQUIRED,
+      .sub = TPC_OPTIONS(command_options),
+      .since = "0.1",
+      .help = "sends a command" },
+};
+
+static const struct tpc_option then_item = { .name = "then",
+                                             .type = TPC_OPT_TABLE,
+                                             .sub = TPC_OPTIONS(then_options) };
+
+static const struct tpc_option scene_options[] = {
+    { .name = "enabled",
+      .type = TPC_OPT_BOOL,
+      .def = "true",
+      .since = "0.1",
+      .help = "false = it is kept, but does nothing" },
+    { .name = "when",
+      .type = TPC_OPT_TABLE,
+      .flags = TPC_OPT_REQUIRED,
+      .sub = TPC_OPTIONS(when_options),
+      .since = "0.1",
+      .help = "the condition" },
+    { .name = "then",
+      .type = TPC_OPT_LIST,
+      .flags = TPC_OPT_REQUIRED,
+      .min = 1,
+      .max = TPI_RULES_MAX_ACTIONS,
+      .elem = &then_item,
+      .since = "0.1",
+      .help = "what is done, in this order" },
+};
+
+const struct tpc_list tpi_scene_schema = TPC_OPTIONS(scene_options);
+
+static const struct tpc_value *member(const struct tpc_value *map, const char *key)
+{
+    return tpc_value_get(map, tpc_str_from(key));
+}
+
+static struct tpc_str text_member(const struct tpc_value *map, const char *key)
+{
+    const struct tpc_value *v = member(map, key);
+    return v != NULL ? tpc_value_text(v) : (struct tpc_str){ NULL, 0 };
+}
+
+/* The table has bounded it. */
+static uint32_t uint_member(const struct tpc_value *map, const char *key)
+{
+    int64_t i = 0;
+    const struct tpc_value *v = member(map, key);
+    if (v == NULL || tpc_value_int(v, &i) != 0 || i < 0 || i > UINT32_MAX) {
+        return 0;
+    }
+    return (uint32_t) i;
+}
+
+static uint32_t read_priority(struct tpc_str name)
+{
+    if (tpc_str_equal(name, TPC_STR("high"))) {
+        return TPC_PRIORITY_HIGH;
+    }
+    return tpc_str_equal(name, TPC_STR("low")) ? TPC_PRIORITY_LOW : TPC_PRIORITY_NORMAL;
+}
+
+static int path_error(struct tpc_error *err, int code, size_t action, const char *name)
+{
+    tpi_error_at(err, name);
+    tpi_error_at(err, "command");
+    tpi_error_at_index(err, action);
+    tpi_error_at(err, "then");
+    return code;
+}
+
+static int read_action(struct tpi_action *a, size_t number, const struct tpc_value *item,
+                       struct tpc_error *err)
+{
+    const struct tpc_value *c = member(item, "command");
+    const struct tpc_value *params = member(c, "params");
+    a->device = text_member(c, "device");
+    a->service = text_member(c, "service");
+    if (params != NULL && params->type != TPC_MAP && params->type != TPC_NULL) {
+        tpi_error_set(err, TPC_EINVAL, "rules", "not a map");
+        return path_error(err, TPC_EINVAL, number, "params");
+    }
+    a->params = params != NULL ? *params : (struct tpc_value){ .type = TPC_NULL };
+    a->timeout_ms = uint_member(c, "timeout");
+    a->retries = uint_member(c, "retries");
+    a->retry_delay_ms = uint_member(c, "retry_delay");
+    a->expire_ms = uint_member(c, "expire");
+    a->priority = read_priority(text_member(c, "priority"));
+    atomic_init(&a->warned, false);
+    return 0;
+}
+
+static int read_actions(struct tpi_scene *s, const struct tpc_value *then, struct tpc_error *err)
+{
+    s->actions = tpc_arena_take(s->arena, then->len * sizeof(*s->actions));
+    if (s->actions == NULL) {
+        return TPC_ENOMEM;
+    }
+    s->action_count = (uint32_t) then->len;
+    for (size_t i = 0; i < then->len; i++) {
+        int rc = read_action(&s->actions[i], i, &then->as.items[i], err);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
+static int read_devices(struct tpi_scene *s, const struct tpc_value *devices)
+{
+    for (size_t i = 0; devices != NULL && i < devices->len; i++) {
+        struct tpc_str key = tpc_value_text(&devices->as.items[i]);
+        int rc = tpi_map_put(&s->devices, key.ptr, key.len, s, NULL);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
+/* A changed condition starts without memory of what was true. */
+static uint32_t hash_when(const struct tpi_scene *s, const struct tpc_value *devices)
+{
+    uint64_t h = tpi_hash(s->text.ptr, s->text.len, s->each);
+    h = tpi_hash(s->product.ptr, s->product.len, h);
+    for (size_t i = 0; devices != NULL && i < devices->len; i++) {
+        struct tpc_str key = tpc_value_text(&devices->as.items[i]);
+        h = tpi_hash(key.ptr, key.len, h);
+    }
+    return (uint32_t) h;
+}
+
+static int copy_text(struct tpi_scene *s, struct tpc_str text, struct tpc_str *ret)
+{
+    char *p = tpc_arena_take(s->arena, text.len + 1);
+    if (p == NULL) {
+        return TPC_ENOMEM;
+    }
+    memcpy(p, text.ptr, text.len);
+    p[text.len] = '\0';
+    *ret = (struct tpc_str){ p, text.len };
+    return 0;
+}
+
+static int fill(struct tpi_scene *s, const struct tpi_change *change, struct tpc_error *err)
+{
+    struct tpc_value doc;
+    int rc = tpi_value_copy(change->doc, s->arena, &doc);
+    rc = rc != 0 ? rc : copy_text(s, change->tenant_key, &s->tenant);
+    rc = rc != 0 ? rc : copy_text(s, change->key, &s->key);
+    if (rc != 0) {
+        return rc;
+    }
+    const struct tpc_value *when = member(&doc, "when");
+    const struct tpc_value *devices = member(when, "devices");
+    const struct tpc_value *enabled = member(&doc, "enabled");
+    s->id = change->id;
+    s->revision = change->revision;
+    s->tenant_id = change->tenant;
+    s->enabled = enabled == NULL || enabled->type != TPC_BOOL || enabled->as.b;
+    s->product = text_member(when, "product");
+    s->text = text_member(when, "expr");
+    s->each = tpc_str_equal(text_member(when, "fire"), TPC_STR("each"));
+    s->when = hash_when(s, devices);
+    rc = read_devices(s, devices);
+    return rc != 0 ? rc : read_actions(s, member(&doc, "then"), err);
+}
+
+int tpi_scene_create(const struct tpc_allocator *alloc, const struct tpi_change *change,
+                     struct tpc_error *err, struct tpi_scene **ret)
+{
+    struct tpi_scene *s = tpi_alloc_zero(alloc, sizeof(*s));
+    if (s == NULL) {
+        return tpi_error_set(err, TPC_ENOMEM, "rules", "out of memory");
+    }
+    s->alloc = alloc;
+    tpi_map_init(&s->devices, alloc);
+    int rc = tpc_arena_create(alloc, 0, &s->arena);
+    rc = rc != 0 ? rc : fill(s, change, err);
+    if (rc != 0) {
+        if (rc == TPC_ENOMEM) {
+            tpi_error_set(err, rc, "rules", "out of memory");
+        }
+        tpi_scene_destroy(s);
+        return rc;
+    }
+    *ret = s;
+    return 0;
+}
+
+void tpi_scene_destroy(struct tpi_scene *s)
+{
+    if (s == NULL) {
+        return;
+    }
+    tpi_expr_destroy(s->expr);
+    tpi_map_fini(&s->devices);
+    tpc_arena_destroy(s->arena);
+    tpi_free(s->alloc, s, sizeof(*s));
+}
+
+static uint8_t expr_type(uint8_t data_type)
+{
+    switch (data_type) {
+    case TPI_DATA_INT:
+    case TPI_DATA_FLOAT:
+    case TPI_DATA_DOUBLE:
+    case TPI_DATA_ENUM:
+    case TPI_DATA_DATE:
+        return TPI_EXPR_NUMBER;
+    case TPI_DATA_BOOL:
+        return TPI_EXPR_BOOL;
+    case TPI_DATA_TEXT:
+        return TPI_EXPR_TEXT;
+    default:
+        return TPI_EXPR_ANY;
+    }
+}
+
+/* Names become property ids: they outlive a revision of the model, indexes do not. */
+static int resolve(void *user, struct tpc_str name, uint32_t *ret_index, uint8_t *ret_type)
+{
+    const struct tpi_model *model = user;
+    int index = tpi_model_find(model, name, NULL);
+    if (index < 0) {
+        return TPC_ENOENT;
+    }
+    const struct tpi_property *p = tpi_model_property(model, (uint32_t) index);
+    *ret_index = p->id;
+    *ret_type = expr_type(p->data_type);
+    return 0;
+}
+
+int tpi_scene_compile(const struct tpi_scene *s, struct tpi_registry *registry,
+                      struct tpc_error *err, struct tpi_expr **ret, uint64_t *ret_product)
+{
+    tpi_registry_read_lock(registry);
+    struct tpi_product *product = tpi_registry_product(registry, s->tenant, s->product);
+    product = product != NULL ? tpi_product_ref(product) : NULL;
+    tpi_registry_read_unlock(registry);
+    if (product == NULL) {
+        tpi_error_set(err, TPC_ENOENT, "rules", "no product '%.*s'", (int) s->product.len,
+                      s->product.ptr);
+        tpi_error_at(err, "when.product");
+        return TPC_ENOENT;
+    }
+    int rc = tpi_expr_compile(s->alloc, s->text, resolve, product->model, TPI_EXPR_BOOL, err, ret);
+    if (rc == 0) {
+        *ret_product = product->id;
+    } else {
+        tpi_error_at(err, "when.expr");
+    }
+    tpi_product_unref(product);
+    return rc;
+}
+
+/* Under the read lock. The target's model; NULL if it is not known now. */
+static struct tpi_model *target_model(const struct tpi_scene *s, struct tpi_registry *registry,
+                                      const struct tpi_action *a)
+{
+    if (a->device.len == 0) {
+        struct tpi_product *p = tpi_registry_product(registry, s->tenant, s->product);
+        return p != NULL ? p->model : NULL;
+    }
+    struct tpc_device *d = tpi_registry_find_in(registry, s->tenant_id, a->device);
+    return d != NULL && d->product != NULL ? d->product->model : NULL;
+}
+
+int tpi_scene_check(const struct tpi_scene *s, struct tpi_registry *registry,
+                    struct tpc_arena *arena, struct tpc_error *err)
+{
+    for (uint32_t i = 0; i < s->action_count; i++) {
+        const struct tpi_action *a = &s->actions[i];
+        tpi_registry_read_lock(registry);
+        struct tpi_model *model = target_model(s, registry, a);
+        model = model != NULL ? tpi_model_ref(model) : NULL;
+        tpi_registry_read_unlock(registry);
+        if (model == NULL) {
+            continue;
+        }
+        struct tpc_value checked;
+        int rc = tpi_model_service_check(model, a->service, &a->params, arena, err, &checked);
+        tpi_model_unref(model);
+        if (rc != 0) {
+            return path_error(err, rc, i, rc == TPC_ENOENT ? "service" : "params");
+        }
+    }
+    return 0;
+}
