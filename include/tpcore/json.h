@@ -40,7 +40,8 @@ TPC_API int tpc_json_parse(struct tpc_arena *arena, struct tpc_str text, uint32_
  * back the same; a whole double has no ".0" lost: 21.0 is written "21.0". Not-a-number and
  * infinity are written null. Blobs are written as base64.
  *
- * Returns 0, or TPC_ETOOBIG with buf->need set (ptr NULL and cap 0 just measure).
+ * Returns 0, TPC_ETOOBIG with buf->need set (ptr NULL and cap 0 just measure), or TPC_EINVAL for a
+ * value deeper than TPC_JSON_MAX_DEPTH or of no known type.
  * Ownership: the caller's buffer.
  * Thread: any-thread.
  * Since: 0.1

@@ -114,7 +114,7 @@ TPC_API const struct tpc_point *tpc_msg_point(const struct tpc_msg *msg, uint32_
 /*
  * Copy of a message with everything that it points to, in one block.
  *
- * Returns 0 or TPC_ENOMEM.
+ * Returns 0, TPC_EINVAL (size 0, a value deeper than 32 or of no known type) or TPC_ENOMEM.
  * Ownership: *ret is the caller's: tpc_msg_free() with the same allocator (NULL = default).
  * Thread: any-thread.
  * Since: 0.1
