@@ -33,13 +33,14 @@ int tpi_dead_encode(const struct tpi_dead *dead, struct tpi_buf *out);
 /* Appends the body of a tombstone record. Returns 0, TPC_ENOMEM or TPC_ETOOBIG. */
 int tpi_dead_encode_tombstone(uint32_t partition, uint64_t offset, struct tpi_buf *out);
 
-/* Calls fn for every letter that is kept and has no tombstone, oldest first in each partition. Reads
- * the log twice; any thread. Returns 0, what fn returned, TPC_ENOMEM or what read() returned. */
+/* Calls fn for every letter that is kept and has no tombstone, oldest first in each partition.
+ * Reads the log twice; any thread. Returns 0, what fn returned, TPC_ENOMEM or what read() returned.
+ */
 int tpi_dead_list(const struct tpc_bus_ops *ops, void *self, const struct tpc_allocator *alloc,
                   uint32_t partitions, tpc_dead_letter_fn *fn, void *user);
 
-/* Calls fn with one letter, its views valid meanwhile. Returns what fn returned, TPC_ENOENT (no such
- * letter, or it has a tombstone), TPC_ENOMEM or what read() returned. */
+/* Calls fn with one letter, its views valid meanwhile. Returns what fn returned, TPC_ENOENT (no
+ * such letter, or it has a tombstone), TPC_ENOMEM or what read() returned. */
 int tpi_dead_find(const struct tpc_bus_ops *ops, void *self, const struct tpc_allocator *alloc,
                   uint32_t partition, uint64_t offset, tpc_dead_letter_fn *fn, void *user);
 
