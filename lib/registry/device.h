@@ -16,10 +16,10 @@
 
 /* One latest value: a sequence counter that is odd while the owner writes. */
 struct tpi_latest {
-    atomic_uint_fast32_t seq;
-    atomic_uint_fast32_t type; /* enum tpc_type; TPC_NULL = none yet */
-    atomic_int_fast64_t unix_ms;
-    atomic_uint_fast64_t bits; /* scalar, or address of a struct tpi_latest_block */
+    _Atomic uint32_t seq;
+    _Atomic uint32_t type; /* enum tpc_type; TPC_NULL = none yet */
+    _Atomic int64_t unix_ms;
+    _Atomic uint64_t bits; /* scalar, or address of a struct tpi_latest_block */
 };
 
 /* Places for the state that a stage keeps per device, so that it needs no table. */
@@ -47,12 +47,12 @@ struct tpc_device {
     uint64_t revision;           /* of its entity; read lock */
 
     atomic_bool deleted;
-    atomic_bool online;                    /* owner writes */
-    atomic_uint_fast64_t session;          /* owner writes; 0 = none */
-    void *adapter;                         /* owner: adapter instance of the session */
-    atomic_int_fast64_t last_seen_unix_ms; /* owner writes; 0 = not since start */
-    atomic_uint_fast64_t messages;         /* owner writes */
-    void *slots[TPI_STAGE_SLOTS];          /* owner: enum tpi_stage_slot */
+    atomic_bool online;                /* owner writes */
+    _Atomic uint64_t session;          /* owner writes; 0 = none */
+    void *adapter;                     /* owner: adapter instance of the session */
+    _Atomic int64_t last_seen_unix_ms; /* owner writes; 0 = not since start */
+    _Atomic uint64_t messages;         /* owner writes */
+    void *slots[TPI_STAGE_SLOTS];      /* owner: enum tpi_stage_slot */
 
     /* Private to lib/registry. */
     uint64_t key_hash;
@@ -70,6 +70,9 @@ struct tpc_device *tpi_device_unref(struct tpc_device *d); /* NULL is fine; retu
 
 /* The user pointer of the registry's host: the core. */
 void *tpi_device_owner(const struct tpc_device *d);
+
+/* State for tpc_device_info(): takes the read lock itself. Any thread. */
+void tpi_device_info(struct tpc_device *d, struct tpc_device_info *ret);
 
 /* One message more, seen now. Owner. */
 static inline void tpi_device_seen(struct tpc_device *d, int64_t unix_ms)

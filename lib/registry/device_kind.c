@@ -1,0 +1,249 @@
+#include "registry/inside.h"
+
+#include "base/alloc.h"
+
+static const struct tpc_option device_schema[] = {
+    { .name = "product",
+      .type = TPC_OPT_TEXT,
+      .flags = TPC_OPT_REQUIRED | TPC_OPT_INDEXED | TPC_OPT_KEY,
+      .since = "0.1",
+      .help = "Key of its product, in the same tenant." },
+    { .name = "gateway",
+      .type = TPC_OPT_TEXT,
+      .flags = TPC_OPT_INDEXED | TPC_OPT_KEY,
+      .since = "0.1",
+      .help = "Key of the device that it is behind; fixed once the device is there." },
+    { .name = "name",
+      .type = TPC_OPT_TEXT,
+      .max = 256,
+      .since = "0.1",
+      .help = "Name for people." },
+    { .name = "secret",
+      .type = TPC_OPT_SECRET,
+      .since = "0.1",
+      .help = "Secret that the device proves it knows." },
+};
+
+/* What prepare made, until apply or discard. */
+struct device_change {
+    struct tpc_device *device;     /* as it is, or the new one */
+    struct tpi_product_slot *slot; /* of the product that it is to have */
+    bool fresh;                    /* device is not in the tables yet */
+    bool moves;                    /* to another product */
+    struct tpi_device_text *text;  /* for the other product */
+    struct tpi_latest *latest;
+};
+
+static uint32_t depth_of(const struct tpc_device *d)
+{
+    uint32_t depth = 0;
+    for (; d != NULL; d = d->gateway) {
+        depth++;
+    }
+    return depth;
+}
+
+static int bad_reference(const char *what, struct tpc_str key, int code, struct tpc_error *err)
+{
+    tpi_error_set(err, code, tpi_registry_origin, "there is no %s \"%.*s\"", what,
+                  (int) (key.len > 128 ? 128 : key.len), key.ptr);
+    tpi_error_at(err, what);
+    return code;
+}
+
+/* The gateway that the document names; NULL if it names none. */
+static int find_gateway(struct tpi_registry *r, const struct tpi_change *change,
+                        struct tpc_error *err, struct tpc_device **ret)
+{
+    const struct tpc_value *v = tpc_value_get(change->doc, TPC_STR("gateway"));
+    struct tpc_str key = tpc_value_text(v);
+    *ret = NULL;
+    if (key.len == 0) {
+        return 0;
+    }
+    struct tpc_device *gateway = tpi_table_find_key(r, change->tenant, key);
+    if (gateway == NULL) {
+        return bad_reference("gateway", key, change->loading ? TPC_EAGAIN : TPC_ENOENT, err);
+    }
+    if (depth_of(gateway) >= TPI_REGISTRY_GATEWAY_DEPTH) {
+        tpi_error_set(err, TPC_ETOOBIG, tpi_registry_origin, "gateways are more than %d deep",
+                      TPI_REGISTRY_GATEWAY_DEPTH);
+        tpi_error_at(err, "gateway");
+        return TPC_ETOOBIG;
+    }
+    *ret = gateway;
+    return 0;
+}
+
+/* A device that nobody sees yet, and room for it in the tables. */
+static int prepare_new(struct tpi_registry *r, struct tpi_change *change,
+                       struct tpc_device *gateway, struct device_change *c, struct tpc_error *err)
+{
+    pthread_rwlock_wrlock(&r->lock);
+    int rc = tpi_table_reserve(r, &r->by_key);
+    rc = rc != 0 ? rc : tpi_table_reserve(r, &r->by_id);
+    pthread_rwlock_unlock(&r->lock);
+    c->fresh = true;
+    c->device = rc != 0 ? NULL : tpi_device_make(r, change, c->slot->current, gateway);
+    return c->device == NULL ? tpi_registry_no_memory(err) : 0;
+}
+
+static int prepare_change(struct tpi_registry *r, const struct tpi_change *change,
+                          const struct tpc_device *gateway, struct device_change *c,
+                          struct tpc_error *err)
+{
+    const struct tpi_product *product = c->slot->current;
+    if (c->device->gateway != gateway) {
+        tpi_error_set(err, TPC_ESTATE, tpi_registry_origin,
+                      "a device stays behind its gateway: delete it and put it again");
+        tpi_error_at(err, "gateway");
+        return TPC_ESTATE;
+    }
+    c->moves = c->device->product->id != product->id;
+    if (!c->moves) {
+        return 0;
+    }
+    uint32_t count = tpi_model_property_count(product->model);
+    c->text = tpi_device_text_make(r, change, product->key);
+    c->latest = count == 0 ? NULL : tpi_latest_make(r->env->alloc, count);
+    if (c->text == NULL || (count > 0 && c->latest == NULL)) {
+        tpi_device_text_free(r, c->text);
+        tpi_latest_free(r->env->alloc, c->latest, count);
+        return tpi_registry_no_memory(err);
+    }
+    return 0;
+}
+
+static int device_prepare(void *user, struct tpi_change *change, struct tpc_error *err)
+{
+    struct tpi_registry *r = user;
+    struct tpc_device *gateway;
+    struct device_change *c = tpc_arena_take(change->arena, sizeof(*c));
+    if (c == NULL) {
+        return tpi_registry_no_memory(err);
+    }
+    *c = (struct device_change){ .device = tpi_table_find_key(r, change->tenant, change->key) };
+    change->prepared = c;
+    if (change->deleted) {
+        return c->device == NULL || c->device->children == 0
+                   ? 0
+                   : tpi_error_set(err, TPC_ESTATE, tpi_registry_origin,
+                                   "%u devices are behind this gateway", c->device->children);
+    }
+    struct tpc_str product = tpc_value_text(tpc_value_get(change->doc, TPC_STR("product")));
+    c->slot = tpi_registry_product_slot(r, change->tenant, product);
+    if (c->slot == NULL || c->slot->current == NULL) {
+        return bad_reference("product", product, TPC_ENOENT, err);
+    }
+    int rc = find_gateway(r, change, err, &gateway);
+    if (rc != 0) {
+        return rc;
+    }
+    return c->device == NULL ? prepare_new(r, change, gateway, c, err)
+                             : prepare_change(r, change, gateway, c, err);
+}
+
+/* ---- apply and discard ---- */
+
+static struct tpi_product_slot *slot_of(struct tpi_registry *r, const struct tpc_device *d)
+{
+    return tpi_map64_get(&r->product_ids, d->product->id);
+}
+
+static void insert_device(struct tpi_registry *r, const struct device_change *c)
+{
+    struct tpc_device *d = c->device;
+    tpi_table_put(&r->by_key, d);
+    tpi_table_put(&r->by_id, d);
+    tpi_device_list_add(c->slot, d);
+    if (d->gateway != NULL) {
+        d->gateway->children++;
+    }
+}
+
+/* To another product: the topic changes, the latest values start anew. */
+static void move_device(struct tpi_registry *r, const struct tpi_change *change,
+                        const struct device_change *c)
+{
+    struct tpc_device *d = c->device;
+    struct tpi_product *old = d->product;
+    struct tpi_product *product = c->slot->current;
+    tpi_device_list_remove(slot_of(r, d), d);
+    tpi_latest_free(r->env->alloc, d->latest, d->latest_count);
+    d->latest = c->latest;
+    d->latest_count = tpi_model_property_count(product->model);
+    d->product = tpi_product_ref(product);
+    tpi_device_text_use(d, change, product->key, c->text);
+    tpi_device_list_add(c->slot, d);
+    tpi_product_unref(old);
+}
+
+static void remove_device(struct tpi_registry *r, struct tpc_device *d)
+{
+    tpi_table_remove(&r->by_key, d);
+    tpi_table_remove(&r->by_id, d);
+    tpi_device_list_remove(slot_of(r, d), d);
+    if (d->gateway != NULL) {
+        d->gateway->children--;
+    }
+    atomic_store(&d->deleted, true);
+    pthread_mutex_lock(&r->gone_lock);
+    d->prev = NULL;
+    d->next = r->gone;
+    if (d->next != NULL) {
+        d->next->prev = d;
+    }
+    r->gone = d;
+    pthread_mutex_unlock(&r->gone_lock);
+}
+
+static void device_apply(void *user, struct tpi_change *change)
+{
+    struct tpi_registry *r = user;
+    const struct device_change *c = change->prepared;
+    TPI_METRIC_ADD(r->counters.changes, 1);
+    if (c->device == NULL) {
+        return; /* deleting what was stored but never loaded: cannot be */
+    }
+    pthread_rwlock_wrlock(&r->lock);
+    if (change->deleted) {
+        remove_device(r, c->device);
+    } else if (c->fresh) {
+        insert_device(r, c);
+    } else if (c->moves) {
+        move_device(r, change, c);
+    }
+    c->device->revision = change->revision;
+    TPI_METRIC_SET(r->counters.devices, r->by_id.count);
+    pthread_rwlock_unlock(&r->lock);
+    if (change->deleted) {
+        tpi_device_unref(c->device);
+    }
+}
+
+static void device_discard(void *user, struct tpi_change *change)
+{
+    struct tpi_registry *r = user;
+    const struct device_change *c = change->prepared;
+    if (c->fresh) {
+        struct tpc_device *gateway = c->device->gateway;
+        tpi_device_free(c->device);
+        tpi_device_unref(gateway);
+    }
+    if (c->moves) {
+        tpi_device_text_free(r, c->text);
+        tpi_latest_free(r->env->alloc, c->latest,
+                        tpi_model_property_count(c->slot->current->model));
+    }
+}
+
+void tpi_registry_device_kind(struct tpi_registry *r, struct tpi_kind *kind)
+{
+    *kind = (struct tpi_kind){ .name = "device",
+                               .version = 1,
+                               .schema = TPC_OPTIONS(device_schema),
+                               .prepare = device_prepare,
+                               .apply = device_apply,
+                               .discard = device_discard,
+                               .user = r };
+}

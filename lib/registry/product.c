@@ -1,0 +1,380 @@
+#include "registry/inside.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <tpcore/json.h>
+
+#include "base/alloc.h"
+
+static const struct tpc_option product_schema[] = {
+    { .name = "name",
+      .type = TPC_OPT_TEXT,
+      .max = 256,
+      .since = "0.1",
+      .help = "Name for people." },
+    { .name = "codec",
+      .type = TPC_OPT_ANY,
+      .since = "0.1",
+      .help =
+          "Name of the codec, or an object with \"type\" and its settings; absent = \"json\"." },
+    { .name = "model",
+      .type = TPC_OPT_ANY,
+      .flags = TPC_OPT_REQUIRED,
+      .since = "0.1",
+      .help = "Thing model: properties, services, events." },
+    { .name = "secret",
+      .type = TPC_OPT_SECRET,
+      .since = "0.1",
+      .help = "Secret that devices of the product prove they know." },
+};
+
+static const char ids_kind[] = "property_ids";
+
+/* What prepare made, until apply or discard. */
+struct product_change {
+    struct tpi_product *product;
+    struct tpi_product_slot *slot;
+    bool fresh_slot;
+    uint32_t move_count;
+    struct tpi_latest **moves; /* new room for the latest values, in the order of slot's devices */
+};
+
+struct tpi_product *tpi_product_ref(struct tpi_product *p)
+{
+    atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
+    return p;
+}
+
+struct tpi_product *tpi_product_unref(struct tpi_product *p)
+{
+    if (p != NULL && atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) == 1) {
+        if (p->program != NULL && p->codec->release != NULL) {
+            p->codec->release(p->codec_self, p->program);
+        }
+        tpi_model_unref(p->model);
+        tpi_free(p->alloc, p, p->bytes);
+    }
+    return NULL;
+}
+
+/* ---- prepare ---- */
+
+static int meta_key(char *text, size_t cap, uint64_t id, struct tpc_str *ret)
+{
+    int n = snprintf(text, cap, "%" PRIu64, id);
+    *ret = (struct tpc_str){ text, (size_t) n };
+    return 0;
+}
+
+/* The property ids given so far, as text (empty if none) and as a tree. */
+static int read_ids(struct tpi_change *change, struct tpc_error *err, struct tpc_bytes *ret_text,
+                    struct tpc_value *ret)
+{
+    char text[24];
+    struct tpc_str key;
+    *ret_text = (struct tpc_bytes){ NULL, 0 };
+    if (change->old_revision == 0 && !change->loading) {
+        return TPC_ENOENT;
+    }
+    meta_key(text, sizeof(text), change->id, &key);
+    int rc = tpi_change_meta(change, TPC_STR(ids_kind), key, err, ret_text);
+    if (rc != 0) {
+        return rc;
+    }
+    struct tpc_str json = { (const char *) ret_text->ptr, ret_text->len };
+    rc = tpc_json_parse(change->arena, json, 0, err, ret);
+    return rc == 0 || rc == TPC_ENOMEM ? rc
+                                       : tpi_error_set(err, TPC_ECORRUPT, tpi_registry_origin,
+                                                       "the stored property ids are damaged");
+}
+
+/* Adds the row with the ids to the change, if they are other than before. */
+static int store_ids(struct tpi_change *change, const struct tpi_model *model,
+                     struct tpc_bytes before, struct tpc_error *err)
+{
+    struct tpc_value v;
+    struct tpc_buf buf = { NULL, 0, 0 };
+    struct tpc_str key;
+    char *text = tpc_arena_take(change->arena, 24);
+    if (text == NULL || tpi_model_ids(model, change->arena, &v) != 0) {
+        return tpi_registry_no_memory(err);
+    }
+    (void) tpc_json_write(&v, 0, &buf);
+    buf.cap = buf.need;
+    buf.ptr = tpc_arena_take(change->arena, buf.cap);
+    if (buf.ptr == NULL || tpc_json_write(&v, 0, &buf) != 0) {
+        return tpi_registry_no_memory(err);
+    }
+    if (before.len == buf.need && memcmp(before.ptr, buf.ptr, buf.need) == 0) {
+        return 0;
+    }
+    meta_key(text, 24, change->id, &key);
+    struct tpc_store_op op = { .size = sizeof(op), .type = TPC_STORE_PUT, .expect = TPC_ANY_REV };
+    op.row = (struct tpc_row){ .size = sizeof(op.row),
+                               .space = TPC_SPACE_META,
+                               .kind = TPC_STR(ids_kind),
+                               .key = key,
+                               .id = change->id,
+                               .revision = change->revision,
+                               .created_unix_ms = change->created_unix_ms,
+                               .modified_unix_ms = change->modified_unix_ms,
+                               .doc = { buf.ptr, buf.need } };
+    int rc = tpi_change_op(change, &op);
+    return rc == 0 ? 0 : tpi_error_set(err, rc, tpi_registry_origin, "too many rows, or no memory");
+}
+
+static int make_model(struct tpi_registry *r, struct tpi_change *change, struct tpc_error *err,
+                      struct tpi_model **ret)
+{
+    struct tpc_value ids;
+    struct tpc_bytes before;
+    struct tpi_model *m = NULL;
+    int rc = read_ids(change, err, &before, &ids);
+    if (rc != 0 && rc != TPC_ENOENT) {
+        return rc;
+    }
+    rc = tpi_model_compile(r->env->alloc, tpc_value_get(change->doc, TPC_STR("model")),
+                           rc == 0 ? &ids : NULL, (uint32_t) change->revision, err, &m);
+    if (rc != 0) {
+        tpi_error_at(err, "model");
+        /* To the caller of a put, a model that cannot be is one thing, whatever is wrong with it.
+         */
+        rc = rc == TPC_EINVAL || rc == TPC_ETOOBIG ? TPC_EMODEL : rc;
+        if (err != NULL) {
+            err->code = rc;
+        }
+        return rc;
+    }
+    rc = change->loading ? 0 : store_ids(change, m, before, err);
+    if (rc != 0) {
+        tpi_model_unref(m);
+        return rc;
+    }
+    *ret = m;
+    return 0;
+}
+
+static int make_program(struct tpi_registry *r, struct tpi_change *change, struct tpi_product *p,
+                        struct tpc_error *err)
+{
+    const struct tpc_value *config = tpc_value_get(change->doc, TPC_STR("codec"));
+    static const struct tpc_value json = { TPC_TEXT, 0, 4, { .text = "json" } };
+    config = config == NULL || config->type == TPC_NULL ? &json : config;
+    const struct tpc_value *type =
+        config->type == TPC_MAP ? tpc_value_get(config, TPC_STR("type")) : config;
+    struct tpc_str name = tpc_value_text(type);
+    int rc = 0;
+    if (name.len == 0) {
+        rc = tpi_error_set(err, TPC_EINVAL, tpi_registry_origin,
+                           "is neither a codec's name nor an object with \"type\"");
+    } else {
+        rc = r->host.codec_find(r->host.user, name, &p->codec, &p->codec_self);
+        if (rc != 0) {
+            tpi_error_set(err, rc, tpi_registry_origin, "there is no codec \"%.*s\"",
+                          (int) (name.len > 64 ? 64 : name.len), name.ptr);
+        }
+    }
+    if (rc == 0 && TPC_HAS(p->codec, struct tpc_codec_ops, compile)) {
+        struct tpc_codec_source source = { .size = sizeof(source),
+                                           .product = change->key,
+                                           .config = *config };
+        rc = p->codec->compile(p->codec_self, &source, err, &p->program);
+    }
+    if (rc != 0) {
+        tpi_error_at(err, "codec");
+    }
+    return rc;
+}
+
+static int make_product(struct tpi_registry *r, struct tpi_change *change, struct tpc_error *err,
+                        struct tpi_product **ret)
+{
+    size_t bytes = sizeof(struct tpi_product) + change->key.len + change->tenant_key.len + 2;
+    struct tpi_product *p = tpi_alloc_zero(r->env->alloc, bytes);
+    if (p == NULL) {
+        return tpi_registry_no_memory(err);
+    }
+    char *key = (char *) (p + 1);
+    char *tenant = key + change->key.len + 1;
+    memcpy(key, change->key.ptr, change->key.len);
+    memcpy(tenant, change->tenant_key.ptr, change->tenant_key.len);
+    atomic_init(&p->refs, 1);
+    p->alloc = r->env->alloc;
+    p->bytes = bytes;
+    p->revision = (uint32_t) change->revision;
+    p->id = change->id;
+    p->tenant_id = change->tenant;
+    p->key = (struct tpc_str){ key, change->key.len };
+    p->tenant = (struct tpc_str){ tenant, change->tenant_key.len };
+    int rc = make_model(r, change, err, &p->model);
+    rc = rc != 0 ? rc : make_program(r, change, p, err);
+    if (rc != 0) {
+        tpi_product_unref(p);
+        return rc;
+    }
+    *ret = p;
+    return 0;
+}
+
+static void free_moves(struct tpi_registry *r, struct product_change *c)
+{
+    uint32_t count = tpi_model_property_count(c->product->model);
+    for (uint32_t i = 0; i < c->move_count && c->moves != NULL; i++) {
+        tpi_latest_free(r->env->alloc, c->moves[i], count);
+    }
+    tpi_free(r->env->alloc, c->moves, c->move_count * sizeof(*c->moves));
+}
+
+/* Room for the latest values of every device, if their places change. Changes of entities run one
+ * at a time, so the list is the same at apply. */
+static int make_moves(struct tpi_registry *r, struct product_change *c)
+{
+    const struct tpi_product *old = c->slot->current;
+    if (old == NULL || c->slot->device_count == 0 ||
+        tpi_latest_same_layout(old->model, c->product->model)) {
+        return 0;
+    }
+    uint32_t count = tpi_model_property_count(c->product->model);
+    c->moves = tpi_alloc_array(r->env->alloc, c->slot->device_count, sizeof(*c->moves));
+    if (c->moves == NULL) {
+        return TPC_ENOMEM;
+    }
+    c->move_count = c->slot->device_count;
+    for (uint32_t i = 0; i < c->move_count && count > 0; i++) {
+        c->moves[i] = tpi_latest_make(r->env->alloc, count);
+        if (c->moves[i] == NULL) {
+            free_moves(r, c);
+            c->moves = NULL;
+            c->move_count = 0;
+            return TPC_ENOMEM;
+        }
+    }
+    return 0;
+}
+
+static int prepare_delete(struct tpi_registry *r, struct tpi_change *change, struct tpc_error *err)
+{
+    const struct tpi_product_slot *slot = tpi_registry_product_slot(r, change->tenant, change->key);
+    char *text = tpc_arena_take(change->arena, 24);
+    struct tpc_str key;
+    if (text == NULL) {
+        return tpi_registry_no_memory(err);
+    }
+    if (slot != NULL && slot->device_count > 0) {
+        return tpi_error_set(err, TPC_ESTATE, tpi_registry_origin,
+                             "%u devices are of product \"%.*s\"", slot->device_count,
+                             (int) change->key.len, change->key.ptr);
+    }
+    meta_key(text, 24, change->id, &key);
+    struct tpc_store_op op = { .size = sizeof(op),
+                               .type = TPC_STORE_DELETE,
+                               .expect = TPC_ANY_REV };
+    op.row = (struct tpc_row){
+        .size = sizeof(op.row), .space = TPC_SPACE_META, .kind = TPC_STR(ids_kind), .key = key
+    };
+    int rc = tpi_change_op(change, &op);
+    return rc == 0 ? 0 : tpi_registry_no_memory(err);
+}
+
+static int product_prepare(void *user, struct tpi_change *change, struct tpc_error *err)
+{
+    struct tpi_registry *r = user;
+    if (change->deleted) {
+        return prepare_delete(r, change, err);
+    }
+    struct product_change *c = tpc_arena_take(change->arena, sizeof(*c));
+    if (c == NULL) {
+        return tpi_registry_no_memory(err);
+    }
+    *c = (struct product_change){ .product = NULL };
+    int rc = make_product(r, change, err, &c->product);
+    if (rc != 0) {
+        return rc;
+    }
+    c->slot = tpi_registry_product_slot(r, change->tenant, change->key);
+    if (c->slot == NULL) {
+        c->fresh_slot = true;
+        pthread_rwlock_wrlock(&r->lock);
+        c->slot = tpi_registry_product_slot_make(r, change->tenant, change->key, change->id);
+        pthread_rwlock_unlock(&r->lock);
+    }
+    if (c->slot == NULL || make_moves(r, c) != 0) {
+        tpi_product_unref(c->product);
+        return tpi_registry_no_memory(err);
+    }
+    change->prepared = c;
+    return 0;
+}
+
+/* ---- apply and discard ---- */
+
+static void swap_product(struct tpi_registry *r, struct product_change *c)
+{
+    struct tpi_product *old = c->slot->current;
+    uint32_t i = 0;
+    pthread_rwlock_wrlock(&r->lock);
+    c->slot->current = c->product;
+    for (struct tpc_device *d = c->slot->devices; d != NULL; d = d->next) {
+        if (c->move_count > 0) {
+            tpi_latest_move(d, old->model, c->product->model, c->moves[i++]);
+        }
+        d->product = tpi_product_ref(c->product);
+        tpi_product_unref(old); /* not the last one: the slot had one too */
+    }
+    pthread_rwlock_unlock(&r->lock);
+    tpi_product_unref(old);
+    tpi_free(r->env->alloc, c->moves, c->move_count * sizeof(*c->moves));
+}
+
+static void drop_product(struct tpi_registry *r, struct tpi_change *change)
+{
+    struct tpi_product *old = NULL;
+    pthread_rwlock_wrlock(&r->lock);
+    struct tpi_product_slot *slot = tpi_registry_product_slot(r, change->tenant, change->key);
+    if (slot != NULL) {
+        old = slot->current;
+        tpi_registry_product_slot_drop(r, change->tenant, change->key, change->id);
+    }
+    pthread_rwlock_unlock(&r->lock);
+    tpi_product_unref(old);
+}
+
+static void product_apply(void *user, struct tpi_change *change)
+{
+    struct tpi_registry *r = user;
+    TPI_METRIC_ADD(r->counters.changes, 1);
+    if (change->deleted) {
+        drop_product(r, change);
+    } else {
+        swap_product(r, change->prepared);
+    }
+    TPI_METRIC_SET(r->counters.products, tpi_map_count(&r->products));
+}
+
+static void product_discard(void *user, struct tpi_change *change)
+{
+    struct tpi_registry *r = user;
+    struct product_change *c = change->prepared;
+    if (c == NULL) {
+        return;
+    }
+    free_moves(r, c);
+    tpi_product_unref(c->product);
+    if (c->fresh_slot) {
+        pthread_rwlock_wrlock(&r->lock);
+        tpi_registry_product_slot_drop(r, change->tenant, change->key, change->id);
+        pthread_rwlock_unlock(&r->lock);
+    }
+}
+
+void tpi_registry_product_kind(struct tpi_registry *r, struct tpi_kind *kind)
+{
+    *kind = (struct tpi_kind){ .name = "product",
+                               .version = 1,
+                               .schema = TPC_OPTIONS(product_schema),
+                               .prepare = product_prepare,
+                               .apply = product_apply,
+                               .discard = product_discard,
+                               .user = r };
+}

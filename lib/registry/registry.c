@@ -1,0 +1,363 @@
+#include "registry/inside.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/hash.h"
+
+const char tpi_registry_origin[] = "registry";
+
+enum { KEY_BYTES = 8 + 128 }; /* of a product in its table */
+
+const struct tpi_metric_def tpi_registry_metrics[] = {
+    { "registry_tenants", "Tenants.", 2, offsetof(struct tpi_registry_counters, tenants) },
+    { "registry_products", "Products.", 2, offsetof(struct tpi_registry_counters, products) },
+    { "registry_devices", "Devices.", 2, offsetof(struct tpi_registry_counters, devices) },
+    { "registry_changes_total", "Tenants, products and devices put or deleted.", 1,
+      offsetof(struct tpi_registry_counters, changes) },
+    { "registry_latest_stale_total", "Values older than the latest one of their property.", 1,
+      offsetof(struct tpi_registry_counters, latest_stale) },
+};
+const uint32_t tpi_registry_metric_count =
+    sizeof(tpi_registry_metrics) / sizeof(tpi_registry_metrics[0]);
+
+/* ---- tables of devices ---- */
+
+static uint64_t hash_by_key(const struct tpc_device *d)
+{
+    return d->key_hash;
+}
+
+static uint64_t hash_by_id(const struct tpc_device *d)
+{
+    return tpi_hash64(d->id);
+}
+
+int tpi_table_reserve(struct tpi_registry *r, struct tpi_device_table *t)
+{
+    if (t->cap > 0 && (t->count + 1) * 4 <= t->cap * 3) {
+        return 0;
+    }
+    struct tpi_device_table next = *t;
+    next.cap = t->cap == 0 ? 64 : t->cap * 2;
+    next.count = 0;
+    next.slots = tpi_alloc_array(r->env->alloc, next.cap, sizeof(struct tpc_device *));
+    if (next.slots == NULL) {
+        return TPC_ENOMEM;
+    }
+    for (size_t i = 0; i < t->cap; i++) {
+        if (t->slots[i] != NULL) {
+            tpi_table_put(&next, t->slots[i]);
+        }
+    }
+    tpi_free(r->env->alloc, t->slots, t->cap * sizeof(struct tpc_device *));
+    *t = next;
+    return 0;
+}
+
+void tpi_table_put(struct tpi_device_table *t, struct tpc_device *d)
+{
+    size_t at = t->hash(d) & (t->cap - 1);
+    while (t->slots[at] != NULL) {
+        at = (at + 1) & (t->cap - 1);
+    }
+    t->slots[at] = d;
+    t->count++;
+}
+
+void tpi_table_remove(struct tpi_device_table *t, struct tpc_device *d)
+{
+    size_t mask = t->cap - 1;
+    size_t hole = t->hash(d) & mask;
+    while (t->slots[hole] != d) {
+        hole = (hole + 1) & mask;
+    }
+    /* Whoever stands behind the hole and would rather stand before it moves up (Knuth 6.4, R). */
+    for (size_t at = (hole + 1) & mask; t->slots[at] != NULL; at = (at + 1) & mask) {
+        size_t home = t->hash(t->slots[at]) & mask;
+        if (((at - home) & mask) >= ((at - hole) & mask)) {
+            t->slots[hole] = t->slots[at];
+            hole = at;
+        }
+    }
+    t->slots[hole] = NULL;
+    t->count--;
+}
+
+uint64_t tpi_registry_key_hash(const struct tpi_registry *r, uint64_t tenant_id, struct tpc_str key)
+{
+    return tpi_hash(key.ptr, key.len, r->seed ^ tenant_id);
+}
+
+struct tpc_device *tpi_table_find_key(const struct tpi_registry *r, uint64_t tenant_id,
+                                      struct tpc_str key)
+{
+    const struct tpi_device_table *t = &r->by_key;
+    if (t->cap == 0 || key.len == 0) {
+        return NULL;
+    }
+    uint64_t hash = tpi_registry_key_hash(r, tenant_id, key);
+    for (size_t at = hash & (t->cap - 1); t->slots[at] != NULL; at = (at + 1) & (t->cap - 1)) {
+        struct tpc_device *d = t->slots[at];
+        if (d->key_hash == hash && d->tenant_id == tenant_id && d->key.len == key.len &&
+            memcmp(d->key.ptr, key.ptr, key.len) == 0) {
+            return d;
+        }
+    }
+    return NULL;
+}
+
+/* ---- products ---- */
+
+static size_t product_key(uint64_t tenant_id, struct tpc_str key, char out[KEY_BYTES])
+{
+    size_t n = key.len < KEY_BYTES - 8 ? key.len : KEY_BYTES - 8;
+    memcpy(out, &tenant_id, 8);
+    memcpy(out + 8, key.ptr, n);
+    return 8 + n;
+}
+
+struct tpi_product_slot *tpi_registry_product_slot(struct tpi_registry *r, uint64_t tenant_id,
+                                                   struct tpc_str key)
+{
+    char text[KEY_BYTES];
+    if (key.len == 0 || key.len > KEY_BYTES - 8) {
+        return NULL;
+    }
+    return tpi_map_get(&r->products, text, product_key(tenant_id, key, text));
+}
+
+struct tpi_product_slot *tpi_registry_product_slot_make(struct tpi_registry *r, uint64_t tenant_id,
+                                                        struct tpc_str key, uint64_t id)
+{
+    char text[KEY_BYTES];
+    struct tpi_product_slot *slot = tpi_alloc_zero(r->env->alloc, sizeof(*slot));
+    if (slot == NULL) {
+        return NULL;
+    }
+    size_t n = product_key(tenant_id, key, text);
+    if (tpi_map_put(&r->products, text, n, slot, NULL) != 0) {
+        tpi_free(r->env->alloc, slot, sizeof(*slot));
+        return NULL;
+    }
+    if (tpi_map64_put(&r->product_ids, id, slot, NULL) != 0) {
+        tpi_map_remove(&r->products, text, n);
+        tpi_free(r->env->alloc, slot, sizeof(*slot));
+        return NULL;
+    }
+    return slot;
+}
+
+void tpi_registry_product_slot_drop(struct tpi_registry *r, uint64_t tenant_id, struct tpc_str key,
+                                    uint64_t id)
+{
+    char text[KEY_BYTES];
+    struct tpi_product_slot *slot =
+        tpi_map_remove(&r->products, text, product_key(tenant_id, key, text));
+    tpi_map64_remove(&r->product_ids, id);
+    tpi_free(r->env->alloc, slot, sizeof(*slot));
+}
+
+/* ---- life ---- */
+
+static int init_locks(struct tpi_registry *r)
+{
+    pthread_rwlockattr_t attr;
+    if (pthread_rwlockattr_init(&attr) != 0) {
+        return TPC_ENOMEM;
+    }
+    /* Workers hold it nearly all the time: without this a change would never get in. */
+    pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    int rc = pthread_rwlock_init(&r->lock, &attr);
+    pthread_rwlockattr_destroy(&attr);
+    if (rc != 0) {
+        return TPC_ENOMEM;
+    }
+    if (pthread_mutex_init(&r->gone_lock, NULL) != 0) {
+        pthread_rwlock_destroy(&r->lock);
+        return TPC_ENOMEM;
+    }
+    return 0;
+}
+
+int tpi_registry_create(const struct tpi_env *env, const struct tpi_registry_host *host,
+                        struct tpc_error *err, struct tpi_registry **ret)
+{
+    if (host->partitions == 0 || host->codec_find == NULL) {
+        return tpi_error_set(err, TPC_EINVAL, tpi_registry_origin,
+                             "the host has no partitions or no codec_find");
+    }
+    struct tpi_registry *r = tpi_alloc_zero(env->alloc, sizeof(*r));
+    if (r == NULL) {
+        return tpi_registry_no_memory(err);
+    }
+    if (init_locks(r) != 0) {
+        tpi_free(env->alloc, r, sizeof(*r));
+        return tpi_registry_no_memory(err);
+    }
+    r->env = env;
+    r->host = *host;
+    (void) tpi_random(env, &r->seed, sizeof(r->seed)); /* a seed of 0 still works */
+    tpi_map_init(&r->tenants, env->alloc);
+    tpi_map_init(&r->products, env->alloc);
+    tpi_map64_init(&r->product_ids, env->alloc);
+    r->by_key.hash = hash_by_key;
+    r->by_id.hash = hash_by_id;
+    tpi_registry_tenant_kind(r, &r->kinds[0]);
+    tpi_registry_product_kind(r, &r->kinds[1]);
+    tpi_registry_device_kind(r, &r->kinds[2]);
+    *ret = r;
+    return 0;
+}
+
+static void free_devices(struct tpi_registry *r)
+{
+    for (size_t i = 0; i < r->by_id.cap; i++) {
+        if (r->by_id.slots[i] != NULL) {
+            tpi_device_free(r->by_id.slots[i]);
+        }
+    }
+    while (r->gone != NULL) {
+        struct tpc_device *d = r->gone;
+        r->gone = d->next;
+        tpi_device_free(d);
+    }
+    tpi_free(r->env->alloc, r->by_id.slots, r->by_id.cap * sizeof(struct tpc_device *));
+    tpi_free(r->env->alloc, r->by_key.slots, r->by_key.cap * sizeof(struct tpc_device *));
+}
+
+void tpi_registry_destroy(struct tpi_registry *r)
+{
+    size_t iter = 0;
+    void *value;
+    if (r == NULL) {
+        return;
+    }
+    free_devices(r);
+    while (tpi_map_next(&r->products, &iter, NULL, &value)) {
+        struct tpi_product_slot *slot = value;
+        tpi_product_unref(slot->current);
+        tpi_free(r->env->alloc, slot, sizeof(*slot));
+    }
+    iter = 0;
+    while (tpi_map_next(&r->tenants, &iter, NULL, &value)) {
+        tpi_free(r->env->alloc, value, sizeof(struct tpi_tenant));
+    }
+    tpi_map_fini(&r->products);
+    tpi_map_fini(&r->tenants);
+    tpi_map64_fini(&r->product_ids);
+    pthread_mutex_destroy(&r->gone_lock);
+    pthread_rwlock_destroy(&r->lock);
+    tpi_free(r->env->alloc, r, sizeof(*r));
+}
+
+const struct tpi_kind *tpi_registry_kinds(struct tpi_registry *r)
+{
+    return r->kinds;
+}
+
+const struct tpi_registry_counters *tpi_registry_counters(const struct tpi_registry *r)
+{
+    return &r->counters;
+}
+
+void tpi_registry_read_lock(struct tpi_registry *r)
+{
+    pthread_rwlock_rdlock(&r->lock);
+}
+
+void tpi_registry_read_unlock(struct tpi_registry *r)
+{
+    pthread_rwlock_unlock(&r->lock);
+}
+
+/* ---- looking up ---- */
+
+uint64_t tpi_registry_tenant(struct tpi_registry *r, struct tpc_str tenant)
+{
+    if (tenant.len == 0 || (tenant.len == 4 && memcmp(tenant.ptr, "main", 4) == 0)) {
+        return r->main_tenant;
+    }
+    const struct tpi_tenant *t = tpi_map_get(&r->tenants, tenant.ptr, tenant.len);
+    return t == NULL || !t->live ? 0 : t->id;
+}
+
+struct tpc_device *tpi_registry_find_in(struct tpi_registry *r, uint64_t tenant_id,
+                                        struct tpc_str key)
+{
+    return tenant_id == 0 ? NULL : tpi_table_find_key(r, tenant_id, key);
+}
+
+struct tpc_device *tpi_registry_find(struct tpi_registry *r, struct tpc_str tenant,
+                                     struct tpc_str key)
+{
+    return tpi_registry_find_in(r, tpi_registry_tenant(r, tenant), key);
+}
+
+struct tpc_device *tpi_registry_by_id(struct tpi_registry *r, uint64_t id)
+{
+    const struct tpi_device_table *t = &r->by_id;
+    if (t->cap == 0) {
+        return NULL;
+    }
+    size_t at = tpi_hash64(id) & (t->cap - 1);
+    while (t->slots[at] != NULL && t->slots[at]->id != id) {
+        at = (at + 1) & (t->cap - 1);
+    }
+    return t->slots[at];
+}
+
+struct tpi_product *tpi_registry_product(struct tpi_registry *r, struct tpc_str tenant,
+                                         struct tpc_str key)
+{
+    uint64_t id = tpi_registry_tenant(r, tenant);
+    const struct tpi_product_slot *slot = id == 0 ? NULL : tpi_registry_product_slot(r, id, key);
+    return slot == NULL ? NULL : slot->current;
+}
+
+int tpi_registry_open(struct tpi_registry *r, struct tpc_str tenant, struct tpc_str key,
+                      struct tpc_error *err, struct tpc_device **ret)
+{
+    tpi_registry_read_lock(r);
+    uint64_t id = tpi_registry_tenant(r, tenant);
+    struct tpc_device *d = tpi_registry_find_in(r, id, key);
+    if (d != NULL) {
+        *ret = tpi_device_ref(d);
+    }
+    tpi_registry_read_unlock(r);
+    if (d != NULL) {
+        return 0;
+    }
+    struct tpc_str missing = id == 0 ? tenant : key;
+    return tpi_error_set(err, TPC_ENOENT, tpi_registry_origin, "there is no %s \"%.*s\"",
+                         id == 0 ? "tenant" : "device",
+                         (int) (missing.len > 128 ? 128 : missing.len), missing.ptr);
+}
+
+int tpi_registry_each_device(struct tpi_registry *r,
+                             int (*fn)(void *user, struct tpc_device *device), void *user)
+{
+    int rc = 0;
+    for (size_t i = 0; i < r->by_id.cap && rc == 0; i++) {
+        rc = r->by_id.slots[i] == NULL ? 0 : fn(user, r->by_id.slots[i]);
+    }
+    return rc;
+}
+
+int tpi_registry_each_product(struct tpi_registry *r,
+                              int (*fn)(void *user, struct tpi_product *product), void *user)
+{
+    size_t iter = 0;
+    void *value;
+    int rc = 0;
+    while (rc == 0 && tpi_map64_next(&r->product_ids, &iter, NULL, &value)) {
+        struct tpi_product *current = ((struct tpi_product_slot *) value)->current;
+        rc = current == NULL ? 0 : fn(user, current);
+    }
+    return rc;
+}
+
+uint32_t tpi_registry_partition(const struct tpi_registry *r, uint64_t id)
+{
+    return (uint32_t) (tpi_hash64(id) % TPI_REGISTRY_SLOTS) % r->host.partitions;
+}
