@@ -67,6 +67,37 @@ static bool wide_double(uint64_t mantissa, int32_t exp10, double *ret)
     return true;
 }
 
+/*
+ * The `precision` significant digits of a positive double as one integer, rounded as printf does
+ * (exactly, ties to even), and the exponent of the first. Works where the power of ten that makes
+ * an integer of it is 10^0 to 10^27: between about 1e-10 and 1e15.
+ */
+static bool wide_digits(double d, int precision, uint64_t *ret_digits, int *ret_exp10)
+{
+    int exp2;
+    uint64_t mantissa = (uint64_t) ldexp(frexp(d, &exp2), 53);
+    int exp10 = (int) floor((exp2 - 1) * 0.30102999566398120);
+    uint64_t limit = pow5((uint32_t) precision) << precision;
+    /* The estimate is the exponent or one less: then there is a digit too many. */
+    for (;; exp10++) {
+        int k = precision - 1 - exp10;
+        int shift = 53 - exp2 - k;
+        if (k < 0 || k > MAX_POW5 || shift <= 0 || shift > 127) {
+            return false;
+        }
+        wide scaled = (wide) mantissa * pow5((uint32_t) k);
+        wide digits = scaled >> shift;
+        wide lost = scaled & (((wide) 1 << shift) - 1);
+        wide half = (wide) 1 << (shift - 1);
+        digits += lost > half || (lost == half && (digits & 1) != 0);
+        if (digits < limit) {
+            *ret_digits = (uint64_t) digits;
+            *ret_exp10 = exp10;
+            return true;
+        }
+    }
+}
+
 #else
 
 static bool wide_double(uint64_t mantissa, int32_t exp10, double *ret)
@@ -74,6 +105,15 @@ static bool wide_double(uint64_t mantissa, int32_t exp10, double *ret)
     (void) mantissa;
     (void) exp10;
     (void) ret;
+    return false;
+}
+
+static bool wide_digits(double d, int precision, uint64_t *ret_digits, int *ret_exp10)
+{
+    (void) d;
+    (void) precision;
+    (void) ret_digits;
+    (void) ret_exp10;
     return false;
 }
 
@@ -228,19 +268,25 @@ static size_t place_point(const char *digits, size_t n, int exp10, char *out)
     return at + n - (size_t) exp10 - 1;
 }
 
-/* Significant digits of a positive double through printf; the locale's point is passed over. */
+/* Significant digits of a positive double; where printf gives them, the locale's point is passed
+ * over. */
 static size_t take_digits(double d, int precision, char *digits, int *exp10)
 {
     char text[64];
+    uint64_t whole;
     size_t n = 0;
-    snprintf(text, sizeof(text), "%.*e", precision - 1, d);
-    const char *p = text;
-    for (; *p != 'e'; p++) {
-        if (*p >= '0' && *p <= '9') {
-            digits[n++] = *p;
+    if (wide_digits(d, precision, &whole, exp10)) {
+        n = tpi_number_print_int((int64_t) whole, digits);
+    } else {
+        snprintf(text, sizeof(text), "%.*e", precision - 1, d);
+        const char *p = text;
+        for (; *p != 'e'; p++) {
+            if (*p >= '0' && *p <= '9') {
+                digits[n++] = *p;
+            }
         }
+        *exp10 = (int) strtol(p + 1, NULL, 10);
     }
-    *exp10 = (int) strtol(p + 1, NULL, 10);
     while (n > 1 && digits[n - 1] == '0') {
         n--;
     }
@@ -274,7 +320,7 @@ size_t tpi_number_print(double d, char out[TPI_NUMBER_TEXT_BYTES])
     if (n != 0) {
         return at + n;
     }
-    char digits[32];
+    char digits[TPI_NUMBER_TEXT_BYTES];
     int exp10 = 0;
     for (int precision = 15; precision <= 17; precision++) {
         n = take_digits(d, precision, digits, &exp10);

@@ -206,6 +206,48 @@ START_TEST(long_mantissas_round_as_the_c_library_does)
 }
 END_TEST
 
+/* The digits of a number without sign, point, exponent and the zeros at both ends; NUL at the end.
+ */
+static void significant(const char *text, char *out)
+{
+    size_t n = 0;
+    for (; *text != '\0' && *text != 'e'; text++) {
+        if (*text != '.' && (n != 0 || *text != '0')) {
+            out[n++] = *text;
+        }
+    }
+    while (n > 1 && out[n - 1] == '0') {
+        n--;
+    }
+    out[n] = '\0';
+}
+
+/* The digits are those of the first of %.15g, %.16g, %.17g that reads back the same. */
+START_TEST(long_decimals_have_the_digits_of_the_c_library)
+{
+    uint64_t state = 99;
+    for (int i = 0; i < 300000; i++) {
+        char text[64];
+        char ours[64];
+        char theirs[64];
+        double d = (double) ((data_random(&state) >> 11) + 1) * 0x1p-53;
+        d = ldexp(d, (int) (data_random(&state) % 100) - 45);
+        text[tpi_number_print(d, text)] = '\0';
+        significant(text, ours);
+        for (int precision = 15; precision <= 17; precision++) {
+            snprintf(text, sizeof(text), "%.*e", precision - 1, d);
+            if (strtod(text, NULL) == d) {
+                break;
+            }
+        }
+        significant(text, theirs);
+        if (strcmp(ours, theirs) != 0) {
+            ck_abort_msg("%.17g: %s, expected %s", d, ours, theirs);
+        }
+    }
+}
+END_TEST
+
 START_TEST(doubles_take_the_fewest_digits)
 {
     static const struct {
@@ -318,6 +360,7 @@ Suite *number_suite(void)
     tcase_add_test(t, integers_are_exact_to_the_borders_of_int64);
     tcase_add_test(t, a_million_doubles_go_round);
     tcase_add_test(t, long_mantissas_round_as_the_c_library_does);
+    tcase_add_test(t, long_decimals_have_the_digits_of_the_c_library);
     tcase_add_test(t, doubles_take_the_fewest_digits);
     tcase_add_test(t, a_locale_with_a_decimal_comma_changes_nothing);
     suite_add_tcase(s, t);
