@@ -121,11 +121,12 @@ struct tpi_segment_reader {
     uint8_t *buf;
     size_t cap;
     size_t len;
-    uint64_t buf_at;  /* file position of buf[0] */
-    uint64_t pos;     /* of the next frame */
-    uint64_t limit;   /* nothing is read from here on; UINT64_MAX = the file's end */
-    uint64_t checked; /* frames between buf_at and here were good */
-    uint64_t bad_at;  /* file position after the last bad place that was counted */
+    uint64_t buf_at;    /* file position of buf[0] */
+    uint64_t pos;       /* of the next frame */
+    uint64_t limit;     /* nothing is read from here on; UINT64_MAX = the file's end */
+    uint64_t good_from; /* frames between here .. */
+    uint64_t good_to;   /* .. and here, in buf, were good */
+    uint64_t bad_at;    /* file position after the last bad place that was counted */
     uint64_t bad_frames;
     uint64_t bad_bytes;
     uint64_t tail_bytes; /* set when next() returns 0: bytes at the end that are no good frame */

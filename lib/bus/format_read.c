@@ -260,7 +260,8 @@ static int64_t fill(struct tpi_segment_reader *r, uint64_t at, size_t need)
     want = room < r->cap ? (size_t) room : r->cap;
     r->buf_at = at;
     r->len = 0;
-    r->checked = at;
+    r->good_from = at;
+    r->good_to = at;
     if (want == 0) {
         return 0;
     }
@@ -359,14 +360,17 @@ static int frame_at(struct tpi_segment_reader *r, uint64_t at, struct tpi_frame 
         return 0;
     }
     ret->ptr = r->buf + (at - r->buf_at); /* fill() may have moved it */
-    if (at < r->checked) {
+    if (at >= r->good_from && at < r->good_to) {
         return 1;
     }
     *ret_skip = ret->length;
     if (!tpi_frame_good(ret) || (ret->flags & (uint32_t) FRAME_MUST_KNOW) != 0) {
         return 0;
     }
-    r->checked = at + ret->length;
+    if (at != r->good_to) {
+        r->good_from = at;
+    }
+    r->good_to = at + ret->length;
     return 1;
 }
 

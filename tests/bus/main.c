@@ -2,7 +2,7 @@
 
 int main(void)
 {
-    static tk_suite_fn *const suites[] = { bus_conform_suite, NULL };
+    static tk_suite_fn *const suites[] = { topic_suite, bus_conform_suite, file_log_suite, NULL };
 
     return tk_main("bus", suites);
 }
