@@ -1,0 +1,463 @@
+/* One behaviour a test: order, waiting, repeating, ending. */
+#include "bench.h"
+#include "data/msg.h"
+#include "suites.h"
+
+#include <string.h>
+
+static bool same(const struct tpc_id *a, const struct tpc_id *b)
+{
+    return memcmp(a, b, sizeof(*a)) == 0;
+}
+
+static struct tpc_id send_with(struct bench *b, struct tpi_command_spec spec)
+{
+    struct tpc_id id;
+    spec.service = spec.service.len > 0 ? spec.service : TPC_STR("reboot");
+    tk_ok(bench_command(b, 0, &spec, &id));
+    return id;
+}
+
+START_TEST(a_reply_closes_the_command_and_tells_the_caller)
+{
+    struct bench *b = bench_new();
+    struct tpc_id id = bench_set(b, 0);
+    ck_assert_uint_eq(bench_state(b, &id), TPC_COMMAND_SENT);
+    const struct bench_send *s = bench_last_send(b);
+    ck_assert_str_eq(s->name, "set");
+    ck_assert_int_eq(s->kind, TPC_MSG_ATTRIBUTES_SET);
+    ck_assert_uint_eq(strlen(s->correlation), TPC_ID_TEXT_BYTES);
+    tpi_downlink_sent(b->d, s->ticket, NULL);
+    tk_ok(bench_reply(b, 0, &id, 0));
+    ck_assert_uint_eq(b->closed_count, 1);
+    ck_assert(same(&b->closed_id, &id));
+    ck_assert_uint_eq(b->closed_state, TPC_COMMAND_SUCCEEDED);
+    ck_assert_str_eq(b->closed_text, "set {\"on\":true} {\"speed\":7}  rule scene:x main fan-1");
+    ck_assert_uint_eq(bench_records(b, TPC_MSG_COMMAND_CLOSED, &id), 1);
+    ck_assert_uint_eq(bench_records(b, TPC_MSG_COMMAND_STATE, &id), 1);
+    ck_assert_uint_eq(bench_state(b, &id), 0);
+    ck_assert_uint_eq(TPI_METRIC_GET(b->counters.succeeded), 1);
+    ck_assert_uint_eq(TPI_METRIC_GET(b->counters.duplicates), 1);
+    bench_free(b);
+}
+END_TEST
+
+START_TEST(a_device_that_says_no_fails_the_command)
+{
+    struct bench *b = bench_new();
+    struct tpc_id id = bench_set(b, 0);
+    tk_ok(bench_reply(b, 0, &id, 42));
+    ck_assert_uint_eq(b->closed_state, TPC_COMMAND_FAILED);
+    ck_assert_int_eq(b->closed_code, 42);
+    ck_assert_str_eq(b->closed_text,
+                     "set {\"on\":true} {\"speed\":7} too hot rule scene:x main fan-1");
+    bench_free(b);
+}
+END_TEST
+
+START_TEST(replies_nobody_waits_for_are_counted_and_change_nothing)
+{
+    struct bench *b = bench_new();
+    struct tpc_id other = { { 7 } };
+    tk_fails(TPC_ENOENT, bench_reply(b, 0, &other, 0));
+    tk_fails(TPC_ENOENT, bench_reply(b, 0, NULL, 0));
+    struct tpc_id id = bench_set(b, 0);
+    tk_fails(TPC_ENOENT, bench_reply(b, 1, &id, 0)); /* another device */
+    struct tpc_id second = bench_set(b, 0);
+    tk_fails(TPC_ENOENT, bench_reply(b, 0, &second, 0)); /* not sent yet */
+    tk_ok(bench_reply(b, 0, &id, 0));
+    tk_fails(TPC_ENOENT, bench_reply(b, 0, &id, 0)); /* closed */
+    struct tpc_msg bad = { .size = sizeof(bad), .correlation = TPC_STR("17") };
+    tk_fails(TPC_ENOENT, tpi_downlink_reply(b->d, &b->devices[0], &bad));
+    ck_assert_uint_eq(TPI_METRIC_GET(b->counters.unmatched_replies), 6);
+    ck_assert_uint_eq(b->closed_count, 1);
+    tk_ok(bench_reply(b, 0, NULL, 0)); /* without an id: the one in flight */
+    ck_assert(same(&b->closed_id, &second));
+    bench_free(b);
+}
+END_TEST
+
+START_TEST(a_device_gets_one_at_a_time_by_priority_then_order)
+{
+    struct bench *b = bench_new();
+    struct tpc_id ids[5];
+    static const uint32_t priorities[5] = { TPC_PRIORITY_LOW, TPC_PRIORITY_LOW, TPC_PRIORITY_NORMAL,
+                                            TPC_PRIORITY_HIGH, TPC_PRIORITY_HIGH };
+    static const int order[5] = { 0, 3, 4, 2, 1 };
+    for (int i = 0; i < 5; i++) {
+        ids[i] = send_with(b, (struct tpi_command_spec){ .priority = priorities[i] });
+    }
+    for (size_t i = 0; i < 5; i++) {
+        ck_assert_uint_eq(b->send_count, i + 1);
+        ck_assert(same(&bench_last_send(b)->id, &ids[order[i]]));
+        tk_ok(bench_reply(b, 0, &ids[order[i]], 0));
+    }
+    bench_free(b);
+}
+END_TEST
+
+START_TEST(an_offline_device_keeps_its_queue)
+{
+    struct bench *b = bench_new();
+    b->send_code = TPC_EOFFLINE;
+    struct tpc_id first = bench_set(b, 0);
+    struct tpc_id second = bench_set(b, 0);
+    bench_set(b, 1);
+    size_t asked = b->send_count;
+    bench_advance(b, 3600000);
+    ck_assert_uint_eq(b->send_count, asked); /* nobody polls */
+    ck_assert_uint_eq(bench_state(b, &first), TPC_COMMAND_QUEUED);
+    b->send_code = 0;
+    tpi_downlink_online(b->d, &b->devices[0]);
+    ck_assert(same(&bench_last_send(b)->id, &first));
+    tk_ok(bench_reply(b, 0, &first, 0));
+    tk_ok(bench_reply(b, 0, &second, 0));
+    ck_assert_uint_eq(tpi_downlink_open_count(b->d), 1);
+    bench_free(b);
+}
+END_TEST
+
+START_TEST(commands_that_wait_too_long_expire_unsent)
+{
+    struct bench *b = bench_new();
+    b->send_code = TPC_EOFFLINE;
+    struct tpc_id id = send_with(b, (struct tpi_command_spec){ .expire_ms = 5000 });
+    bench_advance(b, 4999);
+    ck_assert_uint_eq(b->closed_count, 0);
+    bench_advance(b, 1);
+    ck_assert_uint_eq(b->closed_count, 1);
+    ck_assert_uint_eq(b->closed_state, TPC_COMMAND_EXPIRED);
+    ck_assert_int_eq(b->closed_code, TPC_EOFFLINE);
+    ck_assert_uint_eq(b->closed_tries, 0);
+    ck_assert_uint_eq(bench_records(b, TPC_MSG_COMMAND_STATE, &id), 0);
+    bench_free(b);
+}
+END_TEST
+
+START_TEST(tries_without_a_reply_are_repeated_with_doubling_delay)
+{
+    struct bench *b = bench_new();
+    struct tpc_id id = send_with(
+        b, (struct tpi_command_spec){ .timeout_ms = 1000, .retries = 2, .retry_delay_ms = 300 });
+    static const uint64_t steps[] = { 999, 1, 299, 1, 1000, 599, 1, 999, 1 };
+    static const size_t sends[] = { 1, 1, 1, 2, 2, 2, 3, 3, 3 };
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        bench_advance(b, steps[i]);
+        ck_assert_uint_eq(b->send_count, sends[i]);
+        ck_assert_uint_eq(b->closed_count, i == 8);
+    }
+    ck_assert_uint_eq(b->closed_state, TPC_COMMAND_TIMED_OUT);
+    ck_assert_int_eq(b->closed_code, TPC_ETIMEOUT);
+    ck_assert_uint_eq(b->closed_tries, 3);
+    ck_assert_uint_eq(bench_records(b, TPC_MSG_COMMAND_STATE, &id), 3);
+    ck_assert_uint_eq(TPI_METRIC_GET(b->counters.retries), 2);
+    bench_free(b);
+}
+END_TEST
+
+START_TEST(a_late_reply_ends_the_wait_for_the_next_try)
+{
+    struct bench *b = bench_new();
+    struct tpc_id id = send_with(
+        b, (struct tpi_command_spec){ .timeout_ms = 1000, .retries = 1, .retry_delay_ms = 9000 });
+    struct tpc_id next = bench_set(b, 0);
+    bench_advance(b, 1500);
+    ck_assert_uint_eq(b->send_count, 1); /* the order of a device's commands is kept */
+    tk_ok(bench_reply(b, 0, &id, 0));
+    ck_assert(same(&bench_last_send(b)->id, &next));
+    bench_advance(b, 9000);
+    ck_assert_uint_eq(b->closed_count, 1);
+    bench_free(b);
+}
+END_TEST
+
+START_TEST(a_busy_adapter_is_asked_again)
+{
+    struct bench *b = bench_new();
+    b->send_code = TPC_EAGAIN;
+    struct tpc_id id = bench_set(b, 0);
+    bench_set(b, 0);
+    ck_assert_uint_eq(b->send_count, 1);
+    bench_advance(b, TPI_DOWNLINK_AGAIN_MS);
+    ck_assert_uint_eq(b->send_count, 2);
+    ck_assert_uint_eq(bench_state(b, &id), TPC_COMMAND_QUEUED);
+    b->send_code = 0;
+    bench_advance(b, TPI_DOWNLINK_AGAIN_MS);
+    ck_assert_uint_eq(bench_state(b, &id), TPC_COMMAND_SENT);
+    bench_free(b);
+}
+END_TEST
+
+START_TEST(what_cannot_be_encoded_fails_and_the_next_goes_on)
+{
+    struct bench *b = bench_new();
+    struct tpc_id first = bench_set(b, 0);
+    bench_set(b, 0);
+    bench_set(b, 0);
+    b->send_code = TPC_EUNSUPPORTED;
+    tk_ok(bench_reply(b, 0, &first, 0));
+    ck_assert_uint_eq(b->closed_count, 3);
+    ck_assert_uint_eq(b->closed_state, TPC_COMMAND_FAILED);
+    ck_assert_int_eq(b->closed_code, TPC_EUNSUPPORTED);
+    ck_assert_ptr_nonnull(strstr(b->closed_text, "told to fail"));
+    bench_free(b);
+}
+END_TEST
+
+START_TEST(a_send_that_fails_later_goes_back_to_the_queue_or_ends)
+{
+    struct bench *b = bench_new();
+    struct tpc_id id = bench_set(b, 0);
+    uint64_t old = bench_last_send(b)->ticket;
+    struct tpc_error err = { .size = sizeof(err), .code = TPC_EOFFLINE };
+    tpi_downlink_sent(b->d, old, &err);
+    ck_assert_uint_eq(bench_state(b, &id), TPC_COMMAND_QUEUED);
+    ck_assert_uint_eq(bench_records(b, TPC_MSG_COMMAND_STATE, &id), 2);
+    bench_advance(b, 1000);
+    ck_assert_uint_eq(b->send_count, 1);
+    tpi_downlink_online(b->d, &b->devices[0]);
+    ck_assert_uint_eq(b->send_count, 2);
+    tpi_downlink_sent(b->d, old, &err); /* of a try that is no more */
+    ck_assert_uint_eq(bench_state(b, &id), TPC_COMMAND_SENT);
+    err.code = TPC_ETOOBIG;
+    tpi_downlink_sent(b->d, bench_last_send(b)->ticket, &err);
+    ck_assert_uint_eq(b->closed_state, TPC_COMMAND_FAILED);
+    ck_assert_int_eq(b->closed_code, TPC_ETOOBIG);
+    bench_free(b);
+}
+END_TEST
+
+START_TEST(cancel_works_in_every_open_state_and_in_no_other)
+{
+    struct bench *b = bench_new();
+    struct tpi_command_spec spec = { .timeout_ms = 1000, .retries = 5 };
+    struct tpc_id sent = send_with(b, spec);
+    struct tpc_id queued = send_with(b, spec);
+    tk_ok(tpi_downlink_cancel(b->d, &queued));
+    ck_assert_uint_eq(b->closed_state, TPC_COMMAND_CANCELED);
+    tk_ok(tpi_downlink_cancel(b->d, &sent));
+    struct tpc_id waits = send_with(b, spec);
+    bench_advance(b, 1500);
+    tk_ok(tpi_downlink_cancel(b->d, &waits));
+    ck_assert_uint_eq(b->closed_count, 3);
+    tk_fails(TPC_ESTATE, tpi_downlink_cancel(b->d, &waits));
+    struct tpc_id closing = send_with(b, spec);
+    b->append_code = TPC_EAGAIN;
+    tk_ok(tpi_downlink_cancel(b->d, &closing));
+    tk_fails(TPC_ESTATE, tpi_downlink_cancel(b->d, &closing));
+    struct tpc_id none = { { 1 } };
+    tk_fails(TPC_ENOENT, tpi_downlink_cancel(b->d, &none));
+    bench_free(b);
+}
+END_TEST
+
+START_TEST(a_full_log_delays_the_end_but_not_the_next_command)
+{
+    struct bench *b = bench_new();
+    struct tpc_id id = bench_set(b, 0);
+    struct tpc_id next = bench_set(b, 0);
+    b->append_code = TPC_EAGAIN;
+    tk_ok(bench_reply(b, 0, &id, 0));
+    ck_assert_uint_eq(b->closed_count, 0);
+    ck_assert_uint_eq(bench_state(b, &id), TPC_COMMAND_SUCCEEDED);
+    ck_assert(same(&bench_last_send(b)->id, &next));
+    ck_assert_uint_eq(tpi_downlink_low_offset(b->d, 0), 0);
+    tk_fails(TPC_ENOENT, bench_reply(b, 0, &id, 0));
+    bench_advance(b, TPI_DOWNLINK_AGAIN_MS);
+    b->append_code = 0;
+    bench_advance(b, TPI_DOWNLINK_AGAIN_MS);
+    ck_assert_uint_eq(b->closed_count, 1);
+    ck_assert_uint_eq(bench_records(b, TPC_MSG_COMMAND_CLOSED, &id), 1);
+    ck_assert_uint_eq(TPI_METRIC_GET(b->counters.append_waits), 3);
+    bench_free(b);
+}
+END_TEST
+
+START_TEST(limits_refuse_and_count)
+{
+    struct bench *b = bench_new();
+    tpi_downlink_destroy(b->d);
+    b->host.device_max = 2;
+    b->host.commands_max = 3;
+    tk_ok(tpi_downlink_create(&b->env.env, &b->host, NULL, &b->d));
+    b->send_code = TPC_EOFFLINE;
+    struct tpi_command_spec spec = { .service = TPC_STR("reboot") };
+    tk_ok(bench_command(b, 0, &spec, NULL));
+    tk_ok(bench_command(b, 0, &spec, NULL));
+    tk_fails(TPC_EAGAIN, bench_command(b, 0, &spec, NULL));
+    tk_ok(bench_command(b, 1, &spec, NULL));
+    tk_fails(TPC_EAGAIN, bench_command(b, 2, &spec, NULL));
+    ck_assert_uint_eq(TPI_METRIC_GET(b->counters.refused), 2);
+    ck_assert_uint_eq(TPI_METRIC_GET(b->counters.open), 3);
+    bench_free(b);
+}
+END_TEST
+
+START_TEST(commands_of_a_deleted_device_fail)
+{
+    struct bench *b = bench_new();
+    bench_set(b, 0);
+    bench_set(b, 0);
+    bench_set(b, 1);
+    atomic_store(&b->devices[0].deleted, true);
+    tpi_downlink_gone(b->d, &b->devices[0]);
+    ck_assert_uint_eq(b->closed_count, 2);
+    ck_assert_uint_eq(b->closed_state, TPC_COMMAND_FAILED);
+    ck_assert_int_eq(b->closed_code, TPC_ENOENT);
+    bench_set(b, 0);
+    ck_assert_uint_eq(b->closed_count, 3);
+    ck_assert_uint_eq(b->send_count, 2);
+    bench_free(b);
+}
+END_TEST
+
+START_TEST(an_adapter_may_answer_from_inside_send)
+{
+    struct bench *b = bench_new();
+    b->send_now = true;
+    b->command_when_closed = true;
+    bench_set(b, 0);
+    ck_assert_uint_eq(b->closed_count, 2);
+    ck_assert_uint_eq(b->send_count, 2);
+    ck_assert_uint_eq(tpi_downlink_open_count(b->d), 0);
+    bench_free(b);
+}
+END_TEST
+
+START_TEST(after_a_restart_queued_go_on_and_sent_ones_only_if_harmless)
+{
+    struct bench *b = bench_new();
+    struct tpc_id harmless = bench_set(b, 0);
+    struct tpc_id reboot = { { 0 } };
+    struct tpi_command_spec spec = { .service = TPC_STR("reboot") };
+    tk_ok(bench_command(b, 1, &spec, &reboot));
+    b->send_code = TPC_EOFFLINE;
+    struct tpc_id queued = { { 0 } };
+    tk_ok(bench_command(b, 2, &spec, &queued));
+    b->send_code = 0;
+    size_t sends = b->send_count;
+    bench_restart(b, b->record_count);
+    ck_assert_uint_eq(b->closed_count, 1);
+    ck_assert(same(&b->closed_id, &reboot));
+    ck_assert_uint_eq(b->closed_state, TPC_COMMAND_UNKNOWN);
+    ck_assert_uint_eq(b->send_count, sends); /* the wheel has not run */
+    bench_advance(b, 1);
+    ck_assert_uint_eq(b->send_count, sends + 2);
+    ck_assert_uint_eq(bench_state(b, &harmless), TPC_COMMAND_SENT);
+    ck_assert_uint_eq(bench_state(b, &queued), TPC_COMMAND_SENT);
+    tk_ok(bench_reply(b, 0, &harmless, 0));
+    ck_assert_uint_eq(b->closed_tries, 2);
+    bench_restart(b, b->record_count);
+    tk_fails(TPC_EEXIST, tpi_downlink_admit(b->d, &b->devices[0], &harmless, NULL));
+    bench_free(b);
+}
+END_TEST
+
+START_TEST(a_restart_ends_commands_of_devices_that_are_gone)
+{
+    struct bench *b = bench_new();
+    struct tpc_id id = bench_set(b, 0);
+    atomic_store(&b->devices[0].deleted, true);
+    bench_restart(b, b->record_count);
+    ck_assert(same(&b->closed_id, &id));
+    ck_assert_uint_eq(b->closed_state, TPC_COMMAND_FAILED);
+    ck_assert_uint_eq(bench_records(b, TPC_MSG_COMMAND_CLOSED, &id), 1);
+    bench_free(b);
+}
+END_TEST
+
+START_TEST(a_closing_record_reads_back_as_the_command)
+{
+    struct bench *b = bench_new();
+    struct tpc_id id = bench_set(b, 0);
+    tk_ok(bench_reply(b, 0, &id, 42));
+    const struct bench_record *r = &b->records[b->record_count - 1];
+    struct tpc_arena *arena = NULL;
+    struct tpc_msg m = { .size = sizeof(m) };
+    struct tpc_command c;
+    tk_ok(tpc_arena_create(NULL, 0, &arena));
+    struct tpc_bytes body = { r->body.ptr, r->body.len };
+    tk_ok(tpi_msg_decode(body, arena, NULL, &m));
+    tk_ok(tpi_command_read(&m.params, arena, &c));
+    ck_assert_uint_eq(c.state, TPC_COMMAND_FAILED);
+    ck_assert_int_eq(c.code, 42);
+    ck_assert(tpc_str_equal(c.params_json, TPC_STR("{\"on\":true}")));
+    ck_assert(tpc_str_equal(c.reply_json, TPC_STR("{\"speed\":7}")));
+    ck_assert(tpc_str_equal(c.reason, TPC_STR("too hot")));
+    ck_assert_int_gt(c.sent_unix_ms, 0);
+    struct tpc_value none = { .type = TPC_NULL };
+    tk_fails(TPC_ECORRUPT, tpi_command_read(&none, arena, &c));
+    tpc_arena_destroy(arena);
+    bench_free(b);
+}
+END_TEST
+
+static int life(const struct tpc_allocator *a, void *user)
+{
+    struct bench *b = user;
+    b->env.env.alloc = a;
+    tpi_downlink_destroy(b->d);
+    b->d = NULL;
+    b->send_now = false;
+    int rc = tpi_downlink_create(&b->env.env, &b->host, NULL, &b->d);
+    struct tpc_arena *arena = NULL;
+    tk_ok(tpc_arena_create(NULL, 0, &arena));
+    struct tpi_command_spec spec = { .service = TPC_STR("set") };
+    struct tpc_msg m = { .size = sizeof(m), .kind = TPC_MSG_COMMAND, .id = { { 5 } } };
+    tk_ok(tpi_command_envelope(&spec, arena, &m.params));
+    size_t closed = b->closed_count;
+    m.unix_ms = tpi_unix_ms(&b->env.env);
+    rc = rc != 0 ? rc : tpi_downlink_command(b->d, &b->devices[0], &m);
+    tpc_arena_destroy(arena);
+    if (rc == 0) {
+        for (int i = 0; i < 10 && b->closed_count == closed; i++) {
+            ((struct tk_alloc *) (uintptr_t) a->user)->fail_at *= i < 3; /* memory is back */
+            bench_reply(b, 0, NULL, 0);
+            bench_advance(b, TPI_DOWNLINK_AGAIN_MS);
+        }
+        ck_assert_uint_eq(b->closed_count, closed + 1); /* late, but never lost */
+    }
+    tpi_downlink_destroy(b->d);
+    b->d = NULL;
+    return rc;
+}
+
+START_TEST(no_memory_delays_but_loses_nothing)
+{
+    struct bench *b = bench_new();
+    const struct tpc_allocator *before = b->env.env.alloc;
+    tpi_downlink_destroy(b->d);
+    b->d = NULL;
+    ck_assert_uint_gt(tk_each_alloc_fails(life, b), 10);
+    b->env.env.alloc = before;
+    bench_free(b);
+}
+END_TEST
+
+Suite *flow_suite(void)
+{
+    Suite *s = suite_create("flow");
+    TCase *c = tcase_create("flow");
+    tcase_add_test(c, a_reply_closes_the_command_and_tells_the_caller);
+    tcase_add_test(c, a_device_that_says_no_fails_the_command);
+    tcase_add_test(c, replies_nobody_waits_for_are_counted_and_change_nothing);
+    tcase_add_test(c, a_device_gets_one_at_a_time_by_priority_then_order);
+    tcase_add_test(c, an_offline_device_keeps_its_queue);
+    tcase_add_test(c, commands_that_wait_too_long_expire_unsent);
+    tcase_add_test(c, tries_without_a_reply_are_repeated_with_doubling_delay);
+    tcase_add_test(c, a_late_reply_ends_the_wait_for_the_next_try);
+    tcase_add_test(c, a_busy_adapter_is_asked_again);
+    tcase_add_test(c, what_cannot_be_encoded_fails_and_the_next_goes_on);
+    tcase_add_test(c, a_send_that_fails_later_goes_back_to_the_queue_or_ends);
+    tcase_add_test(c, cancel_works_in_every_open_state_and_in_no_other);
+    tcase_add_test(c, a_full_log_delays_the_end_but_not_the_next_command);
+    tcase_add_test(c, limits_refuse_and_count);
+    tcase_add_test(c, commands_of_a_deleted_device_fail);
+    tcase_add_test(c, an_adapter_may_answer_from_inside_send);
+    tcase_add_test(c, after_a_restart_queued_go_on_and_sent_ones_only_if_harmless);
+    tcase_add_test(c, a_restart_ends_commands_of_devices_that_are_gone);
+    tcase_add_test(c, a_closing_record_reads_back_as_the_command);
+    tcase_add_test(c, no_memory_delays_but_loses_nothing);
+    suite_add_tcase(s, c);
+    return s;
+}
