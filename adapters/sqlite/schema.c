@@ -1,0 +1,106 @@
+/*
+ * Schemas and their steps: docs/format/sqlite.md. A step is never changed once released; a new
+ * version appends one.
+ */
+#include "db.h"
+
+#include <stdio.h>
+
+#define ROW_TABLE(name)                                                                            \
+    "CREATE TABLE " name "(pk INTEGER PRIMARY KEY, kind TEXT NOT NULL, tenant INTEGER NOT NULL,"   \
+    " key TEXT NOT NULL, id INTEGER NOT NULL, revision INTEGER NOT NULL,"                          \
+    " created INTEGER NOT NULL, modified INTEGER NOT NULL, doc BLOB NOT NULL,"                     \
+    " fields BLOB NOT NULL);"                                                                      \
+    "CREATE UNIQUE INDEX " name "_key ON " name "(kind, tenant, key);"                             \
+    "CREATE INDEX " name "_id ON " name "(kind, id);"
+
+static const char *const entities_steps[] = {
+    ROW_TABLE("entity") ROW_TABLE("secret") ROW_TABLE("record") ROW_TABLE(
+        "meta") "CREATE TABLE field(space INTEGER NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL,"
+                " value TEXT NOT NULL, pk INTEGER NOT NULL, PRIMARY KEY(space, kind, name, value, "
+                "pk))"
+                " WITHOUT ROWID;"
+                "CREATE INDEX field_row ON field(space, pk);",
+};
+
+static const char *const history_steps[] = {
+    "CREATE TABLE chunk(id INTEGER PRIMARY KEY, dev INTEGER NOT NULL, t0 INTEGER NOT NULL,"
+    " t1 INTEGER NOT NULL, n INTEGER NOT NULL, flags INTEGER NOT NULL, blob BLOB NOT NULL);"
+    "CREATE INDEX chunk_first ON chunk(dev, t0, t1);"
+    "CREATE INDEX chunk_last ON chunk(dev, t1, t0);"
+    "CREATE TABLE mark(type INTEGER NOT NULL, key INTEGER NOT NULL, value INTEGER NOT NULL,"
+    " text TEXT NOT NULL, PRIMARY KEY(type, key)) WITHOUT ROWID;"
+    "CREATE TABLE meta(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"
+    "INSERT INTO meta VALUES('max_span_ms', 0);"
+    "CREATE VIEW property AS SELECT key >> 16 AS product, key & 65535 AS id,"
+    " json_extract(text, '$.key') AS key, json_extract(text, '$.type') AS type"
+    " FROM mark WHERE type = 4;",
+};
+
+/* application_id: "TPCE" and "TPCH" */
+const struct sqdb_schema sqdb_entities_schema = { .file = "entities.db",
+                                                  .application_id = 0x54504345,
+                                                  .version = 1,
+                                                  .steps = entities_steps,
+                                                  .wipe = true };
+const struct sqdb_schema sqdb_history_schema = { .file = "history.db",
+                                                 .application_id = 0x54504348,
+                                                 .version = 1,
+                                                 .steps = history_steps,
+                                                 .wipe = false };
+
+static int init_fail(struct sqdb *db, int rc, const char *what)
+{
+    struct tpc_error err = { .size = sizeof(err) };
+    int code = sqdb_fail(db, db->writer, rc, what, &err);
+    return db->host->fail(db->ctx, code, "%s", err.text);
+}
+
+static int run_step(struct sqdb *db, uint32_t version)
+{
+    char pragma[96];
+    int rc = sqlite3_exec(db->writer, db->schema->steps[version], NULL, NULL, NULL);
+    if (rc != SQLITE_OK) {
+        return rc;
+    }
+    snprintf(pragma, sizeof(pragma), "PRAGMA application_id=%u;PRAGMA user_version=%u",
+             db->schema->application_id, version + 1);
+    return sqlite3_exec(db->writer, pragma, NULL, NULL, NULL);
+}
+
+int sqdb_migrate(struct sqdb *db)
+{
+    int64_t application = 0;
+    int64_t version = 0;
+    int64_t tables = 0;
+    int rc = sqlite3_exec(db->writer, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+    if (rc == SQLITE_OK) {
+        rc = sqdb_number(db->writer, "PRAGMA application_id", &application);
+    }
+    if (rc == SQLITE_OK) {
+        rc = sqdb_number(db->writer, "PRAGMA user_version", &version);
+    }
+    if (rc == SQLITE_OK) {
+        rc = sqdb_number(db->writer, "SELECT count(*) FROM sqlite_schema", &tables);
+    }
+    if (rc != SQLITE_OK) {
+        return init_fail(db, rc, "cannot read the schema");
+    }
+    if (tables > 0 && application != (int64_t) db->schema->application_id) {
+        return db->host->fail(db->ctx, TPC_EVERSION, "%s was made by another program", db->path);
+    }
+    if (version < 0 || version > (int64_t) db->schema->version) {
+        return db->host->fail(
+            db->ctx, TPC_EVERSION,
+            "%s has schema version %lld, this library knows up to %u: use a newer "
+            "library",
+            db->path, (long long) version, db->schema->version);
+    }
+    for (uint32_t v = (uint32_t) version; rc == SQLITE_OK && v < db->schema->version; v++) {
+        rc = run_step(db, v);
+    }
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_exec(db->writer, "COMMIT", NULL, NULL, NULL);
+    }
+    return rc == SQLITE_OK ? 0 : init_fail(db, rc, "cannot write the schema");
+}
