@@ -1,0 +1,528 @@
+/*
+ * Frames through a script. decode(bytes, ctx) gives a flat table (keys = points), a message
+ * {kind=, time=, name=, params=, points=, ...}, or a list of those. encodeInp(msg, topic) gives
+ * text, which goes on as the thingspanel codec reads it.
+ */
+#include "codec.h"
+
+#include "base/error.h"
+#include "codec/codec.h"
+#include "codec/emit.h"
+#include "convert.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { POINTS_HERE = 64 }; /* points of a message that need no arena */
+
+struct found {
+    struct tpc_str key;
+    struct tpc_value value;
+};
+
+/* One message as the script gave it. */
+struct out {
+    struct tpc_decoded head;
+    const struct found *points;
+    uint32_t count;
+};
+
+/* Reading one result. Errors are texts; `why` is NULL while all is well. */
+struct reading {
+    lua_State *L;
+    struct slot *slot;
+    const struct tpc_frame *frame;
+    const struct tpc_decode_sink *sink;
+    const char *why;
+    char why_text[160];
+    struct found here[POINTS_HERE];
+};
+
+enum shape { SHAPE_FLAT, SHAPE_MESSAGE, SHAPE_LIST, SHAPE_BAD };
+
+static enum shape bad(struct reading *r, const char *why)
+{
+    r->why = why;
+    return SHAPE_BAD;
+}
+
+static enum shape bad_at(struct reading *r, const char *key, const char *why)
+{
+    snprintf(r->why_text, sizeof(r->why_text), "%.64s: %s", key, why);
+    return bad(r, r->why_text);
+}
+
+static void *take(struct reading *r, size_t n)
+{
+    void *p = tpc_arena_take(r->sink->arena, n);
+    if (p == NULL) {
+        convert_no_memory(r->L);
+    }
+    return p;
+}
+
+/* ---- points ---- */
+
+static const char *read_value(struct reading *r, int index, struct tpc_value *ret)
+{
+    switch (lua_type(r->L, index)) {
+    case LUA_TNUMBER:
+        *ret = (struct tpc_value){ .type = TPC_DOUBLE };
+        if (lua_isinteger(r->L, index)) {
+            ret->type = TPC_INT;
+            ret->as.i = lua_tointeger(r->L, index);
+        } else {
+            ret->as.d = lua_tonumber(r->L, index);
+        }
+        return NULL;
+    case LUA_TBOOLEAN:
+        *ret = (struct tpc_value){ .type = TPC_BOOL };
+        ret->as.b = lua_toboolean(r->L, index) != 0;
+        return NULL;
+    default:
+        return convert_value(r->L, index, r->sink->arena, 0, ret);
+    }
+}
+
+static struct found *more_room(struct reading *r, const struct found *points, uint32_t count)
+{
+    struct found *bigger = take(r, r->slot->limits->points * sizeof(*bigger));
+    memcpy(bigger, points, count * sizeof(*bigger));
+    return bigger;
+}
+
+/* The members of the table at index as points. Ends early with another shape where the table is no
+ * flat one; `top` says whether it may be. */
+static enum shape read_points(struct reading *r, int index, bool top, struct out *out)
+{
+    lua_State *L = r->L;
+    struct found *points = r->here;
+    uint32_t count = 0;
+    lua_pushnil(L);
+    while (lua_next(L, index) != 0) {
+        if (lua_type(L, -2) != LUA_TSTRING) {
+            bool list = top && count == 0 && lua_isinteger(L, -2) && lua_istable(L, -1);
+            return list ? SHAPE_LIST : bad(r, "a key of the result is no text");
+        }
+        const char *key = lua_tostring(L, -2);
+        if (top && (key == r->slot->names[WORD_POINTS] || key == r->slot->names[WORD_KIND])) {
+            return SHAPE_MESSAGE;
+        }
+        if (count >= r->slot->limits->points) {
+            return bad(r, "a message has too many points");
+        }
+        if (count == POINTS_HERE) {
+            points = more_room(r, points, count);
+        }
+        const char *why = read_value(r, -1, &points[count].value);
+        if (why != NULL) {
+            return bad_at(r, key, why);
+        }
+        if (slot_key(L, r->slot, -2, r->sink->arena, &points[count].key) != 0) {
+            convert_no_memory(L);
+        }
+        count++;
+        lua_pop(L, 1);
+    }
+    out->points = points;
+    out->count = count;
+    return SHAPE_FLAT;
+}
+
+/* ---- messages ---- */
+
+static int kind_by_name(struct tpc_str name)
+{
+    static const uint16_t kinds[] = { TPC_MSG_TELEMETRY, TPC_MSG_ATTRIBUTES, TPC_MSG_EVENT,
+                                      TPC_MSG_PRESENCE,  TPC_MSG_REPLY,      TPC_MSG_RAW };
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        if (tpc_str_equal(name, tpc_str_from(tpc_kind_name(kinds[i])))) {
+            return kinds[i];
+        }
+    }
+    return -1;
+}
+
+/* Pushes member `name` of the table at index; its type. */
+static int member(struct reading *r, int index, const char *name)
+{
+    lua_pushstring(r->L, name);
+    return lua_rawget(r->L, index);
+}
+
+static void read_text(struct reading *r, int index, const char *name, struct tpc_str *ret)
+{
+    int type = member(r, index, name);
+    if (type == LUA_TSTRING || type == LUA_TNUMBER) {
+        size_t len;
+        const char *p = lua_tolstring(r->L, -1, &len);
+        char *copy = take(r, len + 1);
+        memcpy(copy, p, len + 1);
+        *ret = (struct tpc_str){ copy, len };
+    } else if (type != LUA_TNIL) {
+        bad_at(r, name, "must be a text");
+    }
+    lua_pop(r->L, 1);
+}
+
+static void read_int(struct reading *r, int index, const char *name, int64_t min, int64_t max,
+                     int64_t *ret)
+{
+    int type = member(r, index, name);
+    int ok;
+    double d = lua_tonumber(r->L, -1);
+    lua_Integer i = lua_tointegerx(r->L, -1, &ok);
+    if (type == LUA_TNUMBER && !ok && d > -9e15 && d < 9e15) {
+        i = (lua_Integer) d; /* a time that was divided */
+        ok = 1;
+    }
+    if (type != LUA_TNIL && (type != LUA_TNUMBER || !ok || i < min || i > max)) {
+        bad_at(r, name, "must be a number in range");
+    } else if (type != LUA_TNIL) {
+        *ret = i;
+    }
+    lua_pop(r->L, 1);
+}
+
+static void read_head(struct reading *r, int index, struct out *out)
+{
+    struct tpc_str kind = { NULL, 0 };
+    int64_t code = out->head.code;
+    read_text(r, index, "kind", &kind);
+    if (kind.len > 0) {
+        int number = kind_by_name(kind);
+        if (number < 0) {
+            bad_at(r, "kind", "is no kind that a device sends");
+            return;
+        }
+        out->head.kind = (uint16_t) number;
+    }
+    read_text(r, index, "name", &out->head.name);
+    read_text(r, index, "correlation", &out->head.correlation);
+    read_text(r, index, "message", &out->head.message);
+    read_int(r, index, "time", 0, INT64_MAX, &out->head.unix_ms);
+    read_int(r, index, "code", INT32_MIN, INT32_MAX, &code);
+    out->head.code = (int32_t) code;
+    (void) member(r, index, "answer");
+    out->head.flags = lua_toboolean(r->L, -1) ? TPC_DECODED_ANSWER : 0;
+    lua_pop(r->L, 1);
+    (void) member(r, index, "params");
+    const char *why = read_value(r, -1, &out->head.params);
+    if (why != NULL) {
+        bad_at(r, "params", why);
+    }
+    lua_pop(r->L, 1);
+    if (r->why == NULL && out->head.kind == TPC_MSG_EVENT && out->head.name.len == 0) {
+        bad_at(r, "name", "is missing: an event needs one");
+    }
+}
+
+/* {kind=, points=, ...} at index. */
+static void read_message(struct reading *r, int index, struct out *out)
+{
+    read_head(r, index, out);
+    int type = member(r, index, "points");
+    if (r->why == NULL && type == LUA_TTABLE) {
+        (void) read_points(r, lua_gettop(r->L), false, out);
+    } else if (r->why == NULL && type != LUA_TNIL) {
+        bad_at(r, "points", "must be a table");
+    }
+}
+
+static uint16_t points_kind(const struct tpc_frame *frame)
+{
+    return frame->kind == TPC_MSG_ATTRIBUTES ? TPC_MSG_ATTRIBUTES : TPC_MSG_TELEMETRY;
+}
+
+/* Points in r->here move to where the next message does not overwrite them. */
+static void keep_points(struct reading *r, struct out *out)
+{
+    if (out->points == r->here && out->count > 0) {
+        struct found *copy = take(r, out->count * sizeof(*copy));
+        memcpy(copy, r->here, out->count * sizeof(*copy));
+        out->points = copy;
+    }
+}
+
+/* ---- results ---- */
+
+static void emit(uint32_t index, const struct tpc_decode_sink *sink, const struct out *out)
+{
+    if (sink->begin(sink->user, index, &out->head) != 0) {
+        return;
+    }
+    for (uint32_t i = 0; i < out->count; i++) {
+        if (sink->point(sink->user, out->points[i].key, &out->points[i].value, 0) != 0) {
+            return;
+        }
+    }
+    (void) sink->end(sink->user);
+}
+
+static struct out fresh(const struct reading *r)
+{
+    struct out out = { .head = tpi_codec_head(r->frame, points_kind(r->frame)) };
+    return out;
+}
+
+/* A flat table on a topic that is not for points: its members are those of the event or reply. */
+static int emit_shaped(struct reading *r, uint32_t index, int table, struct tpc_error *err)
+{
+    struct tpc_value map;
+    const char *why = convert_value(r->L, table, r->sink->arena, 0, &map);
+    if (why != NULL) {
+        return tpi_error_set(err, TPC_ESCRIPT, "lua", "%s", why);
+    }
+    switch (r->frame->kind) {
+    case TPC_MSG_EVENT:
+        return tpi_codec_event(r->frame, index, &map, r->sink, 0, err);
+    case TPC_MSG_REPLY:
+        return tpi_codec_reply(r->frame, index, &map, r->sink, err);
+    default:
+        return tpi_codec_presence_value(r->frame, index, &map, r->sink, err);
+    }
+}
+
+static void emit_list(struct reading *r, uint32_t index, int table)
+{
+    size_t n = lua_rawlen(r->L, table);
+    if (n > r->slot->limits->msgs) {
+        bad(r, "the result has too many messages");
+        return;
+    }
+    struct out *outs = take(r, (n > 0 ? n : 1) * sizeof(*outs));
+    for (size_t i = 0; i < n; i++) {
+        int top = lua_gettop(r->L);
+        outs[i] = fresh(r);
+        if (lua_rawgeti(r->L, table, (lua_Integer) i + 1) != LUA_TTABLE) {
+            bad(r, "a message of the list is no table");
+            return;
+        }
+        enum shape shape = read_points(r, top + 1, true, &outs[i]);
+        lua_settop(r->L, top + 1);
+        if (shape == SHAPE_MESSAGE) {
+            read_message(r, top + 1, &outs[i]);
+        } else if (shape == SHAPE_LIST) {
+            bad(r, "a list of messages holds a list");
+        }
+        if (r->why != NULL) {
+            return;
+        }
+        keep_points(r, &outs[i]);
+        lua_settop(r->L, top);
+    }
+    for (size_t i = 0; i < n; i++) {
+        emit(index, r->sink, &outs[i]);
+    }
+}
+
+static bool for_points(const struct tpc_frame *frame)
+{
+    return frame->kind != TPC_MSG_EVENT && frame->kind != TPC_MSG_REPLY &&
+           frame->kind != TPC_MSG_PRESENCE;
+}
+
+/* What decode() returned: its result at top - 1, a second value at top. */
+static int read_result(struct reading *r, uint32_t index, struct tpc_error *err)
+{
+    lua_State *L = r->L;
+    int table = lua_gettop(L) - 1;
+    if (lua_type(L, table) != LUA_TTABLE) {
+        const char *text =
+            lua_type(L, table + 1) == LUA_TSTRING ? lua_tostring(L, table + 1) : NULL;
+        if (lua_isnil(L, table) && text != NULL) {
+            return tpi_error_set(err, TPC_ESCRIPT, "lua", "%s", text);
+        }
+        return tpi_error_set(err, TPC_ESCRIPT, "lua", "decode() returned a %s, not a table",
+                             luaL_typename(L, table));
+    }
+    struct out out = fresh(r);
+    enum shape shape = read_points(r, table, true, &out);
+    lua_settop(L, table + 1);
+    switch (shape) {
+    case SHAPE_FLAT:
+        if (!for_points(r->frame)) {
+            return emit_shaped(r, index, table, err);
+        }
+        emit(index, r->sink, &out);
+        break;
+    case SHAPE_MESSAGE:
+        read_message(r, table, &out);
+        if (r->why == NULL) {
+            emit(index, r->sink, &out);
+        }
+        break;
+    case SHAPE_LIST:
+        emit_list(r, index, table);
+        break;
+    default:
+        break;
+    }
+    return r->why == NULL ? 0 : tpi_error_set(err, TPC_ESCRIPT, "lua", "%s", r->why);
+}
+
+/* ---- encodeInp ---- */
+
+/* The sink of the one frame that the thingspanel codec is given. */
+struct relay {
+    const struct tpc_decode_sink *sink;
+    uint32_t index;
+};
+
+static int relay_begin(void *user, uint32_t frame, const struct tpc_decoded *head)
+{
+    struct relay *r = user;
+    (void) frame;
+    return r->sink->begin(r->sink->user, r->index, head);
+}
+
+static int relay_point(void *user, struct tpc_str key, const struct tpc_value *v, int64_t unix_ms)
+{
+    struct relay *r = user;
+    return r->sink->point(r->sink->user, key, v, unix_ms);
+}
+
+static int relay_end(void *user)
+{
+    struct relay *r = user;
+    return r->sink->end(r->sink->user);
+}
+
+static void relay_refuse(void *user, uint32_t frame, const struct tpc_error *err)
+{
+    struct relay *r = user;
+    (void) frame;
+    r->sink->refuse(r->sink->user, r->index, err);
+}
+
+static int read_text_result(struct reading *r, uint32_t index, struct tpc_error *err)
+{
+    int top = lua_gettop(r->L);
+    size_t len;
+    if (lua_type(r->L, top - 1) != LUA_TSTRING) {
+        return tpi_error_set(err, TPC_ESCRIPT, "lua", "encodeInp() returned a %s, not a string",
+                             luaL_typename(r->L, top - 1));
+    }
+    const char *p = lua_tolstring(r->L, top - 1, &len);
+    uint8_t *copy = take(r, len + 1);
+    memcpy(copy, p, len + 1);
+    struct tpc_frame frame = *r->frame;
+    frame.payload = (struct tpc_bytes){ copy, len };
+    struct relay relay = { r->sink, index };
+    struct tpc_decode_sink sink = { .size = sizeof(sink),
+                                    .user = &relay,
+                                    .arena = r->sink->arena,
+                                    .begin = relay_begin,
+                                    .point = relay_point,
+                                    .end = relay_end,
+                                    .refuse = relay_refuse };
+    return tpi_codec_thingspanel.decode(NULL, 0, NULL, &frame, 1, sizeof(frame), &sink);
+}
+
+/* ---- the batch ---- */
+
+/* Error with the product as path. */
+static void refuse(struct job *job, struct tpc_error *err)
+{
+    char path[sizeof(err->path)];
+    if (err->path[0] == '\0') {
+        size_t n = job->program->product.len;
+        n = n < sizeof(path) - 1 ? n : sizeof(path) - 1;
+        memcpy(path, job->program->product.ptr, n);
+        path[n] = '\0';
+        tpi_error_at(err, path);
+    }
+    job->sink->refuse(job->sink->user, job->i, err);
+}
+
+/* Stack: job, ctx. */
+static void run_frame(lua_State *L, struct job *job, const struct tpc_frame *frame)
+{
+    struct slot *s = job->slot;
+    const struct load *load = &job->program->loads[job->index];
+    struct tpc_error err;
+    bool inp = load->decode == 0;
+    job->err = &err;
+    if ((load->epoch != s->epoch || s->current != job->program) && program_load(job) != 0) {
+        refuse(job, &err);
+        return;
+    }
+    inp = load->decode == 0;
+    s->frame = frame;
+    s->running = job->program;
+    slot_begin(s, inp ? s->limits->inp_ns : s->limits->decode_ns);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, inp ? load->inp : load->decode);
+    lua_pushlstring(L, (const char *) frame->payload.ptr, frame->payload.len);
+    if (inp) {
+        lua_pushlstring(L, frame->topic.ptr, frame->topic.len);
+    } else {
+        lua_pushvalue(L, 2);
+    }
+    int status = lua_pcall(L, 2, 2, 0);
+    s->frame = NULL;
+    if (status != LUA_OK) {
+        (void) call_failed(job, status, &err);
+        refuse(job, &err);
+        return;
+    }
+    struct reading r;
+    r.L = L;
+    r.slot = s;
+    r.frame = frame;
+    r.sink = job->sink;
+    r.why = NULL;
+    if ((inp ? read_text_result(&r, job->i, &err) : read_result(&r, job->i, &err)) < 0) {
+        codec_count(job->codec, "errors", 1);
+        refuse(job, &err);
+    }
+}
+
+static int batch(lua_State *L)
+{
+    struct job *job = lua_touserdata(L, 1);
+    context_push(L);
+    while (job->i < job->count) {
+        const char *p = job->frames + (size_t) job->i * job->frame_size;
+        run_frame(L, job, (const struct tpc_frame *) (const void *) p);
+        lua_settop(L, 2);
+        job->i++;
+    }
+    return 0;
+}
+
+int codec_decode(void *self, uint32_t worker, void *program, const struct tpc_frame *frames,
+                 uint32_t count, size_t frame_size, const struct tpc_decode_sink *sink)
+{
+    struct codec *c = self;
+    struct tpc_error err;
+    struct job job = { .codec = c,
+                       .index = worker,
+                       .program = program,
+                       .frames = (const char *) frames,
+                       .frame_size = frame_size,
+                       .count = count,
+                       .sink = sink };
+    job.slot = codec_enter(c, worker, &err);
+    if (job.slot == NULL) {
+        for (; job.i < count; job.i++) {
+            sink->refuse(sink->user, job.i, &err);
+        }
+        return err.code == TPC_EINVAL ? TPC_EINVAL : 0;
+    }
+    /* A run ends early where memory is short outside a script's call: it costs its frame. */
+    while (job.i < count) {
+        lua_State *L = job.slot->L;
+        lua_pushcfunction(L, batch);
+        lua_pushlightuserdata(L, &job);
+        int status = lua_pcall(L, 1, 0, 0);
+        if (status != LUA_OK) {
+            (void) call_failed(&job, status, &err);
+            job.err = &err;
+            refuse(&job, &err);
+            job.i++;
+        }
+    }
+    codec_leave(c, worker);
+    codec_count(c, "frames", count);
+    return 0;
+}

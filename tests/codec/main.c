@@ -1,0 +1,8 @@
+#include "suites.h"
+
+int main(void)
+{
+    static tk_suite_fn *const suites[] = { json_suite, alink_suite, envelope_suite, encode_suite,
+                                           NULL };
+    return tk_main("codec", suites);
+}
