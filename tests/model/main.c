@@ -1,0 +1,7 @@
+#include "model_suites.h"
+
+int main(void)
+{
+    static tk_suite_fn *const suites[] = { model_suite, NULL };
+    return tk_main("model", suites);
+}

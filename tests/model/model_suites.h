@@ -1,0 +1,8 @@
+#ifndef MODEL_SUITES_H
+#define MODEL_SUITES_H
+
+#include "tk.h"
+
+Suite *model_suite(void);
+
+#endif
