@@ -5,5 +5,7 @@
 #include "tk.h"
 
 Suite *expr_suite(void);
+Suite *scene_suite(void);
+Suite *state_suite(void);
 
 #endif

@@ -1,0 +1,253 @@
+#include "house.h"
+
+#include "base/map.h"
+#include "store/memory.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <tpcore/json.h>
+
+static int host_fail(void *ctx, int code, const char *fmt, ...)
+{
+    (void) ctx;
+    (void) fmt;
+    return code;
+}
+
+static const struct tpc_host *store_host(void)
+{
+    static struct tpc_host host;
+    host = (struct tpc_host){ .iface = TPC_IFACE(struct tpc_host, 1),
+                              .allocator = tpc_allocator_default(),
+                              .clock = tpi_clock_system(),
+                              .random = tpi_random_system(),
+                              .files = tpi_files_system(),
+                              .fail = host_fail };
+    return &host;
+}
+
+static int find_codec(void *user, struct tpc_str name, const struct tpc_codec_ops **ret_ops,
+                      void **ret_self)
+{
+    static const struct tpc_codec_ops codec = { .iface = TPC_IFACE(struct tpc_codec_ops, 1),
+                                                .name = "json" };
+    (void) user;
+    (void) name;
+    *ret_ops = &codec;
+    *ret_self = NULL;
+    return 0;
+}
+
+static int on_command(void *user, uint32_t worker, const struct tpi_rule_command *c)
+{
+    struct house *h = user;
+    ck_assert_uint_lt(worker, HOUSE_WORKERS);
+    unsigned n = atomic_fetch_add(&h->command_count, 1);
+    if (h->count_only) {
+        return h->command_code;
+    }
+    ck_assert_uint_lt(n, HOUSE_COMMANDS);
+    uint8_t json[64];
+    struct tpc_buf buf = { json, sizeof(json), 0 };
+    tk_ok(tpc_json_write(c->params, 0, &buf));
+    struct house_command *out = &h->commands[n];
+    out->id = c->id;
+    out->priority = c->priority;
+    out->timeout_ms = c->timeout_ms;
+    out->retries = c->retries;
+    snprintf(out->text, sizeof(out->text), "%.*s %.*s %.*s %.*s", (int) c->source->key.len,
+             c->source->key.ptr, (int) c->target->key.len, c->target->key.ptr, (int) c->service.len,
+             c->service.ptr, (int) buf.need, (const char *) json);
+    return h->command_code;
+}
+
+/* As the core does it: a changed product has its scenes compiled again. */
+static void on_change(void *user, const struct tpc_actor *actor, const struct tpi_change *change)
+{
+    struct house *h = user;
+    (void) actor;
+    if (strcmp(change->kind->name, "product") == 0) {
+        tpi_rules_product_changed(h->rules, change->id);
+    }
+}
+
+static int start(struct house *h)
+{
+    const struct tpi_env *env = &h->env.env;
+    struct tpi_registry_host registry_host = { .partitions = HOUSE_PARTITIONS,
+                                               .codec_find = find_codec };
+    tk_ok(tpi_registry_create(env, &registry_host, NULL, &h->registry));
+    struct tpi_rules_host host = { .user = h,
+                                   .registry = h->registry,
+                                   .workers = HOUSE_WORKERS,
+                                   .partitions = HOUSE_PARTITIONS,
+                                   .command = on_command };
+    tk_ok(tpi_rules_create(env, &host, NULL, &h->rules));
+    tk_ok(tpi_entities_create(env, &tpi_store_memory, h->store, NULL, &h->entities));
+    for (int i = 0; i < TPI_REGISTRY_KINDS; i++) {
+        tk_ok(tpi_entities_add_kind(h->entities, &tpi_registry_kinds(h->registry)[i], &h->err));
+    }
+    int rc = tpi_entities_add_kind(h->entities, tpi_rules_kind(h->rules), &h->err);
+    ck_assert_msg(rc == 0, "%s", h->err.text);
+    tk_ok(tpi_entities_on_change(h->entities, on_change, h));
+    return tpi_entities_load(h->entities, &h->err);
+}
+
+static void stop(struct house *h)
+{
+    tpi_entities_destroy(h->entities);
+    tpi_rules_destroy(h->rules);
+    tpi_registry_destroy(h->registry);
+}
+
+int house_restart(struct house *h)
+{
+    stop(h);
+    return start(h);
+}
+
+struct house *house_new(void)
+{
+    struct house *h = calloc(1, sizeof(*h));
+    tk_env_init(&h->env);
+    h->store = calloc(1, tpi_store_memory.instance_size);
+    tk_ok(tpi_store_memory.init(h->store, store_host(), NULL, NULL));
+    tk_ok(start(h));
+    tk_ok(house_put(h, "product",
+                    "{'key':'thermo','model':{'properties':["
+                    "{'id':'temperature','type':'double','access':'r'},"
+                    "{'id':'humidity','type':'int','access':'r'},"
+                    "{'id':'on','type':'bool','access':'rw'},"
+                    "{'id':'mode','type':'text','access':'rw'}]}}"));
+    tk_ok(house_put(h, "product",
+                    "{'key':'fan','model':{'properties':["
+                    "{'id':'on','type':'bool','access':'rw'},"
+                    "{'id':'level','type':'int','access':'rw','min':0,'max':5}],"
+                    "'services':[{'id':'boost','input':["
+                    "{'id':'level','type':'int','min':0,'max':5}]}]}}"));
+    tk_ok(house_put(h, "device", "{'key':'t1','product':'thermo'}"));
+    tk_ok(house_put(h, "device", "{'key':'t2','product':'thermo'}"));
+    tk_ok(house_put(h, "device", "{'key':'t3','product':'thermo'}"));
+    tk_ok(house_put(h, "device", "{'key':'fan-1','product':'fan'}"));
+    return h;
+}
+
+void house_free(struct house *h)
+{
+    stop(h);
+    tpi_store_memory.fini(h->store);
+    free(h->store);
+    tk_env_fini(&h->env);
+    free(h);
+}
+
+int house_put(struct house *h, const char *kind, const char *json)
+{
+    char text[4096];
+    size_t len = strlen(json);
+    ck_assert_uint_lt(len, sizeof(text));
+    for (size_t i = 0; i <= len; i++) {
+        text[i] = json[i] == '\'' ? '"' : json[i];
+    }
+    h->err = (struct tpc_error){ .size = sizeof(h->err) };
+    int rc = tpi_entities_put(h->entities, NULL, kind, (struct tpc_str){ text, len }, TPC_ANY_REV,
+                              &h->err, NULL);
+    ck_assert_msg(rc == 0 || h->err.code == rc, "%d %d", rc, h->err.code);
+    return rc;
+}
+
+int house_delete(struct house *h, const char *kind, const char *key)
+{
+    return tpi_entities_delete(h->entities, NULL, TPC_STR("main"), kind, tpc_str_from(key),
+                               TPC_ANY_REV, &h->err);
+}
+
+int house_scene(struct house *h, const char *key, const char *expr, const char *fire)
+{
+    char json[1024];
+    snprintf(json, sizeof(json),
+             "{'key':'%s','when':{'product':'thermo','expr':'%s','fire':'%s'},"
+             "'then':[{'command':{'device':'fan-1','service':'set','params':{'on':true}}}]}",
+             key, expr, fire);
+    return house_put(h, "scene", json);
+}
+
+static struct tpc_value make_value(const struct tpi_property *p, double d)
+{
+    struct tpc_value v = { .type = p->value_type };
+    switch (p->value_type) {
+    case TPC_BOOL:
+        v.as.b = d != 0;
+        break;
+    case TPC_INT:
+        v.as.i = (int64_t) d;
+        break;
+    default:
+        v.as.d = d;
+        break;
+    }
+    return v;
+}
+
+void house_message(struct house *h, struct tpc_device *device, uint64_t offset,
+                   const struct house_point *points, size_t count)
+{
+    uint32_t worker = device->partition % HOUSE_WORKERS;
+    struct tpc_point list[8];
+    ck_assert_uint_le(count, 8);
+    tpi_registry_read_lock(h->registry);
+    for (size_t i = 0; i < count; i++) {
+        const struct tpi_model *model = device->product->model;
+        int index = tpi_model_find(model, tpc_str_from(points[i].key), NULL);
+        ck_assert_int_ge(index, 0);
+        const struct tpi_property *p = tpi_model_property(model, (uint32_t) index);
+        list[i] = (struct tpc_point){ .property = p->id, .value = make_value(p, points[i].value) };
+        tk_ok(tpi_device_latest_set(device, (uint32_t) index, &list[i].value,
+                                    1000 + (int64_t) offset));
+    }
+    struct tpc_msg m = { .size = sizeof(m),
+                         .kind = TPC_MSG_TELEMETRY,
+                         .partition = device->partition,
+                         .offset = offset,
+                         .device_id = device->id,
+                         .point_count = (uint32_t) count,
+                         .point_size = sizeof(list[0]),
+                         .points = list };
+    tpi_rules_begin(h->rules, worker);
+    tpi_rules_message(h->rules, worker, device, &m);
+    tpi_rules_end(h->rules, worker);
+    tpi_registry_read_unlock(h->registry);
+}
+
+void house_say(struct house *h, const char *device, const struct house_point *points, size_t count)
+{
+    struct tpc_device *d = NULL;
+    tk_ok(tpi_registry_open(h->registry, TPC_STR("main"), tpc_str_from(device), NULL, &d));
+    house_message(h, d, h->offset++, points, count);
+    tpi_device_unref(d);
+}
+
+void house_temperature(struct house *h, const char *device, double value)
+{
+    struct house_point p = { "temperature", value };
+    house_say(h, device, &p, 1);
+}
+
+static int keep_id(void *user, const struct tpc_entity_info *info, struct tpc_str key,
+                   struct tpc_str json)
+{
+    (void) key;
+    (void) json;
+    *(uint64_t *) user = info->id;
+    return 0;
+}
+
+uint64_t house_id(struct house *h, const char *kind, const char *key)
+{
+    uint64_t id = 0;
+    tk_ok(tpi_entities_get(h->entities, TPC_STR("main"), kind, tpc_str_from(key), NULL, keep_id,
+                           &id));
+    return id;
+}

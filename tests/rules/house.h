@@ -1,0 +1,68 @@
+/*
+ * A registry with two products and some devices in a memory store, and rules on top: what scenes
+ * need to be tested as they run.
+ */
+#ifndef RULES_HOUSE_H
+#define RULES_HOUSE_H
+
+#include "entity/entity.h"
+#include "registry/device.h"
+#include "rules/rules.h"
+#include "tk_env.h"
+
+enum { HOUSE_COMMANDS = 256, HOUSE_WORKERS = 2, HOUSE_PARTITIONS = 4 };
+
+struct house_command {
+    struct tpc_id id;
+    char text[120]; /* "source target service params" */
+    uint32_t priority;
+    uint32_t timeout_ms;
+    uint32_t retries;
+};
+
+struct house {
+    struct tk_env env;
+    void *store;
+    struct tpi_registry *registry;
+    struct tpi_entities *entities;
+    struct tpi_rules *rules;
+    const char *model; /* of product "thermo" */
+    struct tpc_error err;
+    uint64_t offset;
+    atomic_uint command_count;
+    struct house_command commands[HOUSE_COMMANDS];
+    int command_code; /* what the core answers */
+    bool count_only;
+};
+
+/* Products thermo (temperature, humidity, on, mode) and fan (on, level 0..5; service boost(level)),
+ * devices t1, t2, t3, fan-1. */
+struct house *house_new(void);
+void house_free(struct house *h);
+
+/* Registry, entities and rules anew from the same store. Returns what the load said. */
+int house_restart(struct house *h);
+
+/* Puts a document; quotes may be written as '. Returns what the entities said; h->err tells more.
+ */
+int house_put(struct house *h, const char *kind, const char *json);
+int house_delete(struct house *h, const char *kind, const char *key);
+
+/* A scene "key" over product thermo with one action: set on of fan-1. */
+int house_scene(struct house *h, const char *key, const char *expr, const char *fire);
+
+/* A message of a device with `count` points (key, value). Its partition is the device's. */
+struct house_point {
+    const char *key;
+    double value; /* of a bool: 0 or 1 */
+};
+void house_say(struct house *h, const char *device, const struct house_point *points, size_t count);
+void house_temperature(struct house *h, const char *device, double value);
+
+uint64_t house_id(struct house *h, const char *kind, const char *key);
+
+/* Says what the rules' worker would: on any thread. */
+void house_message(struct house *h, struct tpc_device *device, uint64_t offset,
+                   const struct house_point *points, size_t count);
+
+#endif
