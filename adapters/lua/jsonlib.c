@@ -11,7 +11,7 @@ static struct tpc_arena *scratch(lua_State *L)
 {
     struct slot *s = slot_of(L);
     if (s->scratch == NULL &&
-        tpc_arena_create(s->alloc, s->limits->memory_bytes, &s->scratch) != 0) {
+        tpc_arena_create(s->alloc, 2 * s->limits->memory_bytes, &s->scratch) != 0) {
         convert_no_memory(L);
     }
     tpc_arena_reset(s->scratch);
@@ -34,7 +34,7 @@ static int json_decode(lua_State *L)
     slot_work(L, text.len * 4);
     int rc = tpc_json_parse(scratch(L), text, TPC_JSON_ALLOW_DUPLICATES, &err, &v);
     if (rc == TPC_ENOMEM) {
-        convert_no_memory(L);
+        slot_reraise(L, LUA_ERRMEM);
     }
     if (rc != 0) {
         return fail(L, err.text);

@@ -41,7 +41,7 @@ void match_init(struct match *m, const char *src, size_t src_len, const char *pa
     m->depth = MATCH_MAX_DEPTH;
     m->level = 0;
     m->error = NULL;
-    m->error_arg = 0;
+    m->error_arg = -1;
 }
 
 /* ---- one character ---- */

@@ -38,7 +38,7 @@ struct match {
     int depth;         /* left */
     int level;         /* captures begun */
     const char *error; /* NULL = none; static text */
-    int error_arg;     /* of a text with %d in it */
+    int error_arg;     /* the text is a format with one %d for it; -1 = plain text */
     struct match_capture captures[MATCH_MAX_CAPTURES];
 };
 

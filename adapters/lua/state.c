@@ -210,6 +210,7 @@ int slot_error(struct slot *s, int status, struct tpc_str product, struct tpc_er
     uint32_t line = 0;
     int code = TPC_ESCRIPT;
     if (status == LUA_ERRMEM || s->trip == TRIP_MEMORY) {
+        s->trip = TRIP_MEMORY;
         text = trip_texts[TRIP_MEMORY];
         s->reset_soon = true;
         if (s->host_refused) {

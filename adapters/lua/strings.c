@@ -53,7 +53,10 @@ static void check(lua_State *L, const struct match *m)
         return;
     }
     slot_reraise(L, LUA_OK);
-    luaL_error(L, m->error, m->error_arg);
+    if (m->error_arg >= 0) {
+        luaL_error(L, m->error, m->error_arg);
+    }
+    luaL_error(L, "%s", m->error);
 }
 
 /* Pays for the steps since the last whole chunk. */
