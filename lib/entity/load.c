@@ -91,6 +91,9 @@ static int load_row(struct loader *l, const struct tpi_entity_row *row)
 {
     const struct tpi_kind *kind = l->slot->kind;
     struct tpi_change change;
+    if (l->err != NULL) {
+        l->err->path[0] = 0; /* of a row that was put off */
+    }
     tpc_arena_reset(l->row);
     row_to_change(l, row, &change);
     int rc = check_row(l, row, &change);

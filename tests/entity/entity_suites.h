@@ -1,0 +1,8 @@
+#ifndef ENTITY_SUITES_H
+#define ENTITY_SUITES_H
+
+#include "tk.h"
+
+Suite *entity_suite(void);
+
+#endif

@@ -1,0 +1,7 @@
+#include "entity_suites.h"
+
+int main(void)
+{
+    static tk_suite_fn *const suites[] = { entity_suite, NULL };
+    return tk_main("entity", suites);
+}
