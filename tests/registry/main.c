@@ -1,0 +1,7 @@
+#include "registry_suites.h"
+
+int main(void)
+{
+    static tk_suite_fn *const suites[] = { registry_suite, NULL };
+    return tk_main("registry", suites);
+}

@@ -1,0 +1,8 @@
+#ifndef REGISTRY_SUITES_H
+#define REGISTRY_SUITES_H
+
+#include "tk.h"
+
+Suite *registry_suite(void);
+
+#endif
