@@ -1,0 +1,106 @@
+/* Dead letters: what could not be used, with the reason and all that a second try needs. */
+#include <string.h>
+
+#include "base/error.h"
+#include "uplink/private.h"
+
+enum { MEMBERS = 16 };
+
+struct params {
+    struct tpc_member *items;
+    size_t count;
+};
+
+static void put_text(struct params *p, const char *key, struct tpc_str text)
+{
+    if (text.len > 0) {
+        struct tpc_member *m = &p->items[p->count++];
+        m->key = tpc_str_from(key);
+        m->value = (struct tpc_value){ .type = TPC_TEXT, .len = text.len, .as.text = text.ptr };
+    }
+}
+
+static void put_int(struct params *p, const char *key, int64_t i)
+{
+    if (i != 0) {
+        struct tpc_member *m = &p->items[p->count++];
+        m->key = tpc_str_from(key);
+        m->value = (struct tpc_value){ .type = TPC_INT, .as.i = i };
+    }
+}
+
+/* Copy in the arena: the error is the decoder's, on its stack. */
+static struct tpc_str keep(struct tpc_arena *arena, const char *text)
+{
+    size_t len = strlen(text);
+    char *copy = len > 0 ? tpc_arena_take(arena, len) : NULL;
+    if (copy == NULL) {
+        return (struct tpc_str){ NULL, 0 };
+    }
+    memcpy(copy, text, len);
+    return (struct tpc_str){ copy, len };
+}
+
+int up_dead_params(struct tpi_uplink *u, const struct tpi_up_input *in, const struct tpc_error *why,
+                   struct tpc_value *ret)
+{
+    const struct tpc_frame *f = &in->frame;
+    struct params p = { tpc_arena_take(u->arena, MEMBERS * sizeof(struct tpc_member)), 0 };
+    if (p.items == NULL) {
+        return TPC_ENOMEM;
+    }
+    memset(p.items, 0, MEMBERS * sizeof(struct tpc_member));
+    put_int(&p, "code", why->code);
+    put_text(&p, "reason", keep(u->arena, why->text));
+    put_text(&p, "origin", in->origin);
+    put_text(&p, "topic", f->topic);
+    put_text(&p, "tenant", in->device != NULL ? in->device->tenant : in->tenant);
+    put_text(&p, "product", in->device != NULL ? in->device->product_key : f->product);
+    put_text(&p, "device", in->device != NULL ? in->device->key : f->device);
+    put_int(&p, "line", why->line);
+    put_int(&p, "column", why->column);
+    put_text(&p, "path", keep(u->arena, why->path));
+    put_int(&p, "frame_kind", f->kind);
+    put_int(&p, "frame_flags", f->flags);
+    put_text(&p, "name", f->name);
+    put_text(&p, "correlation", f->correlation);
+    put_int(&p, "unix_ms", f->unix_ms);
+    *ret = (struct tpc_value){ .type = TPC_MAP, .len = p.count, .as.members = p.items };
+    return 0;
+}
+
+void up_refuse(struct tpi_uplink *u, uint32_t input, const struct tpc_error *why)
+{
+    struct up_state *s = &u->states[input];
+    const struct tpi_up_input *in = &u->inputs[input];
+    if (s->refused || s->duplicate) {
+        return;
+    }
+    s->refused = true;
+    s->any = true;
+    u->msg_count = s->first;
+    u->point_count = s->points;
+    u->bodies.len = s->bodies;
+    if (!up_room_msg(u)) {
+        return;
+    }
+    struct tpi_up_msg *um = &u->msgs[u->msg_count];
+    memset(um, 0, sizeof(*um));
+    um->device = in->device;
+    um->input = input;
+    um->first_point = u->point_count;
+    struct tpc_msg *m = &um->msg;
+    m->size = sizeof(*m);
+    m->kind = TPC_MSG_DEAD_LETTER;
+    m->partition = in->device != NULL ? in->device->partition : in->partition;
+    m->device_id = in->device != NULL ? in->device->id : 0;
+    m->unix_ms = in->received_unix_ms;
+    m->received_unix_ms = in->received_unix_ms;
+    m->origin = in->origin;
+    m->code = why->code;
+    m->point_size = sizeof(struct tpc_point);
+    m->raw = in->frame.payload;
+    if (up_dead_params(u, in, why, &m->params) != 0 || up_encode(u, um) != 0) {
+        u->no_memory = true;
+    }
+}

@@ -1,0 +1,85 @@
+/* Shared by the files of lib/uplink alone. */
+#ifndef TPI_UPLINK_PRIVATE_H
+#define TPI_UPLINK_PRIVATE_H
+
+#include "base/buf.h"
+#include "registry/device.h"
+#include "uplink/dedup.h"
+#include "uplink/uplink.h"
+
+/* How far an input has come in the present run. */
+struct up_state {
+    struct tpc_bytes payload; /* unwrapped */
+    int result;
+    bool refused; /* a dead letter stands for it */
+    bool duplicate;
+    bool keyed;      /* the dialect's id was looked at */
+    bool any;        /* the decoder said something of it */
+    uint32_t first;  /* messages before it */
+    uint32_t points; /* points before it */
+    size_t bodies;   /* body bytes before it */
+    uint64_t packet_key;
+    uint64_t dialect_key;
+};
+
+struct tpi_uplink {
+    const struct tpi_env *env;
+    struct tpi_uplink_host host;
+    struct tpc_arena *arena; /* of the batch */
+    uint64_t now_ms;         /* monotonic, of the run */
+
+    struct tpi_up_input inputs[TPI_UPLINK_BATCH];
+    struct up_state states[TPI_UPLINK_BATCH];
+    struct tpc_frame frame; /* the one being decoded: payload unwrapped */
+    uint32_t input_count;
+
+    struct tpi_up_msg *msgs;
+    uint32_t msg_count, msg_cap;
+    struct tpc_point *points;
+    uint32_t *indexes; /* of the points' properties */
+    uint32_t point_count, point_cap;
+    struct tpc_record *records;
+    uint32_t record_cap;
+    struct tpi_buf bodies;
+    struct tpi_dedup dedup;
+    size_t keys_added;
+
+    /* While decoding. */
+    struct tpi_product *product;
+    uint32_t base;  /* input of frame 0 of the decoder's run */
+    uint32_t count; /* frames of it */
+    uint32_t current;
+    uint32_t hint;
+    bool open; /* between begin and end */
+    bool skip; /* the open message is a duplicate */
+    bool no_memory;
+    uint32_t bad_points;  /* of the open message */
+    struct tpc_error bad; /* the last of them */
+};
+
+/* The sink of a decoder; see sink.c. */
+void up_sink(struct tpi_uplink *u, struct tpc_decode_sink *ret);
+
+/* Points of a TPI_UP_POINTS input through the same checks. */
+int up_take_points(struct tpi_uplink *u, uint32_t input, struct tpc_error *err);
+
+/* What was taken of an input goes, and a dead letter takes its place. */
+void up_refuse(struct tpi_uplink *u, uint32_t input, const struct tpc_error *why);
+
+/* Room for one more; false: out of memory (u->no_memory is set). */
+bool up_room_msg(struct tpi_uplink *u);
+bool up_room_point(struct tpi_uplink *u);
+
+/* Encodes the newest message. 0 or an error; TPC_ENOMEM sets u->no_memory. */
+int up_encode(struct tpi_uplink *u, struct tpi_up_msg *m);
+
+/* Params of a dead letter. */
+int up_dead_params(struct tpi_uplink *u, const struct tpi_up_input *in, const struct tpc_error *why,
+                   struct tpc_value *ret);
+
+/* Key, check and conversion of one point. */
+int up_check_point(const struct tpi_model *model, struct tpc_str key, const struct tpc_value *value,
+                   struct tpc_arena *arena, uint32_t *hint, struct tpc_error *err,
+                   struct tpc_point *ret, uint32_t *ret_index);
+
+#endif

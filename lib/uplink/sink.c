@@ -1,0 +1,274 @@
+/* From what a decoder says to checked messages. */
+#include <string.h>
+
+#include "base/error.h"
+#include "base/hash.h"
+#include "data/msg.h"
+#include "uplink/private.h"
+
+static void add(_Atomic uint64_t *counter, uint64_t n)
+{
+    atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+int up_check_point(const struct tpi_model *model, struct tpc_str key, const struct tpc_value *value,
+                   struct tpc_arena *arena, uint32_t *hint, struct tpc_error *err,
+                   struct tpc_point *ret, uint32_t *ret_index)
+{
+    int index = tpi_model_find(model, key, hint);
+    if (index < 0) {
+        tpi_error_set(err, TPC_EMODEL, "model", "no property \"%.*s\"",
+                      (int) (key.len < 64 ? key.len : 64), key.ptr);
+        return TPC_EMODEL;
+    }
+    int rc = tpi_model_check(model, (uint32_t) index, value, arena, err, &ret->value);
+    if (rc != 0) {
+        return rc;
+    }
+    const struct tpi_property *p = tpi_model_property(model, (uint32_t) index);
+    ret->key = p->key;
+    ret->property = p->id;
+    ret->flags = p->attribute ? TPC_POINT_ATTRIBUTE : 0;
+    ret->reserved = 0;
+    *ret_index = (uint32_t) index;
+    return 0;
+}
+
+/* The dialect's own message id, where it has one, with the payload: counters of dialects start
+ * anew, so that the id alone would drop new messages. True: it came before. */
+static bool came_before(struct tpi_uplink *u, uint32_t input, struct tpc_str correlation)
+{
+    struct up_state *s = &u->states[input];
+    if (s->keyed) {
+        return s->duplicate;
+    }
+    s->keyed = true;
+    if (correlation.len == 0) {
+        return false;
+    }
+    const struct tpi_up_input *in = &u->inputs[input];
+    uint64_t key = tpi_hash(s->payload.ptr, s->payload.len,
+                            in->device->id ^ tpi_hash(correlation.ptr, correlation.len, 1));
+    if (tpi_dedup_seen(&u->dedup, key, u->now_ms)) {
+        s->duplicate = true;
+        return true;
+    }
+    s->dialect_key = key;
+    if (tpi_dedup_add(&u->dedup, key, u->now_ms)) {
+        u->keys_added++;
+    }
+    return false;
+}
+
+static int take_params(struct tpi_uplink *u, const struct tpc_decoded *head, struct tpc_msg *m)
+{
+    if (head->kind != TPC_MSG_EVENT) {
+        m->params = head->params;
+        return 0;
+    }
+    struct tpc_error err;
+    int rc = tpi_model_event_check(u->product->model, head->name, &head->params, u->arena, &err,
+                                   &m->params);
+    if (rc == TPC_ENOMEM) {
+        u->no_memory = true;
+    } else if (rc != 0) {
+        err.code = TPC_EMODEL;
+        up_refuse(u, u->current, &err);
+    }
+    return rc;
+}
+
+static void put_keys(struct tpc_id *id, const struct up_state *s)
+{
+    tpi_put_u64(id->b, s->dialect_key);
+    tpi_put_u64(id->b + 8, s->packet_key);
+}
+
+static int sink_begin(void *user, uint32_t frame, const struct tpc_decoded *head)
+{
+    struct tpi_uplink *u = user;
+    if (u->no_memory || frame >= u->count || u->open) {
+        return u->no_memory ? TPC_ENOMEM : TPC_EINVAL;
+    }
+    u->current = u->base + frame;
+    struct up_state *s = &u->states[u->current];
+    const struct tpi_up_input *in = &u->inputs[u->current];
+    s->any = true;
+    if (s->refused) {
+        return TPC_ECANCELED;
+    }
+    struct tpc_str correlation =
+        head->correlation.len > 0 ? head->correlation : in->frame.correlation;
+    u->open = true;
+    u->bad_points = 0;
+    u->skip = head->kind != TPC_MSG_REPLY && came_before(u, u->current, correlation);
+    if (u->skip) {
+        return 0;
+    }
+    if (!up_room_msg(u)) {
+        u->open = false;
+        return TPC_ENOMEM;
+    }
+    struct tpi_up_msg *um = &u->msgs[u->msg_count];
+    memset(um, 0, sizeof(*um));
+    um->device = in->device;
+    um->input = u->current;
+    um->answer = (head->flags & TPC_DECODED_ANSWER) != 0;
+    um->retained = (in->frame.flags & TPC_FRAME_RETAINED) != 0;
+    um->first_point = u->point_count;
+    struct tpc_msg *m = &um->msg;
+    m->size = sizeof(*m);
+    m->kind = head->kind;
+    m->flags = (in->frame.flags & TPC_FRAME_REDELIVERED) != 0 ? TPC_MSG_REDELIVERED : 0;
+    m->unix_ms = head->unix_ms != 0 ? head->unix_ms : in->frame.unix_ms;
+    if (m->unix_ms == 0) {
+        m->unix_ms = in->received_unix_ms;
+        m->flags |= TPC_MSG_ESTIMATED_TIME;
+    }
+    m->received_unix_ms = in->received_unix_ms;
+    m->partition = in->device->partition;
+    m->device_id = in->device->id;
+    m->model_revision = u->product->revision;
+    m->name = head->kind == TPC_MSG_REPLY ? head->message : head->name;
+    m->correlation = correlation;
+    m->code = head->code;
+    m->origin = in->origin;
+    m->point_size = sizeof(struct tpc_point);
+    put_keys(&m->id, s);
+    int rc = take_params(u, head, m);
+    if (rc != 0) {
+        u->open = false;
+    }
+    return rc;
+}
+
+static int sink_point(void *user, struct tpc_str key, const struct tpc_value *value,
+                      int64_t unix_ms)
+{
+    struct tpi_uplink *u = user;
+    if (!u->open || u->no_memory) {
+        return u->no_memory ? TPC_ENOMEM : TPC_EINVAL;
+    }
+    if (u->skip) {
+        return 0;
+    }
+    if (!up_room_point(u)) {
+        return TPC_ENOMEM;
+    }
+    if (u->point_count - u->msgs[u->msg_count].first_point >= TPI_UPLINK_POINTS) {
+        return TPC_ETOOBIG;
+    }
+    struct tpc_point *p = &u->points[u->point_count];
+    int rc = up_check_point(u->product->model, key, value, u->arena, &u->hint, &u->bad, p,
+                            &u->indexes[u->point_count]);
+    if (rc == TPC_ENOMEM) {
+        u->no_memory = true;
+        return rc;
+    }
+    if (rc != 0) {
+        u->bad_points++;
+        return 0;
+    }
+    p->unix_ms = unix_ms;
+    u->point_count++;
+    return 0;
+}
+
+static int sink_end(void *user)
+{
+    struct tpi_uplink *u = user;
+    if (!u->open || u->no_memory) {
+        return u->no_memory ? TPC_ENOMEM : TPC_EINVAL;
+    }
+    u->open = false;
+    if (u->skip) {
+        return 0;
+    }
+    struct tpi_up_msg *um = &u->msgs[u->msg_count];
+    um->msg.point_count = u->point_count - um->first_point;
+    if (u->bad_points > 0) {
+        add(&u->host.counters->points_refused, u->bad_points);
+        tpi_log(u->env, TPC_LOG_DEBUG, "model", "device %s: %u values refused, the last: %s%s%s",
+                um->device->key.ptr, (unsigned) u->bad_points, u->bad.path,
+                u->bad.path[0] != '\0' ? ": " : "", u->bad.text);
+    }
+    bool data = um->msg.kind == TPC_MSG_TELEMETRY || um->msg.kind == TPC_MSG_ATTRIBUTES;
+    if (data && um->msg.point_count == 0) {
+        if (u->bad_points > 0) {
+            up_refuse(u, u->current, &u->bad);
+        }
+        return 0;
+    }
+    int rc = up_encode(u, um);
+    if (rc != 0 && rc != TPC_ENOMEM) {
+        struct tpc_error err;
+        tpi_error_set(&err, rc, "uplink", "the message cannot be logged");
+        up_refuse(u, u->current, &err);
+        return 0;
+    }
+    return rc;
+}
+
+static void sink_refuse(void *user, uint32_t frame, const struct tpc_error *err)
+{
+    struct tpi_uplink *u = user;
+    if (frame >= u->count) {
+        return;
+    }
+    if (err->code == TPC_ENOMEM) {
+        u->no_memory = true;
+        return;
+    }
+    u->open = false;
+    up_refuse(u, u->base + frame, err);
+}
+
+void up_sink(struct tpi_uplink *u, struct tpc_decode_sink *ret)
+{
+    *ret = (struct tpc_decode_sink){
+        .size = sizeof(*ret),
+        .user = u,
+        .arena = u->arena,
+        .begin = sink_begin,
+        .point = sink_point,
+        .end = sink_end,
+        .refuse = sink_refuse,
+    };
+}
+
+/* One message for each distinct time, in the order in which the times appear. */
+int up_take_points(struct tpi_uplink *u, uint32_t input, struct tpc_error *err)
+{
+    const struct tpi_up_input *in = &u->inputs[input];
+    struct tpc_msg fed;
+    memset(&fed, 0, sizeof(fed));
+    int rc = tpi_msg_decode(in->frame.payload, u->arena, err, &fed);
+    uint8_t *taken = rc == 0 ? tpc_arena_take(u->arena, fed.point_count + 1) : NULL;
+    if (taken == NULL) {
+        u->no_memory = rc == 0 || rc == TPC_ENOMEM;
+        return rc != 0 ? rc : TPC_ENOMEM;
+    }
+    memset(taken, 0, fed.point_count + 1);
+    for (uint32_t i = 0; rc == 0 && i < fed.point_count; i++) {
+        if (taken[i]) {
+            continue;
+        }
+        struct tpc_decoded head = { .size = sizeof(head),
+                                    .kind = in->frame.kind,
+                                    .unix_ms = fed.points[i].unix_ms };
+        rc = sink_begin(u, 0, &head);
+        for (uint32_t k = i; rc == 0 && k < fed.point_count; k++) {
+            const struct tpc_point *p = &fed.points[k];
+            if (taken[k] || p->unix_ms != head.unix_ms) {
+                continue;
+            }
+            taken[k] = 1;
+            int index = p->property != 0 ? tpi_model_find_id(u->product->model, p->property) : -1;
+            struct tpc_str key =
+                index >= 0 ? tpi_model_property(u->product->model, (uint32_t) index)->key : p->key;
+            rc = sink_point(u, key, &p->value, 0);
+        }
+        rc = rc != 0 ? rc : sink_end(u);
+    }
+    return u->states[input].refused ? 0 : rc;
+}

@@ -1,0 +1,460 @@
+#include "uplink/uplink.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/hash.h"
+#include "data/msg.h"
+#include "registry/device.h"
+#include "uplink/private.h"
+
+enum { FIRST_CAP = 64 };
+
+#define COUNTER(member, text)                                                                      \
+    {                                                                                              \
+        "uplink_" #member "_total", text, 1,                                                       \
+            (uint32_t) offsetof(struct tpi_uplink_counters, member)                                \
+    }
+
+const struct tpi_metric_def tpi_uplink_metrics[] = {
+    COUNTER(frames, "Frames received from devices"),
+    COUNTER(bytes, "Payload bytes of frames"),
+    COUNTER(messages, "Messages appended to the log"),
+    COUNTER(points, "Values in these messages"),
+    COUNTER(points_refused, "Values that the thing model refused"),
+    COUNTER(duplicates, "Frames that came a second time and were dropped"),
+    COUNTER(dead_letters, "Frames that could not be used"),
+    COUNTER(empty, "Frames without any content"),
+    COUNTER(refused, "Frames answered with an error"),
+    COUNTER(batches, "Batches worked on"),
+    COUNTER(waits, "Batches that the log could not take at once"),
+};
+const uint32_t tpi_uplink_metric_count = sizeof(tpi_uplink_metrics) / sizeof(tpi_uplink_metrics[0]);
+
+static void add(_Atomic uint64_t *counter, uint64_t n)
+{
+    atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+int tpi_uplink_create(const struct tpi_env *env, const struct tpi_uplink_host *host,
+                      struct tpc_error *err, struct tpi_uplink **ret)
+{
+    struct tpi_uplink *u = tpi_alloc_zero(env->alloc, sizeof(*u));
+    if (u == NULL || tpc_arena_create(env->alloc, TPI_UPLINK_ARENA_BYTES, &u->arena) != 0) {
+        tpi_free(env->alloc, u, sizeof(*u));
+        return tpi_error_set(err, TPC_ENOMEM, "uplink", "out of memory");
+    }
+    u->env = env;
+    u->host = *host;
+    tpi_buf_init(&u->bodies, env->alloc, TPI_UPLINK_BODY_BYTES);
+    tpi_dedup_init(&u->dedup, env->alloc);
+    *ret = u;
+    return 0;
+}
+
+void tpi_uplink_destroy(struct tpi_uplink *u)
+{
+    if (u == NULL) {
+        return;
+    }
+    const struct tpc_allocator *a = u->env->alloc;
+    tpi_free(a, u->msgs, u->msg_cap * sizeof(u->msgs[0]));
+    tpi_free(a, u->points, u->point_cap * sizeof(u->points[0]));
+    tpi_free(a, u->indexes, u->point_cap * sizeof(u->indexes[0]));
+    tpi_free(a, u->records, u->record_cap * sizeof(u->records[0]));
+    tpi_buf_fini(&u->bodies);
+    tpi_dedup_fini(&u->dedup);
+    tpc_arena_destroy(u->arena);
+    tpi_free(a, u, sizeof(*u));
+}
+
+/* Doubles an array. */
+static bool grow(struct tpi_uplink *u, void **array, uint32_t *cap, size_t item)
+{
+    uint32_t wanted = *cap == 0 ? FIRST_CAP : *cap * 2;
+    void *p = tpi_resize(u->env->alloc, *array, *cap * item, wanted * item);
+    if (p == NULL) {
+        u->no_memory = true;
+        return false;
+    }
+    *array = p;
+    *cap = wanted;
+    return true;
+}
+
+bool up_room_msg(struct tpi_uplink *u)
+{
+    if (u->msg_count < u->msg_cap) {
+        return true;
+    }
+    void *p = u->msgs;
+    bool ok = grow(u, &p, &u->msg_cap, sizeof(u->msgs[0]));
+    u->msgs = p;
+    return ok;
+}
+
+bool up_room_point(struct tpi_uplink *u)
+{
+    if (u->point_count < u->point_cap) {
+        return true;
+    }
+    uint32_t cap = u->point_cap;
+    void *p = u->indexes;
+    if (!grow(u, &p, &cap, sizeof(u->indexes[0]))) {
+        return false;
+    }
+    u->indexes = p;
+    p = u->points;
+    cap = u->point_cap;
+    if (!grow(u, &p, &cap, sizeof(u->points[0]))) {
+        /* Back to the common size: making smaller does not fail in any allocator we know, and if
+         * it does the block is still freed with the size it was asked for. */
+        uint32_t bigger = u->point_cap == 0 ? FIRST_CAP : u->point_cap * 2;
+        uint32_t *old = NULL;
+        if (u->point_cap > 0) {
+            old = tpi_resize(u->env->alloc, u->indexes, bigger * sizeof(*old),
+                             u->point_cap * sizeof(*old));
+        }
+        if (old == NULL) {
+            tpi_free(u->env->alloc, u->indexes, bigger * sizeof(*old));
+            tpi_free(u->env->alloc, u->points, u->point_cap * sizeof(u->points[0]));
+            u->points = NULL;
+            u->point_cap = 0;
+        }
+        u->indexes = old;
+        return false;
+    }
+    u->points = p;
+    u->point_cap = cap;
+    return true;
+}
+
+int up_encode(struct tpi_uplink *u, struct tpi_up_msg *um)
+{
+    um->msg.points = u->points + um->first_point;
+    um->body_at = u->bodies.len;
+    int rc = tpi_msg_encode(&um->msg, &u->bodies);
+    if (rc == TPC_ENOMEM) {
+        u->no_memory = true;
+    }
+    if (rc == 0) {
+        um->body_len = u->bodies.len - um->body_at;
+        u->msg_count++;
+    }
+    return rc;
+}
+
+bool tpi_uplink_add(struct tpi_uplink *u, const struct tpi_up_input *input)
+{
+    if (u->input_count == TPI_UPLINK_BATCH) {
+        return false;
+    }
+    u->inputs[u->input_count++] = *input;
+    return true;
+}
+
+/* What needs no decoder: unknown devices, second deliveries, ThingsPanel's envelope. True: the
+ * input is done. */
+static bool prepare(struct tpi_uplink *u, uint32_t i)
+{
+    struct tpi_up_input *in = &u->inputs[i];
+    struct up_state *s = &u->states[i];
+    struct tpc_error err;
+    memset(s, 0, sizeof(*s));
+    s->payload = in->frame.payload;
+    s->first = u->msg_count;
+    s->points = u->point_count;
+    s->bodies = u->bodies.len;
+    if (in->device == NULL || atomic_load_explicit(&in->device->deleted, memory_order_relaxed)) {
+        struct tpc_str key = in->device != NULL ? in->device->key : in->frame.device;
+        tpi_error_set(&err, TPC_ENOENT, "uplink", "no device \"%.*s\"", (int) key.len,
+                      key.len > 0 ? key.ptr : "");
+        up_refuse(u, i, &err);
+        return true;
+    }
+    if (in->frame.packet_id != 0) {
+        uint64_t key = tpi_hash(s->payload.ptr, s->payload.len,
+                                in->device->id ^ tpi_hash64(in->frame.packet_id));
+        bool seen = tpi_dedup_seen(&u->dedup, key, u->now_ms);
+        if (seen && (in->frame.flags & TPC_FRAME_REDELIVERED) != 0) {
+            s->duplicate = true;
+            return true;
+        }
+        s->packet_key = key;
+        if (!seen && tpi_dedup_add(&u->dedup, key, u->now_ms)) {
+            u->keys_added++;
+        }
+    }
+    if ((in->frame.flags & TPC_FRAME_WRAPPED) != 0) {
+        struct tpc_str device;
+        int rc = u->host.unwrap(s->payload, u->arena, &err, &device, &s->payload);
+        if (rc == TPC_ENOMEM) {
+            u->no_memory = true;
+        } else if (rc != 0) {
+            up_refuse(u, i, &err);
+        }
+        return rc != 0;
+    }
+    return false;
+}
+
+/* A frame that the decoder left without a word, after it failed as a whole. */
+static void refuse_rest(struct tpi_uplink *u, int rc)
+{
+    struct tpc_error err;
+    tpi_error_set(&err, rc, "codec", "the codec failed: %s", tpc_error_name(rc));
+    for (uint32_t i = u->base; i < u->base + u->count; i++) {
+        if (!u->states[i].any) {
+            u->states[i].first = u->msg_count;
+            u->states[i].points = u->point_count;
+            u->states[i].bodies = u->bodies.len;
+            up_refuse(u, i, &err);
+        }
+    }
+}
+
+static void decode_one(struct tpi_uplink *u, uint32_t i, const struct tpc_decode_sink *sink)
+{
+    struct tpi_up_input *in = &u->inputs[i];
+    struct tpc_error err;
+    u->base = i;
+    u->count = 1;
+    u->open = false;
+    u->product = in->device->product;
+    if (in->frame.product.len > 0 && !tpc_str_equal(in->frame.product, u->product->key)) {
+        tpi_error_set(&err, TPC_EDENIED, "uplink", "device \"%s\" is of product \"%s\"",
+                      in->device->key.ptr, u->product->key.ptr);
+        up_refuse(u, i, &err);
+        return;
+    }
+    if (in->type == TPI_UP_POINTS) {
+        int rc = up_take_points(u, i, &err);
+        if (rc != 0 && rc != TPC_ENOMEM) {
+            up_refuse(u, i, &err);
+        }
+        return;
+    }
+    u->frame = in->frame;
+    u->frame.payload = u->states[i].payload;
+    u->frame.product = u->product->key;
+    u->frame.device = in->device->key;
+    int rc = u->product->codec->decode(u->product->codec_self, u->host.worker, u->product->program,
+                                       &u->frame, 1, sizeof(u->frame), sink);
+    if (rc == TPC_ENOMEM) {
+        u->no_memory = true;
+    } else if (rc != 0) {
+        refuse_rest(u, rc);
+    } else if (u->open) {
+        tpi_error_set(&err, TPC_EDECODE, "codec", "the codec left a message unfinished");
+        up_refuse(u, i, &err);
+    }
+}
+
+static int decode_all(struct tpi_uplink *u)
+{
+    struct tpc_decode_sink sink;
+    up_sink(u, &sink);
+    for (uint32_t i = 0; i < u->input_count && !u->no_memory; i++) {
+        if (!prepare(u, i) && !u->no_memory) {
+            decode_one(u, i, &sink);
+        }
+    }
+    return u->no_memory ? TPC_ENOMEM : 0;
+}
+
+static void fill_record(const struct tpi_uplink *u, const struct tpi_up_msg *um,
+                        struct tpc_record *r)
+{
+    const struct tpc_msg *m = &um->msg;
+    *r = (struct tpc_record){
+        .size = sizeof(*r),
+        .kind = m->kind,
+        .flags = m->flags,
+        .partition = m->partition,
+        .model_revision = m->model_revision,
+        .device_id = m->device_id,
+        .unix_ms = m->unix_ms,
+        .received_unix_ms = m->received_unix_ms,
+        .trace = m->trace,
+        .body = { u->bodies.ptr + um->body_at, um->body_len },
+    };
+}
+
+/* The log refused the batch for what is in it: each record alone. What it takes counts, the rest
+ * becomes the result of its input. */
+static void append_singly(struct tpi_uplink *u)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < u->msg_count; i++) {
+        struct tpc_record r = u->records[i];
+        int rc = u->host.append(u->host.user, &r, 1, NULL);
+        if (rc != 0) {
+            u->states[u->msgs[i].input].result = rc;
+            continue;
+        }
+        u->msgs[kept] = u->msgs[i];
+        u->records[kept++] = r;
+    }
+    u->msg_count = kept;
+}
+
+static int append_all(struct tpi_uplink *u, struct tpc_error *err)
+{
+    while (u->record_cap < u->msg_count) {
+        void *p = u->records;
+        bool ok = grow(u, &p, &u->record_cap, sizeof(u->records[0]));
+        u->records = p;
+        if (!ok) {
+            return TPC_ENOMEM;
+        }
+    }
+    for (uint32_t i = 0; i < u->msg_count; i++) {
+        fill_record(u, &u->msgs[i], &u->records[i]);
+    }
+    int rc = u->msg_count > 0 ? u->host.append(u->host.user, u->records, u->msg_count, err) : 0;
+    if (rc == TPC_ETOOBIG || rc == TPC_EINVAL) {
+        append_singly(u);
+        rc = 0;
+    }
+    return rc;
+}
+
+static void apply_one(struct tpi_uplink *u, struct tpi_up_msg *um)
+{
+    struct tpc_device *d = um->device;
+    struct tpc_msg *m = &um->msg;
+    m->points = u->points + um->first_point;
+    if (d == NULL || m->kind == TPC_MSG_DEAD_LETTER) {
+        return;
+    }
+    m->tenant = d->tenant;
+    m->product = d->product_key;
+    m->device = d->key;
+    tpi_device_seen(d, m->received_unix_ms);
+    if (m->kind == TPC_MSG_TELEMETRY || m->kind == TPC_MSG_ATTRIBUTES) {
+        for (uint32_t i = 0; i < m->point_count; i++) {
+            const struct tpc_point *p = &m->points[i];
+            /* Out of memory for a long text: the value is in the log and the history. */
+            (void) tpi_device_latest_set(d, u->indexes[um->first_point + i], &p->value,
+                                         p->unix_ms != 0 ? p->unix_ms : m->unix_ms);
+        }
+    }
+    if (!um->retained) {
+        u->host.message(u->host.user, d, m);
+    }
+}
+
+static void apply_all(struct tpi_uplink *u)
+{
+    uint64_t points = 0;
+    uint64_t dead = 0;
+    u->host.begin(u->host.user);
+    for (uint32_t i = 0; i < u->msg_count; i++) {
+        u->msgs[i].msg.offset = u->records[i].offset;
+        points += u->msgs[i].msg.point_count;
+        dead += u->msgs[i].msg.kind == TPC_MSG_DEAD_LETTER;
+        apply_one(u, &u->msgs[i]);
+    }
+    u->host.end(u->host.user);
+    struct tpi_uplink_counters *c = u->host.counters;
+    add(&c->messages, u->msg_count - dead);
+    add(&c->points, points);
+    add(&c->dead_letters, dead);
+}
+
+static void count_inputs(struct tpi_uplink *u)
+{
+    struct tpi_uplink_counters *c = u->host.counters;
+    uint64_t bytes = 0;
+    uint64_t duplicates = 0;
+    uint64_t empty = 0;
+    uint64_t refused = 0;
+    for (uint32_t i = 0; i < u->input_count; i++) {
+        const struct up_state *s = &u->states[i];
+        bytes += u->inputs[i].frame.payload.len;
+        duplicates += s->duplicate;
+        refused += s->result != 0;
+        empty += !s->any && !s->duplicate;
+    }
+    add(&c->frames, u->input_count);
+    add(&c->bytes, bytes);
+    add(&c->batches, 1);
+    if (duplicates + empty + refused > 0) {
+        add(&c->duplicates, duplicates);
+        add(&c->empty, empty);
+        add(&c->refused, refused);
+    }
+}
+
+static void reset(struct tpi_uplink *u)
+{
+    u->msg_count = 0;
+    u->point_count = 0;
+    u->keys_added = 0;
+    u->no_memory = false;
+    u->open = false;
+    u->product = NULL;
+    tpi_buf_clear(&u->bodies);
+    tpc_arena_reset(u->arena);
+}
+
+int tpi_uplink_run(struct tpi_uplink *u, struct tpc_error *err)
+{
+    reset(u);
+    u->now_ms = tpi_mono_ms(u->env);
+    tpi_registry_read_lock(u->host.registry);
+    int rc = decode_all(u);
+    if (rc == 0) {
+        rc = append_all(u, err);
+    } else {
+        tpi_error_set(err, rc, "uplink", "out of memory");
+    }
+    if (rc == 0) {
+        apply_all(u);
+    }
+    tpi_registry_read_unlock(u->host.registry);
+    if (rc != 0) {
+        tpi_dedup_undo(&u->dedup, u->keys_added);
+        add(&u->host.counters->waits, 1);
+        u->msg_count = 0;
+        return rc;
+    }
+    count_inputs(u);
+    return 0;
+}
+
+int tpi_uplink_result(const struct tpi_uplink *u, uint32_t input)
+{
+    return u->states[input].result;
+}
+
+uint32_t tpi_uplink_count(const struct tpi_uplink *u)
+{
+    return u->msg_count;
+}
+
+const struct tpi_up_msg *tpi_uplink_msg(const struct tpi_uplink *u, uint32_t i)
+{
+    return &u->msgs[i];
+}
+
+void tpi_uplink_clear(struct tpi_uplink *u)
+{
+    u->input_count = 0;
+    u->msg_count = 0;
+}
+
+void tpi_uplink_remember(struct tpi_uplink *u, const struct tpc_msg *msg)
+{
+    if (msg->kind == 0 || msg->kind > TPC_MSG_PRESENCE) {
+        return;
+    }
+    uint64_t now = tpi_mono_ms(u->env);
+    for (int half = 0; half < 2; half++) {
+        uint64_t key = tpi_get_u64(msg->id.b + 8 * half);
+        if (key != 0 && !tpi_dedup_seen(&u->dedup, key, now)) {
+            (void) tpi_dedup_add(&u->dedup, key, now);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+/*
+ * The way up, for one worker: what was received becomes messages that the model has checked, the
+ * messages become records of one append, and only then the devices' latest values change.
+ *
+ *   tpi_uplink_add() .. up to TPI_UPLINK_BATCH, tpi_uplink_run(), results and messages,
+ *   tpi_uplink_clear()
+ *
+ * Bytes that cannot be used become a record TPC_MSG_DEAD_LETTER: raw, and params {"code", "reason",
+ * "origin", "topic", "tenant", "product", "device", "line", "column", "path", "frame_kind",
+ * "frame_flags", "name", "correlation", "unix_ms"}, absent ones left out.
+ *
+ * A message that can come twice carries its keys as its id: bytes 0..7 of its dialect's id and
+ * payload, 8..15 of the protocol's packet and payload, little-endian; tpi_uplink_remember() reads
+ * them back from the log at start.
+ *
+ * Nothing is allocated once buffers are warm. One thread: the owner of the devices.
+ */
+#ifndef TPI_UPLINK_UPLINK_H
+#define TPI_UPLINK_UPLINK_H
+
+#include <tpcore/codec.h>
+#include <tpcore/ext/bus.h>
+#include <tpcore/ext/codec.h>
+
+#include "base/env.h"
+#include "base/metric.h"
+#include "registry/registry.h"
+
+enum {
+    TPI_UPLINK_BATCH = 256,
+    TPI_UPLINK_ARENA_BYTES = 64 << 20, /* trees and texts of one batch */
+    TPI_UPLINK_BODY_BYTES = 256 << 20, /* records of one batch */
+    TPI_UPLINK_POINTS = 65536          /* of one message */
+};
+
+struct tpi_uplink_counters {
+    _Atomic uint64_t frames;
+    _Atomic uint64_t bytes;
+    _Atomic uint64_t messages;
+    _Atomic uint64_t points;
+    _Atomic uint64_t points_refused;
+    _Atomic uint64_t duplicates;
+    _Atomic uint64_t dead_letters;
+    _Atomic uint64_t empty;   /* frames that said nothing */
+    _Atomic uint64_t refused; /* settled with an error: neither message nor dead letter */
+    _Atomic uint64_t batches;
+    _Atomic uint64_t waits; /* runs that the log answered "later" */
+};
+extern const struct tpi_metric_def tpi_uplink_metrics[];
+extern const uint32_t tpi_uplink_metric_count;
+
+struct tpi_uplink;
+
+/*
+ * append   As tpc_bus_ops.append.
+ * unwrap   ThingsPanel's envelope: tpi_codec_unwrap().
+ * begin    Before the first message() of a run; message once for each message appended, in order,
+ *          under the registry's read lock; end after the last.
+ */
+struct tpi_uplink_host {
+    void *user;
+    struct tpi_registry *registry;
+    struct tpi_uplink_counters *counters; /* the core's, for all workers */
+    uint32_t worker;
+    uint32_t reserved;
+    int (*append)(void *user, struct tpc_record *records, uint32_t count, struct tpc_error *err);
+    int (*unwrap)(struct tpc_bytes payload, struct tpc_arena *arena, struct tpc_error *err,
+                  struct tpc_str *ret_device_id, struct tpc_bytes *ret_values);
+    void (*begin)(void *user);
+    void (*message)(void *user, struct tpc_device *device, const struct tpc_msg *msg);
+    void (*end)(void *user);
+};
+
+enum tpi_up_type {
+    TPI_UP_FRAME = 0,
+    TPI_UP_POINTS = 1 /* frame.payload is a record body (data/msg.h) with the points */
+};
+
+/* What was received. Views and the device live until tpi_uplink_clear(). */
+struct tpi_up_input {
+    struct tpc_frame frame;
+    struct tpc_device *device; /* NULL = unknown: becomes a dead letter with TPC_ENOENT */
+    struct tpc_str tenant;
+    struct tpc_str origin;
+    int64_t received_unix_ms;
+    uint32_t partition; /* where it goes without a device */
+    uint32_t type;      /* enum tpi_up_type */
+};
+
+/* A message that was appended. */
+struct tpi_up_msg {
+    struct tpc_msg msg;
+    struct tpc_device *device; /* NULL = none */
+    uint32_t input;            /* which one it came from */
+    bool answer;               /* the dialect wants an answer: see tpc_decoded */
+    bool retained;
+    uint32_t first_point; /* private */
+    size_t body_at;
+    size_t body_len;
+};
+
+int tpi_uplink_create(const struct tpi_env *env, const struct tpi_uplink_host *host,
+                      struct tpc_error *err, struct tpi_uplink **ret);
+void tpi_uplink_destroy(struct tpi_uplink *u);
+
+/* false: the batch is full. */
+bool tpi_uplink_add(struct tpi_uplink *u, const struct tpi_up_input *input);
+
+/*
+ * Decodes, checks, appends, applies. Takes the registry's read lock.
+ *
+ * Returns 0; TPC_EAGAIN, TPC_ENOSPC, TPC_EIO, TPC_ENOMEM: nothing happened, the same batch (or a
+ * smaller one) may be run again.
+ */
+int tpi_uplink_run(struct tpi_uplink *u, struct tpc_error *err);
+
+/* Result of an input after a run that returned 0: 0, or why it was refused. */
+int tpi_uplink_result(const struct tpi_uplink *u, uint32_t input);
+
+/* Messages of the run, dead letters included. */
+uint32_t tpi_uplink_count(const struct tpi_uplink *u);
+const struct tpi_up_msg *tpi_uplink_msg(const struct tpi_uplink *u, uint32_t i);
+
+void tpi_uplink_clear(struct tpi_uplink *u);
+
+/* At start: an older message of the log, so that its second delivery is known. */
+void tpi_uplink_remember(struct tpi_uplink *u, const struct tpc_msg *msg);
+
+/*
+ * Decodes and checks like a run; appends and changes nothing. fn is called for each message with
+ * its accepted points and the verdicts of all, or once with the error. Takes no lock: the caller
+ * holds a reference of the product.
+ *
+ * Returns 0, TPC_ENOMEM or what fn returned.
+ */
+int tpi_uplink_try(const struct tpi_env *env, const struct tpi_product *product, uint32_t worker,
+                   const struct tpc_frame *frame, tpc_codec_test_fn *fn, void *user);
+
+#endif
