@@ -1,0 +1,486 @@
+/*
+ * The inside of a core, shared by the files of lib/core.
+ *
+ * Locks, in the order in which they may be taken; no callback and no function of a module runs
+ * under any of them (the role of worker, which step() and calls of a program take in turn when
+ * workers = 0, is no lock of data):
+ *   step_lock          the role of worker when no thread has it
+ *   setup_lock         making registry, entities and rules
+ *   worker.lock        a worker's list of things to do
+ *   sessions.lock      opening and closing sessions
+ *   loop.lock          watches and timers of modules
+ *   streams.lock       subscriptions
+ *   flush.lock, pump.lock
+ */
+#ifndef TPI_CORE_CORE_H
+#define TPI_CORE_CORE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <tpcore/command.h>
+#include <tpcore/ext/adapter.h>
+#include <tpcore/stream.h>
+
+#include "base/alloc.h"
+#include "base/env.h"
+#include "base/map.h"
+#include "base/ring.h"
+#include "base/wheel.h"
+#include "core/fail.h"
+#include "core/module.h"
+#include "downlink/downlink.h"
+#include "entity/entity.h"
+#include "registry/device.h"
+#include "registry/registry.h"
+#include "rules/rules.h"
+#include "store/history.h"
+#include "uplink/uplink.h"
+
+enum {
+    TPI_NAME_BYTES = 64,
+    TPI_PART_METRICS = 64,      /* counted by one instance */
+    TPI_SESSION_PAGE = 256,     /* sessions of one page */
+    TPI_SESSION_PAGES = 4096,   /* 1,048,576 sessions */
+    TPI_MEMORY_TIGHT_PCT = 95,  /* of memory_limit_bytes: receive() says later */
+    TPI_STALL_MS = 20,          /* until a log that said later is asked again */
+    TPI_FLUSH_RETRY_MS = 100,   /* until a log that failed is flushed again */
+    TPI_READ_RECORDS = 512,     /* of one read of the log */
+    TPI_REPLAY_RECORDS = 16384, /* of a partition's tail read at start for latest values */
+    TPI_DESTROY_DRAIN_MS = 5000
+};
+
+enum tpi_core_state { TPI_CORE_IDLE = 0, TPI_CORE_RUNNING = 1, TPI_CORE_STOPPING = 2 };
+
+enum tpi_stop { TPI_STOP_NOT = 0, TPI_STOP_EMPTY = 1, TPI_STOP_NOW = 2 };
+
+struct tpi_worker;
+struct tpc_core;
+
+/* Something that a worker shall do. Embedded in what it is about. */
+struct tpi_node {
+    struct tpi_node *next;
+    void (*run)(struct tpi_worker *w, struct tpi_node *node);
+};
+
+struct tpi_service {
+    const char *name;
+    const void *ops;
+    void *self;
+};
+
+struct tpi_part_metric {
+    const char *name;
+    atomic_uint_fast64_t value;
+};
+
+/* An opened interface of a module: the instance and its context. */
+struct tpi_part {
+    struct tpc_core *core;
+    struct tpi_part *next; /* in the order of opening */
+    const struct tpi_module *module;
+    const struct tpi_interface *interface;
+    const union tpi_ops *ops; /* interface->ops */
+    void *self;
+    size_t self_bytes;
+    struct tpc_arena *arena; /* holds cfg */
+    struct tpc_value cfg;
+    char name[TPI_NAME_BYTES];
+    uint32_t kind;
+    bool inited;
+    bool started;
+    atomic_bool stopped; /* no settled(), resume() or send() any more */
+    struct tpi_service services[8];
+    uint32_t service_count;
+    uint32_t place; /* in the order of starting */
+    atomic_uint metric_count;
+    struct tpi_part_metric metrics[TPI_PART_METRICS];
+};
+
+/* One ticket or feed that waits for the log. */
+struct tpi_ticket {
+    uint64_t sequence;
+    struct tpi_part *part; /* NULL = a feed */
+    uint64_t ticket;
+    tpc_done_fn *done;
+    void *user;
+    int error;
+};
+
+struct tpi_session {
+    atomic_uint_fast64_t id; /* 0 = free */
+    atomic_flag lock;        /* guards device while it is copied */
+    struct tpi_part *part;
+    struct tpc_device *device; /* counted; NULL on a link */
+    uint64_t generation;
+    uint32_t index;
+    uint32_t flags;
+    uint32_t worker; /* that hears of it */
+    char *tenant;    /* of a link; NULL = "main" */
+    size_t tenant_len;
+    struct tpi_session *next_free;
+    struct tpi_session *next_blocked;
+    struct tpi_node node;
+    bool blocked; /* under the worker's lock */
+    bool queued;  /* node is in the worker's list; under the worker's lock */
+    bool closed;  /* under the worker's lock */
+};
+
+struct tpi_sessions {
+    pthread_mutex_t lock;
+    _Atomic(struct tpi_session *) pages[TPI_SESSION_PAGES];
+    uint32_t count;
+    struct tpi_session *free;
+};
+
+struct tpi_worker {
+    struct tpc_core *core;
+    uint32_t index;
+    bool threaded; /* thread is to be joined */
+    pthread_t thread;
+    atomic_uintptr_t who; /* pthread_self() of whoever is the worker now; 0 = nobody */
+    int epoll;
+    int event; /* eventfd */
+    int timer; /* timerfd of worker 0 without threads; -1 = none */
+    atomic_bool sleeping;
+
+    pthread_mutex_t lock;
+    struct tpi_node *first, *last;
+    struct tpi_session *blocked;
+    atomic_bool any_blocked;
+
+    struct tpi_ring ring;
+    bool ring_made;
+    struct tpi_uplink *uplink;
+    struct tpi_downlink *downlink;
+    struct tpi_wheel wheel;
+    struct tpc_arena *arena;      /* of one action */
+    struct tpc_arena *send_arena; /* of one frame to a device */
+    const struct tpi_up_item *items[TPI_UPLINK_BATCH];
+    uint32_t batch_limit;
+    bool stalled;
+    uint64_t retry_ms;
+    struct tpi_node *held_first, *held_last;     /* commands that the log could not take */
+    struct tpi_node *rule_first, *rule_last;     /* commands of rules, of the running batch */
+    struct tpi_node *closed_first, *closed_last; /* ends of commands to tell */
+    uint32_t held_count;
+    uint64_t held_retry_ms;
+    uint64_t sequence;          /* of its last append */
+    atomic_bool busy;           /* between a batch's append and the last of its commands */
+    atomic_bool adding;         /* a COMMAND is appended and not yet in the downlink */
+    struct tpi_ticket *tickets; /* ring */
+    size_t ticket_cap, ticket_first, ticket_count;
+};
+
+/* Watches and timers of modules: worker 0 runs them. */
+struct tpi_loop {
+    pthread_mutex_t lock;
+    pthread_cond_t idle;
+    struct tpi_map64 entries; /* id -> struct tpi_entry */
+    struct tpi_wheel wheel;
+    struct tpi_entry *due;
+    uint64_t last_id;
+    uint64_t running; /* id of the entry whose function runs; 0 = none */
+    uintptr_t runner; /* its thread */
+};
+
+struct tpi_streams {
+    pthread_mutex_t lock;
+    pthread_cond_t idle;
+    struct tpc_sub *first;
+    atomic_uint count;
+    uint32_t next_worker;
+};
+
+/* The log: appending, flushing, who waits for it. */
+struct tpi_flush {
+    pthread_mutex_t lock;
+    pthread_cond_t work;    /* appended grew, or stop */
+    pthread_cond_t reached; /* flushed grew, or an error */
+    pthread_t thread;
+    bool threaded;
+    bool stop;
+    bool failing;
+    uint32_t waiters;
+    struct tpc_error error; /* of the last flush while failing */
+    atomic_uint_fast64_t appended;
+    atomic_uint_fast64_t flushed;
+    atomic_uint_fast64_t failures;
+    uint64_t retry_ms;
+};
+
+struct tpi_pump {
+    pthread_mutex_t lock;
+    pthread_cond_t work;
+    pthread_t thread;
+    bool threaded;
+    bool stop;
+    bool kicked;
+    bool failing;
+    uint64_t turns;
+    pthread_cond_t turned;
+    uint32_t opened; /* cursors */
+    uint32_t cursor_history, cursor_rules, cursor_downlink;
+    uint64_t *position; /* next offset to read, by partition */
+    uint64_t *rules_next;
+    struct tpc_arena *arena;
+    struct tpi_node *closed_first, *closed_last; /* command records to store */
+    uint32_t closed_count;
+    uint64_t retry_ms;
+    uint64_t last_save_ms;
+    uint64_t last_trim_ms;
+    atomic_uint_fast64_t failures;
+};
+
+struct tpi_core_counters {
+    _Atomic uint64_t receive_later; /* receive() or feed answered TPC_EAGAIN */
+    _Atomic uint64_t receive_too_big;
+    _Atomic uint64_t memory_tight;
+    _Atomic uint64_t sessions; /* open */
+    _Atomic uint64_t settled;
+    _Atomic uint64_t append_waits;
+    _Atomic uint64_t answers;
+    _Atomic uint64_t answers_failed;
+    _Atomic uint64_t rule_commands_lost; /* too many open, or out of memory */
+    _Atomic uint64_t announcements_lost;
+    _Atomic uint64_t records_unreadable; /* of the log, by consumers */
+    _Atomic uint64_t stream_retries;
+    _Atomic uint64_t stream_gaps;
+};
+
+struct tpc_core {
+    struct tpi_meter meter;
+    const struct tpc_allocator *outer; /* the core itself comes from it */
+    struct tpi_env env;                /* alloc = &meter.base */
+    struct tpi_id_state ids;
+    struct tpc_core_options options; /* defaults filled in */
+    struct tpc_host host;
+    atomic_int state; /* enum tpi_core_state */
+    bool was_started;
+
+    struct tpi_module *modules, **modules_end;
+    struct tpi_part *parts, **parts_end;
+    struct tpi_part *log_part, *entities_part, *history_part;
+    pthread_mutex_t part_lock;  /* codec instances made on demand, new metrics */
+    pthread_mutex_t trial_lock; /* the codecs' place beside the workers */
+
+    const struct tpc_bus_ops *bus;
+    void *bus_self;
+    atomic_uint_fast64_t *ends; /* next offset of each partition */
+
+    pthread_mutex_t setup_lock;
+    struct tpi_registry *registry;
+    struct tpi_rules *rules;
+    struct tpi_entities *entities;
+    struct tpi_history *history;
+    struct tpi_map done; /* command id -> struct done: see command.c */
+    pthread_mutex_t done_lock;
+
+    struct tpi_worker *workers;
+    uint32_t worker_count; /* at least 1 */
+    uint32_t worker_cap;
+    bool threads;            /* workers run on threads of their own */
+    atomic_int stop_workers; /* enum tpi_stop */
+    atomic_uint workers_gone;
+    atomic_uint rule_pending; /* commands of rules that are not in the log yet */
+    bool replaying;
+    pthread_mutex_t step_lock;
+
+    struct tpi_sessions sessions;
+    struct tpi_loop loop;
+    struct tpi_streams streams;
+    struct tpi_flush flush;
+    struct tpi_pump pump;
+
+    struct tpi_core_counters counters;
+    struct tpi_uplink_counters uplink_counters;
+    struct tpi_downlink_counters downlink_counters;
+};
+
+/* A received thing in a worker's ring; texts and payload follow in this order. */
+struct tpi_up_item {
+    struct tpc_device *device; /* counted; NULL = unknown */
+    struct tpi_part *part;     /* NULL = fed by the program */
+    uint64_t session;
+    uint64_t ticket;
+    tpc_done_fn *done;
+    void *user;
+    int64_t unix_ms;
+    int64_t received_unix_ms;
+    uint32_t packet_id;
+    uint32_t code;
+    uint32_t partition;
+    uint32_t payload_len;
+    uint16_t kind;
+    uint16_t flags;
+    uint16_t type; /* enum tpi_up_type */
+    uint16_t tenant_len;
+    uint16_t product_len;
+    uint16_t device_len;
+    uint16_t topic_len;
+    uint16_t name_len;
+    uint16_t correlation_len;
+};
+
+static inline void tpi_count(_Atomic uint64_t *counter, uint64_t n)
+{
+    atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+static inline struct tpi_worker *tpi_worker_of(struct tpc_core *core, uint32_t partition)
+{
+    return &core->workers[partition % core->worker_count];
+}
+
+static inline bool tpi_core_running(struct tpc_core *core)
+{
+    return atomic_load_explicit(&core->state, memory_order_acquire) == TPI_CORE_RUNNING;
+}
+
+/* ---- core.c, part.c ---- */
+int tpi_core_add(struct tpc_core *core, const struct tpc_module *module, void *object,
+                 bool built_in, struct tpc_error *err);
+struct tpi_module *tpi_core_module(struct tpc_core *core, const char *name);
+
+/* Makes an instance: checks options, allocates, calls init. */
+int tpi_part_open(struct tpc_core *core, const char *name, struct tpi_module *module, uint32_t kind,
+                  const struct tpc_value *options, struct tpc_error *err, struct tpi_part **ret);
+void tpi_part_close(struct tpi_part *part);
+struct tpi_part *tpi_part_find(struct tpc_core *core, const char *name);
+/* Opens "memory" for the roles that have none. */
+int tpi_part_log(struct tpc_core *core, struct tpc_error *err);
+int tpi_part_entities(struct tpc_core *core, struct tpc_error *err);
+int tpi_part_history(struct tpc_core *core, struct tpc_error *err);
+int tpi_part_codec(void *core, struct tpc_str name, const struct tpc_codec_ops **ret_ops,
+                   void **ret_self);
+/* Puts adapters in the order of what they need. */
+int tpi_part_order(struct tpc_core *core, struct tpc_error *err, struct tpi_part **ret,
+                   uint32_t *ret_count);
+
+/* ---- host.c, session.c ---- */
+void tpi_host_init(struct tpc_core *core);
+int tpi_session_open(struct tpi_part *part, const struct tpc_session_options *o, uint64_t *ret);
+void tpi_session_close(struct tpi_part *part, uint64_t session);
+int tpi_session_receive(struct tpi_part *part, uint64_t session, const struct tpc_frame *frame,
+                        uint64_t ticket);
+/* Tells adapters whose session was refused that there is room again. Worker. */
+bool tpi_session_resume(struct tpi_worker *w);
+void tpi_sessions_fini(struct tpc_core *core);
+
+/* ---- feed.c ---- */
+struct tpi_feed {
+    struct tpc_device *device; /* counted by put when it succeeds */
+    struct tpi_part *part;
+    uint64_t session;
+    uint64_t ticket;
+    tpc_done_fn *done;
+    void *user;
+    struct tpc_str tenant; /* without a device */
+    uint32_t partition;
+    uint16_t type;
+};
+/* Copies into the owner's ring. 0, TPC_EAGAIN, TPC_ETOOBIG. */
+int tpi_feed_put(struct tpc_core *core, const struct tpi_feed *feed, const struct tpc_frame *frame);
+/* The views of an item. */
+void tpi_feed_input(const struct tpi_up_item *item, struct tpi_up_input *ret);
+bool tpi_core_memory_tight(struct tpc_core *core);
+
+/* ---- worker.c ---- */
+int tpi_worker_init(struct tpc_core *core, struct tpi_worker *w, uint32_t index);
+void tpi_worker_fini(struct tpi_worker *w);
+int tpi_worker_prepare(struct tpi_worker *w, struct tpc_error *err); /* at start */
+void tpi_worker_release(struct tpi_worker *w);                       /* at stop */
+int tpi_worker_start(struct tpi_worker *w);
+void tpi_worker_wake(struct tpi_worker *w);
+/* Gives a node to a worker. */
+void tpi_worker_post(struct tpi_worker *w, struct tpi_node *node);
+/* The worker that the calling thread is now, or NULL. */
+struct tpi_worker *tpi_worker_current(struct tpc_core *core);
+/* Runs fn as the worker and waits for it: at once if the caller is that worker. TPC_ESTATE if it is
+ * another one, or nobody will run it. */
+int tpi_worker_call(struct tpi_worker *w, int (*fn)(struct tpi_worker *w, void *user), void *user);
+bool tpi_worker_turn(struct tpi_worker *w);
+/* Nothing is received, queued or waiting for the log. */
+bool tpi_worker_empty(struct tpi_worker *w);
+uint64_t tpi_worker_next_ms(struct tpi_worker *w);
+
+/* ---- settle.c ---- */
+int tpi_tickets_reserve(struct tpi_worker *w, size_t n);
+void tpi_ticket_put(struct tpi_worker *w, const struct tpi_up_item *item, int error);
+bool tpi_tickets_settle(struct tpi_worker *w, uint64_t flushed);
+
+/* ---- loop.c ---- */
+int tpi_loop_init(struct tpc_core *core);
+void tpi_loop_fini(struct tpc_core *core);
+int tpi_loop_watch(struct tpc_core *core, int fd, uint32_t events, tpc_watch_fn *fn, void *user);
+int tpi_loop_timer(struct tpc_core *core, uint64_t delay_ms, tpc_timer_fn *fn, void *user,
+                   uint64_t *ret);
+void tpi_loop_clear(struct tpc_core *core, uint64_t id);
+bool tpi_loop_run_timers(struct tpc_core *core);
+/* Waits for the worker's descriptors and calls the watches that are ready. True: one was. */
+bool tpi_loop_wait(struct tpi_worker *w, int timeout_ms);
+uint64_t tpi_loop_next_ms(struct tpc_core *core);
+
+/* ---- flush.c ---- */
+int tpi_flush_init(struct tpc_core *core);
+void tpi_flush_fini(struct tpc_core *core);
+int tpi_flush_start(struct tpc_core *core);
+void tpi_flush_stop(struct tpc_core *core);
+/* Appends as the owner of the partitions. */
+int tpi_log_append(struct tpi_worker *w, struct tpc_record *records, uint32_t count, uint32_t flags,
+                   struct tpc_error *err);
+/* One record with the body of a message; *ret_offset may be NULL. */
+int tpi_log_append_msg(struct tpi_worker *w, const struct tpc_msg *msg, uint32_t flags,
+                       struct tpc_error *err, uint64_t *ret_offset);
+/* Flushes here and now. *ret_did: something was flushed. */
+int tpi_flush_now(struct tpc_core *core, uint32_t flags, struct tpc_error *err, bool *ret_did);
+/* Waits until a sequence is flushed. TPC_ESTATE: the core stops. */
+int tpi_flush_wait(struct tpc_core *core, uint64_t sequence, struct tpc_error *err);
+
+/* ---- pump.c, replay.c ---- */
+int tpi_pump_init(struct tpc_core *core);
+void tpi_pump_fini(struct tpc_core *core);
+int tpi_pump_open(struct tpc_core *core, struct tpc_error *err);
+void tpi_pump_close(struct tpc_core *core);
+int tpi_pump_start(struct tpc_core *core);
+void tpi_pump_stop(struct tpc_core *core);
+bool tpi_pump_turn(struct tpc_core *core);
+int tpi_pump_finish(struct tpc_core *core);
+void tpi_pump_kick(struct tpc_core *core);
+/* Waits until what is in the log now is stored. false: it cannot be waited for here. */
+bool tpi_pump_catch_up(struct tpc_core *core);
+uint64_t tpi_pump_next_ms(struct tpc_core *core);
+int tpi_replay(struct tpc_core *core, struct tpc_error *err);
+/* A record as message: body decoded, keys of its device filled in (*ret_device counted or NULL). */
+int tpi_record_msg(struct tpc_core *core, const struct tpc_record *record, struct tpc_arena *arena,
+                   struct tpc_msg *ret, struct tpc_device **ret_device);
+
+/* ---- command.c ---- */
+void tpi_command_rule(struct tpi_worker *w); /* sends what rules queued */
+int tpi_command_of_rule(void *core, uint32_t worker, const struct tpi_rule_command *command);
+void tpi_command_held(struct tpi_worker *w);
+bool tpi_command_told(struct tpi_worker *w); /* calls done functions */
+int tpi_down_append(void *worker, struct tpc_device *device, const struct tpc_msg *msg);
+int tpi_down_send(void *worker, struct tpc_device *device, const struct tpc_encode *what,
+                  uint64_t ticket, struct tpc_error *err);
+void tpi_down_closed(void *worker, struct tpc_device *device, const struct tpc_command *command);
+void tpi_down_sent(struct tpi_part *part, uint64_t ticket, const struct tpc_error *err);
+void tpi_down_answer(struct tpi_worker *w, const struct tpi_up_msg *um);
+void tpi_command_drop_nodes(struct tpi_worker *w);
+void tpi_command_fini(struct tpc_core *core);
+int tpi_send_frame(struct tpi_worker *w, struct tpc_device *device, const struct tpc_encode *what,
+                   uint64_t ticket, struct tpc_error *err);
+
+/* ---- entity.c ---- */
+int tpi_core_entities(struct tpc_core *core, struct tpc_error *err);
+void tpi_core_properties(struct tpc_core *core); /* names of all properties to the history */
+
+/* ---- stream.c ---- */
+int tpi_streams_init(struct tpc_core *core);
+void tpi_streams_fini(struct tpc_core *core);
+bool tpi_streams_turn(struct tpi_worker *w);
+void tpi_streams_wake(struct tpc_core *core);
+/* Tails begin at the end of the log as it is now. */
+void tpi_streams_start(struct tpc_core *core);
+uint64_t tpi_streams_next_ms(struct tpi_worker *w);
+
+#endif

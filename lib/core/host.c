@@ -1,0 +1,162 @@
+/* The table of services that modules get; ctx is their struct tpi_part. */
+#include <stdarg.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "core/core.h"
+
+static int host_session_open(void *ctx, const struct tpc_session_options *o, uint64_t *ret_session)
+{
+    return tpi_session_open(ctx, o, ret_session);
+}
+
+static void host_session_close(void *ctx, uint64_t session)
+{
+    tpi_session_close(ctx, session);
+}
+
+static int host_receive(void *ctx, uint64_t session, const struct tpc_frame *frame, uint64_t ticket)
+{
+    return tpi_session_receive(ctx, session, frame, ticket);
+}
+
+static void host_sent(void *ctx, uint64_t ticket, const struct tpc_error *err)
+{
+    tpi_down_sent(ctx, ticket, err);
+}
+
+static int host_fail(void *ctx, int code, const char *fmt, ...)
+{
+    struct tpi_part *p = ctx;
+    char text[sizeof(((struct tpc_error *) NULL)->text)];
+    va_list args;
+    va_start(args, fmt);
+    tpi_text_format(text, sizeof(text), fmt, args);
+    va_end(args);
+    return tpi_fail(code, p->name, "%s", text);
+}
+
+static void host_log(void *ctx, int level, const char *fmt, ...)
+{
+    struct tpi_part *p = ctx;
+    const struct tpi_env *env = &p->core->env;
+    char text[512];
+    if (env->log == NULL || level > env->log_level) {
+        return;
+    }
+    va_list args;
+    va_start(args, fmt);
+    tpi_text_format(text, sizeof(text), fmt, args);
+    va_end(args);
+    tpi_log(env, level, p->name, "%s", text);
+}
+
+static int host_watch(void *ctx, int fd, uint32_t events, tpc_watch_fn *fn, void *user)
+{
+    struct tpi_part *p = ctx;
+    int rc = events != 0 && fn == NULL ? TPC_EINVAL : tpi_loop_watch(p->core, fd, events, fn, user);
+    return rc == 0 ? 0 : tpi_fail(rc, p->name, "descriptor %d cannot be watched", fd);
+}
+
+static int host_timer_set(void *ctx, uint64_t delay_ms, tpc_timer_fn *fn, void *user,
+                          uint64_t *ret_timer)
+{
+    struct tpi_part *p = ctx;
+    uint64_t id = 0;
+    int rc = fn == NULL ? TPC_EINVAL : tpi_loop_timer(p->core, delay_ms, fn, user, &id);
+    if (rc != 0) {
+        return tpi_fail(rc, p->name, "a timer cannot be set");
+    }
+    if (ret_timer != NULL) {
+        *ret_timer = id;
+    }
+    return 0;
+}
+
+static void host_timer_clear(void *ctx, uint64_t timer)
+{
+    struct tpi_part *p = ctx;
+    tpi_loop_clear(p->core, timer);
+}
+
+static int host_offer(void *ctx, const char *service, const void *ops, void *self)
+{
+    struct tpi_part *p = ctx;
+    size_t max = sizeof(p->services) / sizeof(p->services[0]);
+    if (service == NULL || ops == NULL || p->service_count == max) {
+        return tpi_fail(TPC_EINVAL, p->name, "the service cannot be offered");
+    }
+    p->services[p->service_count++] = (struct tpi_service){ service, ops, self };
+    return 0;
+}
+
+static int host_need(void *ctx, const char *service, const void **ret_ops, void **ret_self)
+{
+    struct tpi_part *p = ctx;
+    for (struct tpi_part *o = p->core->parts; o != NULL; o = o->next) {
+        for (uint32_t i = 0; o != p && i < o->service_count; i++) {
+            if (strcmp(o->services[i].name, service) == 0) {
+                *ret_ops = o->services[i].ops;
+                *ret_self = o->services[i].self;
+                return 0;
+            }
+        }
+    }
+    return tpi_fail(TPC_ENOENT, p->name, "nobody offers service %s", service);
+}
+
+static const char *host_name(void *ctx)
+{
+    return ((struct tpi_part *) ctx)->name;
+}
+
+static void host_count(void *ctx, const char *metric, uint64_t n)
+{
+    struct tpi_part *p = ctx;
+    uint32_t count = atomic_load_explicit(&p->metric_count, memory_order_acquire);
+    for (uint32_t i = 0; i < count; i++) {
+        if (p->metrics[i].name == metric || strcmp(p->metrics[i].name, metric) == 0) {
+            atomic_fetch_add_explicit(&p->metrics[i].value, n, memory_order_relaxed);
+            return;
+        }
+    }
+    /* Seldom: a name that is counted for the first time. */
+    pthread_mutex_lock(&p->core->part_lock);
+    count = atomic_load_explicit(&p->metric_count, memory_order_relaxed);
+    uint32_t i = 0;
+    while (i < count && strcmp(p->metrics[i].name, metric) != 0) {
+        i++;
+    }
+    if (i < TPI_PART_METRICS) {
+        p->metrics[i].name = metric;
+        atomic_fetch_add_explicit(&p->metrics[i].value, n, memory_order_relaxed);
+        if (i == count) {
+            atomic_store_explicit(&p->metric_count, count + 1, memory_order_release);
+        }
+    }
+    pthread_mutex_unlock(&p->core->part_lock);
+}
+
+void tpi_host_init(struct tpc_core *core)
+{
+    core->host = (struct tpc_host){
+        .iface = TPC_IFACE(struct tpc_host, 1),
+        .allocator = core->env.alloc,
+        .clock = core->env.clock,
+        .random = core->env.random,
+        .files = core->env.files,
+        .session_open = host_session_open,
+        .session_close = host_session_close,
+        .receive = host_receive,
+        .sent = host_sent,
+        .fail = host_fail,
+        .log = host_log,
+        .watch = host_watch,
+        .timer_set = host_timer_set,
+        .timer_clear = host_timer_clear,
+        .offer = host_offer,
+        .need = host_need,
+        .name = host_name,
+        .count = host_count,
+    };
+}

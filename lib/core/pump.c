@@ -1,0 +1,603 @@
+/*
+ * The pump: what the log has made durable goes into the history and the store, and the core's own
+ * cursors follow. Order of a commit, so that a crash at any point replays and never loses:
+ *   1. states of the rules are taken, with the offsets they contain
+ *   2. the log is synced: nothing that is stored may be missing in it
+ *   3. ended commands and states of rules, one transaction of the store
+ *   4. the history
+ *   5. cursors
+ */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <tpcore/json.h>
+
+#include "core/core.h"
+#include "data/msg.h"
+
+enum {
+    PUMP_ARENA_BYTES = 64 << 20,
+    CLOSED_MAX = 4096, /* ended commands in memory: then a commit comes first */
+    CLOSED_TRANSACTION = 256,
+    SAVE_MS = 5000, /* between two saves of the rules' states */
+    TRIM_MS = 1000,
+    RETRY_MS = 500
+};
+
+/* An ended command on its way to the store; its JSON follows. */
+struct closed {
+    struct tpi_node node;
+    char key[33];
+    int64_t unix_ms;
+    size_t len;
+};
+
+int tpi_pump_init(struct tpc_core *core)
+{
+    struct tpi_pump *p = &core->pump;
+    pthread_condattr_t attr;
+    pthread_mutex_init(&p->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&p->work, &attr);
+    pthread_cond_init(&p->turned, &attr);
+    pthread_condattr_destroy(&attr);
+    size_t n = core->options.partitions;
+    p->position = tpi_alloc_array(core->env.alloc, n, sizeof(p->position[0]));
+    p->rules_next = tpi_alloc_array(core->env.alloc, n, sizeof(p->rules_next[0]));
+    if (p->position == NULL || p->rules_next == NULL) {
+        return TPC_ENOMEM;
+    }
+    return tpc_arena_create(core->env.alloc, PUMP_ARENA_BYTES, &p->arena);
+}
+
+static void drop_closed(struct tpc_core *core)
+{
+    struct tpi_pump *p = &core->pump;
+    while (p->closed_first != NULL) {
+        struct closed *c = (struct closed *) (void *) p->closed_first;
+        p->closed_first = c->node.next;
+        tpi_free(core->env.alloc, c, sizeof(*c) + c->len);
+    }
+    p->closed_last = NULL;
+    p->closed_count = 0;
+}
+
+void tpi_pump_fini(struct tpc_core *core)
+{
+    struct tpi_pump *p = &core->pump;
+    size_t n = core->options.partitions;
+    tpi_free(core->env.alloc, p->position, n * sizeof(p->position[0]));
+    tpi_free(core->env.alloc, p->rules_next, n * sizeof(p->rules_next[0]));
+    tpc_arena_destroy(p->arena);
+    pthread_mutex_destroy(&p->lock);
+    pthread_cond_destroy(&p->work);
+    pthread_cond_destroy(&p->turned);
+}
+
+static int open_cursor(struct tpc_core *core, const char *name, struct tpc_error *err,
+                       uint32_t *ret)
+{
+    struct tpc_cursor_options o = { .size = sizeof(o),
+                                    .cursor_class = TPC_CURSOR_HOLD,
+                                    .start = TPC_START_OLDEST,
+                                    .name = tpc_str_from(name) };
+    return core->bus->cursor_open(core->bus_self, &o, err, ret);
+}
+
+int tpi_pump_open(struct tpc_core *core, struct tpc_error *err)
+{
+    struct tpi_pump *p = &core->pump;
+    int rc = open_cursor(core, "history", err, &p->cursor_history);
+    if (rc != 0) {
+        return rc;
+    }
+    p->opened = 1;
+    rc = open_cursor(core, "rules", err, &p->cursor_rules);
+    if (rc != 0) {
+        return rc;
+    }
+    p->opened = 2;
+    rc = open_cursor(core, "downlink", err, &p->cursor_downlink);
+    if (rc == 0) {
+        p->opened = 3;
+    }
+    p->last_save_ms = tpi_mono_ms(&core->env);
+    p->last_trim_ms = p->last_save_ms;
+    p->failing = false;
+    return rc;
+}
+
+void tpi_pump_close(struct tpc_core *core)
+{
+    struct tpi_pump *p = &core->pump;
+    uint32_t cursors[] = { p->cursor_history, p->cursor_rules, p->cursor_downlink };
+    for (uint32_t i = 0; i < p->opened; i++) {
+        core->bus->cursor_close(core->bus_self, cursors[i], 0);
+    }
+    p->opened = 0;
+    drop_closed(core);
+}
+
+/* ---- reading ---- */
+
+int tpi_record_msg(struct tpc_core *core, const struct tpc_record *r, struct tpc_arena *arena,
+                   struct tpc_msg *ret, struct tpc_device **ret_device)
+{
+    memset(ret, 0, sizeof(*ret));
+    ret->size = sizeof(*ret);
+    ret->kind = r->kind;
+    ret->flags = r->flags;
+    ret->partition = r->partition;
+    ret->model_revision = r->model_revision;
+    ret->offset = r->offset;
+    ret->device_id = r->device_id;
+    ret->unix_ms = r->unix_ms;
+    ret->received_unix_ms = r->received_unix_ms;
+    ret->trace = r->trace;
+    int rc = tpi_msg_decode(r->body, arena, NULL, ret);
+    if (rc != 0 || ret_device == NULL) {
+        return rc;
+    }
+    *ret_device = NULL;
+    if (r->device_id != 0) {
+        tpi_registry_read_lock(core->registry);
+        struct tpc_device *d = tpi_registry_by_id(core->registry, r->device_id);
+        if (d != NULL) {
+            *ret_device = tpi_device_ref(d);
+            ret->tenant = d->tenant;
+            ret->product = d->product_key;
+            ret->device = d->key;
+        }
+        tpi_registry_read_unlock(core->registry);
+    }
+    return 0;
+}
+
+static void put_text(struct tpc_member *m, const char *key, struct tpc_str text)
+{
+    m->key = tpc_str_from(key);
+    m->value = (struct tpc_value){ .type = TPC_TEXT, .len = text.len, .as.text = text.ptr };
+}
+
+/* {"id","tenant","device", then the record's own members}. */
+static int closed_doc(const struct tpc_msg *m, struct tpc_arena *arena, const char *id,
+                      struct tpc_value *ret)
+{
+    size_t n = m->params.type == TPC_MAP ? m->params.len : 0;
+    struct tpc_member *members = tpc_arena_take(arena, (n + 3) * sizeof(*members));
+    if (members == NULL) {
+        return TPC_ENOMEM;
+    }
+    put_text(&members[0], "id", tpc_str_from(id));
+    put_text(&members[1], "tenant", m->tenant);
+    put_text(&members[2], "device", m->device);
+    if (n > 0) {
+        memcpy(members + 3, m->params.as.members, n * sizeof(*members));
+    }
+    *ret = (struct tpc_value){ .type = TPC_MAP, .len = n + 3, .as.members = members };
+    return 0;
+}
+
+static int keep_closed(struct tpc_core *core, struct tpc_msg *m)
+{
+    struct tpi_pump *p = &core->pump;
+    struct tpc_value doc;
+    struct tpc_buf size = { NULL, 0, 0 };
+    char id[33];
+    tpi_registry_read_lock(core->registry);
+    struct tpc_device *d = tpi_registry_by_id(core->registry, m->device_id);
+    d = d != NULL ? tpi_device_ref(d) : NULL;
+    tpi_registry_read_unlock(core->registry);
+    if (d != NULL) {
+        m->tenant = d->tenant;
+        m->device = d->key;
+    }
+    tpc_id_format(&m->id, id);
+    int rc = closed_doc(m, p->arena, id, &doc);
+    struct closed *c = NULL;
+    if (rc == 0) {
+        (void) tpc_json_write(&doc, 0, &size);
+        c = tpi_alloc(core->env.alloc, sizeof(*c) + size.need);
+        rc = c != NULL ? 0 : TPC_ENOMEM;
+    }
+    if (rc == 0) {
+        struct tpc_buf text = { (uint8_t *) (c + 1), size.need, 0 };
+        (void) tpc_json_write(&doc, 0, &text);
+        memcpy(c->key, id, sizeof(id));
+        c->len = size.need;
+        c->unix_ms = m->unix_ms;
+        c->node.next = NULL;
+        if (p->closed_last != NULL) {
+            p->closed_last->next = &c->node;
+        } else {
+            p->closed_first = &c->node;
+        }
+        p->closed_last = &c->node;
+        p->closed_count++;
+    }
+    tpi_device_unref(d);
+    return rc;
+}
+
+struct reading {
+    struct tpc_core *core;
+    uint32_t partition;
+    uint64_t next;
+    uint32_t count;
+    int rc; /* why it stopped early */
+};
+
+static int read_one(void *user, const struct tpc_record *r)
+{
+    struct reading *x = user;
+    struct tpc_core *core = x->core;
+    struct tpc_msg m;
+    tpc_arena_reset(core->pump.arena);
+    int rc = tpi_record_msg(core, r, core->pump.arena, &m, NULL);
+    if (rc == TPC_ECORRUPT || rc == TPC_EVERSION) {
+        tpi_count(&core->counters.records_unreadable, 1);
+        memset(&m, 0, sizeof(m));
+        m.size = sizeof(m);
+        m.partition = r->partition;
+        m.offset = r->offset;
+        rc = 0;
+    }
+    if (rc == 0 && m.kind == TPC_MSG_COMMAND_CLOSED) {
+        rc = core->pump.closed_count >= CLOSED_MAX ? TPC_EAGAIN : keep_closed(core, &m);
+    }
+    rc = rc != 0 ? rc : tpi_history_apply(core->history, &m, x->partition);
+    if (rc == TPC_EAGAIN || rc == TPC_ENOMEM) {
+        x->rc = rc; /* this one comes again after a commit */
+        return rc;
+    }
+    x->next = r->offset + 1;
+    x->count++;
+    return 0;
+}
+
+/* ---- committing ---- */
+
+static int store_rows(struct tpc_core *core, const struct tpc_store_op *ops, uint32_t count,
+                      struct tpc_error *err)
+{
+    struct tpi_part *part = core->entities_part;
+    return count == 0 ? 0 : part->ops->store.transact(part->self, ops, count, sizeof(ops[0]), err);
+}
+
+static void fill_row(struct tpc_store_op *op, const char *kind, struct tpc_str key,
+                     struct tpc_bytes doc, int64_t unix_ms)
+{
+    *op =
+        (struct tpc_store_op){ .size = sizeof(*op), .type = TPC_STORE_PUT, .expect = TPC_ANY_REV };
+    op->row = (struct tpc_row){ .size = sizeof(op->row),
+                                .space = TPC_SPACE_RECORD,
+                                .kind = tpc_str_from(kind),
+                                .key = key,
+                                .revision = 1,
+                                .created_unix_ms = unix_ms,
+                                .modified_unix_ms = unix_ms,
+                                .doc = doc,
+                                .field_size = sizeof(struct tpc_field) };
+}
+
+static int store_closed(struct tpc_core *core, struct tpc_error *err)
+{
+    struct tpi_pump *p = &core->pump;
+    while (p->closed_first != NULL) {
+        struct tpc_store_op ops[CLOSED_TRANSACTION];
+        uint32_t n = 0;
+        for (struct tpi_node *at = p->closed_first; at != NULL && n < CLOSED_TRANSACTION;
+             at = at->next) {
+            struct closed *c = (struct closed *) (void *) at;
+            fill_row(&ops[n++], "command", (struct tpc_str){ c->key, TPC_ID_TEXT_BYTES },
+                     (struct tpc_bytes){ (const uint8_t *) (c + 1), c->len }, c->unix_ms);
+        }
+        int rc = store_rows(core, ops, n, err);
+        if (rc != 0) {
+            return rc;
+        }
+        for (uint32_t i = 0; i < n; i++) {
+            struct closed *c = (struct closed *) (void *) p->closed_first;
+            p->closed_first = c->node.next;
+            tpi_free(core->env.alloc, c, sizeof(*c) + c->len);
+        }
+        p->closed_count -= n;
+    }
+    p->closed_last = NULL;
+    return 0;
+}
+
+/* The state of one partition's rules as row, in the arena; *ret_next = what it contains. Its first
+ * byte is a version, a varint with that offset follows. */
+static int take_state(struct tpc_core *core, uint32_t partition, struct tpc_store_op *op,
+                      uint64_t *ret_next)
+{
+    struct tpc_arena *arena = core->pump.arena;
+    struct tpi_buf buf;
+    struct tpi_reader r;
+    tpi_buf_init(&buf, core->env.alloc, 0);
+    int rc = tpi_rules_state_save(core->rules, partition, &buf);
+    uint8_t *doc = rc == 0 ? tpc_arena_take(arena, buf.len + 1) : NULL;
+    char *key = rc == 0 ? tpc_arena_take(arena, 16) : NULL;
+    if (doc == NULL || key == NULL) {
+        tpi_buf_fini(&buf);
+        return rc != 0 ? rc : TPC_ENOMEM;
+    }
+    memcpy(doc, buf.ptr, buf.len);
+    int len = snprintf(key, 16, "%u", (unsigned) partition);
+    fill_row(op, "rules", (struct tpc_str){ key, (size_t) len }, (struct tpc_bytes){ doc, buf.len },
+             tpi_unix_ms(&core->env));
+    tpi_reader_init(&r, doc, buf.len);
+    (void) tpi_read_u8(&r);
+    *ret_next = tpi_read_varint(&r);
+    tpi_buf_fini(&buf);
+    return 0;
+}
+
+/* What rules have seen for certain: a worker that is between batches has passed all that is in the
+ * log's flushed part on to them. */
+static uint64_t seen_by_rules(struct tpc_core *core, uint32_t partition, uint64_t flushed)
+{
+    return atomic_load(&tpi_worker_of(core, partition)->busy) ? 0 : flushed;
+}
+
+/* Takes the states of all partitions. *ret_count = 0: not now. */
+static int take_states(struct tpc_core *core, struct tpc_store_op **ret_ops, uint32_t *ret_count)
+{
+    struct tpi_pump *p = &core->pump;
+    uint32_t n = core->options.partitions;
+    *ret_count = 0;
+    tpc_arena_reset(p->arena);
+    bool scenes = atomic_load(&tpi_rules_count(core->rules)->scenes) > 0;
+    struct tpc_store_op *ops = scenes ? tpc_arena_take(p->arena, n * sizeof(*ops)) : NULL;
+    if (scenes && ops == NULL) {
+        return TPC_ENOMEM;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t next = 0;
+        uint64_t seen = seen_by_rules(core, i, p->position[i]);
+        int rc = scenes ? take_state(core, i, &ops[i], &next) : 0;
+        if (rc != 0) {
+            return rc;
+        }
+        p->rules_next[i] = next > seen ? next : seen;
+    }
+    if (atomic_load(&core->rule_pending) > 0) {
+        memset(p->rules_next, 0, n * sizeof(p->rules_next[0])); /* a command is not logged yet */
+        return 0;
+    }
+    *ret_ops = ops;
+    *ret_count = scenes ? n : 0;
+    return 0;
+}
+
+static void commit_cursors(struct tpc_core *core, bool rules)
+{
+    struct tpi_pump *p = &core->pump;
+    const struct tpc_bus_ops *bus = core->bus;
+    uint32_t n = core->options.partitions;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t flags = i + 1 == n ? TPC_FLUSH_SYNC : 0;
+        struct tpi_worker *w = tpi_worker_of(core, i);
+        uint64_t position = p->position[i];
+        uint64_t low = tpi_downlink_low_offset(w->downlink, i);
+        if (!atomic_load(&w->adding)) {
+            (void) bus->commit(core->bus_self, p->cursor_downlink, i,
+                               low < position ? low : position, flags);
+        }
+        if (rules && p->rules_next[i] > 0) {
+            (void) bus->commit(core->bus_self, p->cursor_rules, i,
+                               p->rules_next[i] < position ? p->rules_next[i] : position, flags);
+        }
+        (void) bus->commit(core->bus_self, p->cursor_history, i,
+                           tpi_history_watermark(core->history, i), flags);
+    }
+}
+
+static void note(struct tpc_core *core, int rc, const struct tpc_error *err)
+{
+    struct tpi_pump *p = &core->pump;
+    if (rc != 0) {
+        atomic_fetch_add(&p->failures, 1);
+        p->retry_ms = tpi_mono_ms(&core->env) + RETRY_MS;
+    }
+    if (rc != 0 && !p->failing) {
+        tpi_log(&core->env, TPC_LOG_ERROR, "store", "cannot commit, what is not stored stays: %s",
+                err->code == rc ? err->text : tpc_error_name(rc));
+    } else if (rc == 0 && p->failing) {
+        tpi_log(&core->env, TPC_LOG_INFO, "store", "commits again");
+    }
+    p->failing = rc != 0;
+}
+
+static int commit(struct tpc_core *core, bool all)
+{
+    struct tpi_pump *p = &core->pump;
+    struct tpc_error err = { .size = sizeof(err) };
+    struct tpc_store_op *ops = NULL;
+    uint32_t count = 0;
+    uint64_t now = tpi_mono_ms(&core->env);
+    bool save = all || now - p->last_save_ms >= SAVE_MS;
+    int rc = save ? take_states(core, &ops, &count) : 0;
+    rc = rc != 0 ? rc : tpi_flush_now(core, TPC_FLUSH_SYNC, &err, NULL);
+    rc = rc != 0 ? rc : store_rows(core, ops, count, &err);
+    rc = rc != 0 ? rc : store_closed(core, &err);
+    rc = rc != 0 ? rc : tpi_history_commit(core->history, all, &err);
+    note(core, rc, &err);
+    if (rc != 0) {
+        return rc;
+    }
+    commit_cursors(core, save);
+    if (save) {
+        p->last_save_ms = now;
+    }
+    if (core->bus->trim != NULL && (all || now - p->last_trim_ms >= TRIM_MS)) {
+        p->last_trim_ms = now;
+        (void) core->bus->trim(core->bus_self);
+    }
+    return 0;
+}
+
+/* ---- turning ---- */
+
+static bool read_partition(struct tpc_core *core, uint32_t partition)
+{
+    struct tpi_pump *p = &core->pump;
+    struct reading x = { .core = core, .partition = partition, .next = p->position[partition] };
+    uint64_t next = x.next;
+    int rc = core->bus->read(core->bus_self, partition, x.next, TPI_READ_RECORDS, TPC_READ_FLUSHED,
+                             read_one, &x, &next);
+    if (rc == TPC_EGAP) {
+        tpi_log(&core->env, TPC_LOG_ERROR, "store",
+                "partition %u: records %llu to %llu are not in the log any more",
+                (unsigned) partition, (unsigned long long) x.next, (unsigned long long) next);
+        p->position[partition] = next;
+        return true;
+    }
+    if (x.rc != 0) {
+        p->position[partition] = x.next;
+        return commit(core, x.rc == TPC_ENOMEM) == 0 && x.count > 0;
+    }
+    if (rc == 0) {
+        bool did = next > p->position[partition];
+        p->position[partition] = next;
+        return did;
+    }
+    return false;
+}
+
+bool tpi_pump_turn(struct tpc_core *core)
+{
+    struct tpi_pump *p = &core->pump;
+    bool did = false;
+    if (p->failing && tpi_mono_ms(&core->env) < p->retry_ms) {
+        return false;
+    }
+    for (uint32_t i = 0; i < core->options.partitions; i++) {
+        if (p->position[i] < atomic_load_explicit(&core->ends[i], memory_order_acquire)) {
+            did |= read_partition(core, i);
+        }
+    }
+    if (tpi_history_due(core->history) || p->closed_count > 0) {
+        (void) commit(core, false);
+    }
+    return did;
+}
+
+int tpi_pump_finish(struct tpc_core *core)
+{
+    core->pump.failing = false;
+    while (tpi_pump_turn(core)) {
+    }
+    return commit(core, true);
+}
+
+uint64_t tpi_pump_next_ms(struct tpc_core *core)
+{
+    struct tpi_pump *p = &core->pump;
+    if (p->failing) {
+        uint64_t now = tpi_mono_ms(&core->env);
+        return p->retry_ms > now ? p->retry_ms - now : 0;
+    }
+    uint64_t due = tpi_history_due_ms(core->history);
+    return due < TPI_WHEEL_NONE ? due : TPI_WHEEL_NONE;
+}
+
+/* ---- its thread ---- */
+
+static void deadline(struct timespec *t, uint64_t ms)
+{
+    clock_gettime(CLOCK_MONOTONIC, t);
+    t->tv_nsec += (long) (ms % 1000) * 1000000;
+    t->tv_sec += (time_t) (ms / 1000) + t->tv_nsec / 1000000000;
+    t->tv_nsec %= 1000000000;
+}
+
+void tpi_pump_kick(struct tpc_core *core)
+{
+    struct tpi_pump *p = &core->pump;
+    pthread_mutex_lock(&p->lock);
+    p->kicked = true;
+    pthread_cond_signal(&p->work);
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void *pump_main(void *user)
+{
+    struct tpc_core *core = user;
+    struct tpi_pump *p = &core->pump;
+    pthread_mutex_lock(&p->lock);
+    while (!p->stop) {
+        p->kicked = false;
+        pthread_mutex_unlock(&p->lock);
+        bool did = tpi_pump_turn(core);
+        uint64_t next = did ? 0 : tpi_pump_next_ms(core);
+        pthread_mutex_lock(&p->lock);
+        p->turns++;
+        pthread_cond_broadcast(&p->turned);
+        if (!did && !p->kicked && !p->stop && next > 0) {
+            struct timespec t;
+            deadline(&t, next < 60000 ? next : 60000);
+            pthread_cond_timedwait(&p->work, &p->lock, &t);
+        }
+    }
+    pthread_mutex_unlock(&p->lock);
+    return NULL;
+}
+
+int tpi_pump_start(struct tpc_core *core)
+{
+    struct tpi_pump *p = &core->pump;
+    p->stop = false;
+    if (pthread_create(&p->thread, NULL, pump_main, core) != 0) {
+        return TPC_EAGAIN;
+    }
+    p->threaded = true;
+    return 0;
+}
+
+void tpi_pump_stop(struct tpc_core *core)
+{
+    struct tpi_pump *p = &core->pump;
+    if (!p->threaded) {
+        return;
+    }
+    pthread_mutex_lock(&p->lock);
+    p->stop = true;
+    pthread_cond_signal(&p->work);
+    pthread_mutex_unlock(&p->lock);
+    pthread_join(p->thread, NULL);
+    p->threaded = false;
+}
+
+static int catch_up_now(struct tpi_worker *w, void *user)
+{
+    (void) user;
+    int rc = tpi_flush_now(w->core, 0, NULL, NULL);
+    while (rc == 0 && tpi_pump_turn(w->core)) {
+    }
+    return rc;
+}
+
+bool tpi_pump_catch_up(struct tpc_core *core)
+{
+    struct tpi_pump *p = &core->pump;
+    if (!core->threads) {
+        return tpi_worker_call(&core->workers[0], catch_up_now, NULL) == 0;
+    }
+    if (tpi_worker_current(core) != NULL ||
+        tpi_flush_wait(core, atomic_load(&core->flush.appended), NULL) != 0) {
+        return false;
+    }
+    pthread_mutex_lock(&p->lock);
+    uint64_t until = p->turns + 2; /* one whole turn from here */
+    bool waited = p->threaded && !p->stop;
+    while (waited && p->turns < until && !p->stop) {
+        p->kicked = true;
+        pthread_cond_signal(&p->work);
+        pthread_cond_wait(&p->turned, &p->lock);
+    }
+    pthread_mutex_unlock(&p->lock);
+    return waited;
+}

@@ -1,0 +1,193 @@
+/*
+ * At start, from the log: open commands, states of rules, latest values and the keys of what came
+ * lately. Runs on the thread that starts the core, which is every worker meanwhile.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "core/core.h"
+
+struct replay {
+    struct tpc_core *core;
+    struct tpi_worker *w;
+    uint32_t partition;
+    bool commands; /* the pass over commands, else the one over data */
+    uint64_t rules_from;
+    int rc;
+};
+
+static int replay_command(struct replay *x, const struct tpc_record *r)
+{
+    struct tpc_msg m;
+    struct tpc_device *d;
+    if (r->kind != TPC_MSG_COMMAND && r->kind != TPC_MSG_COMMAND_STATE &&
+        r->kind != TPC_MSG_COMMAND_CLOSED) {
+        return 0;
+    }
+    tpc_arena_reset(x->w->arena);
+    int rc = tpi_record_msg(x->core, r, x->w->arena, &m, &d);
+    if (rc == 0) {
+        rc = tpi_downlink_replay(x->w->downlink, d, &m);
+        tpi_device_unref(d);
+    }
+    return rc == TPC_ENOMEM ? rc : 0;
+}
+
+/* Values become the latest, unless newer ones are there; scenes look at what they have not seen. */
+static void apply_data(struct replay *x, struct tpc_device *d, const struct tpc_msg *m)
+{
+    struct tpc_core *core = x->core;
+    tpi_registry_read_lock(core->registry);
+    for (uint32_t i = 0; i < m->point_count; i++) {
+        const struct tpc_point *p = tpc_msg_point(m, i);
+        int index = p->property != 0 ? tpi_model_find_id(d->product->model, p->property) : -1;
+        if (index >= 0 &&
+            tpi_model_property(d->product->model, (uint32_t) index)->value_type == p->value.type) {
+            (void) tpi_device_latest_set(d, (uint32_t) index, &p->value,
+                                         p->unix_ms != 0 ? p->unix_ms : m->unix_ms);
+        }
+    }
+    if (m->offset >= x->rules_from) {
+        tpi_rules_begin(core->rules, x->w->index);
+        tpi_rules_message(core->rules, x->w->index, d, m);
+        tpi_rules_end(core->rules, x->w->index);
+    }
+    tpi_registry_read_unlock(core->registry);
+}
+
+static int replay_data(struct replay *x, const struct tpc_record *r)
+{
+    struct tpc_msg m;
+    struct tpc_device *d;
+    if (r->kind == 0 || r->kind > TPC_MSG_PRESENCE || r->device_id == 0) {
+        return 0;
+    }
+    tpc_arena_reset(x->w->send_arena);
+    int rc = tpi_record_msg(x->core, r, x->w->send_arena, &m, &d);
+    if (rc != 0) {
+        return rc == TPC_ENOMEM ? rc : 0;
+    }
+    tpi_uplink_remember(x->w->uplink, &m);
+    if (d != NULL && d->partition == x->partition &&
+        (m.kind == TPC_MSG_TELEMETRY || m.kind == TPC_MSG_ATTRIBUTES)) {
+        apply_data(x, d, &m);
+    }
+    tpi_device_unref(d);
+    return 0;
+}
+
+static int replay_one(void *user, const struct tpc_record *r)
+{
+    struct replay *x = user;
+    x->rc = x->commands ? replay_command(x, r) : replay_data(x, r);
+    return x->rc;
+}
+
+static int read_all(struct replay *x, uint64_t from, uint64_t end, struct tpc_error *err)
+{
+    struct tpc_core *core = x->core;
+    while (from < end) {
+        uint64_t next = from;
+        int rc = core->bus->read(core->bus_self, x->partition, from, TPI_READ_RECORDS, 0,
+                                 replay_one, x, &next);
+        if (x->rc != 0) {
+            return tpi_error_set(err, x->rc, "core", "the log cannot be replayed: %s",
+                                 tpc_error_name(x->rc));
+        }
+        if (rc != 0 && rc != TPC_EGAP) {
+            return tpi_error_set(err, rc, "log", "partition %u cannot be read: %s",
+                                 (unsigned) x->partition, tpc_error_name(rc));
+        }
+        if (next <= from) {
+            break;
+        }
+        from = next;
+    }
+    return 0;
+}
+
+struct state_row {
+    struct replay *x;
+    struct tpc_error *err;
+};
+
+static int load_state(void *user, const struct tpc_row *row)
+{
+    struct state_row *s = user;
+    return tpi_rules_state_load(s->x->core->rules, s->x->partition, row->doc, s->err,
+                                &s->x->rules_from);
+}
+
+/* Without a state scenes see again all since the rules' cursor: their commands have the same ids as
+ * before and are known. A damaged one costs the memory of what was true, not the start. */
+static int find_state(struct replay *x, uint64_t end, struct tpc_error *err)
+{
+    struct tpi_part *p = x->core->entities_part;
+    struct state_row s = { x, err };
+    char key[16];
+    int len = snprintf(key, sizeof(key), "%u", (unsigned) x->partition);
+    int rc = x->core->bus->cursor_position(x->core->bus_self, x->core->pump.cursor_rules,
+                                           x->partition, &x->rules_from);
+    if (rc != 0) {
+        return tpi_error_set(err, rc, "log", "cursor rules has no position");
+    }
+    rc = p->ops->store.get(p->self, TPC_SPACE_RECORD, TPC_STR("rules"), 0,
+                           (struct tpc_str){ key, (size_t) len }, load_state, &s);
+    if (rc == TPC_ECORRUPT || rc == TPC_EVERSION) {
+        tpi_log(&x->core->env, TPC_LOG_WARN, "rules", "partition %u starts anew: %s",
+                (unsigned) x->partition, err->text);
+        x->rules_from = end;
+        return 0;
+    }
+    return rc == TPC_ENOENT ? 0 : rc;
+}
+
+static int replay_partition(struct tpc_core *core, uint32_t partition, bool commands,
+                            struct tpc_error *err)
+{
+    struct replay x = { .core = core,
+                        .w = tpi_worker_of(core, partition),
+                        .partition = partition,
+                        .commands = commands };
+    uint64_t first;
+    uint64_t end;
+    uint64_t from = 0;
+    int rc = core->bus->range(core->bus_self, partition, &first, &end);
+    if (rc != 0) {
+        return tpi_error_set(err, rc, "log", "partition %u has no range", (unsigned) partition);
+    }
+    atomic_store(&core->ends[partition], end);
+    if (commands) {
+        rc = core->bus->cursor_position(core->bus_self, core->pump.cursor_downlink, partition,
+                                        &from);
+    } else {
+        rc = find_state(&x, end, err);
+        from = end > TPI_REPLAY_RECORDS ? end - TPI_REPLAY_RECORDS : 0;
+        from = x.rules_from < from ? x.rules_from : from;
+    }
+    return rc != 0 ? rc : read_all(&x, from > first ? from : first, end, err);
+}
+
+int tpi_replay(struct tpc_core *core, struct tpc_error *err)
+{
+    int rc = 0;
+    core->replaying = true;
+    for (uint32_t i = 0; i < core->worker_count; i++) {
+        atomic_store(&core->workers[i].who, (uintptr_t) pthread_self());
+    }
+    for (uint32_t i = 0; rc == 0 && i < core->options.partitions; i++) {
+        rc = replay_partition(core, i, true, err);
+    }
+    for (uint32_t i = 0; rc == 0 && i < core->options.partitions; i++) {
+        rc = replay_partition(core, i, false, err);
+    }
+    for (uint32_t i = 0; rc == 0 && i < core->worker_count; i++) {
+        tpi_downlink_replayed(core->workers[i].downlink);
+        tpi_command_rule(&core->workers[i]);
+    }
+    for (uint32_t i = 0; i < core->worker_count; i++) {
+        atomic_store(&core->workers[i].who, 0);
+    }
+    core->replaying = false;
+    return rc;
+}

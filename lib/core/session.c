@@ -1,0 +1,375 @@
+/*
+ * Sessions: over what a device speaks. A session's number names a slot and how often the slot was
+ * used, so that an old number finds nothing. Slots are never freed before the core.
+ */
+#include <string.h>
+
+#include "base/hash.h"
+#include "codec/codec.h"
+#include "core/core.h"
+
+enum { INDEX_BITS = 20 };
+
+static void lock_slot(struct tpi_session *s)
+{
+    while (atomic_flag_test_and_set_explicit(&s->lock, memory_order_acquire)) {
+    }
+}
+
+static void unlock_slot(struct tpi_session *s)
+{
+    atomic_flag_clear_explicit(&s->lock, memory_order_release);
+}
+
+static struct tpi_session *slot_at(struct tpc_core *core, uint32_t index)
+{
+    struct tpi_session *page =
+        atomic_load_explicit(&core->sessions.pages[index / TPI_SESSION_PAGE], memory_order_acquire);
+    return page != NULL ? &page[index % TPI_SESSION_PAGE] : NULL;
+}
+
+static struct tpi_session *find(struct tpc_core *core, uint64_t id)
+{
+    uint64_t index = id & ((1u << INDEX_BITS) - 1);
+    struct tpi_session *s = id != 0 ? slot_at(core, (uint32_t) index) : NULL;
+    return s != NULL && atomic_load_explicit(&s->id, memory_order_acquire) == id ? s : NULL;
+}
+
+/* sessions.lock is held. */
+static struct tpi_session *take_slot(struct tpc_core *core)
+{
+    struct tpi_sessions *all = &core->sessions;
+    struct tpi_session *s = all->free;
+    if (s != NULL) {
+        all->free = s->next_free;
+        return s;
+    }
+    uint32_t index = all->count;
+    if (index == TPI_SESSION_PAGE * TPI_SESSION_PAGES) {
+        return NULL;
+    }
+    if (index % TPI_SESSION_PAGE == 0) {
+        struct tpi_session *page =
+            tpi_alloc_array(core->env.alloc, TPI_SESSION_PAGE, sizeof(*page));
+        if (page == NULL) {
+            return NULL;
+        }
+        for (uint32_t i = 0; i < TPI_SESSION_PAGE; i++) {
+            page[i].index = index + i;
+            atomic_flag_clear(&page[i].lock);
+        }
+        atomic_store_explicit(&all->pages[index / TPI_SESSION_PAGE], page, memory_order_release);
+    }
+    all->count++;
+    return slot_at(core, index);
+}
+
+static void free_slot(struct tpc_core *core, struct tpi_session *s)
+{
+    struct tpc_device *device = s->device;
+    lock_slot(s);
+    s->device = NULL;
+    unlock_slot(s);
+    tpi_device_unref(device);
+    tpi_free(core->env.alloc, s->tenant, s->tenant_len + 1);
+    s->tenant = NULL;
+    pthread_mutex_lock(&core->sessions.lock);
+    s->next_free = core->sessions.free;
+    core->sessions.free = s;
+    pthread_mutex_unlock(&core->sessions.lock);
+}
+
+void tpi_sessions_fini(struct tpc_core *core)
+{
+    for (uint32_t i = 0; i < TPI_SESSION_PAGES; i++) {
+        struct tpi_session *page = atomic_load(&core->sessions.pages[i]);
+        for (uint32_t k = 0; page != NULL && k < TPI_SESSION_PAGE; k++) {
+            tpi_device_unref(page[k].device);
+            tpi_free(core->env.alloc, page[k].tenant, page[k].tenant_len + 1);
+        }
+        tpi_free(core->env.alloc, page, TPI_SESSION_PAGE * sizeof(*page));
+    }
+}
+
+/* ---- what the owner of the device does ---- */
+
+static void append_presence(struct tpi_worker *w, struct tpc_device *d, const char *origin,
+                            bool online)
+{
+    struct tpc_member member = { TPC_STR("online"), { .type = TPC_BOOL, .as.b = online } };
+    struct tpc_msg m = {
+        .size = sizeof(m),
+        .kind = TPC_MSG_PRESENCE,
+        .flags = TPC_MSG_ESTIMATED_TIME,
+        .partition = d->partition,
+        .device_id = d->id,
+        .unix_ms = tpi_unix_ms(&w->core->env),
+        .origin = tpc_str_from(origin),
+        .point_size = sizeof(struct tpc_point),
+        .params = { .type = TPC_MAP, .len = 1, .as.members = &member },
+    };
+    m.received_unix_ms = m.unix_ms;
+    struct tpc_error err;
+    if (tpi_log_append_msg(w, &m, 0, &err, NULL) != 0) {
+        tpi_count(&w->core->counters.append_waits, 1);
+        tpi_log(&w->core->env, TPC_LOG_WARN, "core", "presence of %s is not logged: %s", d->key.ptr,
+                err.text);
+    }
+}
+
+static void device_online(struct tpi_worker *w, struct tpi_session *s)
+{
+    struct tpc_device *d = s->device;
+    if (d == NULL) {
+        return;
+    }
+    atomic_store_explicit(&d->session, atomic_load(&s->id), memory_order_relaxed);
+    d->adapter = s->part;
+    if ((s->flags & TPC_SESSION_PRESENCE) != 0 && !atomic_load(&d->online)) {
+        atomic_store(&d->online, true);
+        append_presence(w, d, s->part->name, true);
+    }
+    tpi_downlink_online(w->downlink, d);
+}
+
+static void device_offline(struct tpi_worker *w, struct tpi_session *s, uint64_t id)
+{
+    struct tpc_device *d = s->device;
+    if (d == NULL || atomic_load_explicit(&d->session, memory_order_relaxed) != id) {
+        return; /* another session took over */
+    }
+    atomic_store_explicit(&d->session, 0, memory_order_relaxed);
+    d->adapter = NULL;
+    if ((s->flags & TPC_SESSION_PRESENCE) != 0 && atomic_load(&d->online)) {
+        atomic_store(&d->online, false);
+        append_presence(w, d, s->part->name, false);
+    }
+}
+
+/* Opened or closed, whichever it is by now. */
+static void run_session(struct tpi_worker *w, struct tpi_node *node)
+{
+    struct tpi_session *s =
+        (struct tpi_session *) (void *) ((char *) node - offsetof(struct tpi_session, node));
+    pthread_mutex_lock(&w->lock);
+    s->queued = false;
+    bool closed = s->closed;
+    bool blocked = s->blocked;
+    pthread_mutex_unlock(&w->lock);
+    if (!closed) {
+        device_online(w, s);
+        return;
+    }
+    uint64_t id = (s->generation << INDEX_BITS) | s->index;
+    device_offline(w, s, id);
+    if (!blocked) {
+        free_slot(w->core, s);
+    } /* else tpi_session_resume() finds it closed */
+}
+
+static void tell_worker(struct tpc_core *core, struct tpi_session *s, bool closed)
+{
+    struct tpi_worker *w = &core->workers[s->worker];
+    pthread_mutex_lock(&w->lock);
+    bool queue = !s->queued;
+    s->queued = true;
+    s->closed = closed;
+    pthread_mutex_unlock(&w->lock);
+    if (queue) {
+        tpi_worker_post(w, &s->node);
+    }
+}
+
+/* ---- opening and closing ---- */
+
+static int resolve(struct tpi_part *p, const struct tpc_session_options *o, struct tpc_device **ret)
+{
+    struct tpc_core *core = p->core;
+    if (core->registry == NULL) {
+        return tpi_fail(TPC_ESTATE, p->name, "the core is not started");
+    }
+    struct tpc_device *d;
+    int rc = tpi_registry_open(core->registry, o->tenant, o->device, tpi_fail_begin(), &d);
+    if (rc != 0) {
+        return tpi_fail_end(rc);
+    }
+    tpi_registry_read_lock(core->registry);
+    bool other = o->product.len > 0 && !tpc_str_equal(o->product, d->product_key);
+    tpi_registry_read_unlock(core->registry);
+    if (other) {
+        tpi_fail(TPC_EDENIED, p->name, "device \"%s\" is of another product than \"%.*s\"",
+                 d->key.ptr, (int) o->product.len, o->product.ptr);
+        tpi_device_unref(d);
+        return TPC_EDENIED;
+    }
+    *ret = d;
+    return 0;
+}
+
+int tpi_session_open(struct tpi_part *p, const struct tpc_session_options *given, uint64_t *ret)
+{
+    struct tpc_core *core = p->core;
+    struct tpc_session_options o;
+    struct tpc_device *device = NULL;
+    if (given == NULL || ret == NULL || given->size < offsetof(struct tpc_session_options, peer)) {
+        return tpi_fail(TPC_EINVAL, p->name, "session options without their size");
+    }
+    memset(&o, 0, sizeof(o));
+    memcpy(&o, given, given->size < sizeof(o) ? given->size : sizeof(o));
+    bool link = (o.flags & TPC_SESSION_LINK) != 0;
+    int rc = link ? 0 : resolve(p, &o, &device);
+    if (rc != 0) {
+        return rc;
+    }
+    char *tenant = NULL;
+    if (link && o.tenant.len > 0) {
+        tenant = tpi_str_dup(core->env.alloc, o.tenant);
+        rc = tenant != NULL ? 0 : TPC_ENOMEM;
+    }
+    pthread_mutex_lock(&core->sessions.lock);
+    struct tpi_session *s = rc == 0 ? take_slot(core) : NULL;
+    pthread_mutex_unlock(&core->sessions.lock);
+    if (s == NULL) {
+        tpi_device_unref(device);
+        tpi_free(core->env.alloc, tenant, o.tenant.len + 1);
+        return tpi_fail(TPC_ENOMEM, p->name, "no room for another session");
+    }
+    s->part = p;
+    s->flags = o.flags;
+    s->tenant = tenant;
+    s->tenant_len = o.tenant.len;
+    s->generation++;
+    s->closed = false;
+    s->node.run = run_session;
+    uint64_t id = (s->generation << INDEX_BITS) | s->index;
+    s->worker = device != NULL ? device->partition % core->worker_count
+                               : (uint32_t) (tpi_hash64(id) % core->worker_count);
+    lock_slot(s);
+    s->device = device;
+    unlock_slot(s);
+    atomic_store_explicit(&s->id, id, memory_order_release);
+    tpi_count(&core->counters.sessions, 1);
+    if (device != NULL) {
+        tell_worker(core, s, false);
+    }
+    *ret = id;
+    return 0;
+}
+
+void tpi_session_close(struct tpi_part *p, uint64_t id)
+{
+    struct tpc_core *core = p->core;
+    struct tpi_session *s = find(core, id);
+    if (s == NULL || !atomic_compare_exchange_strong(&s->id, &id, 0)) {
+        return;
+    }
+    atomic_fetch_sub_explicit(&core->counters.sessions, 1, memory_order_relaxed);
+    tell_worker(core, s, true);
+}
+
+/* ---- receiving ---- */
+
+static void block(struct tpc_core *core, uint32_t worker, struct tpi_session *s)
+{
+    struct tpi_worker *w = &core->workers[worker];
+    pthread_mutex_lock(&w->lock);
+    if (!s->blocked && !s->closed) {
+        s->blocked = true;
+        s->next_blocked = w->blocked;
+        w->blocked = s;
+        atomic_store(&w->any_blocked, true);
+    }
+    pthread_mutex_unlock(&w->lock);
+    /* The ring may have been emptied since: without this nobody would look again. */
+    tpi_worker_wake(w);
+}
+
+bool tpi_session_resume(struct tpi_worker *w)
+{
+    struct tpc_core *core = w->core;
+    if (!atomic_load_explicit(&w->any_blocked, memory_order_relaxed) || w->stalled ||
+        tpi_ring_used(&w->ring) > w->ring.cap / 2 || tpi_core_memory_tight(core)) {
+        return false;
+    }
+    pthread_mutex_lock(&w->lock);
+    struct tpi_session *list = w->blocked;
+    w->blocked = NULL;
+    atomic_store(&w->any_blocked, false);
+    pthread_mutex_unlock(&w->lock);
+    bool did = false;
+    while (list != NULL) {
+        struct tpi_session *s = list;
+        list = s->next_blocked;
+        struct tpi_part *p = s->part;
+        uint64_t id = atomic_load_explicit(&s->id, memory_order_acquire);
+        pthread_mutex_lock(&w->lock);
+        s->blocked = false;
+        bool gone = s->closed && !s->queued;
+        pthread_mutex_unlock(&w->lock);
+        if (gone) {
+            free_slot(core, s);
+        } else if (id != 0 && p->ops->adapter.resume != NULL && !atomic_load(&p->stopped)) {
+            p->ops->adapter.resume(p->self, id);
+            did = true;
+        }
+    }
+    return did;
+}
+
+/* The device of a link's frame, counted; NULL = unknown. */
+static struct tpc_device *link_device(struct tpc_core *core, struct tpc_str tenant,
+                                      const struct tpc_frame *frame)
+{
+    struct tpc_str key = frame->device;
+    struct tpc_arena *arena = NULL;
+    if (key.len == 0 && (frame->flags & TPC_FRAME_WRAPPED) != 0 &&
+        tpi_codec_peek_device(frame->payload, &key) == TPC_EUNSUPPORTED &&
+        tpc_arena_create(core->env.alloc, 0, &arena) == 0) {
+        struct tpc_bytes values;
+        (void) tpi_codec_unwrap(frame->payload, arena, NULL, &key, &values);
+    }
+    struct tpc_device *d = NULL;
+    if (key.len > 0) {
+        tpi_registry_read_lock(core->registry);
+        d = tpi_registry_find(core->registry, tenant, key);
+        d = d != NULL ? tpi_device_ref(d) : NULL;
+        tpi_registry_read_unlock(core->registry);
+    }
+    tpc_arena_destroy(arena);
+    return d;
+}
+
+int tpi_session_receive(struct tpi_part *p, uint64_t id, const struct tpc_frame *given,
+                        uint64_t ticket)
+{
+    struct tpc_core *core = p->core;
+    struct tpi_session *s = find(core, id);
+    if (!tpi_core_running(core) || s == NULL || s->part != p) {
+        return TPC_ESTATE;
+    }
+    if (given->payload.len > core->options.frame_max_bytes) {
+        tpi_count(&core->counters.receive_too_big, 1);
+        return TPC_ETOOBIG;
+    }
+    struct tpc_frame frame;
+    memset(&frame, 0, sizeof(frame));
+    memcpy(&frame, given, given->size < sizeof(frame) ? given->size : sizeof(frame));
+    struct tpi_feed feed = { .part = p, .session = id, .ticket = ticket };
+    if ((s->flags & TPC_SESSION_LINK) != 0) {
+        feed.tenant = (struct tpc_str){ s->tenant, s->tenant != NULL ? s->tenant_len : 0 };
+        feed.device = link_device(core, feed.tenant, &frame);
+    } else {
+        lock_slot(s);
+        feed.device = s->device != NULL ? tpi_device_ref(s->device) : NULL;
+        unlock_slot(s);
+        frame.product = (struct tpc_str){ NULL, 0 }; /* checked when the session was opened */
+    }
+    feed.partition = feed.device != NULL ? feed.device->partition
+                                         : (uint32_t) (tpi_hash64(id) % core->options.partitions);
+    int rc = tpi_feed_put(core, &feed, &frame);
+    if (rc == TPC_EAGAIN) {
+        block(core, feed.partition % core->worker_count, s);
+    }
+    tpi_device_unref(feed.device);
+    return rc;
+}

@@ -1,0 +1,222 @@
+/* All metrics in one list, and as Prometheus text (exposition format 0.0.4). */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/core.h"
+
+#define CORE_COUNTER(member, text)                                                                 \
+    {                                                                                              \
+        "core_" #member "_total", text, TPC_METRIC_COUNTER,                                        \
+            (uint32_t) offsetof(struct tpi_core_counters, member)                                  \
+    }
+#define CORE_GAUGE(member, text)                                                                   \
+    {                                                                                              \
+        "core_" #member, text, TPC_METRIC_GAUGE,                                                   \
+            (uint32_t) offsetof(struct tpi_core_counters, member)                                  \
+    }
+
+static const struct tpi_metric_def core_metrics[] = {
+    CORE_COUNTER(receive_later, "Frames answered with later: ring, log or memory full"),
+    CORE_COUNTER(receive_too_big, "Frames over the limit of size"),
+    CORE_COUNTER(memory_tight, "Frames answered with later because memory is short"),
+    CORE_GAUGE(sessions, "Sessions that are open"),
+    CORE_COUNTER(settled, "Tickets settled"),
+    CORE_COUNTER(append_waits, "Appends that the log could not take at once"),
+    CORE_COUNTER(answers, "Answers sent to devices that asked for one"),
+    CORE_COUNTER(answers_failed, "Answers that could not be sent"),
+    CORE_COUNTER(rule_commands_lost, "Commands without a waiting caller that were dropped"),
+    CORE_COUNTER(announcements_lost, "Changes of entities that were not announced"),
+    CORE_COUNTER(records_unreadable, "Records of the log that could not be read"),
+    CORE_COUNTER(stream_retries, "Batches that a consumer refused"),
+    CORE_COUNTER(stream_gaps, "Gaps in what followers of the log got"),
+};
+
+struct telling {
+    tpc_metric_fn *fn;
+    void *user;
+    int rc;
+};
+
+static void tell(struct telling *t, const char *name, const char *help, uint32_t type,
+                 struct tpc_str labels, double value)
+{
+    char full[128];
+    snprintf(full, sizeof(full), "tpc_%s", name);
+    struct tpc_metric m = { .size = sizeof(m),
+                            .type = type,
+                            .name = full,
+                            .help = help,
+                            .labels = labels,
+                            .value = value };
+    if (t->rc == 0) {
+        t->rc = t->fn(t->user, &m);
+    }
+}
+
+static void tell_table(struct telling *t, const struct tpi_metric_def *defs, uint32_t count,
+                       const void *counters)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        const _Atomic uint64_t *value =
+            (const _Atomic uint64_t *) (const void *) ((const char *) counters + defs[i].offset);
+        tell(t, defs[i].name, defs[i].help, defs[i].type, (struct tpc_str){ NULL, 0 },
+             (double) atomic_load_explicit(value, memory_order_relaxed));
+    }
+}
+
+static void gauge(struct telling *t, const char *name, const char *help, double value)
+{
+    tell(t, name, help, TPC_METRIC_GAUGE, (struct tpc_str){ NULL, 0 }, value);
+}
+
+static void counter(struct telling *t, const char *name, const char *help, double value)
+{
+    tell(t, name, help, TPC_METRIC_COUNTER, (struct tpc_str){ NULL, 0 }, value);
+}
+
+static void tell_rings(struct tpc_core *core, struct telling *t)
+{
+    for (uint32_t i = 0; i < core->worker_count; i++) {
+        struct tpi_worker *w = &core->workers[i];
+        char label[32];
+        int len = snprintf(label, sizeof(label), "worker=\"%u\"", (unsigned) i);
+        struct tpc_str labels = { label, (size_t) len };
+        if (w->ring_made) {
+            tell(t, "core_ring_bytes", "Bytes that wait for a worker", TPC_METRIC_GAUGE, labels,
+                 (double) tpi_ring_used(&w->ring));
+            tell(t, "core_ring_high_bytes", "Most bytes that ever waited", TPC_METRIC_GAUGE, labels,
+                 (double) tpi_ring_high(&w->ring));
+        }
+    }
+}
+
+static void tell_log(struct tpc_core *core, struct telling *t)
+{
+    struct tpc_bus_info info;
+    memset(&info, 0, sizeof(info));
+    info.size = sizeof(info);
+    if (core->bus == NULL || core->bus->info(core->bus_self, &info) != 0) {
+        return;
+    }
+    gauge(t, "log_bytes", "Bytes kept in the log", (double) info.bytes);
+    gauge(t, "log_pending_bytes", "Bytes appended and not flushed", (double) info.pending_bytes);
+    counter(t, "log_appended_total", "Sequence of the last append",
+            (double) info.appended_sequence);
+    counter(t, "log_flushed_total", "Sequence that is flushed", (double) info.flushed_sequence);
+    counter(t, "log_bad_frames_total", "Damaged frames skipped", (double) info.bad_frames);
+    counter(t, "log_bad_bytes_total", "Damaged bytes skipped", (double) info.bad_bytes);
+    counter(t, "log_torn_bytes_total", "Bytes cut off the end at start", (double) info.torn_bytes);
+    counter(t, "log_refused_total", "Appends refused for want of room", (double) info.refused);
+    counter(t, "log_trimmed_segments_total", "Segments dropped", (double) info.trimmed_segments);
+    counter(t, "log_flush_failures_total", "Flushes that failed",
+            (double) atomic_load(&core->flush.failures));
+    counter(t, "store_commit_failures_total", "Commits to the stores that failed",
+            (double) atomic_load(&core->pump.failures));
+}
+
+/* tpc_<module>_<metric>_total{instance=".."} */
+static void tell_part(struct tpi_part *p, struct telling *t)
+{
+    uint32_t count = atomic_load_explicit(&p->metric_count, memory_order_acquire);
+    for (uint32_t i = 0; i < count; i++) {
+        char name[112];
+        char label[TPI_NAME_BYTES + 16];
+        snprintf(name, sizeof(name), "%s_%.60s_total", p->module->desc.name, p->metrics[i].name);
+        int len = snprintf(label, sizeof(label), "instance=\"%s\"", p->name);
+        tell(t, name, "Counted by the module", TPC_METRIC_COUNTER,
+             (struct tpc_str){ label, (size_t) len },
+             (double) atomic_load_explicit(&p->metrics[i].value, memory_order_relaxed));
+    }
+}
+
+int tpc_core_stats(struct tpc_core *core, tpc_metric_fn *fn, void *user)
+{
+    if (core == NULL || fn == NULL) {
+        return tpi_fail(TPC_EINVAL, "core", "core or fn is NULL");
+    }
+    struct telling t = { fn, user, 0 };
+    gauge(&t, "core_memory_bytes", "Memory in use through the core's allocator",
+          (double) tpi_meter_used(&core->meter));
+    gauge(&t, "core_memory_peak_bytes", "Most memory that ever was in use",
+          (double) tpi_meter_peak(&core->meter));
+    counter(&t, "core_memory_refused_total", "Allocations refused",
+            (double) tpi_meter_refused(&core->meter));
+    tell_table(&t, core_metrics, sizeof(core_metrics) / sizeof(core_metrics[0]), &core->counters);
+    tell_rings(core, &t);
+    tell_log(core, &t);
+    tell_table(&t, tpi_uplink_metrics, tpi_uplink_metric_count, &core->uplink_counters);
+    tell_table(&t, tpi_downlink_metrics, tpi_downlink_metric_count, &core->downlink_counters);
+    if (core->entities != NULL) {
+        tell_table(&t, tpi_registry_metrics, tpi_registry_metric_count,
+                   tpi_registry_counters(core->registry));
+        tell_table(&t, tpi_rules_metrics, tpi_rules_metric_count, tpi_rules_count(core->rules));
+    }
+    if (core->history != NULL) {
+        tell_table(&t, tpi_history_metrics, tpi_history_metric_count,
+                   tpi_history_counters(core->history));
+    }
+    for (struct tpi_part *p = core->parts; p != NULL; p = p->next) {
+        tell_part(p, &t);
+    }
+    return t.rc;
+}
+
+/* ---- as text ---- */
+
+struct text {
+    struct tpc_buf *buf;
+    char last[128]; /* name whose HELP and TYPE stand already */
+};
+
+static void put(struct text *t, const char *s, size_t len)
+{
+    if (t->buf->need + len <= t->buf->cap) {
+        memcpy(t->buf->ptr + t->buf->need, s, len);
+    }
+    t->buf->need += len;
+}
+
+static void put_value(struct text *t, double v)
+{
+    char number[40];
+    int len = fabs(v) < 9e15 && v == trunc(v)
+                  ? snprintf(number, sizeof(number), " %" PRId64 "\n", (int64_t) v)
+                  : snprintf(number, sizeof(number), " %.17g\n", v);
+    put(t, number, (size_t) len);
+}
+
+static int put_metric(void *user, const struct tpc_metric *m)
+{
+    struct text *t = user;
+    char head[512];
+    if (strcmp(t->last, m->name) != 0) {
+        snprintf(t->last, sizeof(t->last), "%s", m->name);
+        int len = snprintf(head, sizeof(head), "# HELP %s %s\n# TYPE %s %s\n", m->name, m->help,
+                           m->name, m->type == TPC_METRIC_COUNTER ? "counter" : "gauge");
+        put(t, head, (size_t) len < sizeof(head) ? (size_t) len : sizeof(head) - 1);
+    }
+    put(t, m->name, strlen(m->name));
+    if (m->labels.len > 0) {
+        put(t, "{", 1);
+        put(t, m->labels.ptr, m->labels.len);
+        put(t, "}", 1);
+    }
+    put_value(t, m->value);
+    return 0;
+}
+
+int tpc_core_prometheus(struct tpc_core *core, struct tpc_buf *buf)
+{
+    if (core == NULL || buf == NULL) {
+        return tpi_fail(TPC_EINVAL, "core", "core or buf is NULL");
+    }
+    struct text t = { .buf = buf };
+    buf->need = 0;
+    int rc = tpc_core_stats(core, put_metric, &t);
+    if (rc == 0 && buf->need > buf->cap) {
+        return tpi_fail(TPC_ETOOBIG, "core", "the text takes %zu bytes", buf->need);
+    }
+    return rc;
+}
