@@ -179,7 +179,7 @@ static int resolve(struct tpi_entities *e, struct tpc_str kind, struct tpc_str t
 int tpi_entities_get(struct tpi_entities *e, struct tpc_str tenant, const char *kind,
                      struct tpc_str key, struct tpc_error *err, tpc_entity_fn *fn, void *user)
 {
-    const struct tpi_kind_slot *slot;
+    const struct tpi_kind_slot *slot = NULL;
     struct tpc_arena *arena;
     struct tpi_entity_row row;
     uint64_t number;
@@ -216,7 +216,7 @@ static bool field_indexed(const struct tpi_kind_slot *slot, struct tpc_str field
 int tpi_entities_list(struct tpi_entities *e, const struct tpc_entity_query *query,
                       struct tpc_error *err, tpc_entity_fn *fn, void *user)
 {
-    const struct tpi_kind_slot *slot;
+    const struct tpi_kind_slot *slot = NULL;
     struct tpc_arena *arena;
     struct tpc_store_query q = { .size = sizeof(q), .space = TPC_SPACE_ENTITY };
     int rc = resolve(e, query->kind, query->tenant, err, &slot, &q.tenant);
