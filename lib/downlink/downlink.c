@@ -298,14 +298,26 @@ uint32_t tpi_downlink_open_count(struct tpi_downlink *d)
     return (uint32_t) count;
 }
 
-/* Under the lock: a copy that nobody changes. */
+/* Under the lock: a copy of what it guards and of what never changes, for the view. */
 static int copy_command(const struct tpi_downlink *d, const struct open_command *c,
                         struct open_command **ret)
 {
-    struct open_command *copy = tpi_mem_dup(d->env->alloc, c, c->bytes);
+    struct open_command *copy = tpi_alloc(d->env->alloc, c->bytes);
     if (copy == NULL) {
         return TPC_ENOMEM;
     }
+    *copy = (struct open_command){ .id = c->id,
+                                   .state = c->state,
+                                   .tries = c->tries,
+                                   .code = c->code,
+                                   .created_unix_ms = c->created_unix_ms,
+                                   .sent_unix_ms = c->sent_unix_ms,
+                                   .closed_unix_ms = c->closed_unix_ms,
+                                   .reply_len = c->reply_len,
+                                   .bytes = c->bytes };
+    memcpy(copy->reason, c->reason, sizeof(c->reason));
+    memcpy(copy->ends, c->ends, sizeof(c->ends));
+    memcpy(copy + 1, c + 1, c->bytes - sizeof(*c));
     if (c->reply != NULL) {
         copy->reply = tpi_mem_dup(d->env->alloc, c->reply, c->reply_len);
         if (copy->reply == NULL) {

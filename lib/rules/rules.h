@@ -61,8 +61,9 @@ struct tpi_rules_host {
     struct tpi_registry *registry;
     uint32_t workers;    /* at least 1 */
     uint32_t partitions; /* at least 1 */
-    /* Checks and appends it. A failure is counted and logged once per scene; the command is not
-     * tried again. TPC_EEXIST (seen before, a replay) is no failure. Owner thread of the source. */
+    /* Checks and appends it, on the owner thread of the source, inside a batch: it opens no device
+     * by name and puts no entity. A failure is counted and logged once per action; the command is
+     * not tried again. TPC_EEXIST (seen before, a replay) is no failure. */
     int (*command)(void *user, uint32_t worker, const struct tpi_rule_command *command);
 };
 

@@ -3,7 +3,11 @@
 #include "data/msg.h"
 #include "suites.h"
 
+#include <pthread.h>
+#include <sched.h>
 #include <string.h>
+
+enum { WATCHED = 150 };
 
 static bool same(const struct tpc_id *a, const struct tpc_id *b)
 {
@@ -392,6 +396,68 @@ START_TEST(a_closing_record_reads_back_as_the_command)
 }
 END_TEST
 
+struct watch {
+    struct bench *b;
+    atomic_uint open; /* number of the command that is open now */
+    atomic_bool stop;
+    unsigned found;
+};
+
+static void look(void *user, const struct tpc_command *c)
+{
+    struct watch *w = user;
+    w->found++;
+    ck_assert(tpc_str_equal(c->service, TPC_STR("set")));
+    ck_assert(tpc_str_equal(c->params_json, TPC_STR("{\"on\":true}")));
+    ck_assert(c->reply_json.len == 0 || c->state == TPC_COMMAND_SUCCEEDED);
+}
+
+static void *watch(void *user)
+{
+    struct watch *w = user;
+    while (!atomic_load(&w->stop)) {
+        struct tpc_id id = { { 0 } };
+        uint64_t n = atomic_load(&w->open);
+        memcpy(id.b + 8, &n, sizeof(n));
+        int rc = tpi_downlink_find(w->b->d, &id, look, w);
+        ck_assert(rc == 0 || rc == TPC_ENOENT);
+        tpi_downlink_low_offset(w->b->d, 0);
+        ck_assert_uint_le(tpi_downlink_open_count(w->b->d), 2);
+        sched_yield();
+    }
+    return NULL;
+}
+
+START_TEST(other_threads_may_look_while_the_owner_works)
+{
+    struct bench *b = bench_new();
+    const struct tpc_allocator *before = b->env.env.alloc;
+    tpi_downlink_destroy(b->d);
+    b->env.env.alloc = tpc_allocator_default(); /* the kit's counts for one thread */
+    tk_ok(tpi_downlink_create(&b->env.env, &b->host, NULL, &b->d));
+    struct watch w = { .b = b };
+    pthread_t thread;
+    ck_assert_int_eq(pthread_create(&thread, NULL, watch, &w), 0);
+    for (unsigned i = 0; i < WATCHED; i++) {
+        atomic_store(&w.open, (unsigned) b->next_id + 1);
+        struct tpc_id id = bench_set(b, 0);
+        bench_set(b, 0);
+        b->append_code = i % 4 == 0 ? TPC_EAGAIN : 0;
+        tk_ok(bench_reply(b, 0, &id, 0));
+        b->append_code = 0;
+        tk_ok(bench_reply(b, 0, NULL, 0));
+        bench_advance(b, TPI_DOWNLINK_AGAIN_MS);
+        ck_assert_uint_eq(tpi_downlink_open_count(b->d), 0);
+    }
+    atomic_store(&w.stop, true);
+    pthread_join(thread, NULL);
+    tpi_downlink_destroy(b->d);
+    b->env.env.alloc = before;
+    tk_ok(tpi_downlink_create(&b->env.env, &b->host, NULL, &b->d));
+    bench_free(b);
+}
+END_TEST
+
 static int life(const struct tpc_allocator *a, void *user)
 {
     struct bench *b = user;
@@ -457,6 +523,7 @@ Suite *flow_suite(void)
     tcase_add_test(c, after_a_restart_queued_go_on_and_sent_ones_only_if_harmless);
     tcase_add_test(c, a_restart_ends_commands_of_devices_that_are_gone);
     tcase_add_test(c, a_closing_record_reads_back_as_the_command);
+    tcase_add_test(c, other_threads_may_look_while_the_owner_works);
     tcase_add_test(c, no_memory_delays_but_loses_nothing);
     suite_add_tcase(s, c);
     return s;
