@@ -213,7 +213,7 @@ void tpi_downlink_online(struct tpi_downlink *d, struct tpc_device *device)
     if (v != NULL) {
         tpi_open_hold(v);
         v->offline = false;
-        tpi_wheel_cancel(d->host.wheel, &v->again);
+        v->busy = false;
         tpi_flow_pump(v);
         tpi_open_release(v);
     }
@@ -257,6 +257,7 @@ void tpi_downlink_sent(struct tpi_downlink *d, uint64_t ticket, const struct tpc
                        err->text[0] != '\0' ? err->text : tpc_error_name(err->code));
     } else {
         v->offline = v->offline || err->code == TPC_EOFFLINE;
+        v->busy = true;
         tpi_flow_again(v, TPI_DOWNLINK_AGAIN_MS);
         tpi_flow_requeue(c);
     }

@@ -67,6 +67,16 @@ void tpi_flow_again(struct open_device *v, uint64_t delay_ms)
     tpi_wheel_add(d->host.wheel, &v->again, tpi_mono_ms(d->env) + delay_ms);
 }
 
+/* A restart must know that it was sent: else it would be sent twice. */
+void tpi_flow_tell(struct open_command *c)
+{
+    c->owed = tpi_record_state(c) != 0;
+    if (c->owed) {
+        TPI_METRIC_ADD(c->owner->host.counters->append_waits, 1);
+        tpi_flow_again(c->device, TPI_DOWNLINK_AGAIN_MS);
+    }
+}
+
 static struct open_command *first_queued(const struct open_device *v)
 {
     for (int i = PRIORITIES; i > 0; i--) {
@@ -115,6 +125,7 @@ static void send_failed(struct open_command *c, int rc, const struct tpc_error *
     if (rc == TPC_EOFFLINE) {
         v->offline = true;
     } else if (rc == TPC_EAGAIN || rc == TPC_ENOMEM) {
+        v->busy = true;
         tpi_flow_again(v, TPI_DOWNLINK_AGAIN_MS);
     } else {
         tpi_flow_close(c, TPC_COMMAND_FAILED, rc,
@@ -152,9 +163,7 @@ static void try_send(struct open_command *c)
     }
     TPI_METRIC_ADD(d->host.counters->sends, 1);
     tpi_wheel_add(d->host.wheel, &c->timer, tpi_mono_ms(d->env) + c->timeout_ms);
-    if (tpi_record_state(c) != 0) {
-        TPI_METRIC_ADD(d->host.counters->append_waits, 1);
-    }
+    tpi_flow_tell(c);
 }
 
 void tpi_flow_pump(struct open_device *v)
@@ -164,7 +173,7 @@ void tpi_flow_pump(struct open_device *v)
     }
     v->pumping = true;
     struct open_command *c = first_queued(v);
-    while (c != NULL && v->flight == NULL && !v->offline && !tpi_timer_pending(&v->again)) {
+    while (c != NULL && v->flight == NULL && !v->offline && !v->busy) {
         try_send(c);
         c = first_queued(v);
     }
@@ -175,9 +184,7 @@ void tpi_flow_requeue(struct open_command *c)
 {
     set_sent(c, c->state, c->tries > 0 ? c->tries - 1 : 0, c->sent_unix_ms);
     tpi_flow_enqueue(c, true);
-    if (tpi_record_state(c) != 0) {
-        TPI_METRIC_ADD(c->owner->host.counters->append_waits, 1);
-    }
+    tpi_flow_tell(c);
 }
 
 void tpi_flow_end(struct open_command *c, uint32_t state, int32_t code, const char *reason)

@@ -268,6 +268,10 @@ static void on_device_timer(void *user, uint64_t now_ms)
     (void) now_ms;
     struct open_device *v = user;
     tpi_open_hold(v);
+    v->busy = false;
+    if (v->flight != NULL && v->flight->owed) {
+        tpi_flow_tell(v->flight);
+    }
     tpi_flow_pump(v);
     tpi_open_release(v);
 }

@@ -46,6 +46,7 @@ struct open_command {
     int32_t code;
     bool waits;  /* sent, no reply, will be sent again */
     bool queued; /* stands in its device's queue */
+    bool owed;   /* the record of its state could not be appended yet */
     char reason[REASON_BYTES];
     uint8_t *reply; /* encoded value */
     size_t reply_len;
@@ -64,10 +65,11 @@ struct open_device {
     uint64_t id;
     struct command_queue queues[PRIORITIES];
     struct open_command *flight; /* sent, waits for its reply or for the next try */
-    struct tpi_timer again;      /* the adapter was busy */
+    struct tpi_timer again;      /* the adapter was busy, or a record is owed */
     uint32_t open;               /* commands, closing ones too */
     uint32_t holds;              /* calls that look at it */
     bool pumping;
+    bool busy;    /* the adapter said so: not before `again` */
     bool offline; /* the adapter said so, nothing new since */
 };
 
@@ -108,6 +110,8 @@ void tpi_flow_finish(struct open_command *c);
 void tpi_flow_close(struct open_command *c, uint32_t state, int32_t code, const char *reason);
 void tpi_flow_requeue(struct open_command *c);
 void tpi_flow_again(struct open_device *v, uint64_t delay_ms);
+/* Appends the record of its state, or will try again. */
+void tpi_flow_tell(struct open_command *c);
 
 /* record.c: the records and the public view. */
 int tpi_record_state(struct open_command *c);

@@ -272,7 +272,29 @@ START_TEST(a_full_log_delays_the_end_but_not_the_next_command)
     bench_advance(b, TPI_DOWNLINK_AGAIN_MS);
     ck_assert_uint_eq(b->closed_count, 1);
     ck_assert_uint_eq(bench_records(b, TPC_MSG_COMMAND_CLOSED, &id), 1);
-    ck_assert_uint_eq(TPI_METRIC_GET(b->counters.append_waits), 3);
+    ck_assert_uint_eq(TPI_METRIC_GET(b->counters.append_waits), 4);
+    bench_free(b);
+}
+END_TEST
+
+START_TEST(a_full_log_is_told_later_that_a_command_was_sent)
+{
+    struct bench *b = bench_new();
+    struct tpc_id first = bench_set(b, 0);
+    struct tpc_id id = send_with(b, (struct tpi_command_spec){ .timeout_ms = 60000 });
+    b->append_code = TPC_EAGAIN;
+    tk_ok(bench_reply(b, 0, &first, 0));
+    ck_assert(same(&bench_last_send(b)->id, &id));
+    ck_assert_uint_eq(bench_records(b, TPC_MSG_COMMAND_STATE, &id), 0);
+    bench_advance(b, TPI_DOWNLINK_AGAIN_MS);
+    b->append_code = 0;
+    bench_advance(b, TPI_DOWNLINK_AGAIN_MS);
+    ck_assert_uint_eq(bench_records(b, TPC_MSG_COMMAND_STATE, &id), 1);
+    bench_advance(b, TPI_DOWNLINK_AGAIN_MS);
+    ck_assert_uint_eq(bench_records(b, TPC_MSG_COMMAND_STATE, &id), 1);
+    bench_restart(b, b->record_count);
+    ck_assert(same(&b->closed_id, &id));
+    ck_assert_uint_eq(b->closed_state, TPC_COMMAND_UNKNOWN);
     bench_free(b);
 }
 END_TEST
@@ -517,6 +539,7 @@ Suite *flow_suite(void)
     tcase_add_test(c, a_send_that_fails_later_goes_back_to_the_queue_or_ends);
     tcase_add_test(c, cancel_works_in_every_open_state_and_in_no_other);
     tcase_add_test(c, a_full_log_delays_the_end_but_not_the_next_command);
+    tcase_add_test(c, a_full_log_is_told_later_that_a_command_was_sent);
     tcase_add_test(c, limits_refuse_and_count);
     tcase_add_test(c, commands_of_a_deleted_device_fail);
     tcase_add_test(c, an_adapter_may_answer_from_inside_send);
