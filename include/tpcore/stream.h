@@ -113,7 +113,7 @@ struct tpc_dead_letter {
 typedef int tpc_dead_letter_fn(void *user, const struct tpc_dead_letter *letter);
 
 /*
- * Lists the dead letters that are kept, oldest first. A non-zero return of fn ends it.
+ * Lists the dead letters that are kept, oldest first in each partition. A non-zero return of fn ends it.
  *
  * Returns 0, TPC_ESTATE (not started) or what fn returned.
  * Ownership: none.

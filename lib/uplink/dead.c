@@ -1,10 +1,11 @@
 /* Dead letters: what could not be used, with the reason and all that a second try needs. */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "uplink/private.h"
 
-enum { MEMBERS = 16 };
+enum { MEMBERS = 16, TOLD_MAX = 8 };
 
 struct params {
     struct tpc_member *items;
@@ -102,5 +103,47 @@ void up_refuse(struct tpi_uplink *u, uint32_t input, const struct tpc_error *why
     m->raw = in->frame.payload;
     if (up_dead_params(u, in, why, &m->params) != 0 || up_encode(u, um) != 0) {
         u->no_memory = true;
+    }
+}
+
+static struct tpc_str text_of(const struct tpc_value *params, struct tpc_str key)
+{
+    return tpc_value_text(tpc_value_get(params, key));
+}
+
+static void tell_one(struct tpi_uplink *u, const struct tpc_msg *m)
+{
+    struct tpc_str device = text_of(&m->params, TPC_STR("device"));
+    struct tpc_str product = text_of(&m->params, TPC_STR("product"));
+    struct tpc_str reason = text_of(&m->params, TPC_STR("reason"));
+    int64_t line = 0;
+    char place[40] = "";
+    if (tpc_value_int(tpc_value_get(&m->params, TPC_STR("line")), &line) == 0) {
+        snprintf(place, sizeof(place), "line %d: ", (int) line);
+    }
+    tpi_log(u->env, TPC_LOG_WARN, "uplink", "dead letter of %.*s (product %.*s): %s: %s%.*s",
+            (int) device.len, device.len > 0 ? device.ptr : "", (int) product.len,
+            product.len > 0 ? product.ptr : "", tpc_error_name(m->code), place, (int) reason.len,
+            reason.len > 0 ? reason.ptr : "");
+}
+
+/* One line each, but a flood of bad frames is no flood of lines. */
+void up_tell_dead(struct tpi_uplink *u)
+{
+    for (uint32_t i = 0; i < u->msg_count; i++) {
+        if (u->msgs[i].msg.kind != TPC_MSG_DEAD_LETTER) {
+            continue;
+        }
+        if (u->now_ms - u->told_ms >= 1000) {
+            if (u->told > TOLD_MAX) {
+                tpi_log(u->env, TPC_LOG_WARN, "uplink", "and %llu more dead letters",
+                        (unsigned long long) (u->told - TOLD_MAX));
+            }
+            u->told_ms = u->now_ms;
+            u->told = 0;
+        }
+        if (u->told++ < TOLD_MAX) {
+            tell_one(u, &u->msgs[i].msg);
+        }
     }
 }

@@ -50,6 +50,8 @@ struct tpi_uplink {
     uint32_t count; /* frames of it */
     uint32_t current;
     uint32_t hint;
+    uint64_t told_ms; /* when the count of log lines of dead letters began */
+    uint64_t told;    /* dead letters since then */
     bool open; /* between begin and end */
     bool skip; /* the open message is a duplicate */
     bool no_memory;
@@ -76,6 +78,9 @@ int up_encode(struct tpi_uplink *u, struct tpi_up_msg *m);
 /* Params of a dead letter. */
 int up_dead_params(struct tpi_uplink *u, const struct tpi_up_input *in, const struct tpc_error *why,
                    struct tpc_value *ret);
+
+/* Log lines for the dead letters of the run. No lock is held. */
+void up_tell_dead(struct tpi_uplink *u);
 
 /* Key, check and conversion of one point. */
 int up_check_point(const struct tpi_model *model, struct tpc_str key, const struct tpc_value *value,

@@ -421,6 +421,7 @@ int tpi_uplink_run(struct tpi_uplink *u, struct tpc_error *err)
         return rc;
     }
     count_inputs(u);
+    up_tell_dead(u);
     return 0;
 }
 

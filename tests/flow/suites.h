@@ -1,0 +1,17 @@
+#ifndef FLOW_SUITES_H
+#define FLOW_SUITES_H
+
+#include "fx.h"
+
+Suite *input_suite(void);
+Suite *entity_input_suite(void);
+Suite *script_suite(void);
+Suite *disk_suite(void);
+Suite *store_suite(void);
+Suite *latch_suite(void);
+Suite *process_suite(void);
+Suite *oom_suite(void);
+Suite *restart_suite(void);
+Suite *order_suite(void);
+
+#endif
