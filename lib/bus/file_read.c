@@ -55,12 +55,15 @@ static struct tpi_log_seat *take_seat(struct tpi_file_log *log, const struct pla
 
     for (i = 0; i < TPI_LOG_READERS; i++) {
         struct tpi_log_seat *seat = &log->seats[i];
-        int fit = seat->segment != place->segment ? 0
-                  : seat->partition != partition  ? 1
-                  : seat->offset != from          ? 1
-                                                  : 2;
+        int fit;
 
-        if (!seat->taken && (fit > best_fit || (fit == best_fit && seat->used < best->used))) {
+        if (seat->taken) {
+            continue; /* its fields are its reader's */
+        }
+        fit = seat->segment != place->segment                        ? 0
+              : seat->partition != partition || seat->offset != from ? 1
+                                                                     : 2;
+        if (fit > best_fit || (fit == best_fit && seat->used < best->used)) {
             best = seat;
             best_fit = fit;
         }

@@ -19,6 +19,7 @@ struct shared {
     atomic_uint_fast64_t batches;
     atomic_uint_fast64_t acknowledged[PARTITIONS];
     atomic_uint_fast64_t committed;
+    atomic_uint_fast64_t until; /* the child does not run far past its death */
 };
 
 static struct bus_fix fix;
@@ -43,6 +44,9 @@ static void write_for_ever(struct bus_fix *f, struct shared *shared, unsigned se
                 _exit(4);
             }
             atomic_fetch_add(&shared->batches, 1);
+            while (atomic_load(&shared->batches) > atomic_load(&shared->until) + 20) {
+                sched_yield();
+            }
         }
         for (p = 0; p < PARTITIONS; p++) {
             f->ops->range(f->self, p, &first, &end[p]);
@@ -97,9 +101,11 @@ START_TEST(kill_nine_loses_nothing_that_was_acknowledged)
     bus_set(f, "segment_size", 128 << 10);
     bus_set(f, "cursor_interval", 0);
     for (kill_no = 0; kill_no < KILLS; kill_no++) {
-        uint64_t until = atomic_load(&shared->batches) + 1 + seed / 65536 % 400;
-        pid_t child = fork();
+        uint64_t until = atomic_load(&shared->batches) + 1 + seed / 65536 % 150;
+        pid_t child;
 
+        atomic_store(&shared->until, until);
+        child = fork();
         ck_assert_int_ge(child, 0);
         if (child == 0) {
             write_for_ever(f, shared, seed);

@@ -14,6 +14,7 @@ enum { BUS_MEMBERS = 16, BUS_BODY = 100 };
 
 struct bus_fix {
     struct tk_env env;
+    struct tpc_files quick; /* the system's files without syncs, below the kit's */
     struct tpc_host host;
     const struct tpc_bus_ops *ops;
     void *self;
