@@ -46,9 +46,10 @@ static enum shape bad(struct reading *r, const char *why)
     return SHAPE_BAD;
 }
 
-static enum shape bad_at(struct reading *r, const char *key, const char *why)
+static enum shape bad_at(struct reading *r, struct tpc_str key, const char *why)
 {
-    snprintf(r->why_text, sizeof(r->why_text), "%.64s: %s", key, why);
+    snprintf(r->why_text, sizeof(r->why_text), "%.*s: %s", (int) (key.len < 64 ? key.len : 64),
+             key.ptr, why);
     return bad(r, r->why_text);
 }
 
@@ -63,24 +64,28 @@ static void *take(struct reading *r, size_t n)
 
 /* ---- points ---- */
 
-static const char *read_value(struct reading *r, int index, struct tpc_value *ret)
+static inline const char *read_value(struct reading *r, int index, struct tpc_value *ret)
 {
-    switch (lua_type(r->L, index)) {
+    lua_State *L = r->L;
+    ret->reserved = 0;
+    ret->len = 0;
+    if (lua_isinteger(L, index)) {
+        ret->type = TPC_INT;
+        ret->as.i = lua_tointeger(L, index);
+        return NULL;
+    }
+    switch (lua_type(L, index)) {
     case LUA_TNUMBER:
-        *ret = (struct tpc_value){ .type = TPC_DOUBLE };
-        if (lua_isinteger(r->L, index)) {
-            ret->type = TPC_INT;
-            ret->as.i = lua_tointeger(r->L, index);
-        } else {
-            ret->as.d = lua_tonumber(r->L, index);
-        }
+        ret->type = TPC_DOUBLE;
+        ret->as.d = lua_tonumber(L, index);
         return NULL;
     case LUA_TBOOLEAN:
-        *ret = (struct tpc_value){ .type = TPC_BOOL };
-        ret->as.b = lua_toboolean(r->L, index) != 0;
+        ret->type = TPC_BOOL;
+        ret->as.i = 0;
+        ret->as.b = lua_toboolean(L, index) != 0;
         return NULL;
     default:
-        return convert_value(r->L, index, r->sink->arena, 0, ret);
+        return convert_value(L, index, r->sink->arena, 0, ret);
     }
 }
 
@@ -91,21 +96,47 @@ static struct found *more_room(struct reading *r, const struct found *points, ui
     return bigger;
 }
 
+/* The entry of the key at -2. Results of one script have their keys in the same order again and
+ * again, so the one at this place last time is tried first. */
+static const struct key_entry *read_key(struct reading *r, uint32_t place, struct key_entry *room)
+{
+    struct slot *s = r->slot;
+    const void *object = lua_topointer(r->L, -2);
+    const struct key_entry **guess = &s->guess[place % KEY_GUESSES];
+    if (*guess != NULL && (*guess)->object == object) {
+        return *guess;
+    }
+    const struct key_entry *entry = object != NULL ? slot_key_find(s, object) : NULL;
+    if (entry == NULL) {
+        if (lua_type(r->L, -2) != LUA_TSTRING) {
+            return NULL;
+        }
+        if (slot_key(r->L, s, -2, r->sink->arena, room, &entry) != 0) {
+            convert_no_memory(r->L);
+        }
+    }
+    if (entry != room) {
+        *guess = entry;
+    }
+    return entry;
+}
+
 /* The members of the table at index as points. Ends early with another shape where the table is no
  * flat one; `top` says whether it may be. */
 static enum shape read_points(struct reading *r, int index, bool top, struct out *out)
 {
     lua_State *L = r->L;
     struct found *points = r->here;
+    struct key_entry room;
     uint32_t count = 0;
     lua_pushnil(L);
     while (lua_next(L, index) != 0) {
-        if (lua_type(L, -2) != LUA_TSTRING) {
+        const struct key_entry *key = read_key(r, count, &room);
+        if (key == NULL) {
             bool list = top && count == 0 && lua_isinteger(L, -2) && lua_istable(L, -1);
             return list ? SHAPE_LIST : bad(r, "a key of the result is no text");
         }
-        const char *key = lua_tostring(L, -2);
-        if (top && (key == r->slot->names[WORD_POINTS] || key == r->slot->names[WORD_KIND])) {
+        if (key->word != WORD_NONE && top) {
             return SHAPE_MESSAGE;
         }
         if (count >= r->slot->limits->points) {
@@ -116,12 +147,9 @@ static enum shape read_points(struct reading *r, int index, bool top, struct out
         }
         const char *why = read_value(r, -1, &points[count].value);
         if (why != NULL) {
-            return bad_at(r, key, why);
+            return bad_at(r, key->text, why);
         }
-        if (slot_key(L, r->slot, -2, r->sink->arena, &points[count].key) != 0) {
-            convert_no_memory(L);
-        }
-        count++;
+        points[count++].key = key->text;
         lua_pop(L, 1);
     }
     out->points = points;
@@ -160,7 +188,7 @@ static void read_text(struct reading *r, int index, const char *name, struct tpc
         memcpy(copy, p, len + 1);
         *ret = (struct tpc_str){ copy, len };
     } else if (type != LUA_TNIL) {
-        bad_at(r, name, "must be a text");
+        bad_at(r, tpc_str_from(name), "must be a text");
     }
     lua_pop(r->L, 1);
 }
@@ -177,7 +205,7 @@ static void read_int(struct reading *r, int index, const char *name, int64_t min
         ok = 1;
     }
     if (type != LUA_TNIL && (type != LUA_TNUMBER || !ok || i < min || i > max)) {
-        bad_at(r, name, "must be a number in range");
+        bad_at(r, tpc_str_from(name), "must be a number in range");
     } else if (type != LUA_TNIL) {
         *ret = i;
     }
@@ -192,7 +220,7 @@ static void read_head(struct reading *r, int index, struct out *out)
     if (kind.len > 0) {
         int number = kind_by_name(kind);
         if (number < 0) {
-            bad_at(r, "kind", "is no kind that a device sends");
+            bad_at(r, TPC_STR("kind"), "is no kind that a device sends");
             return;
         }
         out->head.kind = (uint16_t) number;
@@ -209,11 +237,11 @@ static void read_head(struct reading *r, int index, struct out *out)
     (void) member(r, index, "params");
     const char *why = read_value(r, -1, &out->head.params);
     if (why != NULL) {
-        bad_at(r, "params", why);
+        bad_at(r, TPC_STR("params"), why);
     }
     lua_pop(r->L, 1);
     if (r->why == NULL && out->head.kind == TPC_MSG_EVENT && out->head.name.len == 0) {
-        bad_at(r, "name", "is missing: an event needs one");
+        bad_at(r, TPC_STR("name"), "is missing: an event needs one");
     }
 }
 
@@ -225,7 +253,7 @@ static void read_message(struct reading *r, int index, struct out *out)
     if (r->why == NULL && type == LUA_TTABLE) {
         (void) read_points(r, lua_gettop(r->L), false, out);
     } else if (r->why == NULL && type != LUA_TNIL) {
-        bad_at(r, "points", "must be a table");
+        bad_at(r, TPC_STR("points"), "must be a table");
     }
 }
 
@@ -458,13 +486,8 @@ static void run_frame(lua_State *L, struct job *job, const struct tpc_frame *fra
     } else {
         lua_pushvalue(L, 2);
     }
-    int status = lua_pcall(L, 2, 2, 0);
+    lua_call(L, 2, 2); /* an error ends this run of the batch: see codec_decode() */
     s->frame = NULL;
-    if (status != LUA_OK) {
-        (void) call_failed(job, status, &err);
-        refuse(job, &err);
-        return;
-    }
     struct reading r;
     r.L = L;
     r.slot = s;
@@ -509,12 +532,13 @@ int codec_decode(void *self, uint32_t worker, void *program, const struct tpc_fr
         }
         return err.code == TPC_EINVAL ? TPC_EINVAL : 0;
     }
-    /* A run ends early where memory is short outside a script's call: it costs its frame. */
+    /* One protected call for all frames: an error costs its frame and starts the next run. */
     while (job.i < count) {
         lua_State *L = job.slot->L;
         lua_pushcfunction(L, batch);
         lua_pushlightuserdata(L, &job);
         int status = lua_pcall(L, 1, 0, 0);
+        job.slot->frame = NULL;
         if (status != LUA_OK) {
             (void) call_failed(&job, status, &err);
             job.err = &err;

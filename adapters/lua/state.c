@@ -263,36 +263,65 @@ static int key_copy(struct tpc_str key, struct tpc_arena *arena, struct tpc_str 
     return 0;
 }
 
-int slot_key(lua_State *L, struct slot *s, int index, struct tpc_arena *arena, struct tpc_str *ret)
+/* Places of the cache are found by the address of the string's object. */
+static size_t key_place(const void *object)
 {
-    struct tpc_str key;
-    key.ptr = lua_tolstring(L, index, &key.len);
-    size_t at = ((uintptr_t) key.ptr >> 4) * 0x9E3779B9u >> 7 & (KEY_CACHE - 1);
-    while (s->keys[at].lua != NULL) {
-        if (s->keys[at].lua == key.ptr) {
-            *ret = s->keys[at].text;
-            return 0;
+    return ((uintptr_t) object >> 4) * 0x9E3779B9u >> 7 & (KEY_CACHE - 1);
+}
+
+const struct key_entry *slot_key_find(const struct slot *s, const void *object)
+{
+    size_t at = key_place(object);
+    while (s->keys[at].object != NULL) {
+        if (s->keys[at].object == object) {
+            return &s->keys[at];
         }
         at = (at + 1) & (KEY_CACHE - 1);
     }
-    if (key.len > KEY_MAX || s->key_count >= KEY_CACHE / 2 ||
-        tpi_map_count(&s->key_texts) >= KEY_CACHE * 4) {
-        return key_copy(key, arena, ret);
-    }
-    const struct tpc_str *text = key_text(s, key);
-    if (text == NULL) {
-        return TPC_ENOMEM;
-    }
+    return NULL;
+}
+
+/* Keeps the string at index alive, so that no other object gets its address. */
+static void anchor(lua_State *L, int index)
+{
     lua_pushvalue(L, index);
     lua_rawgetp(L, LUA_REGISTRYINDEX, &slot_registry[REG_ANCHORS]);
     lua_insert(L, -2);
     lua_pushboolean(L, 1);
     lua_rawset(L, -3);
     lua_pop(L, 1);
-    s->keys[at].lua = key.ptr;
-    s->keys[at].text = *text;
+}
+
+static const struct key_entry *key_enter(lua_State *L, struct slot *s, int index,
+                                         struct tpc_str text, enum word word)
+{
+    const void *object = lua_topointer(L, index);
+    anchor(L, index);
+    size_t at = key_place(object);
+    while (s->keys[at].object != NULL) {
+        at = (at + 1) & (KEY_CACHE - 1);
+    }
+    s->keys[at] = (struct key_entry){ object, text, word };
     s->key_count++;
-    *ret = *text;
+    return &s->keys[at];
+}
+
+int slot_key(lua_State *L, struct slot *s, int index, struct tpc_arena *arena,
+             struct key_entry *room, const struct key_entry **ret)
+{
+    struct tpc_str key;
+    key.ptr = lua_tolstring(L, index, &key.len);
+    if (key.len > KEY_MAX || s->key_count >= KEY_CACHE / 2 ||
+        tpi_map_count(&s->key_texts) >= KEY_CACHE * 4) {
+        *room = (struct key_entry){ NULL, { NULL, 0 }, WORD_NONE };
+        *ret = room;
+        return key_copy(key, arena, &room->text);
+    }
+    const struct tpc_str *text = key_text(s, key);
+    if (text == NULL) {
+        return TPC_ENOMEM;
+    }
+    *ret = key_enter(L, s, index, *text, WORD_NONE);
     return 0;
 }
 
@@ -320,6 +349,7 @@ void slot_close(struct slot *s)
     }
     memset(s->free_blocks, 0, sizeof(s->free_blocks));
     memset(s->keys, 0, sizeof(s->keys));
+    memset(s->guess, 0, sizeof(s->guess));
     s->key_count = 0;
     s->live_bytes = 0;
     s->current = NULL;
@@ -341,16 +371,15 @@ void slot_fini(struct slot *s)
 
 static int open_libraries(lua_State *L)
 {
-    static const char *const words[WORD_COUNT] = { "points", "kind" };
+    static const struct tpc_str words[] = { TPC_STR_INIT("points"), TPC_STR_INIT("kind") };
     struct slot *s = slot_of(L);
     lua_newtable(L);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &slot_registry[REG_ANCHORS]);
-    lua_newtable(L);
-    for (int i = 0; i < WORD_COUNT; i++) {
-        s->names[i] = lua_pushstring(L, words[i]);
-        lua_rawseti(L, -2, i + 1);
+    for (int i = 0; i < 2; i++) {
+        lua_pushlstring(L, words[i].ptr, words[i].len);
+        (void) key_enter(L, s, -1, words[i], i == 0 ? WORD_POINTS : WORD_KIND);
+        lua_pop(L, 1);
     }
-    lua_rawsetp(L, LUA_REGISTRYINDEX, &slot_registry[REG_WORDS]);
     sandbox_open(L);
     return 0;
 }

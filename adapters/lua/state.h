@@ -23,6 +23,7 @@ enum {
     POOL_STEP = 16,
     POOL_CHUNK = 32 * 1024, /* bytes taken from the host at once for small blocks */
     KEY_CACHE = 1024,       /* keys whose text is kept, a power of two */
+    KEY_GUESSES = 16,       /* places of a result whose key is guessed */
     KEY_MAX = 40            /* longer strings are not interned by Lua */
 };
 
@@ -43,9 +44,14 @@ struct pool_chunk {
     max_align_t align;
 };
 
+/* Words that a result is looked through for. */
+enum word { WORD_NONE, WORD_POINTS, WORD_KIND };
+
+/* A key that scripts use. */
 struct key_entry {
-    const char *lua;     /* address in Lua: the string is kept alive */
+    const void *object;  /* the string in Lua, kept alive: its address means this text */
     struct tpc_str text; /* copy that lives until the slot ends */
+    enum word word;
 };
 
 struct slot {
@@ -73,18 +79,16 @@ struct slot {
     struct program *_Atomic dead; /* released, to be unloaded */
     struct key_entry keys[KEY_CACHE];
     uint32_t key_count;
+    const struct key_entry *guess[KEY_GUESSES]; /* the key last seen at that place of a result */
     struct tpi_map key_texts;      /* text -> struct tpc_str, over all states of the slot */
-    const char *names[16];         /* addresses of the interned words in enum word */
+    lua_CFunction unpack; /* Lua's string.unpack */
     const struct tpc_frame *frame; /* of the running call, for ctx */
     const struct program *running;
     struct tpc_arena *scratch; /* json.decode and json.encode */
 };
 
-/* Words that a result is looked through for; kept alive in the state. */
-enum word { WORD_POINTS, WORD_KIND, WORD_COUNT };
-
 /* Registry slots of a state. */
-enum { REG_CTX = 1, REG_ANCHORS, REG_WORDS, REG_LIBS, REG_LAST };
+enum { REG_CTX = 1, REG_ANCHORS, REG_LIBS, REG_LAST };
 extern const char slot_registry[REG_LAST];
 
 void slot_init(struct slot *s, const struct tpc_host *host, const struct limits *limits);
@@ -127,8 +131,13 @@ void slot_reraise(lua_State *L, int status);
 /* Fills err from the error on top of the stack (status of lua_pcall) and takes it off. */
 int slot_error(struct slot *s, int status, struct tpc_str product, struct tpc_error *err);
 
-/* Text that lives as long as the slot for the interned string at index, or a copy in the arena. */
-int slot_key(lua_State *L, struct slot *s, int index, struct tpc_arena *arena, struct tpc_str *ret);
+/* The entry of a string's object (lua_topointer), or NULL. */
+const struct key_entry *slot_key_find(const struct slot *s, const void *object);
+
+/* A new entry for the string at index; where the cache is full, *room with a copy of the text in
+ * the arena. May raise. Returns 0 or TPC_ENOMEM. */
+int slot_key(lua_State *L, struct slot *s, int index, struct tpc_arena *arena,
+             struct key_entry *room, const struct key_entry **ret);
 
 /* Library tables for the programs of a state (sandbox.c); protected call. */
 void sandbox_open(lua_State *L);

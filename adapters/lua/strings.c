@@ -328,6 +328,17 @@ void strings_pay(lua_State *L, const char *name)
     lua_setfield(L, -2, name);
 }
 
+/* The hot one of them. */
+static int str_unpack(lua_State *L)
+{
+    struct slot *s = slot_of(L);
+    size_t len = lua_rawlen(L, 1);
+    if (len > 64) {
+        slot_work(L, len);
+    }
+    return s->unpack(L);
+}
+
 static int str_rep(lua_State *L)
 {
     size_t len;
@@ -469,15 +480,17 @@ static int tab_unpack(lua_State *L)
 
 /* ---- installing ---- */
 
-static const luaL_Reg string_wraps[] = {
-    { "rep", str_rep }, { "format", str_format }, { "byte", paid },    { "sub", paid },
-    { "lower", paid },  { "upper", paid },        { "reverse", paid }, { "pack", paid },
-    { "unpack", paid }, { "packsize", paid },     { NULL, NULL }
-};
+static const luaL_Reg string_wraps[] = { { "rep", str_rep },   { "format", str_format },
+                                         { "byte", paid },     { "sub", paid },
+                                         { "lower", paid },    { "upper", paid },
+                                         { "reverse", paid },  { "pack", paid },
+                                         { "packsize", paid }, { NULL, NULL } };
 
-static const luaL_Reg string_own[] = { { "find", str_find },     { "match", str_match },
-                                       { "gmatch", str_gmatch }, { "gfind", str_gmatch },
-                                       { "gsub", str_gsub },     { NULL, NULL } };
+static const luaL_Reg string_own[] = {
+    { "find", str_find },    { "match", str_match }, { "gmatch", str_gmatch },
+    { "gfind", str_gmatch }, { "gsub", str_gsub },   { "unpack", str_unpack },
+    { NULL, NULL }
+};
 
 static const luaL_Reg table_wraps[] = { { "concat", tab_concat },
                                         { "insert", tab_insert },
@@ -501,6 +514,9 @@ void strings_open(lua_State *L)
 {
     int string = lua_gettop(L) - 1;
     int table = lua_gettop(L);
+    lua_getfield(L, string, "unpack");
+    slot_of(L)->unpack = lua_tocfunction(L, -1);
+    lua_pop(L, 1);
     wrap_all(L, string, string_wraps);
     wrap_all(L, table, table_wraps);
     lua_pushvalue(L, string);

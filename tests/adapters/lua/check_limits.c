@@ -15,6 +15,13 @@ static void teardown(void)
     lua_host_close(&h);
 }
 
+/* A busy machine must not make a test of memory one of time. */
+static void reopen(const char *options)
+{
+    lua_host_close(&h);
+    tk_ok(lua_host_open(&h, NULL, NULL, options));
+}
+
 static uint64_t now_ms(void)
 {
     return tpi_clock_system()->mono_ns(NULL) / 1000000;
@@ -39,7 +46,7 @@ static void stopped(const char *body)
                       strstr(h.sink.err.text, "too "),
                   "%s: %s", body, h.sink.err.text);
     ck_assert_int_eq(h.sink.err.code, TPC_ESCRIPT);
-    ck_assert_msg(took < 3000, "%s took %u ms", body, (unsigned) took);
+    ck_assert_msg(took < 8000, "%s took %u ms", body, (unsigned) took);
     /* The state is as good as before. */
     ck_assert_str_eq(lua_host_eval(&h, "1 + 1"), "0:telemetry{r=2}");
 }
@@ -81,6 +88,7 @@ END_TEST
 
 START_TEST(memory_is_bounded)
 {
+    reopen("{\"deadline_ms\":30000}");
     stopped("local t = {} while true do t[#t + 1] = ('x'):rep(1000) .. #t end");
     stopped("local s = 'x' while true do s = s .. s end");
     stopped("return ('x'):rep(1e9)");
@@ -95,6 +103,7 @@ END_TEST
 
 START_TEST(a_script_that_fills_memory_is_loaded_anew)
 {
+    reopen("{\"deadline_ms\":30000}");
     void *program;
     tk_ok(lua_host_compile(
         &h,
