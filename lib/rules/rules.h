@@ -105,9 +105,10 @@ void tpi_rules_message(struct tpi_rules *r, uint32_t worker, struct tpc_device *
 void tpi_rules_product_changed(struct tpi_rules *r, uint64_t product_id);
 
 /* State of a partition (which pairs are true, and up to where): appended to out, and put back
- * before the first message. Pairs of scenes that are gone or whose condition changed are dropped.
- * *ret_next = offset of the first message that is not in the state. load: TPC_ECORRUPT,
- * TPC_EVERSION, TPC_ENOMEM; the partition's state is then as before. */
+ * before the first message. It starts with a version (u8) and *ret_next (varint), the offset of the
+ * first message that is not in it. Pairs of scenes that are gone or whose condition changed are
+ * dropped. load: TPC_ECORRUPT, TPC_EVERSION, TPC_ENOMEM; the partition's state is then as before.
+ */
 int tpi_rules_state_save(struct tpi_rules *r, uint32_t partition, struct tpi_buf *out);
 int tpi_rules_state_load(struct tpi_rules *r, uint32_t partition, struct tpc_bytes bytes,
                          struct tpc_error *err, uint64_t *ret_next);
