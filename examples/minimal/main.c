@@ -3,11 +3,14 @@
 #include <stdlib.h>
 #include <tpcore/tpcore.h>
 
-static const char product[] = TPC_JSON({
+/* clang-format off */
+static const char product[] =
+    TPC_JSON({
     "key": "thermo", "codec": "json",
     "model": { "properties": [
         { "id": "temperature", "type": "double", "unit": "°C", "min": -40, "max": 125 },
         { "id": "on", "type": "bool", "access": "rw" } ] } });
+/* clang-format on */
 static const char device[] = TPC_JSON({ "key": "t1", "product": "thermo" });
 
 static void check(int rc)
@@ -23,16 +26,14 @@ static void print_history(struct tpc_core *core, struct tpc_device *d, struct tp
     struct tpc_history_query q = TPC_HISTORY_QUERY_INIT;
     const struct tpc_row_batch *b;
     struct tpc_rows *rows;
-    int rc;
-    q.devices = &d, q.device_count = 1;
-    q.properties = &property, q.property_count = 1;
+    q.devices = &d, q.properties = &property;
+    q.device_count = q.property_count = 1;
     check(tpc_history_query(core, &q, &rows));
-    while ((rc = tpc_rows_next(rows, &b)) > 0) {
+    while (tpc_rows_next(rows, &b) > 0) {
         for (uint32_t i = 0; i < b->count; i++) {
             printf("%lld %.2f\n", (long long) b->unix_ms[i], b->columns[0].values[i].as.d);
         }
     }
-    check(rc);
     tpc_rows_close(rows);
 }
 
@@ -48,7 +49,7 @@ int main(void)
     check(tpc_core_start(core));
     check(tpc_feed(t1, TPC_BYTES("{\"temperature\":21.5}"), NULL, NULL));
     check(tpc_core_step(core, 0, NULL)); /* workers = 0: the caller is the worker */
-    check(tpc_core_step(core, 2, NULL)); /* two readings of one millisecond would be one sample */
+    check(tpc_core_step(core, 2, NULL)); /* nothing to do: waits; a millisecond holds one sample */
     check(tpc_feed(t1, TPC_BYTES("{\"temperature\":22.0}"), NULL, NULL));
     check(tpc_core_step(core, 0, NULL));
     check(tpc_latest_get(t1, TPC_STR("temperature"), NULL, &now, NULL));

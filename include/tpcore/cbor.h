@@ -28,8 +28,7 @@ TPC_API int tpc_cbor_parse(struct tpc_arena *arena, struct tpc_bytes bytes, stru
 /*
  * Writes a value as CBOR: definite lengths, shortest integers, doubles as float64.
  *
- * Returns 0, TPC_ETOOBIG with buf->need set, or TPC_EINVAL for a value deeper than 32 or of no known
- * type.
+ * Returns 0, TPC_ETOOBIG with buf->need set, or TPC_EINVAL (deeper than 32, or of no known type).
  * Ownership: the caller's buffer.
  * Thread: any-thread.
  * Since: 0.1

@@ -18,8 +18,8 @@ enum {
     PAUSE_MAX_MS = 5000
 };
 
-#define MASK_KNOWN 0x80000000u /* of a cached mask of kinds: makes it a pointer that is not NULL   \
-                                */
+/* Of a cached mask of kinds: makes it a pointer that is not NULL. */
+#define MASK_KNOWN 0x80000000u
 
 struct tpc_sub {
     struct tpc_core *core;

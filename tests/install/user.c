@@ -8,6 +8,13 @@ static int failed(const char *what)
     return 1;
 }
 
+/* clang-format off: real JSON, laid out by hand */
+static const char product[] =
+    TPC_JSON({
+    "key": "thermo", "codec": "json",
+    "model": { "properties": [ { "id": "temperature", "type": "double" } ] } });
+/* clang-format on */
+
 int main(void)
 {
     struct tpc_core *core;
@@ -17,16 +24,14 @@ int main(void)
     if (tpc_core_create(NULL, &core) != 0) {
         return failed("create");
     }
-    if (tpc_entity_put(core, NULL, "product",
-                       TPC_STR(TPC_JSON({ "key": "thermo", "codec": "json", "model": { "properties": [
-                           { "id": "temperature", "type": "double" } ] } })),
-                       TPC_ANY_REV, NULL) != 0 ||
-        tpc_entity_put(core, NULL, "device", TPC_STR(TPC_JSON({ "key": "t1", "product": "thermo" })),
-                       TPC_ANY_REV, NULL) != 0 ||
-        tpc_device_open(core, TPC_STR("t1"), &device) != 0 || tpc_core_start(core) != 0 ||
-        tpc_feed(device, TPC_BYTES("{\"temperature\":21.5}"), NULL, NULL) != 0 ||
-        tpc_core_step(core, 0, NULL) != 0 ||
-        tpc_latest_get(device, TPC_STR("temperature"), NULL, &now, NULL) != 0) {
+    if (tpc_entity_put(core, NULL, "product", TPC_STR(product), TPC_ANY_REV, NULL) != 0 ||
+        tpc_entity_put(
+            core, NULL, "device",
+            TPC_STR(TPC_JSON({ "key": "t1", "product": "thermo" })), TPC_ANY_REV, NULL) != 0 ||
+            tpc_device_open(core, TPC_STR("t1"), &device) != 0 || tpc_core_start(core) != 0 ||
+            tpc_feed(device, TPC_BYTES("{\"temperature\":21.5}"), NULL, NULL) != 0 ||
+            tpc_core_step(core, 0, NULL) != 0 ||
+            tpc_latest_get(device, TPC_STR("temperature"), NULL, &now, NULL) != 0) {
         return failed("use");
     }
     printf("libtpcore %s: temperature %.1f\n", tpc_version(), now.as.d);
