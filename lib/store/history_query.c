@@ -16,7 +16,12 @@
 
 static const char origin[] = "history";
 
-enum { BATCH_ROWS = 4096, FIRST_ITEMS = 16 };
+enum {
+    BATCH_ROWS = 4096,
+    BATCH_ROWS_MIN = 64,
+    BATCH_VALUES = 1 << 18, /* places of a batch: many columns make it shorter */
+    FIRST_ITEMS = 16
+};
 
 /* A chunk of the window: from the store, or the device's open samples. */
 struct source {
@@ -76,7 +81,8 @@ struct tpi_history_rows {
     struct list entries;
     size_t entry; /* ascending: next; descending: one past the next */
     uint64_t target_rows;
-    int64_t *times; /* the batch: BATCH_ROWS places */
+    uint32_t batch_rows; /* places of a batch: a multiple of 8 */
+    int64_t *times;
     struct tpc_value *values;
     uint8_t *validity;
     struct tpc_column *columns;
@@ -153,8 +159,10 @@ static int copy_query(struct tpi_history_rows *r, const struct tpi_history_query
     }
     r->q = *q;
     struct tpc_str *keys = tpc_arena_take(r->texts, q->property_count * sizeof(*keys));
-    size_t places = (size_t) q->property_count * BATCH_ROWS;
-    r->times = tpi_alloc(r->alloc, BATCH_ROWS * sizeof(*r->times));
+    uint32_t rows = BATCH_VALUES / q->property_count / 8 * 8;
+    r->batch_rows = rows > BATCH_ROWS ? BATCH_ROWS : rows < BATCH_ROWS_MIN ? BATCH_ROWS_MIN : rows;
+    size_t places = (size_t) q->property_count * r->batch_rows;
+    r->times = tpi_alloc(r->alloc, r->batch_rows * sizeof(*r->times));
     r->values = tpi_alloc(r->alloc, places * sizeof(*r->values));
     r->validity = tpi_alloc(r->alloc, places / 8);
     r->columns = tpi_alloc_zero(r->alloc, q->property_count * sizeof(*r->columns));
@@ -165,8 +173,8 @@ static int copy_query(struct tpi_history_rows *r, const struct tpi_history_query
     for (uint32_t i = 0; rc == 0 && i < q->property_count; i++) {
         rc = copy_text(r->texts, q->properties[i], &keys[i]);
         r->columns[i].property = keys[i];
-        r->columns[i].values = r->values + (size_t) i * BATCH_ROWS;
-        r->columns[i].validity = r->validity + (size_t) i * (BATCH_ROWS / 8);
+        r->columns[i].values = r->values + (size_t) i * r->batch_rows;
+        r->columns[i].validity = r->validity + (size_t) i * (r->batch_rows / 8);
     }
     r->q.properties = keys;
     return rc != 0 ? rc : copy_devices(r, q);
@@ -213,8 +221,8 @@ struct tpi_history_rows *tpi_history_query_close(struct tpi_history_rows *rows)
     if (r == NULL) {
         return NULL;
     }
-    size_t places = (size_t) r->q.property_count * BATCH_ROWS;
-    tpi_free(r->alloc, r->times, BATCH_ROWS * sizeof(*r->times));
+    size_t places = (size_t) r->q.property_count * r->batch_rows;
+    tpi_free(r->alloc, r->times, r->batch_rows * sizeof(*r->times));
     tpi_free(r->alloc, r->values, places * sizeof(*r->values));
     tpi_free(r->alloc, r->validity, places / 8);
     tpi_free(r->alloc, r->columns, r->q.property_count * sizeof(*r->columns));
@@ -527,8 +535,8 @@ static void emit_row(struct tpi_history_rows *r, uint32_t row, size_t first, siz
     const struct source *sources = r->sources.items;
     r->times[row] = e[first].unix_ms;
     for (uint32_t i = 0; i < r->q.property_count; i++) {
-        struct tpc_value *value = r->values + (size_t) i * BATCH_ROWS + row;
-        uint8_t *bits = r->validity + (size_t) i * (BATCH_ROWS / 8) + row / 8;
+        struct tpc_value *value = r->values + (size_t) i * r->batch_rows + row;
+        uint8_t *bits = r->validity + (size_t) i * (r->batch_rows / 8) + row / 8;
         *value = (struct tpc_value){ .type = TPC_NULL };
         for (size_t k = end; k > first; k--) {
             const struct source *s = &sources[e[k - 1].source];
@@ -544,8 +552,8 @@ static void emit_row(struct tpi_history_rows *r, uint32_t row, size_t first, siz
 static void emit(struct tpi_history_rows *r)
 {
     uint32_t row = 0;
-    memset(r->validity, 0, (size_t) r->q.property_count * (BATCH_ROWS / 8));
-    while (row < BATCH_ROWS && window_left(r) && (r->q.limit == 0 || r->emitted < r->q.limit)) {
+    memset(r->validity, 0, (size_t) r->q.property_count * (r->batch_rows / 8));
+    while (row < r->batch_rows && window_left(r) && (r->q.limit == 0 || r->emitted < r->q.limit)) {
         size_t first;
         size_t end;
         next_group(r, &first, &end);
