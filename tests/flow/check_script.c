@@ -19,7 +19,7 @@ static const struct bad bad_scripts[] = {
     { "function decode(b)\\n return string.rep('x', 1e9)\\nend", 2, "", false },
     { "function decode(b)\\n\\n os.exit(1)\\nend", 3, "os", false },
     { "function decode(b)\\n io.open('/etc/passwd')\\nend", 2, "io", false },
-    { "function decode(b)\\n local x = 1\\n package.loadlib('a', 'b')\\nend", 3, "package", NULL },
+    { "function decode(b)\\n local x = 1\\n package.loadlib('a', 'b')\\nend", 3, "package", false },
     { "function decode(b)\\n while true do pcall(function() error('no') end) end\\nend", 2,
       "went over", true },
     { "function decode(b)\\n while true do pcall(function() while true do end end) end\\nend", 2,

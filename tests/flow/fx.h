@@ -29,7 +29,7 @@ struct fx {
     struct tpc_core_options o; /* may be changed before fx_open() */
     uint32_t parts;
     char dir[320];
-    char log_options[200]; /* more members, with a comma before them */
+    char log_options[200]; /* more members: "\"pending\":\"64KiB\"" */
     char vfs[32];
     const char *devices; /* of the probe */
     struct tpc_core *core;
@@ -72,7 +72,6 @@ void fx_start(struct fx *f);
 void fx_run(struct fx *f);
 /* Stop and destroy; a new fx_open() comes back to the same folder. */
 void fx_close(struct fx *f);
-/* As if the process ended now: the core goes without a clean stop being recorded. */
 void fx_put(struct fx *f, const char *kind, const char *json);
 
 /* Borrowed until fx_close(). */
@@ -106,6 +105,16 @@ struct fx_rows fx_history(struct fx *f, const char *key, const char *property);
 
 /* Fails unless good messages still go through, on t2. */
 void fx_still_works(struct fx *f);
+
+/* Runs fn in a process of its own, which ends without a word to the core; its exit code, or 1000
+ * plus the signal. */
+int fx_child(void (*fn)(void *user), void *user);
+
+/* The newest segment of the log. */
+void fx_segment(struct fx *f, char ret_path[400]);
+
+/* Fails with the last error's text unless rc is 0. */
+void fx_ok(int rc, const char *what);
 
 bool fx_has_sqlite(void);
 bool fx_has_lua(void);

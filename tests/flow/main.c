@@ -2,6 +2,7 @@
 
 int main(void)
 {
-    static tk_suite_fn *const suites[] = { input_suite, entity_input_suite, script_suite, NULL };
+    static tk_suite_fn *const suites[] = { input_suite, entity_input_suite, script_suite,
+                                           disk_suite, NULL };
     return tk_main("flow", suites);
 }
