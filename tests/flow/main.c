@@ -3,6 +3,7 @@
 int main(void)
 {
     static tk_suite_fn *const suites[] = { input_suite, entity_input_suite, script_suite,
-                                           disk_suite, NULL };
+                                           disk_suite,  store_suite,        latch_suite,
+                                           NULL };
     return tk_main("flow", suites);
 }
