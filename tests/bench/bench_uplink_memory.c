@@ -113,7 +113,7 @@ static void open_core(struct fixture *f, const struct tpc_allocator *alloc)
 
 int main(void)
 {
-    struct tpc_allocator counting = { count_resize, (void *) tpc_allocator_default() };
+    struct tpc_allocator counting = { count_resize, (void *) (uintptr_t) tpc_allocator_default() };
     struct fixture f = { .core = NULL };
     double best = 1e18;
     double seen = 0;
