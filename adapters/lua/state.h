@@ -81,7 +81,7 @@ struct slot {
     uint32_t key_count;
     const struct key_entry *guess[KEY_GUESSES]; /* the key last seen at that place of a result */
     struct tpi_map key_texts;      /* text -> struct tpc_str, over all states of the slot */
-    lua_CFunction unpack; /* Lua's string.unpack */
+    lua_CFunction unpack;          /* Lua's string.unpack */
     const struct tpc_frame *frame; /* of the running call, for ctx */
     const struct program *running;
     struct tpc_arena *scratch; /* json.decode and json.encode */
