@@ -289,6 +289,20 @@ START_TEST(a_bad_document_is_refused_with_the_path)
 }
 END_TEST
 
+START_TEST(a_document_over_a_mebibyte_is_refused)
+{
+    char *json = malloc(TPI_ENTITY_MAX_BYTES + 2);
+    ck_assert_ptr_nonnull(json);
+    memset(json, ' ', TPI_ENTITY_MAX_BYTES + 1);
+    memcpy(json, "{\"key\":\"a\"}", 11);
+    json[TPI_ENTITY_MAX_BYTES + 1] = 0;
+    tk_fails(TPC_ETOOBIG, put(json));
+    json[TPI_ENTITY_MAX_BYTES] = 0;
+    tk_ok(put(json));
+    free(json);
+}
+END_TEST
+
 START_TEST(a_document_names_its_kind_if_it_likes)
 {
     tk_ok(put("{\"kind\":\"thing\",\"key\":\"a\"}"));
@@ -700,6 +714,7 @@ Suite *entity_suite(void)
     tcase_add_test(tc, a_put_at_another_revision_is_a_conflict);
     tcase_add_loop_test(tc, a_bad_document_is_refused_with_the_path, 0,
                         sizeof(faults) / sizeof(faults[0]));
+    tcase_add_test(tc, a_document_over_a_mebibyte_is_refused);
     tcase_add_test(tc, a_document_names_its_kind_if_it_likes);
     tcase_add_test(tc, a_change_that_the_kind_refuses_leaves_no_trace);
     tcase_add_test(tc, a_change_that_cannot_be_stored_is_discarded);

@@ -148,6 +148,45 @@ START_TEST(a_dump_comes_once_the_interval_is_over)
 }
 END_TEST
 
+/* A host with one timer, which the test fires. */
+static tpc_timer_fn *timer_fn;
+static void *timer_user;
+
+static int host_timer_set(void *ctx, uint64_t delay_ms, tpc_timer_fn *fn, void *user,
+                          uint64_t *ret_timer)
+{
+    (void) ctx;
+    ck_assert_uint_eq(delay_ms, 60000);
+    timer_fn = fn;
+    timer_user = user;
+    *ret_timer = 1;
+    return 0;
+}
+
+static void host_timer_clear(void *ctx, uint64_t timer)
+{
+    (void) ctx;
+    ck_assert_uint_eq(timer, 1);
+    timer_fn = NULL;
+}
+
+START_TEST(a_quiet_store_is_dumped_by_the_hosts_timer)
+{
+    host.timer_set = host_timer_set;
+    host.timer_clear = host_timer_clear;
+    void *store = open_store("");
+    put_many(store, "device", 1);
+    tk_clock_advance(&env.clock, 60000);
+    timer_fn(timer_user);
+    ck_assert_int_eq(files_named("entity-device__0.1.json"), 1);
+    tk_clock_advance(&env.clock, 60000);
+    timer_fn(timer_user);
+    ck_assert_int_eq(files_named("entity-device__0.1.json"), 1); /* nothing new, no new dump */
+    close_store(store);
+    ck_assert(timer_fn == NULL);
+}
+END_TEST
+
 static void put_secret(void *store)
 {
     struct tpc_store_op op = store_put_op("device", 1, "k", TPC_ANY_REV, 1, "hush");
@@ -291,6 +330,7 @@ Suite *memory_suite(void)
     tcase_add_test(dump, a_clean_stop_dumps_fifty_rows_a_file_and_a_start_reads_them);
     tcase_add_test(dump, files_of_deleted_rows_are_removed);
     tcase_add_test(dump, a_dump_comes_once_the_interval_is_over);
+    tcase_add_test(dump, a_quiet_store_is_dumped_by_the_hosts_timer);
     tcase_add_test(dump, secrets_are_dumped_only_when_asked_for);
     tcase_add_test(dump, a_dump_that_fails_leaves_the_one_before);
     tcase_add_test(dump, a_power_cut_in_a_dump_leaves_a_whole_one);
