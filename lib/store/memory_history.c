@@ -70,7 +70,12 @@ static int memory_init(void *self, const struct tpc_host *host, void *ctx,
     if (tpc_value_int(tpc_value_get(cfg, TPC_STR("max_bytes")), &max) == 0) {
         m->max_bytes = (uint64_t) max;
     }
-    pthread_rwlock_init(&m->lock, NULL);
+    /* a commit must not wait for readers that keep coming; a scan's callback may not scan again */
+    pthread_rwlockattr_t attr;
+    pthread_rwlockattr_init(&attr);
+    pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(&m->lock, &attr);
+    pthread_rwlockattr_destroy(&attr);
     tpi_map64_init(&m->devices, m->alloc);
     for (uint32_t i = 0; i <= MARK_TYPES; i++) {
         tpi_map64_init(&m->marks[i], m->alloc);

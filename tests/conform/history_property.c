@@ -14,7 +14,7 @@
 #include "store/history.h"
 #include "tk_env.h"
 
-enum { PARTITIONS = 3, DEVICES = 7, PROPERTIES = 5, MAX_POINTS = 5, RUNS = 20, STEPS = 120 };
+enum { PARTITIONS = 3, DEVICES = 7, PROPERTIES = 5, MAX_POINTS = 5, RUNS = 12, STEPS = 120 };
 
 static const int64_t t0 = INT64_C(1790000000000);
 
