@@ -460,7 +460,12 @@ int tpc_command_send(struct tpc_core *core, const struct tpc_actor *actor,
     static const struct tpc_id none;
     struct tpc_id id = o.id;
     struct tpc_error *err = tpi_fail_begin();
-    int rc = memcmp(&id, &none, sizeof(id)) == 0 ? tpi_id_make(&core->env, &id) : 0;
+    int rc = 0;
+    if (memcmp(&id, &none, sizeof(id)) == 0) {
+        rc = tpi_id_make(&core->env, &id);
+    } else if (find_stored(core, &id, NULL, NULL) == 0) {
+        return tpi_fail(TPC_EEXIST, "command", "a command of this id has ended before");
+    }
     struct tpc_arena *arena = NULL;
     rc = rc != 0 ? rc : tpc_arena_create(core->env.alloc, PARAMS_ARENA_BYTES, &arena);
     struct outgoing *out = NULL;

@@ -199,7 +199,7 @@ struct tpi_flush {
     pthread_t thread;
     bool threaded;
     bool stop;
-    bool failing;
+    atomic_bool failing;
     uint32_t waiters;
     struct tpc_error error; /* of the last flush while failing */
     atomic_uint_fast64_t appended;

@@ -107,8 +107,8 @@ static void note(struct tpc_core *core, int rc, const struct tpc_error *err)
     struct tpi_flush *f = &core->flush;
     bool was;
     pthread_mutex_lock(&f->lock);
-    was = f->failing;
-    f->failing = rc != 0;
+    was = atomic_load(&f->failing);
+    atomic_store(&f->failing, rc != 0);
     if (rc != 0) {
         f->error = *err;
     }
@@ -124,6 +124,20 @@ static void note(struct tpc_core *core, int rc, const struct tpc_error *err)
     }
 }
 
+/* Whoever flushed, the flusher or the pump before a commit: tickets and callers hear of it. */
+static void tell_reached(struct tpc_core *core)
+{
+    struct tpi_flush *f = &core->flush;
+    for (uint32_t i = 0; i < core->worker_count; i++) {
+        tpi_worker_wake(&core->workers[i]);
+    }
+    pthread_mutex_lock(&f->lock);
+    if (f->waiters > 0) {
+        pthread_cond_broadcast(&f->reached);
+    }
+    pthread_mutex_unlock(&f->lock);
+}
+
 int tpi_flush_now(struct tpc_core *core, uint32_t flags, struct tpc_error *err, bool *ret_did)
 {
     struct tpi_flush *f = &core->flush;
@@ -137,7 +151,7 @@ int tpi_flush_now(struct tpc_core *core, uint32_t flags, struct tpc_error *err, 
     if (rc != 0 && e.code != rc) {
         tpi_error_set(&e, rc, "log", "the log cannot be flushed: %s", tpc_error_name(rc));
     }
-    if (rc != 0 || f->failing) {
+    if (rc != 0 || atomic_load(&f->failing)) {
         note(core, rc, &e);
     }
     if (rc != 0) {
@@ -148,6 +162,9 @@ int tpi_flush_now(struct tpc_core *core, uint32_t flags, struct tpc_error *err, 
     }
     if (reached > atomic_load(&f->flushed)) {
         raise_to(&f->flushed, reached);
+        if (core->threads) {
+            tell_reached(core);
+        }
         if (ret_did != NULL) {
             *ret_did = true;
         }
@@ -189,15 +206,9 @@ static void *flush_main(void *user)
         bool did = false;
         int rc = tpi_flush_now(core, 0, NULL, &did);
         if (did) {
-            for (uint32_t i = 0; i < core->worker_count; i++) {
-                tpi_worker_wake(&core->workers[i]);
-            }
             tpi_pump_kick(core);
         }
         pthread_mutex_lock(&f->lock);
-        if (did && f->waiters > 0) {
-            pthread_cond_broadcast(&f->reached);
-        }
         if (rc != 0 && !f->stop) {
             wait_ms(&f->work, &f->lock, TPI_FLUSH_RETRY_MS);
         }
