@@ -18,6 +18,7 @@ enum {
     TPI_RECORD_HEAD_MAX = 96, /* more than length, head and trace of a record ever take */
     TPI_FRAME_MAX = 32 << 20,
     TPI_LOG_PARTITIONS_MAX = 4096,
+    TPI_READER_FIRST_BYTES = 16 << 10,
     TPI_READER_BLOCK_BYTES = 256 << 10
 };
 

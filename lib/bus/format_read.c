@@ -246,8 +246,10 @@ static int64_t fill(struct tpi_segment_reader *r, uint64_t at, size_t need)
     if (at >= r->buf_at && at + need <= r->buf_at + r->len) {
         return (int64_t) (r->buf_at + r->len - at);
     }
-    if (need > r->cap) {
-        size_t cap = need > TPI_READER_BLOCK_BYTES ? need : (size_t) TPI_READER_BLOCK_BYTES;
+    /* A small file gets a small buffer: only one that filled it has more to give. */
+    if (need > r->cap || (r->cap < TPI_READER_BLOCK_BYTES && r->cap > 0 && r->len == r->cap)) {
+        size_t block = r->cap == 0 ? (size_t) TPI_READER_FIRST_BYTES : TPI_READER_BLOCK_BYTES;
+        size_t cap = need > block ? need : block;
         uint8_t *buf = tpi_resize(r->alloc, r->buf, r->cap, cap);
 
         if (buf == NULL) {

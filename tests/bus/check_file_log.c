@@ -153,7 +153,7 @@ START_TEST(a_torn_frame_is_dropped_whole_wherever_it_is_torn)
     end = size_of(path);
     snprintf(whole, sizeof(whole), "%s.whole", path);
     copy_file(path, whole);
-    for (cut = begin; cut < end; cut++) {
+    for (cut = begin; cut < end; cut += cut < begin + 200 ? 1 : 3) {
         copy_file(whole, path);
         ck_assert_int_eq(truncate(path, cut), 0);
         tk_ok(bus_open(f));
