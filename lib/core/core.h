@@ -228,6 +228,9 @@ struct tpi_pump {
     uint64_t retry_ms;
     uint64_t last_save_ms;
     uint64_t last_trim_ms;
+    uint64_t last_pressed_ms;
+    uint64_t waits_seen; /* append_waits when it was looked at last */
+    bool moved;          /* a position went on since cursors were committed */
     atomic_uint_fast64_t failures;
 };
 

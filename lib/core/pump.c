@@ -21,7 +21,9 @@ enum {
     CLOSED_TRANSACTION = 256,
     SAVE_MS = 5000, /* between two saves of the rules' states */
     TRIM_MS = 1000,
-    RETRY_MS = 500
+    RETRY_MS = 500,
+    PRESSED_MS = 200,     /* between two checkpoints that a full log asks for */
+    PENDING_MAX = 1 << 20 /* above it a full log waits for its disk, not for us */
 };
 
 /* An ended command on its way to the store; its JSON follows. */
@@ -431,6 +433,7 @@ static int commit(struct tpc_core *core, bool all)
     commit_cursors(core, save);
     if (save) {
         p->last_save_ms = now;
+        p->moved = false;
     }
     if (core->bus->trim != NULL && (all || now - p->last_trim_ms >= TRIM_MS)) {
         p->last_trim_ms = now;
@@ -467,6 +470,29 @@ static bool read_partition(struct tpc_core *core, uint32_t partition)
     return false;
 }
 
+/* Whether the log said "later" because our cursors hold it: then open chunks are stored before their
+ * time. One that waits for its disk is not helped by that. */
+static bool pressed(struct tpc_core *core)
+{
+    struct tpi_pump *p = &core->pump;
+    struct tpc_bus_info info = { .size = sizeof(info) };
+    uint64_t waits = TPI_METRIC_GET(core->counters.append_waits);
+    uint64_t now = tpi_mono_ms(&core->env);
+    if (waits == p->waits_seen || now - p->last_pressed_ms < PRESSED_MS) {
+        return false;
+    }
+    p->waits_seen = waits;
+    p->last_pressed_ms = now;
+    return core->bus->info(core->bus_self, &info) == 0 && info.pending_bytes < PENDING_MAX;
+}
+
+/* Cursors go on without a commit of the history, too: not every message has samples. */
+static bool save_due(struct tpc_core *core)
+{
+    struct tpi_pump *p = &core->pump;
+    return p->moved && tpi_mono_ms(&core->env) - p->last_save_ms >= SAVE_MS;
+}
+
 bool tpi_pump_turn(struct tpc_core *core)
 {
     struct tpi_pump *p = &core->pump;
@@ -479,7 +505,13 @@ bool tpi_pump_turn(struct tpc_core *core)
             did |= read_partition(core, i);
         }
     }
-    if (tpi_history_due(core->history) || p->closed_count > 0) {
+    p->moved |= did;
+    if (pressed(core)) {
+        did |= commit(core, true) == 0;
+        if (!core->threads) {
+            core->workers[0].retry_ms = 0; /* there is room: within the same step */
+        }
+    } else if (tpi_history_due(core->history) || p->closed_count > 0 || save_due(core)) {
         (void) commit(core, false);
     }
     return did;
@@ -501,6 +533,14 @@ uint64_t tpi_pump_next_ms(struct tpc_core *core)
         return p->retry_ms > now ? p->retry_ms - now : 0;
     }
     uint64_t due = tpi_history_due_ms(core->history);
+    if (p->moved) {
+        uint64_t since = tpi_mono_ms(&core->env) - p->last_save_ms;
+        uint64_t save = since < SAVE_MS ? SAVE_MS - since : 0;
+        due = save < due ? save : due;
+    }
+    if (TPI_METRIC_GET(core->counters.append_waits) != p->waits_seen && due > PRESSED_MS) {
+        due = PRESSED_MS;
+    }
     return due < TPI_WHEEL_NONE ? due : TPI_WHEEL_NONE;
 }
 

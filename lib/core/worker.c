@@ -347,6 +347,9 @@ static void put_back(struct tpi_worker *w, int rc)
     w->stalled = true;
     w->retry_ms = tpi_mono_ms(&w->core->env) + TPI_STALL_MS;
     tpi_count(&w->core->counters.append_waits, 1);
+    if (w->core->threads) {
+        tpi_pump_kick(w->core);
+    }
 }
 
 static bool drain(struct tpi_worker *w)
