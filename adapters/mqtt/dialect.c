@@ -180,9 +180,23 @@ bool mqtt_address_parse(uint32_t set, const struct mqtt_pattern *patterns, uint3
     return (set & MQTT_THINGSPANEL) != 0 && panel_up_parse(topic, ret);
 }
 
+/* Whether a text can stand as one level of a topic to publish on (MQTT 3.1.1 section 4.7). */
+static bool level_safe(struct tpc_str s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        if (s.ptr[i] == '/' || s.ptr[i] == '+' || s.ptr[i] == '#' || s.ptr[i] == '\0') {
+            return false;
+        }
+    }
+    return s.len > 0;
+}
+
 static int format(char ret[MQTT_TOPIC_MAX], const char *before, struct tpc_str device,
                   const char *after, struct tpc_str id)
 {
+    if (!level_safe(device) || (after[0] != '\0' && !level_safe(id))) {
+        return TPC_EUNSUPPORTED;
+    }
     int n =
         snprintf(ret, MQTT_TOPIC_MAX, "%s%.*s%s%.*s", before, (int) device.len,
                  device.len > 0 ? device.ptr : "", after, (int) id.len, id.len > 0 ? id.ptr : "");
@@ -193,19 +207,29 @@ static int alink_down(struct tpc_str product, struct tpc_str device, const struc
                       char ret[MQTT_TOPIC_MAX])
 {
     char method[128];
-    if (f->kind == TPC_MSG_REPLY) { /* the answer to a report: name is its method */
-        if (f->name.len == 0 || f->name.len >= sizeof(method)) {
+    bool set = f->kind == TPC_MSG_ATTRIBUTES_SET || f->kind == TPC_MSG_TELEMETRY_SET ||
+               (f->kind == TPC_MSG_COMMAND && is(f->name, "set"));
+    if (f->kind == TPC_MSG_REPLY && f->name.len == 0) {
+        snprintf(method, sizeof(method), "thing/property/post");
+    } else if (f->kind == TPC_MSG_REPLY) { /* the answer to a report: name is its method */
+        if (f->name.len >= sizeof(method) || memchr(f->name.ptr, '\0', f->name.len) != NULL) {
             return TPC_EUNSUPPORTED;
         }
         for (size_t i = 0; i < f->name.len; i++) {
             method[i] = f->name.ptr[i] == '.' ? '/' : f->name.ptr[i];
         }
         method[f->name.len] = '\0';
-    } else if (f->kind == TPC_MSG_ATTRIBUTES_SET || f->kind == TPC_MSG_TELEMETRY_SET) {
+        if (memchr(method, '/', f->name.len) == NULL) { /* an event's identifier has no dot */
+            snprintf(method, sizeof(method), "thing/event/post");
+        }
+    } else if (set) {
         snprintf(method, sizeof(method), "thing/property/set");
     } else if (f->kind == TPC_MSG_COMMAND) {
         snprintf(method, sizeof(method), "thing/service/invoke");
     } else {
+        return TPC_EUNSUPPORTED;
+    }
+    if (!level_safe(product) || !level_safe(device)) {
         return TPC_EUNSUPPORTED;
     }
     int n =
@@ -216,7 +240,13 @@ static int alink_down(struct tpc_str product, struct tpc_str device, const struc
 
 static int panel_down(struct tpc_str device, const struct tpc_frame *f, char ret[MQTT_TOPIC_MAX])
 {
-    switch (f->kind) {
+    uint16_t kind = f->kind;
+    if (kind == TPC_MSG_COMMAND && is(f->name, "set")) {
+        kind = TPC_MSG_ATTRIBUTES_SET;
+    } else if (kind == TPC_MSG_COMMAND && is(f->name, "get")) {
+        kind = TPC_MSG_ATTRIBUTES_GET;
+    }
+    switch (kind) {
     case TPC_MSG_TELEMETRY_SET:
         return format(ret, "devices/telemetry/control/", device, "", (struct tpc_str){ 0 });
     case TPC_MSG_ATTRIBUTES_SET:
@@ -244,7 +274,11 @@ static int custom_down(const struct mqtt_pattern *p, struct tpc_str device,
         return TPC_EUNSUPPORTED;
     }
     while (level(&pattern, &more, &l)) {
+        bool ours = is(l, "{device}") || is(l, "{id}");
         l = is(l, "{device}") ? device : is(l, "{id}") ? f->correlation : l;
+        if (ours ? !level_safe(l) : is(l, "+")) {
+            return TPC_EUNSUPPORTED;
+        }
         if (used + l.len + 2 > MQTT_TOPIC_MAX) {
             return TPC_ETOOBIG;
         }
@@ -314,4 +348,23 @@ int mqtt_filters(uint32_t set, const struct mqtt_pattern *patterns, uint32_t cou
         rc = pattern_filter(patterns[i].up, fn, user);
     }
     return rc;
+}
+
+bool mqtt_filter_match(struct tpc_str filter, struct tpc_str topic)
+{
+    struct tpc_str want, have;
+    bool more_want = true, more_have = true;
+    if (topic.len > 0 && topic.ptr[0] == '$' &&
+        (filter.len == 0 || filter.ptr[0] == '+' || filter.ptr[0] == '#')) {
+        return false;
+    }
+    while (level(&filter, &more_want, &want)) {
+        if (is(want, "#")) {
+            return true;
+        }
+        if (!level(&topic, &more_have, &have) || (!is(want, "+") && !tpc_str_equal(want, have))) {
+            return false;
+        }
+    }
+    return !more_have;
 }

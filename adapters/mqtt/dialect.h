@@ -3,8 +3,8 @@
  * text, no sockets.
  *
  *   alink        /sys/{productKey}/{deviceName}/{method with slashes}     contract iot-module 6
- *   thingspanel  devices/..., gateway/... with wrapped payloads            contract
- * thingspanel 1.2-1.5 custom       patterns of the configuration with {device} and {id}
+ *   thingspanel  devices/... with wrapped payloads             contract thingspanel 1.2-1.6
+ *   custom       patterns of the configuration with {device} and {id}
  */
 #ifndef MQTT_DIALECT_H
 #define MQTT_DIALECT_H
@@ -50,6 +50,9 @@ bool mqtt_address_parse(uint32_t set, const struct mqtt_pattern *patterns, uint3
 int mqtt_topic_down(enum mqtt_dialect dialect, const struct mqtt_pattern *pattern,
                     struct tpc_str product, struct tpc_str device, const struct tpc_frame *frame,
                     char ret[MQTT_TOPIC_MAX]);
+
+/* Whether a topic matches a filter (MQTT 3.1.1 section 4.7); "$share/group/" is not part of it. */
+bool mqtt_filter_match(struct tpc_str filter, struct tpc_str topic);
 
 /* Subscription filters of the dialects: calls fn for each, in a stable order. */
 typedef int mqtt_filter_fn(void *user, const char *filter);

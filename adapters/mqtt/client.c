@@ -1,0 +1,816 @@
+#include "client.h"
+
+#include "socket.h"
+#include "url.h"
+
+#include <MQTTAsync.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+enum { REASON_MAX = 160 };
+
+/* A publish: queued, then in flight, then done. */
+struct publish {
+    struct publish *next;
+    struct mqtt_client *client;
+    tpc_link_done_fn *done;
+    void *user;
+    uint32_t qos;
+    bool retain, ended;
+    int code; /* once ended */
+    size_t topic_len, payload_len;
+    char bytes[]; /* topic, NUL, payload */
+};
+
+struct subscription {
+    char *filter;
+    uint32_t qos;
+    bool asked; /* on this connection */
+};
+
+enum state { DOWN, CONNECTING, UP };
+
+struct mqtt_client {
+    const struct tpc_host *host;
+    void *ctx;
+    struct mqtt_client_config config; /* texts are ours */
+    char url[MQTT_URL_MAX];           /* as paho writes it */
+    uint16_t port;
+    MQTTAsync paho; /* our thread's, as are the next three */
+    struct mqtt_sockets before;
+    int fd; /* paho's socket; -1 = not known */
+    uint64_t inode;
+    pthread_t thread;
+    bool running, made;
+
+    pthread_mutex_t lock; /* over all that follows; never held during a call into paho */
+    pthread_cond_t changed;
+    enum state state;
+    bool stopping, cut;
+    bool lost;    /* the connection that was up, or being made, is gone */
+    bool came_up; /* it is up: our thread has to say so and subscribe */
+    bool session_present;
+    bool unasked; /* some filter was not asked for on this connection */
+    char reason[REASON_MAX];
+    uint32_t callbacks; /* on_message calls that have not returned */
+    struct subscription subscriptions[MQTT_SUBSCRIPTIONS_MAX];
+    uint32_t subscription_count;
+    struct publish *first, *last; /* queue */
+    uint32_t queued;
+    size_t queued_bytes;
+    struct publish *inflight; /* list; given to paho and not ended */
+    struct publish *ended;    /* list; to be told */
+    uint32_t inflight_count;
+};
+
+static void *take(struct mqtt_client *c, size_t size)
+{
+    const struct tpc_allocator *a = c->host->allocator;
+    return a->resize(a->user, NULL, 0, size);
+}
+
+static void give(const struct tpc_host *host, void *p, size_t size)
+{
+    if (p != NULL) {
+        host->allocator->resize(host->allocator->user, p, size, 0);
+    }
+}
+
+static void give_text(struct mqtt_client *c, const char *text)
+{
+    if (text != NULL) {
+        give(c->host, (void *) (uintptr_t) text, strlen(text) + 1);
+    }
+}
+
+static size_t publish_size(const struct publish *p)
+{
+    return sizeof(*p) + p->topic_len + 1 + p->payload_len;
+}
+
+/* ---- what paho says; its threads ---- */
+
+static void note_lost(struct mqtt_client *c, const char *text, int code)
+{
+    pthread_mutex_lock(&c->lock);
+    if (!c->lost) {
+        if (text != NULL && text[0] != '\0') {
+            snprintf(c->reason, sizeof(c->reason), "%s", text);
+        } else if (c->reason[0] == '\0') {
+            snprintf(c->reason, sizeof(c->reason), "code %d", code);
+        }
+    }
+    c->lost = true;
+    pthread_cond_broadcast(&c->changed);
+    pthread_mutex_unlock(&c->lock);
+}
+
+static void note_up(struct mqtt_client *c, bool session_present)
+{
+    pthread_mutex_lock(&c->lock);
+    c->came_up = true;
+    c->session_present = session_present;
+    pthread_cond_broadcast(&c->changed);
+    pthread_mutex_unlock(&c->lock);
+}
+
+static void on_lost(void *user, char *cause)
+{
+    note_lost(user, cause, 0);
+}
+
+/* MQTT 5: the broker says why it will close the connection; on_lost() follows. */
+static void on_disconnected(void *user, MQTTProperties *properties, enum MQTTReasonCodes code)
+{
+    struct mqtt_client *c = user;
+    const char *text = MQTTReasonCode_toString(code);
+    (void) properties;
+    pthread_mutex_lock(&c->lock);
+    snprintf(c->reason, sizeof(c->reason), "%s", text != NULL ? text : "the broker ended it");
+    pthread_mutex_unlock(&c->lock);
+}
+
+static void on_connect(void *user, MQTTAsync_successData *data)
+{
+    note_up(user, data->alt.connect.sessionPresent != 0);
+}
+
+static void on_connect5(void *user, MQTTAsync_successData5 *data)
+{
+    note_up(user, data->alt.connect.sessionPresent != 0);
+}
+
+static void on_connect_failed(void *user, MQTTAsync_failureData *data)
+{
+    static const char *const refusals[] = { "",
+                                            "the broker refuses this protocol version",
+                                            "the broker refuses the client id",
+                                            "the broker is unavailable",
+                                            "the broker refuses user or password",
+                                            "the broker refuses: not authorised" };
+    int code = data != NULL ? data->code : 0;
+    const char *text = data != NULL ? data->message : NULL;
+    if (code > 0 && code < (int) (sizeof(refusals) / sizeof(refusals[0]))) {
+        text = refusals[code];
+    }
+    note_lost(user, text, code);
+}
+
+static void on_connect_failed5(void *user, MQTTAsync_failureData5 *data)
+{
+    const char *text = data != NULL ? data->message : NULL;
+    if (data != NULL && text == NULL && data->reasonCode > 0) {
+        text = MQTTReasonCode_toString(data->reasonCode);
+    }
+    note_lost(user, text, data != NULL ? data->code : 0);
+}
+
+static int on_arrived(void *user, char *topic, int topic_len, MQTTAsync_message *message)
+{
+    struct mqtt_client *c = user;
+    struct mqtt_incoming m = { .packet_id = (uint32_t) message->msgid,
+                               .qos = (uint32_t) message->qos,
+                               .redelivered = message->dup != 0,
+                               .retained = message->retained != 0 };
+    m.topic.ptr = topic;
+    m.topic.len = topic_len > 0 ? (size_t) topic_len : strlen(topic);
+    m.payload.ptr = message->payload;
+    m.payload.len = message->payloadlen > 0 ? (size_t) message->payloadlen : 0;
+    pthread_mutex_lock(&c->lock);
+    c->callbacks++;
+    pthread_mutex_unlock(&c->lock);
+    c->config.on_message(c->config.user_data, &m);
+    MQTTAsync_freeMessage(&message);
+    MQTTAsync_free(topic);
+    pthread_mutex_lock(&c->lock);
+    c->callbacks--;
+    pthread_cond_broadcast(&c->changed);
+    pthread_mutex_unlock(&c->lock);
+    return 1;
+}
+
+static void unlink_inflight(struct mqtt_client *c, struct publish *p)
+{
+    struct publish **at = &c->inflight;
+    while (*at != NULL && *at != p) {
+        at = &(*at)->next;
+    }
+    if (*at != NULL) {
+        *at = p->next;
+        c->inflight_count--;
+    }
+}
+
+/* paho says each publish's end once; the client itself ends those that paho forgot. */
+static void note_ended(struct publish *p, int code)
+{
+    struct mqtt_client *c = p->client;
+    pthread_mutex_lock(&c->lock);
+    if (!p->ended) {
+        p->ended = true;
+        p->code = code;
+        unlink_inflight(c, p);
+        p->next = c->ended;
+        c->ended = p;
+        pthread_cond_broadcast(&c->changed);
+    }
+    pthread_mutex_unlock(&c->lock);
+}
+
+static void on_published(void *user, MQTTAsync_successData *data)
+{
+    (void) data;
+    note_ended(user, 0);
+}
+
+static void on_published5(void *user, MQTTAsync_successData5 *data)
+{
+    /* Codes below 128 are good ones; 16 says that nobody listens. */
+    note_ended(user, data->reasonCode >= 128 ? TPC_EDENIED : 0);
+}
+
+static void on_publish_failed(void *user, MQTTAsync_failureData *data)
+{
+    (void) data;
+    note_ended(user, TPC_EOFFLINE);
+}
+
+static void on_publish_failed5(void *user, MQTTAsync_failureData5 *data)
+{
+    note_ended(user, data != NULL && data->reasonCode >= 128 ? TPC_EDENIED : TPC_EOFFLINE);
+}
+
+static void subscribe_failed(struct mqtt_client *c, int code)
+{
+    c->host->count(c->ctx, "subscribe_refused", 1);
+    c->host->log(c->ctx, TPC_LOG_ERROR, "the broker refuses a subscription (code %d)", code);
+}
+
+static void on_subscribed(void *user, MQTTAsync_successData *data)
+{
+    /* One filter in a request: its granted QoS, or 128. */
+    if (data->alt.qos > 2) {
+        subscribe_failed(user, data->alt.qos);
+    }
+}
+
+static void on_subscribed5(void *user, MQTTAsync_successData5 *data)
+{
+    if (data->reasonCode >= 128) {
+        subscribe_failed(user, (int) data->reasonCode);
+    }
+}
+
+static void on_subscribe_failed(void *user, MQTTAsync_failureData *data)
+{
+    if (data != NULL && data->code >= 0) { /* below: the connection went away */
+        subscribe_failed(user, data->code);
+    }
+}
+
+static void on_subscribe_failed5(void *user, MQTTAsync_failureData5 *data)
+{
+    if (data != NULL && data->reasonCode >= 128) {
+        subscribe_failed(user, (int) data->reasonCode);
+    }
+}
+
+/* ---- our thread ---- */
+
+/* Waits for a change, at most ms (UINT32_MAX = for ever). Under the lock. */
+static void wait_change(struct mqtt_client *c, uint32_t ms)
+{
+    struct timespec until;
+    if (ms == UINT32_MAX) {
+        pthread_cond_wait(&c->changed, &c->lock);
+        return;
+    }
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += ms / 1000;
+    until.tv_nsec += (long) (ms % 1000) * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_nsec -= 1000000000;
+        until.tv_sec++;
+    }
+    pthread_cond_timedwait(&c->changed, &c->lock, &until);
+}
+
+/* Half of the pause up to all of it, so that many clients do not come back at once. */
+static uint32_t jitter(struct mqtt_client *c, uint32_t pause_ms)
+{
+    uint32_t r = 0;
+    if (c->host->random->fill(c->host->random->user, &r, sizeof(r)) != 0) {
+        return pause_ms;
+    }
+    return pause_ms / 2 + r % (pause_ms / 2 + 1);
+}
+
+static int make_paho(struct mqtt_client *c)
+{
+    MQTTAsync_createOptions v4 = MQTTAsync_createOptions_initializer;
+    MQTTAsync_createOptions v5 = MQTTAsync_createOptions_initializer5;
+    MQTTAsync_createOptions *o = c->config.version == 5 ? &v5 : &v4;
+    o->MQTTVersion = (int) c->config.version;
+    /* paho counts what is in flight, too; our own queue is the buffer. */
+    o->maxBufferedMessages = (int) c->config.max_inflight + 16;
+    int rc = MQTTAsync_createWithOptions(&c->paho, c->url, c->config.client_id,
+                                         MQTTCLIENT_PERSISTENCE_NONE, NULL, o);
+    if (rc == MQTTASYNC_SUCCESS) {
+        rc = MQTTAsync_setCallbacks(c->paho, c, on_lost, on_arrived, NULL);
+        c->made = true;
+    }
+    if (rc == MQTTASYNC_SUCCESS && c->config.version == 5) {
+        rc = MQTTAsync_setDisconnected(c->paho, c, on_disconnected);
+    }
+    return rc;
+}
+
+static int begin_connect(struct mqtt_client *c)
+{
+    MQTTAsync_connectOptions v4 = MQTTAsync_connectOptions_initializer;
+    MQTTAsync_connectOptions v5 = MQTTAsync_connectOptions_initializer5;
+    MQTTAsync_SSLOptions tls = MQTTAsync_SSLOptions_initializer;
+    MQTTProperties properties = MQTTProperties_initializer;
+    MQTTProperty expiry = { .identifier = MQTTPROPERTY_CODE_SESSION_EXPIRY_INTERVAL };
+    bool is5 = c->config.version == 5;
+    MQTTAsync_connectOptions *o = is5 ? &v5 : &v4;
+    o->context = c;
+    o->keepAliveInterval = (int) c->config.keep_alive_s;
+    o->maxInflight = (int) c->config.max_inflight;
+    o->connectTimeout = MQTT_CONNECT_TIMEOUT_S;
+    o->username = c->config.user;
+    o->password = c->config.password;
+    if (is5) {
+        o->onSuccess5 = on_connect5;
+        o->onFailure5 = on_connect_failed5;
+        o->cleanstart = c->config.clean_start;
+        expiry.value.integer4 = c->config.session_expiry_s;
+        MQTTProperties_add(&properties, &expiry);
+        o->connectProperties = &properties;
+    } else {
+        o->MQTTVersion = MQTTVERSION_3_1_1;
+        o->onSuccess = on_connect;
+        o->onFailure = on_connect_failed;
+        o->cleansession = c->config.clean_start;
+    }
+    if (strncmp(c->url, "ssl:", 4) == 0) {
+        tls.trustStore = c->config.ca;
+        tls.keyStore = c->config.cert;
+        tls.privateKey = c->config.key;
+        tls.enableServerCertAuth = c->config.verify;
+        tls.verify = c->config.verify;
+        tls.disableDefaultTrustStore = c->config.ca != NULL;
+        o->ssl = &tls;
+    }
+    int rc = MQTTAsync_connect(c->paho, o);
+    MQTTProperties_free(&properties);
+    return rc;
+}
+
+/* Asks for one filter. Without the lock. */
+static void ask(struct mqtt_client *c, const char *filter, uint32_t qos)
+{
+    MQTTAsync_responseOptions o = MQTTAsync_responseOptions_initializer;
+    o.context = c;
+    if (c->config.version == 5) {
+        o.onSuccess5 = on_subscribed5;
+        o.onFailure5 = on_subscribe_failed5;
+    } else {
+        o.onSuccess = on_subscribed;
+        o.onFailure = on_subscribe_failed;
+    }
+    int rc = MQTTAsync_subscribe(c->paho, filter, (int) qos, &o);
+    if (rc != MQTTASYNC_SUCCESS && rc != MQTTASYNC_DISCONNECTED) {
+        subscribe_failed(c, rc);
+    }
+}
+
+/* Asks for the filters that this connection does not have. Under the lock, which it leaves. */
+static void ask_all(struct mqtt_client *c)
+{
+    c->unasked = false;
+    for (uint32_t i = 0; i < c->subscription_count && !c->lost; i++) {
+        struct subscription s = c->subscriptions[i]; /* filters live until destroy */
+        if (!s.asked) {
+            c->subscriptions[i].asked = true;
+            pthread_mutex_unlock(&c->lock);
+            ask(c, s.filter, s.qos);
+            pthread_mutex_lock(&c->lock);
+        }
+    }
+}
+
+/* Gives one publish to paho. Without the lock. */
+static void hand_over(struct mqtt_client *c, struct publish *p)
+{
+    MQTTAsync_responseOptions o = MQTTAsync_responseOptions_initializer;
+    o.context = p;
+    if (c->config.version == 5) {
+        o.onSuccess5 = on_published5;
+        o.onFailure5 = on_publish_failed5;
+    } else {
+        o.onSuccess = on_published;
+        o.onFailure = on_publish_failed;
+    }
+    int rc = MQTTAsync_send(c->paho, p->bytes, (int) p->payload_len, p->bytes + p->topic_len + 1,
+                            (int) p->qos, p->retain, &o);
+    if (rc != MQTTASYNC_SUCCESS) {
+        note_ended(p, rc == MQTTASYNC_BAD_UTF8_STRING ? TPC_EINVAL : TPC_EOFFLINE);
+    }
+}
+
+static void publish_some(struct mqtt_client *c)
+{
+    while (c->first != NULL && c->inflight_count < c->config.max_inflight && !c->lost) {
+        struct publish *p = c->first;
+        c->first = p->next;
+        c->last = c->first == NULL ? NULL : c->last;
+        c->queued--;
+        c->queued_bytes -= publish_size(p);
+        p->next = c->inflight;
+        c->inflight = p;
+        c->inflight_count++;
+        pthread_mutex_unlock(&c->lock);
+        hand_over(c, p);
+        pthread_mutex_lock(&c->lock);
+    }
+}
+
+/* Tells of publishes that ended and frees them. Under the lock, which it leaves. */
+static void tell_ended(struct mqtt_client *c)
+{
+    struct publish *list = c->ended;
+    c->ended = NULL;
+    pthread_mutex_unlock(&c->lock);
+    while (list != NULL) {
+        struct publish *p = list;
+        struct tpc_error e = { .size = sizeof(e), .code = p->code, .origin = "mqtt" };
+        list = p->next;
+        snprintf(e.text, sizeof(e.text), "%s",
+                 p->code == TPC_EDENIED ? "the broker refuses the publish"
+                                        : "the connection to the broker was lost");
+        if (p->done != NULL) {
+            p->done(p->user, p->code != 0 ? &e : NULL);
+        }
+        give(c->host, p, publish_size(p));
+    }
+    pthread_mutex_lock(&c->lock);
+}
+
+/* Ends what waits in the queue. Under the lock. */
+static void drop_queue(struct mqtt_client *c)
+{
+    while (c->first != NULL) {
+        struct publish *p = c->first;
+        c->first = p->next;
+        p->ended = true;
+        p->code = TPC_EOFFLINE;
+        p->next = c->ended;
+        c->ended = p;
+    }
+    c->last = NULL;
+    c->queued = 0;
+    c->queued_bytes = 0;
+}
+
+static void went_up(struct mqtt_client *c)
+{
+    bool present = c->session_present;
+    c->came_up = false;
+    c->state = UP;
+    for (uint32_t i = 0; i < c->subscription_count; i++) {
+        c->subscriptions[i].asked = false;
+    }
+    c->unasked = true;
+    pthread_mutex_unlock(&c->lock);
+    c->fd = mqtt_socket_new(&c->before, c->port, &c->inode);
+    c->host->log(c->ctx, TPC_LOG_INFO, "connected to %s%s", c->config.url,
+                 present ? ", the session goes on" : "");
+    c->config.on_up(c->config.user_data, present);
+    pthread_mutex_lock(&c->lock);
+}
+
+/* The connection, or the try, is over. *told: the failure is in the log already. */
+static void went_down(struct mqtt_client *c, bool *told)
+{
+    bool was_up = c->state == UP;
+    char reason[REASON_MAX];
+    memcpy(reason, c->reason, sizeof(reason));
+    c->state = DOWN;
+    c->lost = c->came_up = false;
+    drop_queue(c);
+    pthread_mutex_unlock(&c->lock);
+    if (was_up) {
+        c->host->log(c->ctx, TPC_LOG_WARN, "connection to %s lost: %s", c->config.url, reason);
+        c->host->count(c->ctx, "connection_lost", 1);
+        c->config.on_down(c->config.user_data);
+    } else if (!*told) {
+        c->host->log(c->ctx, TPC_LOG_WARN, "cannot connect to %s: %s; trying again", c->config.url,
+                     reason);
+    }
+    *told = true;
+    pthread_mutex_lock(&c->lock);
+}
+
+/* Life of one connection, or of one try. Under the lock. Returns whether it was up. */
+static bool connection(struct mqtt_client *c, bool *told)
+{
+    bool was_up = false;
+    c->state = CONNECTING;
+    c->lost = c->came_up = false;
+    c->reason[0] = '\0';
+    pthread_mutex_unlock(&c->lock);
+    c->fd = -1;
+    mqtt_sockets_list(&c->before);
+    int rc = begin_connect(c);
+    pthread_mutex_lock(&c->lock);
+    if (rc != MQTTASYNC_SUCCESS) {
+        c->lost = true;
+        snprintf(c->reason, sizeof(c->reason), "%s", MQTTAsync_strerror(rc));
+    }
+    while (!c->stopping && !c->lost) {
+        if (c->came_up) {
+            was_up = true;
+            *told = false;
+            went_up(c);
+        }
+        if (c->state == UP) {
+            ask_all(c);
+            publish_some(c);
+        }
+        if (c->ended != NULL) {
+            tell_ended(c);
+        } else if (!c->stopping && !c->lost && !c->came_up &&
+                   (c->state != UP ||
+                    (!c->unasked &&
+                     (c->first == NULL || c->inflight_count >= c->config.max_inflight)))) {
+            wait_change(c, UINT32_MAX);
+        }
+    }
+    if (!c->stopping) {
+        went_down(c, told);
+    }
+    return was_up;
+}
+
+/* Ends the connection while no callback runs. Without the lock. */
+static void disconnect(struct mqtt_client *c)
+{
+    MQTTAsync_disconnectOptions v4 = MQTTAsync_disconnectOptions_initializer;
+    MQTTAsync_disconnectOptions v5 = MQTTAsync_disconnectOptions_initializer5;
+    MQTTAsync_disconnectOptions *o = c->config.version == 5 ? &v5 : &v4;
+    o->timeout = MQTT_DISCONNECT_MS;
+    MQTTAsync_disconnect(c->paho, o);
+    for (int i = 0; i < MQTT_DISCONNECT_MS / 10 && MQTTAsync_isConnected(c->paho); i++) {
+        struct timespec pause = { 0, 10000000 };
+        nanosleep(&pause, NULL);
+    }
+}
+
+/* Ends the connection for good. Under the lock, which it leaves. What is being worked on has
+ * MQTT_SETTLE_MS to become safe; then the socket is shut down before the callback may return, so
+ * that paho's acknowledgement reaches nobody. */
+static void cut(struct mqtt_client *c)
+{
+    for (int i = 0; i < MQTT_SETTLE_MS / 50 && c->callbacks > 0; i++) {
+        wait_change(c, 50);
+    }
+    if (c->callbacks > 0) {
+        mqtt_socket_cut(c->fd, c->inode);
+    }
+    c->cut = true;
+    pthread_cond_broadcast(&c->changed);
+    while (c->callbacks > 0) {
+        wait_change(c, UINT32_MAX);
+    }
+    pthread_mutex_unlock(&c->lock);
+    if (c->made) {
+        /* Both take paho's lock, which it holds until it is done with a message. */
+        disconnect(c);
+        MQTTAsync_destroy(&c->paho);
+    }
+    pthread_mutex_lock(&c->lock);
+}
+
+static void *run(void *user)
+{
+    struct mqtt_client *c = user;
+    uint32_t pause = c->config.retry_min_ms;
+    bool told = false;
+    int rc = make_paho(c);
+    pthread_mutex_lock(&c->lock);
+    if (rc != MQTTASYNC_SUCCESS) {
+        c->host->log(c->ctx, TPC_LOG_ERROR, "no MQTT client: %s", MQTTAsync_strerror(rc));
+    }
+    while (!c->stopping) {
+        if (rc == MQTTASYNC_SUCCESS && connection(c, &told)) {
+            pause = c->config.retry_min_ms;
+        }
+        tell_ended(c);
+        uint32_t ms = jitter(c, pause);
+        struct timespec begin, now;
+        clock_gettime(CLOCK_MONOTONIC, &begin);
+        for (int64_t past = 0; !c->stopping && past < (int64_t) ms;) {
+            wait_change(c, (uint32_t) ((int64_t) ms - past));
+            clock_gettime(CLOCK_MONOTONIC, &now);
+            past = (int64_t) (now.tv_sec - begin.tv_sec) * 1000 +
+                   (now.tv_nsec - begin.tv_nsec) / 1000000;
+        }
+        pause = pause * 2 < c->config.retry_max_ms ? pause * 2 : c->config.retry_max_ms;
+    }
+    bool was_up = c->state == UP;
+    c->state = DOWN;
+    cut(c);
+    drop_queue(c);
+    for (struct publish *p = c->inflight, *next; p != NULL; p = next) {
+        next = p->next;
+        p->code = TPC_EOFFLINE;
+        p->next = c->ended;
+        c->ended = p;
+    }
+    c->inflight = NULL;
+    c->inflight_count = 0;
+    tell_ended(c);
+    pthread_mutex_unlock(&c->lock);
+    if (was_up) {
+        c->config.on_down(c->config.user_data);
+    }
+    return NULL;
+}
+
+/* ---- the interface ---- */
+
+static int copy_text(struct mqtt_client *c, const char **text)
+{
+    if (*text != NULL) {
+        size_t size = strlen(*text) + 1;
+        char *copy = take(c, size);
+        if (copy != NULL) {
+            memcpy(copy, *text, size);
+        }
+        *text = copy;
+        return copy != NULL ? 0 : TPC_ENOMEM;
+    }
+    return 0;
+}
+
+static const char **texts_of(struct mqtt_client *c, size_t i)
+{
+    const char **texts[] = { &c->config.url,       &c->config.user, &c->config.password,
+                             &c->config.client_id, &c->config.ca,   &c->config.cert,
+                             &c->config.key };
+    return i < sizeof(texts) / sizeof(texts[0]) ? texts[i] : NULL;
+}
+
+int mqtt_client_create(const struct tpc_host *host, void *ctx,
+                       const struct mqtt_client_config *config, struct mqtt_client **ret)
+{
+    pthread_condattr_t monotonic;
+    const struct tpc_allocator *a = host->allocator;
+    struct mqtt_client *c = a->resize(a->user, NULL, 0, sizeof(*c));
+    if (c == NULL) {
+        return host->fail(ctx, TPC_ENOMEM, "no memory for a client");
+    }
+    memset(c, 0, sizeof(*c));
+    c->host = host;
+    c->ctx = ctx;
+    c->config = *config;
+    c->fd = -1;
+    int rc = 0;
+    for (size_t i = 0; texts_of(c, i) != NULL; i++) {
+        /* After a failure the rest is cleared, so that destroy frees only what is ours. */
+        if (rc == 0) {
+            rc = copy_text(c, texts_of(c, i));
+        } else {
+            *texts_of(c, i) = NULL;
+        }
+    }
+    pthread_mutex_init(&c->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&c->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    if (rc != 0) {
+        host->fail(ctx, rc, "no memory for a client");
+    } else if (mqtt_url(c->config.url, c->url, &c->port) != 0) {
+        rc = host->fail(ctx, TPC_EINVAL, "url: \"%s\" is not mqtt://host[:port] or mqtts://...",
+                        c->config.url);
+    }
+    if (rc != 0) {
+        mqtt_client_destroy(c);
+        return rc;
+    }
+    *ret = c;
+    return 0;
+}
+
+int mqtt_client_start(struct mqtt_client *c)
+{
+    sigset_t all, before;
+    /* Signals are the program's: no thread of ours, or of paho's, takes one. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int rc = pthread_create(&c->thread, NULL, run, c);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (rc != 0) {
+        return c->host->fail(c->ctx, TPC_EIO, "no thread: errno %d", rc);
+    }
+    c->running = true;
+    return 0;
+}
+
+void mqtt_client_stop(struct mqtt_client *c)
+{
+    if (c->running) {
+        pthread_mutex_lock(&c->lock);
+        c->stopping = true;
+        pthread_cond_broadcast(&c->changed);
+        pthread_mutex_unlock(&c->lock);
+        pthread_join(c->thread, NULL);
+        c->running = false;
+    }
+}
+
+struct mqtt_client *mqtt_client_destroy(struct mqtt_client *c)
+{
+    if (c == NULL) {
+        return NULL;
+    }
+    mqtt_client_stop(c);
+    for (size_t i = 0; texts_of(c, i) != NULL; i++) {
+        give_text(c, *texts_of(c, i));
+    }
+    for (uint32_t i = 0; i < c->subscription_count; i++) {
+        give_text(c, c->subscriptions[i].filter);
+    }
+    pthread_cond_destroy(&c->changed);
+    pthread_mutex_destroy(&c->lock);
+    give(c->host, c, sizeof(*c));
+    return NULL;
+}
+
+int mqtt_client_publish(struct mqtt_client *c, struct tpc_str topic, struct tpc_bytes payload,
+                        uint32_t qos, bool retain, tpc_link_done_fn *done, void *user)
+{
+    size_t size = sizeof(struct publish) + topic.len + 1 + payload.len;
+    if (topic.len == 0 || topic.len > UINT16_MAX || payload.len > (256u << 20) ||
+        memchr(topic.ptr, '\0', topic.len) != NULL || qos > 1) {
+        return TPC_EINVAL;
+    }
+    pthread_mutex_lock(&c->lock);
+    int rc = c->state != UP || c->lost || c->stopping ? TPC_EOFFLINE
+             : c->queued == MQTT_QUEUE_MAX || c->queued_bytes + size > MQTT_QUEUE_BYTES_MAX
+                 ? TPC_EAGAIN
+                 : 0;
+    struct publish *p = rc == 0 ? take(c, size) : NULL;
+    if (p != NULL) {
+        *p = (struct publish){ .client = c, .done = done, .user = user, .qos = qos };
+        p->retain = retain;
+        p->topic_len = topic.len;
+        p->payload_len = payload.len;
+        memcpy(p->bytes, topic.ptr, topic.len);
+        p->bytes[topic.len] = '\0';
+        if (payload.len > 0) {
+            memcpy(p->bytes + topic.len + 1, payload.ptr, payload.len);
+        }
+        *(c->last != NULL ? &c->last->next : &c->first) = p;
+        c->last = p;
+        c->queued++;
+        c->queued_bytes += size;
+        pthread_cond_broadcast(&c->changed);
+    } else if (rc == 0) {
+        rc = TPC_EAGAIN;
+    }
+    pthread_mutex_unlock(&c->lock);
+    return rc;
+}
+
+int mqtt_client_subscribe(struct mqtt_client *c, const char *filter, uint32_t qos)
+{
+    size_t size = strlen(filter) + 1;
+    int rc = 0;
+    pthread_mutex_lock(&c->lock);
+    char *copy = NULL;
+    if (c->subscription_count == MQTT_SUBSCRIPTIONS_MAX || size > UINT16_MAX) {
+        rc = TPC_EAGAIN;
+    } else if ((copy = take(c, size)) == NULL) {
+        rc = TPC_ENOMEM;
+    } else {
+        memcpy(copy, filter, size);
+        c->subscriptions[c->subscription_count++] = (struct subscription){ copy, qos, false };
+        c->unasked = true;
+        pthread_cond_broadcast(&c->changed);
+    }
+    pthread_mutex_unlock(&c->lock);
+    return rc;
+}
+
+bool mqtt_client_is_cut(struct mqtt_client *c)
+{
+    pthread_mutex_lock(&c->lock);
+    bool is_cut = c->cut;
+    pthread_mutex_unlock(&c->lock);
+    return is_cut;
+}

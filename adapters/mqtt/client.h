@@ -1,0 +1,75 @@
+/*
+ * One connection to a broker over paho's MQTTAsync, with what paho leaves to us: reconnecting with
+ * back-off, subscribing again, a bounded queue of publishes.
+ *
+ * Threads. One thread of ours makes every call into paho; none is made with a lock of ours held,
+ * and paho's callbacks only note what happened. on_message is called on paho's receive thread and
+ * may block: the broker gets its acknowledgement when it returns, whatever it returns. So it
+ * returns only when the message is safe, or when mqtt_client_stop() has cut the connection first.
+ */
+#ifndef MQTT_CLIENT_H
+#define MQTT_CLIENT_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <tpcore/ext/host.h>
+#include <tpcore/ext/link.h>
+
+enum {
+    MQTT_SUBSCRIPTIONS_MAX = 96,
+    MQTT_QUEUE_MAX = 4096,          /* publishes that wait for their turn */
+    MQTT_QUEUE_BYTES_MAX = 8 << 20, /* of their topics and payloads */
+    MQTT_INFLIGHT_LIMIT = 1024,     /* greatest max_inflight */
+    MQTT_CONNECT_TIMEOUT_S = 10,
+    MQTT_DISCONNECT_MS = 1000,
+    MQTT_SETTLE_MS = 1000 /* stop() waits so long for a message that is being worked on */
+};
+
+struct mqtt_incoming {
+    struct tpc_str topic;
+    struct tpc_bytes payload;
+    uint32_t packet_id;
+    uint32_t qos;
+    bool redelivered, retained;
+};
+
+struct mqtt_client_config {
+    const char *url;             /* mqtt://host[:port] or mqtts://host[:port] */
+    const char *user, *password; /* NULL = none */
+    const char *client_id;
+    const char *ca, *cert, *key; /* PEM files; NULL = none */
+    bool verify;                 /* the server's certificate and name */
+    bool clean_start;
+    uint32_t version; /* 4 = 3.1.1, 5 */
+    uint32_t session_expiry_s;
+    uint32_t keep_alive_s;
+    uint32_t max_inflight;
+    uint32_t retry_min_ms, retry_max_ms;
+
+    void *user_data;
+    void (*on_message)(void *user, const struct mqtt_incoming *m);
+    void (*on_up)(void *user, bool session_present); /* our thread, before it subscribes */
+    void (*on_down)(void *user);                     /* our thread */
+};
+
+struct mqtt_client;
+
+/* Copies config and its texts. TPC_EINVAL (url), TPC_ENOMEM; the host has been told why. */
+int mqtt_client_create(const struct tpc_host *host, void *ctx,
+                       const struct mqtt_client_config *config, struct mqtt_client **ret);
+/* Starts the thread; never waits for the broker. */
+int mqtt_client_start(struct mqtt_client *c);
+/* Cuts the connection and ends the thread. Publishes that are not done end with TPC_EOFFLINE. */
+void mqtt_client_stop(struct mqtt_client *c);
+struct mqtt_client *mqtt_client_destroy(struct mqtt_client *c);
+
+/* Any thread. As tpc_link_ops.publish. */
+int mqtt_client_publish(struct mqtt_client *c, struct tpc_str topic, struct tpc_bytes payload,
+                        uint32_t qos, bool retain, tpc_link_done_fn *done, void *user);
+/* Any thread: subscribes now, if connected, and after each connect. TPC_EAGAIN = too many. */
+int mqtt_client_subscribe(struct mqtt_client *c, const char *filter, uint32_t qos);
+
+/* Whether stop() has cut the connection: a message that is not safe yet may be let go. */
+bool mqtt_client_is_cut(struct mqtt_client *c);
+
+#endif

@@ -1,0 +1,342 @@
+#include "options.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { ID_BYTES = 8, ID_MAX = 200 };
+
+static const struct tpc_option tls_table[] = {
+    { .name = "ca",
+      .type = TPC_OPT_TEXT,
+      .since = "0.1",
+      .help = "PEM file of trusted authorities; absent = the system's" },
+    { .name = "cert", .type = TPC_OPT_TEXT, .since = "0.1", .help = "PEM file of our certificate" },
+    { .name = "key", .type = TPC_OPT_TEXT, .since = "0.1", .help = "PEM file of our private key" },
+    { .name = "verify",
+      .type = TPC_OPT_BOOL,
+      .def = "true",
+      .since = "0.1",
+      .help = "check the broker's certificate and name" },
+};
+
+static const struct tpc_option custom_table[] = {
+    { .name = "up",
+      .type = TPC_OPT_TEXT,
+      .flags = TPC_OPT_REQUIRED,
+      .min = 1,
+      .max = MQTT_TOPIC_MAX - 1,
+      .since = "0.1",
+      .help = "topic of messages; levels are text, +, {device} (once) or {id}" },
+    { .name = "down",
+      .type = TPC_OPT_TEXT,
+      .min = 1,
+      .max = MQTT_TOPIC_MAX - 1,
+      .since = "0.1",
+      .help = "topic of commands; absent = none" },
+    { .name = "product",
+      .type = TPC_OPT_TEXT,
+      .max = 128,
+      .since = "0.1",
+      .help = "key of the product the devices must be of; absent = any" },
+    { .name = "kind",
+      .type = TPC_OPT_ENUM,
+      .def = "auto",
+      .values = "auto|telemetry|attributes|event|reply|presence|raw",
+      .since = "0.1",
+      .help = "what the messages are; auto = the codec tells" },
+};
+
+static const struct tpc_option dialect_item = { .type = TPC_OPT_ENUM,
+                                                .values = "alink|thingspanel|custom" };
+static const struct tpc_option custom_item = { .type = TPC_OPT_TABLE,
+                                               .sub = TPC_OPTIONS(custom_table) };
+
+const struct tpc_option mqtt_option_table[MQTT_OPTION_COUNT] = {
+    { .name = "url",
+      .type = TPC_OPT_TEXT,
+      .flags = TPC_OPT_REQUIRED,
+      .min = 8,
+      .max = 300,
+      .since = "0.1",
+      .help = "mqtt://host[:1883] or mqtts://host[:8883]" },
+    { .name = "user", .type = TPC_OPT_TEXT, .since = "0.1", .help = "user name" },
+    { .name = "password", .type = TPC_OPT_SECRET, .since = "0.1", .help = "password" },
+    { .name = "client_id",
+      .type = TPC_OPT_TEXT,
+      .min = 1,
+      .max = ID_MAX,
+      .since = "0.1",
+      .help = "absent = a new one with each start; needed without clean_start" },
+    { .name = "version",
+      .type = TPC_OPT_UINT,
+      .def = "5",
+      .min = 4,
+      .max = 5,
+      .since = "0.1",
+      .help = "4 = MQTT 3.1.1, 5 = MQTT 5" },
+    { .name = "clean_start",
+      .type = TPC_OPT_BOOL,
+      .def = "true",
+      .since = "0.1",
+      .help = "false: the broker keeps the session, and messages for it, while we are away" },
+    { .name = "session_expiry",
+      .type = TPC_OPT_DURATION,
+      .def = "1h",
+      .max = INT64_C(4294967294000),
+      .since = "0.1",
+      .help = "MQTT 5: how long the broker keeps the session" },
+    { .name = "keep_alive",
+      .type = TPC_OPT_DURATION,
+      .def = "60s",
+      .min = 1000,
+      .max = 65535000,
+      .since = "0.1",
+      .help = "time between two signs of life" },
+    { .name = "qos",
+      .type = TPC_OPT_UINT,
+      .def = "1",
+      .max = 1,
+      .since = "0.1",
+      .help = "greatest QoS of what we get" },
+    { .name = "share",
+      .type = TPC_OPT_TEXT,
+      .min = 1,
+      .max = 100,
+      .since = "0.1",
+      .help = "group of a shared subscription ($share)" },
+    { .name = "dialects",
+      .type = TPC_OPT_LIST,
+      .elem = &dialect_item,
+      .max = 3,
+      .since = "0.1",
+      .help = "alink, thingspanel, custom; absent = custom if it is given, else alink" },
+    { .name = "custom",
+      .type = TPC_OPT_LIST,
+      .elem = &custom_item,
+      .max = MQTT_CUSTOM_MAX,
+      .since = "0.1",
+      .help = "topic patterns of dialect custom" },
+    { .name = "ack",
+      .type = TPC_OPT_ENUM,
+      .def = "appended",
+      .values = "appended|received",
+      .since = "0.1",
+      .help =
+          "when a message of QoS 1 is acknowledged: once it is in the log, or once it is taken" },
+    { .name = "max_inflight",
+      .type = TPC_OPT_UINT,
+      .def = "64",
+      .min = 1,
+      .max = MQTT_INFLIGHT_LIMIT,
+      .since = "0.1",
+      .help = "publishes of ours without acknowledgement" },
+    { .name = "presence",
+      .type = TPC_OPT_BOOL,
+      .def = "true",
+      .since = "0.1",
+      .help = "a device is online from its first message while we are connected" },
+    { .name = "tenant",
+      .type = TPC_OPT_TEXT,
+      .max = 128,
+      .since = "0.1",
+      .help = "of the devices; absent = main" },
+    { .name = "retry_min",
+      .type = TPC_OPT_DURATION,
+      .def = "500ms",
+      .min = 10,
+      .max = 3600000,
+      .since = "0.1",
+      .help = "first pause before connecting again; doubles, with jitter" },
+    { .name = "retry_max",
+      .type = TPC_OPT_DURATION,
+      .def = "30s",
+      .min = 10,
+      .max = 3600000,
+      .since = "0.1",
+      .help = "longest such pause" },
+    { .name = "tls",
+      .type = TPC_OPT_TABLE,
+      .sub = TPC_OPTIONS(tls_table),
+      .since = "0.1",
+      .help = "files for mqtts" },
+    { .name = "max_devices",
+      .type = TPC_OPT_UINT,
+      .def = "100000",
+      .min = 1,
+      .max = 10000000,
+      .since = "0.1",
+      .help = "sessions kept open; more devices share the link session" },
+};
+
+static int64_t number(const struct tpc_value *cfg, const char *name)
+{
+    int64_t v = 0;
+    (void) tpc_value_int(tpc_value_get(cfg, tpc_str_from(name)), &v); /* checked by the table */
+    return v;
+}
+
+/* A text of the configuration with a NUL; NULL if it is absent. *rc is set on failure. */
+static const char *text(struct mqtt_options *o, const struct tpc_value *cfg, const char *name,
+                        int *rc)
+{
+    const struct tpc_value *v = tpc_value_get(cfg, tpc_str_from(name));
+    if (v == NULL || v->type != TPC_TEXT) {
+        return NULL;
+    }
+    if (memchr(v->as.text, '\0', v->len) != NULL) {
+        *rc = TPC_EINVAL;
+        return NULL;
+    }
+    char *copy = tpc_arena_take(o->arena, v->len + 1);
+    if (copy == NULL) {
+        *rc = TPC_ENOMEM;
+        return NULL;
+    }
+    memcpy(copy, v->as.text, v->len);
+    copy[v->len] = '\0';
+    return copy;
+}
+
+static bool is(struct tpc_str s, const char *name)
+{
+    return tpc_str_equal(s, tpc_str_from(name)) != 0;
+}
+
+static uint16_t kind_of(struct tpc_str name)
+{
+    static const struct {
+        const char *name;
+        uint16_t kind;
+    } kinds[] = { { "telemetry", TPC_MSG_TELEMETRY }, { "attributes", TPC_MSG_ATTRIBUTES },
+                  { "event", TPC_MSG_EVENT },         { "reply", TPC_MSG_REPLY },
+                  { "presence", TPC_MSG_PRESENCE },   { "raw", TPC_MSG_RAW } };
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        if (is(name, kinds[i].name)) {
+            return kinds[i].kind;
+        }
+    }
+    return TPC_MSG_UNKNOWN;
+}
+
+static int read_patterns(const struct tpc_host *host, void *ctx, const struct tpc_value *list,
+                         struct mqtt_options *o)
+{
+    for (size_t i = 0; list != NULL && list->type == TPC_ARRAY && i < list->len; i++) {
+        const struct tpc_value *item = &list->as.items[i];
+        struct mqtt_pattern *p = &o->patterns[o->pattern_count++];
+        p->up = tpc_value_text(tpc_value_get(item, TPC_STR("up")));
+        p->down = tpc_value_text(tpc_value_get(item, TPC_STR("down")));
+        p->product = tpc_value_text(tpc_value_get(item, TPC_STR("product")));
+        p->kind = kind_of(tpc_value_text(tpc_value_get(item, TPC_STR("kind"))));
+        if (!mqtt_pattern_valid(p->up) || (p->down.len > 0 && !mqtt_pattern_valid(p->down))) {
+            bool up = !mqtt_pattern_valid(p->up);
+            struct tpc_str bad = up ? p->up : p->down;
+            return host->fail(ctx, TPC_EINVAL,
+                              "custom[%zu].%s: \"%.*s\" must have {device} as exactly one of its "
+                              "levels; others are text, + or {id}",
+                              i, up ? "up" : "down", (int) bad.len, bad.ptr);
+        }
+    }
+    return 0;
+}
+
+static int read_dialects(const struct tpc_host *host, void *ctx, const struct tpc_value *list,
+                         struct mqtt_options *o)
+{
+    for (size_t i = 0; list != NULL && list->type == TPC_ARRAY && i < list->len; i++) {
+        struct tpc_str name = tpc_value_text(&list->as.items[i]);
+        o->dialects |= is(name, "alink")         ? MQTT_ALINK
+                       : is(name, "thingspanel") ? MQTT_THINGSPANEL
+                                                 : MQTT_CUSTOM;
+    }
+    if (o->dialects == 0) {
+        o->dialects = o->pattern_count > 0 ? MQTT_CUSTOM : MQTT_ALINK;
+    }
+    if ((o->dialects & MQTT_CUSTOM) != 0 && o->pattern_count == 0) {
+        return host->fail(ctx, TPC_EINVAL, "dialect custom needs patterns in \"custom\"");
+    }
+    return 0;
+}
+
+/* "tpcore-<16 hex digits>" */
+static const char *new_id(const struct tpc_host *host, struct mqtt_options *o)
+{
+    uint8_t r[ID_BYTES];
+    char *id = tpc_arena_take(o->arena, 32);
+    if (id == NULL || host->random->fill(host->random->user, r, sizeof(r)) != 0) {
+        return NULL;
+    }
+    int n = snprintf(id, 32, "tpcore-");
+    for (size_t i = 0; i < sizeof(r); i++) {
+        n += snprintf(id + n, 32 - (size_t) n, "%02x", r[i]);
+    }
+    return id;
+}
+
+static int read_client(const struct tpc_host *host, void *ctx, const struct tpc_value *cfg,
+                       struct mqtt_options *o)
+{
+    const struct tpc_value *tls = tpc_value_get(cfg, TPC_STR("tls"));
+    const struct tpc_value *verify = tpc_value_get(tls, TPC_STR("verify"));
+    struct mqtt_client_config *c = &o->client;
+    int rc = 0;
+    c->url = text(o, cfg, "url", &rc);
+    c->user = text(o, cfg, "user", &rc);
+    c->password = text(o, cfg, "password", &rc);
+    c->client_id = text(o, cfg, "client_id", &rc);
+    c->ca = text(o, tls, "ca", &rc);
+    c->cert = text(o, tls, "cert", &rc);
+    c->key = text(o, tls, "key", &rc);
+    c->verify = verify == NULL || number(tls, "verify") != 0;
+    c->clean_start = number(cfg, "clean_start") != 0;
+    c->version = (uint32_t) number(cfg, "version");
+    c->session_expiry_s = (uint32_t) (number(cfg, "session_expiry") / 1000);
+    c->keep_alive_s = (uint32_t) (number(cfg, "keep_alive") / 1000);
+    c->max_inflight = (uint32_t) number(cfg, "max_inflight");
+    c->retry_min_ms = (uint32_t) number(cfg, "retry_min");
+    c->retry_max_ms = (uint32_t) number(cfg, "retry_max");
+    if (rc == 0 && c->client_id == NULL && !c->clean_start) {
+        return host->fail(ctx, TPC_EINVAL, "client_id: without clean_start a fixed one is needed");
+    }
+    if (rc == 0 && c->retry_max_ms < c->retry_min_ms) {
+        return host->fail(ctx, TPC_EINVAL, "retry_max: is less than retry_min");
+    }
+    if (rc == 0 && c->client_id == NULL && (c->client_id = new_id(host, o)) == NULL) {
+        rc = TPC_ENOMEM;
+    }
+    return rc == 0 ? 0
+                   : host->fail(ctx, rc,
+                                rc == TPC_EINVAL ? "a text has a NUL byte in it"
+                                                 : "no memory for the options");
+}
+
+int mqtt_options_read(const struct tpc_host *host, void *ctx, const struct tpc_value *cfg,
+                      struct mqtt_options *ret)
+{
+    struct mqtt_options *o = ret;
+    memset(o, 0, sizeof(*o));
+    int rc = tpc_arena_create(host->allocator, 0, &o->arena);
+    if (rc != 0) {
+        return host->fail(ctx, rc, "no memory for the options");
+    }
+    o->share = text(o, cfg, "share", &rc);
+    if (rc == 0 && o->share != NULL && strpbrk(o->share, "/+#") != NULL) {
+        return host->fail(ctx, TPC_EINVAL, "share: a group has no /, + or #");
+    }
+    o->qos = (uint32_t) number(cfg, "qos");
+    o->presence = number(cfg, "presence") != 0;
+    o->max_devices = (uint32_t) number(cfg, "max_devices");
+    o->tenant = tpc_value_text(tpc_value_get(cfg, TPC_STR("tenant")));
+    o->ack_appended = is(tpc_value_text(tpc_value_get(cfg, TPC_STR("ack"))), "appended");
+    rc = read_client(host, ctx, cfg, o);
+    if (rc == 0) {
+        rc = read_patterns(host, ctx, tpc_value_get(cfg, TPC_STR("custom")), o);
+    }
+    return rc != 0 ? rc : read_dialects(host, ctx, tpc_value_get(cfg, TPC_STR("dialects")), o);
+}
+
+void mqtt_options_free(struct mqtt_options *o)
+{
+    o->arena = tpc_arena_destroy(o->arena);
+}

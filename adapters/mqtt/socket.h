@@ -1,0 +1,28 @@
+/*
+ * The socket that paho talks over. paho neither tells it nor lets go of a connection while a
+ * message callback runs; stop() must be able to break the connection then, or a message that is not
+ * safe yet would be acknowledged. So the socket is found by what is new after a connect.
+ */
+#ifndef MQTT_SOCKET_H
+#define MQTT_SOCKET_H
+
+#include <stdint.h>
+
+enum { MQTT_SOCKETS_MAX = 512 };
+
+struct mqtt_sockets {
+    uint32_t count;
+    uint64_t inodes[MQTT_SOCKETS_MAX];
+};
+
+/* All connected TCP sockets of the process. */
+void mqtt_sockets_list(struct mqtt_sockets *ret);
+
+/* The one connected TCP socket that is not in `before` and whose peer has this port. Returns its
+ * descriptor and inode, or -1 if there is none, or more than one. */
+int mqtt_socket_new(const struct mqtt_sockets *before, uint16_t port, uint64_t *ret_inode);
+
+/* Shuts it down both ways, if the descriptor is still that socket. */
+void mqtt_socket_cut(int fd, uint64_t inode);
+
+#endif

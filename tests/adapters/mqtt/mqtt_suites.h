@@ -1,0 +1,10 @@
+#ifndef MQTT_SUITES_H
+#define MQTT_SUITES_H
+
+#include "tk.h"
+
+Suite *dialect_suite(void);
+Suite *url_suite(void);
+Suite *mqtt_suite(void);
+
+#endif
