@@ -1,69 +1,9 @@
-#include "client.h"
+#include "client_state.h"
 
-#include "socket.h"
-#include "url.h"
-
-#include <MQTTAsync.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
-
-enum { REASON_MAX = 160 };
-
-/* A publish: queued, then in flight, then done. */
-struct publish {
-    struct publish *next;
-    struct mqtt_client *client;
-    tpc_link_done_fn *done;
-    void *user;
-    uint32_t qos;
-    bool retain, ended;
-    int code; /* once ended */
-    size_t topic_len, payload_len;
-    char bytes[]; /* topic, NUL, payload */
-};
-
-struct subscription {
-    char *filter;
-    uint32_t qos;
-    bool asked; /* on this connection */
-};
-
-enum state { DOWN, CONNECTING, UP };
-
-struct mqtt_client {
-    const struct tpc_host *host;
-    void *ctx;
-    struct mqtt_client_config config; /* texts are ours */
-    char url[MQTT_URL_MAX];           /* as paho writes it */
-    uint16_t port;
-    MQTTAsync paho; /* our thread's, as are the next three */
-    struct mqtt_sockets before;
-    int fd; /* paho's socket; -1 = not known */
-    uint64_t inode;
-    pthread_t thread;
-    bool running, made;
-
-    pthread_mutex_t lock; /* over all that follows; never held during a call into paho */
-    pthread_cond_t changed;
-    enum state state;
-    bool stopping, cut;
-    bool lost;    /* the connection that was up, or being made, is gone */
-    bool came_up; /* it is up: our thread has to say so and subscribe */
-    bool session_present;
-    bool unasked; /* some filter was not asked for on this connection */
-    char reason[REASON_MAX];
-    uint32_t callbacks; /* on_message calls that have not returned */
-    struct subscription subscriptions[MQTT_SUBSCRIPTIONS_MAX];
-    uint32_t subscription_count;
-    struct publish *first, *last; /* queue */
-    uint32_t queued;
-    size_t queued_bytes;
-    struct publish *inflight; /* list; given to paho and not ended */
-    struct publish *ended;    /* list; to be told */
-    uint32_t inflight_count;
-};
 
 static void *take(struct mqtt_client *c, size_t size)
 {
@@ -85,196 +25,9 @@ static void give_text(struct mqtt_client *c, const char *text)
     }
 }
 
-static size_t publish_size(const struct publish *p)
+static size_t publish_size(const struct mqtt_publish *p)
 {
     return sizeof(*p) + p->topic_len + 1 + p->payload_len;
-}
-
-/* ---- what paho says; its threads ---- */
-
-static void note_lost(struct mqtt_client *c, const char *text, int code)
-{
-    pthread_mutex_lock(&c->lock);
-    if (!c->lost) {
-        if (text != NULL && text[0] != '\0') {
-            snprintf(c->reason, sizeof(c->reason), "%s", text);
-        } else if (c->reason[0] == '\0') {
-            snprintf(c->reason, sizeof(c->reason), "code %d", code);
-        }
-    }
-    c->lost = true;
-    pthread_cond_broadcast(&c->changed);
-    pthread_mutex_unlock(&c->lock);
-}
-
-static void note_up(struct mqtt_client *c, bool session_present)
-{
-    pthread_mutex_lock(&c->lock);
-    c->came_up = true;
-    c->session_present = session_present;
-    pthread_cond_broadcast(&c->changed);
-    pthread_mutex_unlock(&c->lock);
-}
-
-static void on_lost(void *user, char *cause)
-{
-    note_lost(user, cause, 0);
-}
-
-/* MQTT 5: the broker says why it will close the connection; on_lost() follows. */
-static void on_disconnected(void *user, MQTTProperties *properties, enum MQTTReasonCodes code)
-{
-    struct mqtt_client *c = user;
-    const char *text = MQTTReasonCode_toString(code);
-    (void) properties;
-    pthread_mutex_lock(&c->lock);
-    snprintf(c->reason, sizeof(c->reason), "%s", text != NULL ? text : "the broker ended it");
-    pthread_mutex_unlock(&c->lock);
-}
-
-static void on_connect(void *user, MQTTAsync_successData *data)
-{
-    note_up(user, data->alt.connect.sessionPresent != 0);
-}
-
-static void on_connect5(void *user, MQTTAsync_successData5 *data)
-{
-    note_up(user, data->alt.connect.sessionPresent != 0);
-}
-
-static void on_connect_failed(void *user, MQTTAsync_failureData *data)
-{
-    static const char *const refusals[] = { "",
-                                            "the broker refuses this protocol version",
-                                            "the broker refuses the client id",
-                                            "the broker is unavailable",
-                                            "the broker refuses user or password",
-                                            "the broker refuses: not authorised" };
-    int code = data != NULL ? data->code : 0;
-    const char *text = data != NULL ? data->message : NULL;
-    if (code > 0 && code < (int) (sizeof(refusals) / sizeof(refusals[0]))) {
-        text = refusals[code];
-    }
-    note_lost(user, text, code);
-}
-
-static void on_connect_failed5(void *user, MQTTAsync_failureData5 *data)
-{
-    const char *text = data != NULL ? data->message : NULL;
-    if (data != NULL && text == NULL && data->reasonCode > 0) {
-        text = MQTTReasonCode_toString(data->reasonCode);
-    }
-    note_lost(user, text, data != NULL ? data->code : 0);
-}
-
-static int on_arrived(void *user, char *topic, int topic_len, MQTTAsync_message *message)
-{
-    struct mqtt_client *c = user;
-    struct mqtt_incoming m = { .packet_id = (uint32_t) message->msgid,
-                               .qos = (uint32_t) message->qos,
-                               .redelivered = message->dup != 0,
-                               .retained = message->retained != 0 };
-    m.topic.ptr = topic;
-    m.topic.len = topic_len > 0 ? (size_t) topic_len : strlen(topic);
-    m.payload.ptr = message->payload;
-    m.payload.len = message->payloadlen > 0 ? (size_t) message->payloadlen : 0;
-    pthread_mutex_lock(&c->lock);
-    c->callbacks++;
-    pthread_mutex_unlock(&c->lock);
-    c->config.on_message(c->config.user_data, &m);
-    MQTTAsync_freeMessage(&message);
-    MQTTAsync_free(topic);
-    pthread_mutex_lock(&c->lock);
-    c->callbacks--;
-    pthread_cond_broadcast(&c->changed);
-    pthread_mutex_unlock(&c->lock);
-    return 1;
-}
-
-static void unlink_inflight(struct mqtt_client *c, struct publish *p)
-{
-    struct publish **at = &c->inflight;
-    while (*at != NULL && *at != p) {
-        at = &(*at)->next;
-    }
-    if (*at != NULL) {
-        *at = p->next;
-        c->inflight_count--;
-    }
-}
-
-/* paho says each publish's end once; the client itself ends those that paho forgot. */
-static void note_ended(struct publish *p, int code)
-{
-    struct mqtt_client *c = p->client;
-    pthread_mutex_lock(&c->lock);
-    if (!p->ended) {
-        p->ended = true;
-        p->code = code;
-        unlink_inflight(c, p);
-        p->next = c->ended;
-        c->ended = p;
-        pthread_cond_broadcast(&c->changed);
-    }
-    pthread_mutex_unlock(&c->lock);
-}
-
-static void on_published(void *user, MQTTAsync_successData *data)
-{
-    (void) data;
-    note_ended(user, 0);
-}
-
-static void on_published5(void *user, MQTTAsync_successData5 *data)
-{
-    /* Codes below 128 are good ones; 16 says that nobody listens. */
-    note_ended(user, data->reasonCode >= 128 ? TPC_EDENIED : 0);
-}
-
-static void on_publish_failed(void *user, MQTTAsync_failureData *data)
-{
-    (void) data;
-    note_ended(user, TPC_EOFFLINE);
-}
-
-static void on_publish_failed5(void *user, MQTTAsync_failureData5 *data)
-{
-    note_ended(user, data != NULL && data->reasonCode >= 128 ? TPC_EDENIED : TPC_EOFFLINE);
-}
-
-static void subscribe_failed(struct mqtt_client *c, int code)
-{
-    c->host->count(c->ctx, "subscribe_refused", 1);
-    c->host->log(c->ctx, TPC_LOG_ERROR, "the broker refuses a subscription (code %d)", code);
-}
-
-static void on_subscribed(void *user, MQTTAsync_successData *data)
-{
-    /* One filter in a request: its granted QoS, or 128. */
-    if (data->alt.qos > 2) {
-        subscribe_failed(user, data->alt.qos);
-    }
-}
-
-static void on_subscribed5(void *user, MQTTAsync_successData5 *data)
-{
-    if (data->reasonCode >= 128) {
-        subscribe_failed(user, (int) data->reasonCode);
-    }
-}
-
-static void on_subscribe_failed(void *user, MQTTAsync_failureData *data)
-{
-    if (data != NULL && data->code >= 0) { /* below: the connection went away */
-        subscribe_failed(user, data->code);
-    }
-}
-
-static void on_subscribe_failed5(void *user, MQTTAsync_failureData5 *data)
-{
-    if (data != NULL && data->reasonCode >= 128) {
-        subscribe_failed(user, (int) data->reasonCode);
-    }
 }
 
 /* ---- our thread ---- */
@@ -318,11 +71,11 @@ static int make_paho(struct mqtt_client *c)
     int rc = MQTTAsync_createWithOptions(&c->paho, c->url, c->config.client_id,
                                          MQTTCLIENT_PERSISTENCE_NONE, NULL, o);
     if (rc == MQTTASYNC_SUCCESS) {
-        rc = MQTTAsync_setCallbacks(c->paho, c, on_lost, on_arrived, NULL);
+        rc = MQTTAsync_setCallbacks(c->paho, c, mqtt_on_lost, mqtt_on_arrived, NULL);
         c->made = true;
     }
     if (rc == MQTTASYNC_SUCCESS && c->config.version == 5) {
-        rc = MQTTAsync_setDisconnected(c->paho, c, on_disconnected);
+        rc = MQTTAsync_setDisconnected(c->paho, c, mqtt_on_disconnected);
     }
     return rc;
 }
@@ -343,16 +96,16 @@ static int begin_connect(struct mqtt_client *c)
     o->username = c->config.user;
     o->password = c->config.password;
     if (is5) {
-        o->onSuccess5 = on_connect5;
-        o->onFailure5 = on_connect_failed5;
+        o->onSuccess5 = mqtt_on_connect5;
+        o->onFailure5 = mqtt_on_connect_failed5;
         o->cleanstart = c->config.clean_start;
         expiry.value.integer4 = c->config.session_expiry_s;
         MQTTProperties_add(&properties, &expiry);
         o->connectProperties = &properties;
     } else {
         o->MQTTVersion = MQTTVERSION_3_1_1;
-        o->onSuccess = on_connect;
-        o->onFailure = on_connect_failed;
+        o->onSuccess = mqtt_on_connect;
+        o->onFailure = mqtt_on_connect_failed;
         o->cleansession = c->config.clean_start;
     }
     if (strncmp(c->url, "ssl:", 4) == 0) {
@@ -375,15 +128,15 @@ static void ask(struct mqtt_client *c, const char *filter, uint32_t qos)
     MQTTAsync_responseOptions o = MQTTAsync_responseOptions_initializer;
     o.context = c;
     if (c->config.version == 5) {
-        o.onSuccess5 = on_subscribed5;
-        o.onFailure5 = on_subscribe_failed5;
+        o.onSuccess5 = mqtt_on_subscribed5;
+        o.onFailure5 = mqtt_on_subscribe_failed5;
     } else {
-        o.onSuccess = on_subscribed;
-        o.onFailure = on_subscribe_failed;
+        o.onSuccess = mqtt_on_subscribed;
+        o.onFailure = mqtt_on_subscribe_failed;
     }
     int rc = MQTTAsync_subscribe(c->paho, filter, (int) qos, &o);
     if (rc != MQTTASYNC_SUCCESS && rc != MQTTASYNC_DISCONNECTED) {
-        subscribe_failed(c, rc);
+        mqtt_subscribe_failed(c, rc);
     }
 }
 
@@ -392,7 +145,7 @@ static void ask_all(struct mqtt_client *c)
 {
     c->unasked = false;
     for (uint32_t i = 0; i < c->subscription_count && !c->lost; i++) {
-        struct subscription s = c->subscriptions[i]; /* filters live until destroy */
+        struct mqtt_subscription s = c->subscriptions[i]; /* filters live until destroy */
         if (!s.asked) {
             c->subscriptions[i].asked = true;
             pthread_mutex_unlock(&c->lock);
@@ -403,28 +156,28 @@ static void ask_all(struct mqtt_client *c)
 }
 
 /* Gives one publish to paho. Without the lock. */
-static void hand_over(struct mqtt_client *c, struct publish *p)
+static void hand_over(struct mqtt_client *c, struct mqtt_publish *p)
 {
     MQTTAsync_responseOptions o = MQTTAsync_responseOptions_initializer;
     o.context = p;
     if (c->config.version == 5) {
-        o.onSuccess5 = on_published5;
-        o.onFailure5 = on_publish_failed5;
+        o.onSuccess5 = mqtt_on_published5;
+        o.onFailure5 = mqtt_on_publish_failed5;
     } else {
-        o.onSuccess = on_published;
-        o.onFailure = on_publish_failed;
+        o.onSuccess = mqtt_on_published;
+        o.onFailure = mqtt_on_publish_failed;
     }
     int rc = MQTTAsync_send(c->paho, p->bytes, (int) p->payload_len, p->bytes + p->topic_len + 1,
                             (int) p->qos, p->retain, &o);
     if (rc != MQTTASYNC_SUCCESS) {
-        note_ended(p, rc == MQTTASYNC_BAD_UTF8_STRING ? TPC_EINVAL : TPC_EOFFLINE);
+        mqtt_note_ended(p, rc == MQTTASYNC_BAD_UTF8_STRING ? TPC_EINVAL : TPC_EOFFLINE);
     }
 }
 
 static void publish_some(struct mqtt_client *c)
 {
     while (c->first != NULL && c->inflight_count < c->config.max_inflight && !c->lost) {
-        struct publish *p = c->first;
+        struct mqtt_publish *p = c->first;
         c->first = p->next;
         c->last = c->first == NULL ? NULL : c->last;
         c->queued--;
@@ -441,11 +194,11 @@ static void publish_some(struct mqtt_client *c)
 /* Tells of publishes that ended and frees them. Under the lock, which it leaves. */
 static void tell_ended(struct mqtt_client *c)
 {
-    struct publish *list = c->ended;
+    struct mqtt_publish *list = c->ended;
     c->ended = NULL;
     pthread_mutex_unlock(&c->lock);
     while (list != NULL) {
-        struct publish *p = list;
+        struct mqtt_publish *p = list;
         struct tpc_error e = { .size = sizeof(e), .code = p->code, .origin = "mqtt" };
         list = p->next;
         snprintf(e.text, sizeof(e.text), "%s",
@@ -463,7 +216,7 @@ static void tell_ended(struct mqtt_client *c)
 static void drop_queue(struct mqtt_client *c)
 {
     while (c->first != NULL) {
-        struct publish *p = c->first;
+        struct mqtt_publish *p = c->first;
         c->first = p->next;
         p->ended = true;
         p->code = TPC_EOFFLINE;
@@ -479,7 +232,7 @@ static void went_up(struct mqtt_client *c)
 {
     bool present = c->session_present;
     c->came_up = false;
-    c->state = UP;
+    c->state = MQTT_UP;
     for (uint32_t i = 0; i < c->subscription_count; i++) {
         c->subscriptions[i].asked = false;
     }
@@ -495,10 +248,10 @@ static void went_up(struct mqtt_client *c)
 /* The connection, or the try, is over. *told: the failure is in the log already. */
 static void went_down(struct mqtt_client *c, bool *told)
 {
-    bool was_up = c->state == UP;
-    char reason[REASON_MAX];
+    bool was_up = c->state == MQTT_UP;
+    char reason[MQTT_REASON_MAX];
     memcpy(reason, c->reason, sizeof(reason));
-    c->state = DOWN;
+    c->state = MQTT_DOWN;
     c->lost = c->came_up = false;
     drop_queue(c);
     pthread_mutex_unlock(&c->lock);
@@ -518,7 +271,7 @@ static void went_down(struct mqtt_client *c, bool *told)
 static bool connection(struct mqtt_client *c, bool *told)
 {
     bool was_up = false;
-    c->state = CONNECTING;
+    c->state = MQTT_CONNECTING;
     c->lost = c->came_up = false;
     c->reason[0] = '\0';
     pthread_mutex_unlock(&c->lock);
@@ -536,14 +289,14 @@ static bool connection(struct mqtt_client *c, bool *told)
             *told = false;
             went_up(c);
         }
-        if (c->state == UP) {
+        if (c->state == MQTT_UP) {
             ask_all(c);
             publish_some(c);
         }
         if (c->ended != NULL) {
             tell_ended(c);
         } else if (!c->stopping && !c->lost && !c->came_up &&
-                   (c->state != UP ||
+                   (c->state != MQTT_UP ||
                     (!c->unasked &&
                      (c->first == NULL || c->inflight_count >= c->config.max_inflight)))) {
             wait_change(c, UINT32_MAX);
@@ -620,11 +373,11 @@ static void *run(void *user)
         }
         pause = pause * 2 < c->config.retry_max_ms ? pause * 2 : c->config.retry_max_ms;
     }
-    bool was_up = c->state == UP;
-    c->state = DOWN;
+    bool was_up = c->state == MQTT_UP;
+    c->state = MQTT_DOWN;
     cut(c);
     drop_queue(c);
-    for (struct publish *p = c->inflight, *next; p != NULL; p = next) {
+    for (struct mqtt_publish *p = c->inflight, *next; p != NULL; p = next) {
         next = p->next;
         p->code = TPC_EOFFLINE;
         p->next = c->ended;
@@ -754,19 +507,19 @@ struct mqtt_client *mqtt_client_destroy(struct mqtt_client *c)
 int mqtt_client_publish(struct mqtt_client *c, struct tpc_str topic, struct tpc_bytes payload,
                         uint32_t qos, bool retain, tpc_link_done_fn *done, void *user)
 {
-    size_t size = sizeof(struct publish) + topic.len + 1 + payload.len;
+    size_t size = sizeof(struct mqtt_publish) + topic.len + 1 + payload.len;
     if (topic.len == 0 || topic.len > UINT16_MAX || payload.len > (256u << 20) ||
         memchr(topic.ptr, '\0', topic.len) != NULL || qos > 1) {
         return TPC_EINVAL;
     }
     pthread_mutex_lock(&c->lock);
-    int rc = c->state != UP || c->lost || c->stopping ? TPC_EOFFLINE
+    int rc = c->state != MQTT_UP || c->lost || c->stopping ? TPC_EOFFLINE
              : c->queued == MQTT_QUEUE_MAX || c->queued_bytes + size > MQTT_QUEUE_BYTES_MAX
                  ? TPC_EAGAIN
                  : 0;
-    struct publish *p = rc == 0 ? take(c, size) : NULL;
+    struct mqtt_publish *p = rc == 0 ? take(c, size) : NULL;
     if (p != NULL) {
-        *p = (struct publish){ .client = c, .done = done, .user = user, .qos = qos };
+        *p = (struct mqtt_publish){ .client = c, .done = done, .user = user, .qos = qos };
         p->retain = retain;
         p->topic_len = topic.len;
         p->payload_len = payload.len;
@@ -799,7 +552,7 @@ int mqtt_client_subscribe(struct mqtt_client *c, const char *filter, uint32_t qo
         rc = TPC_ENOMEM;
     } else {
         memcpy(copy, filter, size);
-        c->subscriptions[c->subscription_count++] = (struct subscription){ copy, qos, false };
+        c->subscriptions[c->subscription_count++] = (struct mqtt_subscription){ copy, qos, false };
         c->unasked = true;
         pthread_cond_broadcast(&c->changed);
     }

@@ -291,7 +291,8 @@ static int read_client(const struct tpc_host *host, void *ctx, const struct tpc_
     c->verify = verify == NULL || number(tls, "verify") != 0;
     c->clean_start = number(cfg, "clean_start") != 0;
     c->version = (uint32_t) number(cfg, "version");
-    c->session_expiry_s = (uint32_t) (number(cfg, "session_expiry") / 1000);
+    /* A session that nobody will ask for again is not kept. */
+    c->session_expiry_s = c->clean_start ? 0 : (uint32_t) (number(cfg, "session_expiry") / 1000);
     c->keep_alive_s = (uint32_t) (number(cfg, "keep_alive") / 1000);
     c->max_inflight = (uint32_t) number(cfg, "max_inflight");
     c->retry_min_ms = (uint32_t) number(cfg, "retry_min");

@@ -247,7 +247,7 @@ int fake_init(struct fake_host *h, struct tk_env *env, const struct tpc_adapter_
                                  .name = name,
                                  .count = count };
     tk_ok(tpc_arena_create(NULL, 0, &h->arena));
-    tk_ok(tpc_json_parse(h->arena, tpc_str_from(options_json), 0, NULL, &given));
+    tk_ok(tpc_json_parse(h->arena, tpc_str_from(options_json), TPC_JSON_COPY, NULL, &given));
     int rc = tpi_option_check(&ops->options, &given, 0, h->arena, &err, &checked);
     if (rc != 0) {
         snprintf(h->last_fail, sizeof(h->last_fail), "%.60s: %.90s", err.path, err.text);

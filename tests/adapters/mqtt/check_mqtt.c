@@ -15,6 +15,7 @@ static struct fake_host h;
 static struct real_broker broker;
 static struct broker device;
 static uint64_t acked, heard;
+static bool begun;
 static char heard_topic[FAKE_TEXT], heard_payload[FAKE_TEXT];
 
 static void on_acked(void *user, uint64_t tag)
@@ -46,11 +47,13 @@ static int try_begin(const char *more)
 static void begin(const char *more)
 {
     tk_ok(try_begin(more));
+    begun = true;
     tk_ok(fake_start(&h));
 }
 
 static void end(void)
 {
+    begun = false;
     fake_stop(&h);
     fake_fini(&h);
     ck_assert_uint_eq(h.calls_after_stop, 0);
@@ -102,6 +105,11 @@ static void setup(void)
 
 static void teardown(void)
 {
+    if (begun) { /* the test failed: its instance must not live on in the next one */
+        begun = false;
+        fake_stop(&h);
+        fake_fini(&h);
+    }
     real_broker_kill(&broker);
 }
 

@@ -1,0 +1,91 @@
+/*
+ * Inside of the client: its state, and what paho calls. client.c makes the calls into paho.
+ */
+#ifndef MQTT_CLIENT_STATE_H
+#define MQTT_CLIENT_STATE_H
+
+#include "client.h"
+#include "socket.h"
+#include "url.h"
+
+#include <MQTTAsync.h>
+
+enum { MQTT_REASON_MAX = 160 };
+
+/* A publish: queued, then in flight, then done. */
+struct mqtt_publish {
+    struct mqtt_publish *next;
+    struct mqtt_client *client;
+    tpc_link_done_fn *done;
+    void *user;
+    uint32_t qos;
+    bool retain, ended;
+    int code; /* once ended */
+    size_t topic_len, payload_len;
+    char bytes[]; /* topic, NUL, payload */
+};
+
+struct mqtt_subscription {
+    char *filter;
+    uint32_t qos;
+    bool asked; /* on this connection */
+};
+
+enum mqtt_state { MQTT_DOWN, MQTT_CONNECTING, MQTT_UP };
+
+struct mqtt_client {
+    const struct tpc_host *host;
+    void *ctx;
+    struct mqtt_client_config config; /* texts are ours */
+    char url[MQTT_URL_MAX];           /* as paho writes it */
+    uint16_t port;
+    MQTTAsync paho; /* our thread's, as are the next three */
+    struct mqtt_sockets before;
+    int fd; /* paho's socket; -1 = not known */
+    uint64_t inode;
+    pthread_t thread;
+    bool running, made;
+
+    pthread_mutex_t lock; /* over all that follows; never held during a call into paho */
+    pthread_cond_t changed;
+    enum mqtt_state state;
+    bool stopping, cut;
+    bool lost;    /* the connection that was up, or being made, is gone */
+    bool came_up; /* it is up: our thread has to say so and subscribe */
+    bool session_present;
+    bool unasked; /* some filter was not asked for on this connection */
+    char reason[MQTT_REASON_MAX];
+    uint32_t callbacks; /* on_message calls that have not returned */
+    struct mqtt_subscription subscriptions[MQTT_SUBSCRIPTIONS_MAX];
+    uint32_t subscription_count;
+    struct mqtt_publish *first, *last; /* queue */
+    uint32_t queued;
+    size_t queued_bytes;
+    struct mqtt_publish *inflight; /* list; given to paho and not ended */
+    struct mqtt_publish *ended;    /* list; to be told */
+    uint32_t inflight_count;
+};
+
+/* Callbacks of paho: they note what happened and wake our thread. */
+void mqtt_on_lost(void *user, char *cause);
+void mqtt_on_disconnected(void *user, MQTTProperties *properties, enum MQTTReasonCodes code);
+void mqtt_on_connect(void *user, MQTTAsync_successData *data);
+void mqtt_on_connect5(void *user, MQTTAsync_successData5 *data);
+void mqtt_on_connect_failed(void *user, MQTTAsync_failureData *data);
+void mqtt_on_connect_failed5(void *user, MQTTAsync_failureData5 *data);
+int mqtt_on_arrived(void *user, char *topic, int topic_len, MQTTAsync_message *message);
+void mqtt_on_published(void *user, MQTTAsync_successData *data);
+void mqtt_on_published5(void *user, MQTTAsync_successData5 *data);
+void mqtt_on_publish_failed(void *user, MQTTAsync_failureData *data);
+void mqtt_on_publish_failed5(void *user, MQTTAsync_failureData5 *data);
+void mqtt_on_subscribed(void *user, MQTTAsync_successData *data);
+void mqtt_on_subscribed5(void *user, MQTTAsync_successData5 *data);
+void mqtt_on_subscribe_failed(void *user, MQTTAsync_failureData *data);
+void mqtt_on_subscribe_failed5(void *user, MQTTAsync_failureData5 *data);
+
+/* Marks a publish as ended, once; our thread tells of it. */
+void mqtt_note_ended(struct mqtt_publish *p, int code);
+/* Counts and logs a subscription that the broker refuses. */
+void mqtt_subscribe_failed(struct mqtt_client *c, int code);
+
+#endif
