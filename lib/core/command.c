@@ -27,6 +27,22 @@ struct waiting {
 
 /* ---- making ---- */
 
+static void free_outgoing(struct tpc_core *core, struct outgoing *o)
+{
+    if (o != NULL) {
+        if (o->of_rule) {
+            atomic_fetch_sub(&core->rule_pending, 1);
+        }
+        tpi_device_unref(o->device);
+        tpi_free(core->env.alloc, o, sizeof(*o) + o->body_len);
+    }
+}
+
+static void drop_outgoing(struct tpi_worker *w, struct tpi_node *node)
+{
+    free_outgoing(w->core, (struct outgoing *) (void *) node);
+}
+
 static int make_outgoing(struct tpc_core *core, struct tpc_device *device, const struct tpc_id *id,
                          const struct tpi_command_spec *spec, struct tpc_str origin,
                          struct tpc_arena *arena, struct tpc_error *err, struct outgoing **ret)
@@ -48,6 +64,7 @@ static int make_outgoing(struct tpc_core *core, struct tpc_device *device, const
                              "the command cannot be made");
     }
     memset(o, 0, sizeof(*o));
+    o->node.drop = drop_outgoing;
     o->device = tpi_device_ref(device);
     o->id = *id;
     o->unix_ms = tpi_unix_ms(&core->env);
@@ -56,17 +73,6 @@ static int make_outgoing(struct tpc_core *core, struct tpc_device *device, const
     tpi_buf_fini(&body);
     *ret = o;
     return 0;
-}
-
-static void free_outgoing(struct tpc_core *core, struct outgoing *o)
-{
-    if (o != NULL) {
-        if (o->of_rule) {
-            atomic_fetch_sub(&core->rule_pending, 1);
-        }
-        tpi_device_unref(o->device);
-        tpi_free(core->env.alloc, o, sizeof(*o) + o->body_len);
-    }
 }
 
 /* ---- what the store knows of ended ones ---- */

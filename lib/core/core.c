@@ -135,6 +135,7 @@ static void free_core(struct tpc_core *core)
     tpi_pump_close(core);
     if (core->workers != NULL) {
         for (uint32_t i = 0; i < core->worker_count; i++) {
+            tpi_worker_forget(&core->workers[i]);
             tpi_worker_release(&core->workers[i]);
         }
     }

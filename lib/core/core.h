@@ -60,6 +60,8 @@ struct tpc_core;
 struct tpi_node {
     struct tpi_node *next;
     void (*run)(struct tpi_worker *w, struct tpi_node *node);
+    /* Instead of run, when the core goes; NULL = nothing to free. */
+    void (*drop)(struct tpi_worker *w, struct tpi_node *node);
 };
 
 struct tpi_service {
@@ -392,6 +394,7 @@ int tpi_worker_init(struct tpc_core *core, struct tpi_worker *w, uint32_t index)
 void tpi_worker_fini(struct tpi_worker *w);
 int tpi_worker_prepare(struct tpi_worker *w, struct tpc_error *err); /* at start */
 void tpi_worker_release(struct tpi_worker *w);                       /* at stop */
+void tpi_worker_forget(struct tpi_worker *w); /* what is still posted, at destroy */
 int tpi_worker_start(struct tpi_worker *w);
 void tpi_worker_wake(struct tpi_worker *w);
 /* Gives a node to a worker. */

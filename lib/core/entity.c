@@ -25,6 +25,11 @@ static void free_announcement(struct tpc_core *core, struct announcement *a)
     tpi_free(core->env.alloc, a, sizeof(*a) + a->body_len);
 }
 
+static void drop_announcement(struct tpi_worker *w, struct tpi_node *node)
+{
+    free_announcement(w->core, (struct announcement *) (void *) node);
+}
+
 static void run_announcement(struct tpi_worker *w, struct tpi_node *node)
 {
     struct announcement *a = (struct announcement *) (void *) node;
@@ -62,6 +67,7 @@ static struct announcement *make_announcement(struct tpc_core *core, const struc
         return NULL;
     }
     a->body_len = len;
+    a->node.drop = drop_announcement;
     a->unix_ms = tpi_unix_ms(&core->env);
     if (len > 0) {
         memcpy(a + 1, body->ptr, len);

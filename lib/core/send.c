@@ -108,6 +108,11 @@ static void run_sent(struct tpi_worker *w, struct tpi_node *node)
     tpi_free(w->core->env.alloc, s, sizeof(*s));
 }
 
+static void drop_sent(struct tpi_worker *w, struct tpi_node *node)
+{
+    tpi_free(w->core->env.alloc, node, sizeof(struct sent_node));
+}
+
 void tpi_down_sent(struct tpi_part *part, uint64_t ticket, const struct tpc_error *err)
 {
     struct tpc_core *core = part->core;
@@ -122,6 +127,7 @@ void tpi_down_sent(struct tpi_part *part, uint64_t ticket, const struct tpc_erro
         return;
     }
     s->node.run = run_sent;
+    s->node.drop = drop_sent;
     s->ticket = ticket;
     s->failed = err != NULL;
     if (err != NULL) {

@@ -188,6 +188,18 @@ void tpi_worker_post(struct tpi_worker *w, struct tpi_node *node)
     tpi_worker_wake(w);
 }
 
+void tpi_worker_forget(struct tpi_worker *w)
+{
+    while (w->first != NULL) {
+        struct tpi_node *node = w->first;
+        w->first = node->next;
+        if (node->drop != NULL) {
+            node->drop(w, node);
+        }
+    }
+    w->last = NULL;
+}
+
 struct call {
     struct tpi_node node;
     int (*fn)(struct tpi_worker *w, void *user);
