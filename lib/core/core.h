@@ -89,7 +89,8 @@ struct tpi_part {
     char name[TPI_NAME_BYTES];
     uint32_t kind;
     bool inited;
-    bool started;
+    bool started;        /* stop() is to be called */
+    atomic_bool ready;   /* start() returned: takes frames without a session */
     atomic_bool stopped; /* no settled(), resume() or send() any more */
     struct tpi_service services[8];
     uint32_t service_count;

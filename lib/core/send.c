@@ -25,7 +25,8 @@ static int offer(struct tpi_part *p, uint64_t session, struct tpc_device *d, str
                              .tenant = d->tenant,
                              .product = product,
                              .device = d->key };
-    if (p->kind != TPC_KIND_ADAPTER || !p->started || atomic_load(&p->stopped)) {
+    if (p->kind != TPC_KIND_ADAPTER || atomic_load(&p->stopped) ||
+        (session == 0 && !atomic_load(&p->ready))) {
         return TPC_EOFFLINE;
     }
     return p->ops->adapter.send(p->self, &peer, frame, ticket);

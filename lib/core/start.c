@@ -85,6 +85,7 @@ static int start_adapters(struct tpc_core *core, struct tpc_error *err)
         atomic_store(&p->stopped, false);
         p->started = true;
         rc = p->ops->adapter.start(p->self);
+        atomic_store(&p->ready, rc == 0);
         if (rc != 0) {
             p->started = false;
             if (last->code != rc) {
@@ -111,6 +112,7 @@ static void stop_adapters(struct tpc_core *core)
         }
         last->ops->adapter.stop(last->self);
         atomic_store(&last->stopped, true);
+        atomic_store(&last->ready, false);
         last->started = false;
     }
 }
@@ -325,6 +327,8 @@ static bool drain_here(struct tpc_core *core, uint32_t drain_ms)
     uint32_t waited = 0;
     atomic_store(&w->who, (uintptr_t) pthread_self());
     for (;;) {
+        w->stalled = false; /* time passes here, whatever the core's clock says */
+        w->held_retry_ms = 0;
         (void) work(core);
         if (tpi_worker_empty(w) || waited >= drain_ms) {
             break;

@@ -487,8 +487,12 @@ static void *worker_main(void *user)
         atomic_store(&w->sleeping, true);
         atomic_thread_fence(memory_order_seq_cst);
         uint64_t next = has_work(w) ? 0 : tpi_worker_next_ms(w);
-        /* While stopping nobody wakes a worker for a drain that ends by itself. */
-        next = stop != TPI_STOP_NOT ? least(next, TPI_STALL_MS) : next;
+        if (stop != TPI_STOP_NOT) {
+            /* Nobody wakes it for a drain that ends by itself, and the core's clock may stand. */
+            next = least(next, TPI_STALL_MS);
+            w->stalled = false;
+            w->held_retry_ms = 0;
+        }
         (void) tpi_loop_wait(w, next >= TPI_WHEEL_NONE ? -1 : (int) least(next, 3600000));
         atomic_store(&w->sleeping, false);
     }

@@ -195,6 +195,19 @@ START_TEST(a_scene_sends_a_command_at_the_rising_edge)
 }
 END_TEST
 
+struct asked {
+    struct tpc_core *core;
+    struct tpc_id id;
+};
+
+static bool is_queued(void *user)
+{
+    struct asked *a = user;
+    struct ended e;
+    memset(&e, 0, sizeof(e));
+    return tpc_command_get(a->core, &a->id, on_end, &e) == 0 && e.state == TPC_COMMAND_QUEUED;
+}
+
 START_TEST(a_command_survives_a_restart)
 {
     struct flow f;
@@ -222,8 +235,8 @@ START_TEST(a_command_survives_a_restart)
         if (round == 0) {
             tk_ok(send_set(&f, "fan-1", "{\"on\":true}", NULL, &id));
         } else {
-            tk_ok(tpc_command_get(f.core, &id, on_end, &open));
-            ck_assert_uint_eq(open.state, TPC_COMMAND_QUEUED);
+            struct asked asked = { f.core, id };
+            ck_assert(flow_until(&f, is_queued, &asked)); /* not for a moment in between */
             (void) flow_session("fan-1", 0);
             ck_assert(flow_until(&f, one_sent, NULL));
             flow_settle(&f);

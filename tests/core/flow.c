@@ -39,12 +39,13 @@ static int probe_send(void *self, const struct tpc_peer *peer, const struct tpc_
     pthread_mutex_lock(&flow_probe.lock);
     int rc = peer->session == 0 ? TPC_EOFFLINE : flow_probe.send_code;
     if (rc == 0 && flow_probe.sent_count < FLOW_SENT) {
-        struct flow_sent *s = &flow_probe.sent[flow_probe.sent_count++];
+        struct flow_sent *s = &flow_probe.sent[flow_probe.sent_count];
         keep_text(s->device, sizeof(s->device), peer->device.ptr, peer->device.len);
         keep_text(s->correlation, sizeof(s->correlation), frame->correlation.ptr,
                   frame->correlation.len);
         keep_text(s->payload, sizeof(s->payload), frame->payload.ptr, frame->payload.len);
         s->ticket = ticket;
+        flow_probe.sent_count++;
     }
     bool confirm = flow_probe.confirm;
     bool answer = flow_probe.answer;
@@ -70,7 +71,8 @@ static void probe_settled(void *self, const uint64_t *tickets, const int *errors
     pthread_mutex_lock(&flow_probe.lock);
     for (uint32_t i = 0; i < count && flow_probe.settled_count < FLOW_SETTLED; i++) {
         flow_probe.settled[flow_probe.settled_count] = tickets[i];
-        flow_probe.errors[flow_probe.settled_count++] = errors[i];
+        flow_probe.errors[flow_probe.settled_count] = errors[i];
+        flow_probe.settled_count++;
     }
     pthread_mutex_unlock(&flow_probe.lock);
 }

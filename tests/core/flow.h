@@ -3,6 +3,7 @@
 #define FLOW_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <tpcore/ext/adapter.h>
 #include <tpcore/tpcore.h>
 
@@ -24,14 +25,14 @@ struct flow_probe {
     const struct tpc_host *host;
     void *ctx;
     struct flow_sent sent[FLOW_SENT];
-    uint32_t sent_count;
+    atomic_uint sent_count;
     uint64_t settled[FLOW_SETTLED];
     int errors[FLOW_SETTLED];
-    uint32_t settled_count;
-    uint32_t resumed;
-    bool confirm;  /* sends are confirmed at once */
-    bool answer;   /* and answered with success */
-    int send_code; /* what send() returns */
+    atomic_uint settled_count;
+    atomic_uint resumed;
+    atomic_bool confirm;  /* sends are confirmed at once */
+    atomic_bool answer;   /* and answered with success */
+    atomic_int send_code; /* what send() returns */
     uint32_t watched;
     uint32_t fired;
 };
