@@ -48,10 +48,10 @@ void tpi_loop_fini(struct tpc_core *core)
     pthread_cond_destroy(&l->idle);
 }
 
-/* Locked. Waits until the entry is not running in another thread. */
+/* Locked. Waits until the entry is not running in another thread; 0 is no entry. */
 static void wait_idle(struct tpi_loop *l, uint64_t id)
 {
-    while (l->running == id && l->runner != (uintptr_t) pthread_self()) {
+    while (id != 0 && l->running == id && l->runner != (uintptr_t) pthread_self()) {
         pthread_cond_wait(&l->idle, &l->lock);
     }
 }

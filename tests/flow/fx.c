@@ -54,6 +54,15 @@ bool fx_has_sim(void)
 #endif
 }
 
+bool fx_has_mqtt(void)
+{
+#ifdef FX_WITH_MQTT
+    return true;
+#else
+    return false;
+#endif
+}
+
 void fx_init(struct fx *f, uint32_t workers, uint32_t parts)
 {
     memset(f, 0, sizeof(*f));
@@ -176,6 +185,9 @@ int fx_make(struct fx *f)
 #endif
 #ifdef FX_WITH_SIM
     rc = rc != 0 ? rc : tpc_core_add_module(f->core, tpc_module_sim());
+#endif
+#ifdef FX_WITH_MQTT
+    rc = rc != 0 ? rc : tpc_core_add_module(f->core, tpc_module_mqtt());
 #endif
     rc = rc != 0 ? rc : tpc_core_add_module(f->core, tpc_module_probe());
     rc = rc != 0 ? rc : open_stores(f);

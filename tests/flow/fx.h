@@ -119,6 +119,7 @@ void fx_ok(int rc, const char *what);
 bool fx_has_sqlite(void);
 bool fx_has_lua(void);
 bool fx_has_sim(void);
+bool fx_has_mqtt(void);
 
 /* Fails unless the last error's text or path holds part. */
 void fx_error_says(const char *part);
