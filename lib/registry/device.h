@@ -52,6 +52,7 @@ struct tpc_device {
     void *adapter;                     /* owner: adapter instance of the session */
     _Atomic int64_t last_seen_unix_ms; /* owner writes; 0 = not since start */
     _Atomic uint64_t messages;         /* owner writes */
+    int64_t estimated_unix_ms;         /* owner: the last time tpi_device_estimate() gave */
     void *slots[TPI_STAGE_SLOTS];      /* owner: enum tpi_stage_slot */
 
     /* Private to lib/registry. */
@@ -80,6 +81,27 @@ static inline void tpi_device_seen(struct tpc_device *d, int64_t unix_ms)
     uint64_t n = atomic_load_explicit(&d->messages, memory_order_relaxed);
     atomic_store_explicit(&d->messages, n + 1, memory_order_relaxed);
     atomic_store_explicit(&d->last_seen_unix_ms, unix_ms, memory_order_relaxed);
+}
+
+enum { TPI_ESTIMATE_AHEAD_MS = 1000 };
+
+/*
+ * Time of a message that carries none: its receipt, but a millisecond after the message before it,
+ * for the history keeps one sample of a property in a millisecond and a backlog comes many at a
+ * time. It never runs further ahead of the receipt than TPI_ESTIMATE_AHEAD_MS; from there on, times
+ * are equal. Owner.
+ */
+static inline int64_t tpi_device_estimate(struct tpc_device *d, int64_t received_unix_ms)
+{
+    int64_t t = d->estimated_unix_ms + 1;
+    if (t <= received_unix_ms ||
+        d->estimated_unix_ms - received_unix_ms > 2 * TPI_ESTIMATE_AHEAD_MS) {
+        t = received_unix_ms; /* the ordinary case, or the clock was set back */
+    } else if (t > received_unix_ms + TPI_ESTIMATE_AHEAD_MS) {
+        t = received_unix_ms + TPI_ESTIMATE_AHEAD_MS;
+    }
+    d->estimated_unix_ms = t;
+    return t;
 }
 
 /*

@@ -242,6 +242,8 @@ int tpi_device_latest_set(struct tpc_device *d, uint32_t index, const struct tpc
         TPI_METRIC_ADD(d->registry->counters.latest_stale, 1);
         return 0;
     }
+    /* After a restart, too, a message without a time comes after what is known. */
+    d->estimated_unix_ms = unix_ms > d->estimated_unix_ms ? unix_ms : d->estimated_unix_ms;
     if (!is_scalar(value->type)) {
         return set_block(d, l, value, unix_ms);
     }

@@ -122,7 +122,7 @@ static int sink_begin(void *user, uint32_t frame, const struct tpc_decoded *head
     m->flags = (in->frame.flags & TPC_FRAME_REDELIVERED) != 0 ? TPC_MSG_REDELIVERED : 0;
     m->unix_ms = head->unix_ms != 0 ? head->unix_ms : in->frame.unix_ms;
     if (m->unix_ms == 0) {
-        m->unix_ms = in->received_unix_ms;
+        m->unix_ms = tpi_device_estimate(in->device, in->received_unix_ms);
         m->flags |= TPC_MSG_ESTIMATED_TIME;
     }
     m->received_unix_ms = in->received_unix_ms;
