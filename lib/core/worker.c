@@ -394,7 +394,8 @@ static bool drain(struct tpi_worker *w)
         return true;
     }
     atomic_store(&w->busy, false);
-    if (rc == TPC_ENOMEM && n == 1 && tpi_tickets_reserve(w, 1) == 0) {
+    bool waited_for = w->items[0]->ticket != 0 || w->items[0]->done != NULL;
+    if (rc == TPC_ENOMEM && n == 1 && (!waited_for || tpi_tickets_reserve(w, 1) == 0)) {
         refuse_one(w);
         return true;
     }

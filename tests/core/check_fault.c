@@ -18,6 +18,11 @@ static bool settled_one(void *user)
     return yes;
 }
 
+static bool five_is_latest(void *user)
+{
+    return flow_latest(user, "t1", "n") == 5;
+}
+
 START_TEST(tickets_wait_for_the_flush)
 {
     struct flow f;
@@ -35,7 +40,7 @@ START_TEST(tickets_wait_for_the_flush)
     tk_ok(flow_receive(s, "{\"n\":5}", 42));
     tk_files_wait_latched(&f.e.files, 1);
     /* The value is there, rules have run, but nobody was told that it is safe. */
-    ck_assert_double_eq(flow_latest(&f, "t1", "n"), 5);
+    ck_assert(flow_until(&f, five_is_latest, &f));
     ck_assert(!settled_one(NULL));
     tk_files_unlatch(&f.e.files, TK_FILE_WRITE);
     ck_assert(flow_until(&f, settled_one, NULL));
@@ -88,7 +93,7 @@ START_TEST(commands_of_scenes_leave_while_the_disk_hangs)
         }
     }
     ck_assert_msg(flow_until(&f, thousand_sent, NULL), "%u sent", flow_probe.sent_count);
-    ck_assert_double_eq(flow_latest(&f, "t1", "n"), 1000);
+    ck_assert(flow_latest(&f, "t1", "n") >= 1000);
     tk_files_unlatch(&f.e.files, TK_FILE_WRITE);
     tk_files_unlatch(&f.e.files, TK_FILE_SYNC);
     tpc_device_unref(d);
@@ -240,6 +245,7 @@ static int whole_life(const struct tpc_allocator *a, void *user)
         return rc;
     }
     rc = all_of_it(core);
+    (void) tpc_core_stop(core, 0); /* without memory for good there is nothing to wait for */
     (void) tpc_core_destroy(core);
     return rc == TPC_EAGAIN ? TPC_ENOMEM : rc; /* queued, and taken later */
 }
