@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { DRAIN_MS = 10000, PAINT_MS = 1000 };
+enum { DRAIN_MS = 10000, PAINT_MS = 1000, PRINT_MS = 5000 }; /* on a terminal, elsewhere */
 
 struct settings {
     const char *config;
@@ -91,7 +91,8 @@ static void serve(struct tpc_core *core, const struct settings *s, int signals)
     struct table table;
     struct pollfd poll_signals = { .fd = signals, .events = POLLIN };
     bool show = s->table && table_open(&table, core, isatty(STDOUT_FILENO) != 0) == 0;
-    while (poll(&poll_signals, 1, show ? PAINT_MS : -1) <= 0) {
+    int pause_ms = !show ? -1 : table.terminal ? PAINT_MS : PRINT_MS;
+    while (poll(&poll_signals, 1, pause_ms) <= 0) {
         if (show) {
             table_paint(&table);
         }

@@ -63,6 +63,12 @@ static void carry_out(struct device *d, const struct tpc_value *params)
     }
 }
 
+static bool ends_with(struct tpc_str s, const char *tail)
+{
+    size_t len = strlen(tail);
+    return s.len >= len && memcmp(s.ptr + s.len - len, tail, len) == 0;
+}
+
 /* A request to a fan: {"requestId","method","params"} on .../thing/property/set or service/invoke.
  */
 static void on_message(void *user, struct tpc_str topic, struct tpc_bytes payload)
@@ -72,10 +78,9 @@ static void on_message(void *user, struct tpc_str topic, struct tpc_bytes payloa
     struct tpc_value v;
     char to[BROKER_TOPIC_MAX], answer[BROKER_PAYLOAD_MAX];
 
-    size_t tail = sizeof(reply) - 1;
-    if (topic.len + tail >= sizeof(to) ||
-        (topic.len > tail && memcmp(topic.ptr + topic.len - tail, reply, tail) == 0)) {
-        return; /* the platform's answer to a report */
+    if (topic.len + sizeof(reply) > sizeof(to) ||
+        (!ends_with(topic, "/thing/property/set") && !ends_with(topic, "/thing/service/invoke"))) {
+        return; /* our own report, or the platform's answer to one */
     }
     tpc_arena_reset(d->arena);
     struct tpc_str text = { (const char *) payload.ptr, payload.len };

@@ -1,0 +1,246 @@
+/* tp-tool history: what is stored, of a platform that does not run. */
+#include "../common/assemble.h"
+#include "tool.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DEVICES_MAX = 100000, STOP_MS = 10000 };
+
+struct request {
+    const char *config, *device, *property;
+    uint64_t limit;
+    bool count, all;
+};
+
+struct set {
+    uint64_t *values; /* bits of the numbers of one device */
+    size_t count, cap;
+    uint64_t distinct; /* over all devices */
+    uint64_t samples;
+};
+
+static int parse(int argc, char **argv, struct request *r)
+{
+    for (int i = 0; i < argc; i++) {
+        if (strcmp(argv[i], "--count") == 0) {
+            r->count = true;
+        } else if (strcmp(argv[i], "--all") == 0) {
+            r->all = true;
+        } else if (strcmp(argv[i], "--limit") == 0 && i + 1 < argc) {
+            r->limit = strtoull(argv[++i], NULL, 10);
+        } else if (r->config == NULL) {
+            r->config = argv[i];
+        } else if (r->device == NULL && !r->count && !r->all) {
+            r->device = argv[i];
+        } else if (r->property == NULL) {
+            r->property = argv[i];
+        } else {
+            return -1;
+        }
+    }
+    return r->config != NULL && r->property != NULL ? 0 : -1;
+}
+
+static int fail(const char *what)
+{
+    const struct tpc_error *e = tpc_error_last();
+    fprintf(stderr, "tp-tool: %s: %s (%s)\n", what, e->text, tpc_error_name(e->code));
+    return 1;
+}
+
+static void print_value(const struct tpc_value *v)
+{
+    uint8_t space[4096];
+    struct tpc_buf buf = { space, sizeof(space), 0 };
+    if (tpc_json_write(v, 0, &buf) == 0) {
+        fwrite(space, 1, buf.need, stdout);
+    }
+    putchar('\n');
+}
+
+static int add(struct set *s, const struct tpc_value *v)
+{
+    if (s->count == s->cap) {
+        size_t cap = s->cap == 0 ? 4096 : s->cap * 2;
+        uint64_t *grown = realloc(s->values, cap * sizeof(*grown));
+        if (grown == NULL) {
+            return -1;
+        }
+        s->values = grown;
+        s->cap = cap;
+    }
+    memcpy(&s->values[s->count++], &v->as, sizeof(uint64_t));
+    return 0;
+}
+
+static int compare(const void *a, const void *b)
+{
+    uint64_t x, y;
+    memcpy(&x, a, sizeof(x));
+    memcpy(&y, b, sizeof(y));
+    return x < y ? -1 : x > y;
+}
+
+static void close_set(struct set *s)
+{
+    if (s->count > 0) {
+        qsort(s->values, s->count, sizeof(*s->values), compare);
+    }
+    for (size_t i = 0; i < s->count; i++) {
+        s->distinct += i == 0 || s->values[i] != s->values[i - 1];
+    }
+    s->samples += s->count;
+    s->count = 0;
+}
+
+static int take(const struct request *r, struct set *s, const struct tpc_row_batch *b)
+{
+    for (uint32_t i = 0; i < b->count; i++) {
+        const struct tpc_column *column = &b->columns[0];
+        if ((column->validity[i / 8] >> (i % 8) & 1) == 0) {
+            continue;
+        }
+        if (r->count) {
+            if (add(s, &column->values[i]) != 0) {
+                return -1;
+            }
+            continue;
+        }
+        if (r->all) {
+            printf("%.*s ", (int) b->device.len, b->device.ptr);
+        } else {
+            printf("%" PRId64 " ", b->unix_ms[i]);
+        }
+        print_value(&column->values[i]);
+    }
+    return 0;
+}
+
+static int query(struct tpc_core *core, const struct request *r, struct tpc_device *device,
+                 struct set *s)
+{
+    struct tpc_history_query q = TPC_HISTORY_QUERY_INIT;
+    struct tpc_str property = tpc_str_from(r->property);
+    const struct tpc_row_batch *b;
+    struct tpc_rows *rows;
+    q.devices = &device;
+    q.device_count = 1;
+    q.properties = &property;
+    q.property_count = 1;
+    q.limit = r->limit;
+    int rc = tpc_history_query(core, &q, &rows);
+    if (rc == TPC_ENOENT) {
+        return 0; /* its product has no such property */
+    }
+    if (rc != 0) {
+        return fail("query");
+    }
+    while ((rc = tpc_rows_next(rows, &b)) > 0 && take(r, s, b) == 0) {
+    }
+    tpc_rows_close(rows);
+    close_set(s);
+    return rc != 0 ? fail("query") : 0;
+}
+
+struct listing {
+    struct tpc_core *core;
+    const struct request *request;
+    struct tpc_device **devices;
+    size_t count;
+};
+
+static int on_device(void *user, const struct tpc_entity_info *info, struct tpc_str key,
+                     struct tpc_str json)
+{
+    struct listing *l = user;
+    (void) info;
+    (void) json;
+    if (l->count < DEVICES_MAX && tpc_device_open(l->core, key, &l->devices[l->count]) == 0) {
+        l->count++;
+    }
+    return 0;
+}
+
+static int each_device(struct tpc_core *core, const struct request *r, struct set *s)
+{
+    struct listing l = { core, r, calloc(DEVICES_MAX, sizeof(struct tpc_device *)), 0 };
+    struct tpc_entity_query q = TPC_ENTITY_QUERY_INIT;
+    q.kind = TPC_STR("device");
+    q.limit = DEVICES_MAX;
+    if (l.devices == NULL || tpc_entity_list(core, &q, on_device, &l) != 0) {
+        free(l.devices);
+        return fail("devices");
+    }
+    int rc = 0;
+    for (size_t i = 0; i < l.count; i++) {
+        rc = rc != 0 ? rc : query(core, r, l.devices[i], s);
+        tpc_device_unref(l.devices[i]);
+    }
+    free(l.devices);
+    return rc;
+}
+
+static int read_all(struct tpc_core *core, const struct request *r)
+{
+    struct set s = { 0 };
+    struct tpc_device *device;
+    int rc;
+    if (r->count || r->all) {
+        rc = each_device(core, r, &s);
+    } else if (tpc_device_open(core, tpc_str_from(r->device), &device) != 0) {
+        rc = fail(r->device);
+    } else {
+        rc = query(core, r, device, &s);
+        tpc_device_unref(device);
+    }
+    if (rc == 0 && r->count) {
+        printf("distinct=%" PRIu64 " samples=%" PRIu64 "\n", s.distinct, s.samples);
+    }
+    free(s.values);
+    return rc;
+}
+
+static void on_log(void *user, int level, const char *subject, const char *text)
+{
+    (void) user;
+    if (level <= TPC_LOG_WARN) {
+        fprintf(stderr, "tp-tool: %s: %s\n", subject, text);
+    }
+}
+
+int tool_history(int argc, char **argv)
+{
+    struct request r = { 0 };
+    struct config c;
+    struct tpc_core *core;
+    if (parse(argc, argv, &r) != 0) {
+        return 2;
+    }
+    int rc = config_read(&c, r.config);
+    if (rc == 0) {
+        rc = assemble_core(&c, 0, on_log, NULL, &core);
+    }
+    if (rc != 0) {
+        fprintf(stderr, "tp-tool: %s\n", c.error);
+        config_free(&c);
+        return 1;
+    }
+    /* The log too: what it has beyond the last commit is stored at start. */
+    rc = assemble_parts(&c, core, ASSEMBLE_LOG | ASSEMBLE_STORE);
+    if (rc != 0) {
+        fprintf(stderr, "tp-tool: %s\n", c.error);
+    } else if (tpc_core_start(core) != 0) {
+        rc = fail("start");
+    } else if (tpc_core_stop(core, STOP_MS) != 0 || tpc_core_start(core) != 0) {
+        /* The stop stores what the log holds beyond the store. */
+        rc = fail("stop and start");
+    } else {
+        rc = read_all(core, &r);
+    }
+    tpc_core_destroy(core);
+    config_free(&c);
+    return rc != 0;
+}

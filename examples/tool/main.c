@@ -1,0 +1,66 @@
+/*
+ * tp-tool: trying codecs, looking into logs and histories.
+ */
+#include "../common/assemble.h"
+#include "tool.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static int usage(void)
+{
+    fputs(
+        "usage: tp-tool codec PRODUCT --config CONFIG (--hex 0102.. | --text TEXT | --file FILE)\n"
+        "                    [--kind KIND] [--topic TOPIC]\n"
+        "         decodes bytes as the product does: points, the model's verdicts, script errors\n"
+        "       tp-tool codec PRODUCT --config CONFIG --encode SERVICE [PARAMS_JSON]\n"
+        "         the bytes that a command becomes\n"
+        "       tp-tool history CONFIG DEVICE PROPERTY [--limit N]\n"
+        "         samples as \"unix_ms value\"; the platform must not run\n"
+        "       tp-tool history CONFIG --count PROPERTY\n"
+        "         how many distinct values of it are stored, over all devices\n"
+        "       tp-tool history CONFIG --all PROPERTY\n"
+        "         \"device value\" for each sample\n"
+        "       tp-tool log DIR\n"
+        "         segments, cursors with their lags and dead letters of a log that is not open\n"
+        "       tp-tool modules\n",
+        stderr);
+    return 2;
+}
+
+static int print_module(void *user, const struct tpc_module_info *info)
+{
+    (void) user;
+    printf("%-10s %-8s %-12s %s\n", info->name, info->version, info->interfaces, info->licence);
+    return 0;
+}
+
+static int tool_modules(void)
+{
+    struct config c = { .file = "(none)" };
+    struct tpc_core *core;
+    c.root.type = TPC_MAP;
+    if (assemble_core(&c, 0, NULL, NULL, &core) != 0) {
+        fprintf(stderr, "tp-tool: %s\n", c.error);
+        return 1;
+    }
+    int rc = tpc_core_modules(core, print_module, NULL);
+    tpc_core_destroy(core);
+    return rc != 0;
+}
+
+int main(int argc, char **argv)
+{
+    const char *command = argc > 1 ? argv[1] : "";
+    int rc = 2;
+    if (strcmp(command, "codec") == 0) {
+        rc = tool_codec(argc - 2, argv + 2);
+    } else if (strcmp(command, "history") == 0) {
+        rc = tool_history(argc - 2, argv + 2);
+    } else if (strcmp(command, "log") == 0) {
+        rc = tool_log(argc - 2, argv + 2);
+    } else if (strcmp(command, "modules") == 0 && argc == 2) {
+        rc = tool_modules();
+    }
+    return rc == 2 ? usage() : rc;
+}
