@@ -52,8 +52,8 @@ struct tpi_uplink {
     uint32_t hint;
     uint64_t told_ms; /* when the count of log lines of dead letters began */
     uint64_t told;    /* dead letters since then */
-    bool open; /* between begin and end */
-    bool skip; /* the open message is a duplicate */
+    bool open;        /* between begin and end */
+    bool skip;        /* the open message is a duplicate */
     bool no_memory;
     uint32_t bad_points;  /* of the open message */
     struct tpc_error bad; /* the last of them */

@@ -60,7 +60,8 @@ static void one_batch(struct fixture *f)
                      (int) (n % 40) + 10, (int) (n % 10), (int) (n % 7), (int) (n % 30) + 40,
                      (unsigned long long) n);
         frame.payload = (struct tpc_bytes){ (const uint8_t *) text, (size_t) len };
-        bench_must(tpc_feed_frame(f->devices[n % DEVICES], &frame, NULL, NULL) == 0, tpc_error_last()->text);
+        bench_must(tpc_feed_frame(f->devices[n % DEVICES], &frame, NULL, NULL) == 0,
+                   tpc_error_last()->text);
     }
     bench_must(tpc_core_step(f->core, 0, NULL) == 0, "step");
 }

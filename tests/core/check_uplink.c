@@ -22,7 +22,7 @@ static int check_order(void *user, const struct tpc_batch *batch)
     struct order *o = user;
     for (uint32_t i = 0; i < batch->count; i++) {
         const struct tpc_msg *m = tpc_batch_msg(batch, i);
-        int device = atoi(m->device.ptr + 1);
+        int device = (int) strtol(m->device.ptr + 1, NULL, 10);
         int64_t n = -1;
         for (uint32_t k = 0; k < m->point_count; k++) {
             const struct tpc_point *p = tpc_msg_point(m, k);
