@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 enum { FEEDERS = 2, MESSAGES = 3000 };
 
@@ -107,6 +108,17 @@ static bool followed_all(struct follower *w)
     return all;
 }
 
+/* The history follows the log on a thread of its own. */
+static struct fx_rows wait_history(struct fx *f, const char *key)
+{
+    struct fx_rows r = fx_history(f, key, "seq");
+    for (int i = 0; i < 10000 && r.count < MESSAGES && f->o.workers > 0; i++) {
+        nanosleep(&(struct timespec){ 0, 2000000 }, NULL);
+        r = fx_history(f, key, "seq");
+    }
+    return r;
+}
+
 static void order_and_loss(uint32_t workers, uint32_t parts)
 {
     struct fx f;
@@ -138,7 +150,7 @@ static void order_and_loss(uint32_t workers, uint32_t parts)
     ck_assert(w.in_order);
     for (int k = 0; k < 4; k++) {
         ck_assert_int_eq(w.count[k], MESSAGES);
-        struct fx_rows r = fx_history(&f, keys[k], "seq");
+        struct fx_rows r = wait_history(&f, keys[k]);
         ck_assert_msg(r.count == MESSAGES, "%zu in the history", r.count);
         ck_assert(r.growing && r.ordered);
         ck_assert_double_eq(fx_latest(&f, keys[k], "seq"), MESSAGES - 1);

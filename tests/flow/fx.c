@@ -76,7 +76,7 @@ void fx_init(struct fx *f, uint32_t workers, uint32_t parts)
     f->o.log_user = &f->e;
     f->parts = parts;
     f->devices = "t1,t2,fan1,fan2";
-    snprintf(f->dir, sizeof(f->dir), "%s", tk_tmpdir());
+    snprintf(f->dir, sizeof(f->dir), "%s-%d", tk_tmpdir(), (int) getpid());
     ck_assert_int_eq(mkdir(f->dir, 0700), 0);
     pthread_mutex_init(&f->lock, NULL);
     pthread_cond_init(&f->changed, NULL);
@@ -127,6 +127,7 @@ static void run_child(void)
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_set_fork_status(r, CK_NOFORK);
+    srunner_set_log(r, "/dev/null"); /* the log of the run, if there is one, is the parent's */
     srunner_run_all(r, CK_SILENT);
     if (srunner_ntests_failed(r) > 0) {
         srunner_print(r, CK_NORMAL);
