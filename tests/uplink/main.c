@@ -1,0 +1,7 @@
+#include "uplink_suites.h"
+
+int main(void)
+{
+    static tk_suite_fn *const suites[] = { dedup_suite, NULL };
+    return tk_main("uplink", suites);
+}

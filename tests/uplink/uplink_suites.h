@@ -1,0 +1,8 @@
+#ifndef UPLINK_SUITES_H
+#define UPLINK_SUITES_H
+
+#include "tk.h"
+
+Suite *dedup_suite(void);
+
+#endif
