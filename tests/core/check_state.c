@@ -137,8 +137,9 @@ START_TEST(entities_load_from_a_file)
     struct flow f;
     char path[256];
     uint32_t count = 0;
-    snprintf(path, sizeof(path), "%s/entities.json", tk_tmpdir());
-    (void) mkdir(tk_tmpdir(), 0700);
+    const char *dir = tk_tmpdir();
+    (void) mkdir(dir, 0700);
+    snprintf(path, sizeof(path), "%s/entities.json", dir);
     FILE *file = fopen(path, "w");
     ck_assert_ptr_nonnull(file);
     fputs("[{\"kind\":\"device\",\"key\":\"x1\",\"product\":\"thermo\"},\n"
