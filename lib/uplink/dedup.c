@@ -112,6 +112,21 @@ bool tpi_dedup_add(struct tpi_dedup *d, uint64_t key, uint64_t mono_ms)
     return true;
 }
 
+void tpi_dedup_forget(struct tpi_dedup *d, uint64_t key)
+{
+    if (key == 0) {
+        return;
+    }
+    for (size_t i = d->count; i > 0; i--) {
+        struct tpi_dedup_entry *e = &d->queue[(d->first + i - 1) & (d->queue_cap - 1)];
+        if (e->key == key) {
+            set_remove(d, key);
+            e->key = 0; /* is in no set: drop_oldest() and grow() pass over it */
+            return;
+        }
+    }
+}
+
 void tpi_dedup_undo(struct tpi_dedup *d, size_t n)
 {
     for (; n > 0 && d->count > 0; n--) {

@@ -38,6 +38,9 @@ bool tpi_dedup_seen(struct tpi_dedup *d, uint64_t key, uint64_t mono_ms);
 /* Adds a key that is not there. false: no memory, the key is not kept. */
 bool tpi_dedup_add(struct tpi_dedup *d, uint64_t key, uint64_t mono_ms);
 
+/* Takes one key out again, wherever it stands. 0 is none. */
+void tpi_dedup_forget(struct tpi_dedup *d, uint64_t key);
+
 /* Takes the newest n keys out again. */
 void tpi_dedup_undo(struct tpi_dedup *d, size_t n);
 

@@ -286,17 +286,28 @@ static void fill_record(const struct tpi_uplink *u, const struct tpi_up_msg *um,
 static void append_singly(struct tpi_uplink *u)
 {
     uint32_t kept = 0;
+    int failed = 0;
     for (uint32_t i = 0; i < u->msg_count; i++) {
         struct tpc_record r = u->records[i];
         int rc = u->host.append(u->host.user, &r, 1, NULL);
         if (rc != 0) {
-            u->states[u->msgs[i].input].result = rc;
+            struct up_state *s = &u->states[u->msgs[i].input];
+            s->result = rc;
+            /* Not taken: when it comes again it is no duplicate. */
+            tpi_dedup_forget(&u->dedup, s->packet_key);
+            tpi_dedup_forget(&u->dedup, s->dialect_key);
+            failed = rc;
             continue;
         }
         u->msgs[kept] = u->msgs[i];
         u->records[kept++] = r;
     }
     u->msg_count = kept;
+    for (uint32_t i = 0; failed != 0 && i < u->input_count; i++) {
+        if (u->states[i].duplicate && u->states[i].result == 0) {
+            u->states[i].result = failed; /* perhaps of one that was not taken */
+        }
+    }
 }
 
 static int append_all(struct tpi_uplink *u, struct tpc_error *err)
