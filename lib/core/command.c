@@ -167,7 +167,9 @@ static int append_command(struct tpi_worker *w, struct outgoing *o, struct tpc_e
         .body = { (const uint8_t *) (o + 1), o->body_len },
     };
     atomic_store(&w->adding, true);
-    rc = tpi_log_append(w, &r, 1, 0, err);
+    /* Until a rule's command is in the log, the rules' cursor keeps the log: it must find room in a
+     * full one. */
+    rc = tpi_log_append(w, &r, 1, o->of_rule ? TPC_APPEND_RESERVE : 0, err);
     if (rc == 0) {
         o->sequence = w->sequence;
         hand_over(w, o, &r);

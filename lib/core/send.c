@@ -13,7 +13,27 @@ struct sent_node {
 int tpi_down_append(void *user, struct tpc_device *device, const struct tpc_msg *msg)
 {
     (void) device;
-    return tpi_log_append_msg(user, msg, 0, NULL, NULL);
+    /* An open command keeps the log: its end must find room in a full one. */
+    return tpi_log_append_msg(user, msg, TPC_APPEND_RESERVE, NULL, NULL);
+}
+
+int tpi_down_renew(void *user, struct tpc_device *device, const struct tpc_msg *msg,
+                   uint64_t *ret_offset)
+{
+    (void) device;
+    return tpi_log_append_msg(user, msg, TPC_APPEND_RESERVE, NULL, ret_offset);
+}
+
+void tpi_down_renew_all(struct tpi_worker *w)
+{
+    struct tpc_core *core = w->core;
+    for (uint32_t i = w->index; i < core->options.partitions; i += core->worker_count) {
+        uint64_t first;
+        uint64_t end;
+        if (core->bus->range(core->bus_self, i, &first, &end) == 0) {
+            tpi_downlink_renew(w->downlink, i, first);
+        }
+    }
 }
 
 static int offer(struct tpi_part *p, uint64_t session, struct tpc_device *d, struct tpc_str product,

@@ -80,6 +80,10 @@ struct tpi_downlink_host {
                 uint64_t ticket, struct tpc_error *err);
     /* After the COMMAND_CLOSED record was appended. Views are valid during the call. */
     void (*closed)(void *user, struct tpc_device *device, const struct tpc_command *command);
+    /* Appends a COMMAND record anew and tells its offset. NULL = tpi_downlink_renew() does nothing.
+     */
+    int (*renew)(void *user, struct tpc_device *device, const struct tpc_msg *msg,
+                 uint64_t *ret_offset);
 };
 
 int tpi_downlink_create(const struct tpi_env *env, const struct tpi_downlink_host *host,
@@ -131,6 +135,11 @@ int tpi_downlink_replay(struct tpi_downlink *d, struct tpc_device *device,
  * wheel; sent ones are sent again if their service is idempotent,
  * else they close as unknown; those of deleted devices fail. */
 void tpi_downlink_replayed(struct tpi_downlink *d);
+
+/* Appends the records of a partition's open commands anew, so that the log can give up the old ones.
+ * first = first offset that the log keeps: one is not renewed again before that has moved, so
+ * that a log which something else keeps does not fill up with it. */
+void tpi_downlink_renew(struct tpi_downlink *d, uint32_t partition, uint64_t first);
 
 /* Lowest offset of an open command's record in a partition, or TPI_DOWNLINK_NONE. Any thread. */
 uint64_t tpi_downlink_low_offset(struct tpi_downlink *d, uint32_t partition);

@@ -108,6 +108,17 @@ static void partition_remove(struct command_queue *q, struct open_command *c)
     *(c->later != NULL ? &c->later->earlier : &q->tail) = c->earlier;
 }
 
+void tpi_open_move(struct open_command *c, uint64_t offset)
+{
+    struct tpi_downlink *d = c->owner;
+    struct command_queue *q = &d->partitions[c->partition];
+    pthread_mutex_lock(&d->lock);
+    partition_remove(q, c);
+    c->offset = offset;
+    partition_insert(q, c);
+    pthread_mutex_unlock(&d->lock);
+}
+
 static int make_block(struct tpi_downlink *d, const struct tpc_device *device,
                       const struct tpi_command_spec *spec, const struct tpi_buf *params,
                       struct open_command **ret)

@@ -31,7 +31,8 @@ struct open_command {
     struct tpi_timer timer; /* expiry, timeout, retry or closing again: as the state says */
     struct tpc_id id;
     uint64_t offset;
-    uint64_t ticket; /* of the try under way; 0 = none */
+    uint64_t renewed; /* 1 + first offset of the log when its record was appended anew; 0 = never */
+    uint64_t ticket;  /* of the try under way; 0 = none */
     uint32_t partition;
     uint32_t state; /* enum tpc_command_state; an end = closing */
     uint32_t tries;
@@ -95,6 +96,8 @@ int tpi_open_take(struct tpi_downlink *d, struct tpc_device *device, const struc
                   struct open_command **ret);
 /* Out of all lists and maps, and freed. Its device stays. */
 void tpi_open_drop(struct tpi_downlink *d, struct open_command *c);
+/* Its record stands at another offset now. */
+void tpi_open_move(struct open_command *c, uint64_t offset);
 void tpi_open_hold(struct open_device *v);
 /* Gives a hold back; frees the device if nothing is left of it. */
 void tpi_open_release(struct open_device *v);
