@@ -66,13 +66,14 @@ static struct tpi_session *take_slot(struct tpc_core *core)
 
 static void free_slot(struct tpc_core *core, struct tpi_session *s)
 {
-    struct tpc_device *device = s->device;
     lock_slot(s);
+    struct tpc_device *device = s->device;
+    char *tenant = s->tenant;
     s->device = NULL;
+    s->tenant = NULL;
     unlock_slot(s);
     tpi_device_unref(device);
-    tpi_free(core->env.alloc, s->tenant, s->tenant_len + 1);
-    s->tenant = NULL;
+    tpi_free(core->env.alloc, tenant, s->tenant_len + 1);
     pthread_mutex_lock(&core->sessions.lock);
     s->next_free = core->sessions.free;
     core->sessions.free = s;
@@ -151,11 +152,11 @@ static void run_session(struct tpi_worker *w, struct tpi_node *node)
 {
     struct tpi_session *s =
         (struct tpi_session *) (void *) ((char *) node - offsetof(struct tpi_session, node));
-    pthread_mutex_lock(&w->lock);
+    lock_slot(s);
     s->queued = false;
     bool closed = s->closed;
     bool blocked = s->blocked;
-    pthread_mutex_unlock(&w->lock);
+    unlock_slot(s);
     if (!closed) {
         device_online(w, s);
         return;
@@ -170,11 +171,11 @@ static void run_session(struct tpi_worker *w, struct tpi_node *node)
 static void tell_worker(struct tpc_core *core, struct tpi_session *s, bool closed)
 {
     struct tpi_worker *w = &core->workers[s->worker];
-    pthread_mutex_lock(&w->lock);
+    lock_slot(s);
     bool queue = !s->queued;
     s->queued = true;
     s->closed = closed;
-    pthread_mutex_unlock(&w->lock);
+    unlock_slot(s);
     if (queue) {
         tpi_worker_post(w, &s->node);
     }
@@ -217,6 +218,10 @@ int tpi_session_open(struct tpi_part *p, const struct tpc_session_options *given
     memset(&o, 0, sizeof(o));
     memcpy(&o, given, given->size < sizeof(o) ? given->size : sizeof(o));
     bool link = (o.flags & TPC_SESSION_LINK) != 0;
+    if (link && o.tenant.len > TPI_TENANT_BYTES) {
+        return tpi_fail(TPC_EINVAL, p->name, "a tenant's key has at most %d bytes",
+                        TPI_TENANT_BYTES);
+    }
     int rc = link ? 0 : resolve(p, &o, &device);
     if (rc != 0) {
         return rc;
@@ -239,12 +244,12 @@ int tpi_session_open(struct tpi_part *p, const struct tpc_session_options *given
     s->tenant = tenant;
     s->tenant_len = o.tenant.len;
     s->generation++;
-    s->closed = false;
     s->node.run = run_session;
     uint64_t id = (s->generation << INDEX_BITS) | s->index;
     s->worker = device != NULL ? device->partition % core->worker_count
                                : (uint32_t) (tpi_hash64(id) % core->worker_count);
     lock_slot(s);
+    s->closed = false;
     s->device = device;
     unlock_slot(s);
     atomic_store_explicit(&s->id, id, memory_order_release);
@@ -254,6 +259,11 @@ int tpi_session_open(struct tpi_part *p, const struct tpc_session_options *given
     }
     *ret = id;
     return 0;
+}
+
+bool tpi_session_is_open(struct tpc_core *core, uint64_t id)
+{
+    return find(core, id) != NULL;
 }
 
 void tpi_session_close(struct tpi_part *p, uint64_t id)
@@ -272,14 +282,17 @@ void tpi_session_close(struct tpi_part *p, uint64_t id)
 static void block(struct tpc_core *core, uint32_t worker, struct tpi_session *s)
 {
     struct tpi_worker *w = &core->workers[worker];
-    pthread_mutex_lock(&w->lock);
-    if (!s->blocked && !s->closed) {
-        s->blocked = true;
+    lock_slot(s);
+    bool add = !s->blocked && !s->closed;
+    s->blocked |= add;
+    unlock_slot(s);
+    if (add) {
+        pthread_mutex_lock(&w->lock);
         s->next_blocked = w->blocked;
         w->blocked = s;
         atomic_store(&w->any_blocked, true);
+        pthread_mutex_unlock(&w->lock);
     }
-    pthread_mutex_unlock(&w->lock);
     /* The ring may have been emptied since: without this nobody would look again. */
     tpi_worker_wake(w);
 }
@@ -302,10 +315,10 @@ bool tpi_session_resume(struct tpi_worker *w)
         list = s->next_blocked;
         struct tpi_part *p = s->part;
         uint64_t id = atomic_load_explicit(&s->id, memory_order_acquire);
-        pthread_mutex_lock(&w->lock);
+        lock_slot(s);
         s->blocked = false;
         bool gone = s->closed && !s->queued;
-        pthread_mutex_unlock(&w->lock);
+        unlock_slot(s);
         if (gone) {
             free_slot(core, s);
         } else if (id != 0 && p->ops->adapter.resume != NULL && !atomic_load(&p->stopped)) {
@@ -339,6 +352,24 @@ static struct tpc_device *link_device(struct tpc_core *core, struct tpc_str tena
     return d;
 }
 
+/* What a frame needs of its session, copied: another thread may close that meanwhile. */
+static int take_session(struct tpi_session *s, uint64_t id, char *tenant, struct tpi_feed *feed,
+                        bool *ret_link)
+{
+    lock_slot(s);
+    bool same = atomic_load_explicit(&s->id, memory_order_acquire) == id;
+    if (same) {
+        *ret_link = (s->flags & TPC_SESSION_LINK) != 0;
+        feed->device = s->device != NULL ? tpi_device_ref(s->device) : NULL;
+        feed->tenant = (struct tpc_str){ tenant, s->tenant != NULL ? s->tenant_len : 0 };
+        if (feed->tenant.len > 0) {
+            memcpy(tenant, s->tenant, feed->tenant.len);
+        }
+    }
+    unlock_slot(s);
+    return same ? 0 : TPC_ESTATE;
+}
+
 int tpi_session_receive(struct tpi_part *p, uint64_t id, const struct tpc_frame *given,
                         uint64_t ticket)
 {
@@ -355,13 +386,14 @@ int tpi_session_receive(struct tpi_part *p, uint64_t id, const struct tpc_frame 
     memset(&frame, 0, sizeof(frame));
     memcpy(&frame, given, given->size < sizeof(frame) ? given->size : sizeof(frame));
     struct tpi_feed feed = { .part = p, .session = id, .ticket = ticket };
-    if ((s->flags & TPC_SESSION_LINK) != 0) {
-        feed.tenant = (struct tpc_str){ s->tenant, s->tenant != NULL ? s->tenant_len : 0 };
+    char tenant[TPI_TENANT_BYTES];
+    bool link = false;
+    if (take_session(s, id, tenant, &feed, &link) != 0) {
+        return TPC_ESTATE;
+    }
+    if (link) {
         feed.device = link_device(core, feed.tenant, &frame);
     } else {
-        lock_slot(s);
-        feed.device = s->device != NULL ? tpi_device_ref(s->device) : NULL;
-        unlock_slot(s);
         frame.product = (struct tpc_str){ NULL, 0 }; /* checked when the session was opened */
     }
     feed.partition = feed.device != NULL ? feed.device->partition
