@@ -66,7 +66,8 @@ struct tpc_device_info {
  */
 TPC_API int tpc_device_info(struct tpc_device *device, struct tpc_device_info *ret);
 
-/* A feed is done: error 0 = appended and written by the log's policy. Thread: worker. */
+/* A feed is done: error 0 = appended and written by the log's policy; TPC_ECANCELED = the core
+ * stopped before that was certain. Thread: worker (control while the core stops). */
 typedef void tpc_done_fn(void *user, int error);
 
 /*

@@ -38,12 +38,14 @@
 
 enum {
     TPI_NAME_BYTES = 64,
+    TPI_TENANT_BYTES = 128,     /* of a link session */
     TPI_PART_METRICS = 64,      /* counted by one instance */
     TPI_SESSION_PAGE = 256,     /* sessions of one page */
     TPI_SESSION_PAGES = 4096,   /* 1,048,576 sessions */
     TPI_MEMORY_TIGHT_PCT = 95,  /* of memory_limit_bytes: receive() says later */
     TPI_STALL_MS = 20,          /* until a log that said later is asked again */
     TPI_FLUSH_RETRY_MS = 100,   /* until a log that failed is flushed again */
+    TPI_FLUSH_POLL_MS = 2,      /* until a log that syncs now and then is asked again */
     TPI_READ_RECORDS = 512,     /* of one read of the log */
     TPI_REPLAY_RECORDS = 16384, /* of a partition's tail read at start for latest values */
     TPI_DESTROY_DRAIN_MS = 5000
@@ -111,7 +113,7 @@ struct tpi_ticket {
 
 struct tpi_session {
     atomic_uint_fast64_t id; /* 0 = free */
-    atomic_flag lock;        /* guards device while it is copied */
+    atomic_flag lock;        /* of device, tenant and the three at the end; held for a copy only */
     struct tpi_part *part;
     struct tpc_device *device; /* counted; NULL on a link */
     uint64_t generation;
@@ -123,9 +125,9 @@ struct tpi_session {
     struct tpi_session *next_free;
     struct tpi_session *next_blocked;
     struct tpi_node node;
-    bool blocked; /* under the worker's lock */
-    bool queued;  /* node is in the worker's list; under the worker's lock */
-    bool closed;  /* under the worker's lock */
+    bool blocked; /* in the list of a worker: of a link's session of any */
+    bool queued;  /* node is in its worker's list */
+    bool closed;
 };
 
 struct tpi_sessions {
@@ -145,6 +147,7 @@ struct tpi_worker {
     int event; /* eventfd */
     int timer; /* timerfd of worker 0 without threads; -1 = none */
     atomic_bool sleeping;
+    atomic_bool poked; /* the log grew or was flushed since its turn began */
 
     pthread_mutex_t lock;
     struct tpi_node *first, *last;
@@ -169,6 +172,7 @@ struct tpi_worker {
     uint64_t held_retry_ms;
     uint64_t sequence;          /* of its last append */
     atomic_bool busy;           /* between a batch's append and the last of its commands */
+    atomic_bool renew;          /* its open commands keep a full log */
     atomic_bool adding;         /* a COMMAND is appended and not yet in the downlink */
     struct tpi_ticket *tickets; /* ring */
     size_t ticket_cap, ticket_first, ticket_count;
@@ -225,6 +229,7 @@ struct tpi_pump {
     uint32_t cursor_history, cursor_rules, cursor_downlink;
     uint64_t *position; /* next offset to read, by partition */
     uint64_t *rules_next;
+    uint64_t *downlink_next;
     struct tpc_arena *arena;
     struct tpi_node *closed_first, *closed_last; /* command records to store */
     uint32_t closed_count;
@@ -366,6 +371,7 @@ int tpi_part_order(struct tpc_core *core, struct tpc_error *err, struct tpi_part
 void tpi_host_init(struct tpc_core *core);
 int tpi_session_open(struct tpi_part *part, const struct tpc_session_options *o, uint64_t *ret);
 void tpi_session_close(struct tpi_part *part, uint64_t session);
+bool tpi_session_is_open(struct tpc_core *core, uint64_t session);
 int tpi_session_receive(struct tpi_part *part, uint64_t session, const struct tpc_frame *frame,
                         uint64_t ticket);
 /* Tells adapters whose session was refused that there is room again. Worker. */
@@ -398,6 +404,10 @@ void tpi_worker_release(struct tpi_worker *w);                       /* at stop 
 void tpi_worker_forget(struct tpi_worker *w); /* what is still posted, at destroy */
 int tpi_worker_start(struct tpi_worker *w);
 void tpi_worker_wake(struct tpi_worker *w);
+/* Wakes it for something that is not in its ring or list: a turn will begin after this. */
+void tpi_worker_poke(struct tpi_worker *w);
+/* Work that came since its last turn began. */
+bool tpi_worker_has_work(struct tpi_worker *w);
 /* Gives a node to a worker. */
 void tpi_worker_post(struct tpi_worker *w, struct tpi_node *node);
 /* The worker that the calling thread is now, or NULL. */
@@ -467,6 +477,9 @@ int tpi_command_of_rule(void *core, uint32_t worker, const struct tpi_rule_comma
 void tpi_command_held(struct tpi_worker *w);
 bool tpi_command_told(struct tpi_worker *w); /* calls done functions */
 int tpi_down_append(void *worker, struct tpc_device *device, const struct tpc_msg *msg);
+int tpi_down_renew(void *worker, struct tpc_device *device, const struct tpc_msg *msg,
+                   uint64_t *ret_offset);
+void tpi_down_renew_all(struct tpi_worker *w);
 int tpi_down_send(void *worker, struct tpc_device *device, const struct tpc_encode *what,
                   uint64_t ticket, struct tpc_error *err);
 void tpi_down_closed(void *worker, struct tpc_device *device, const struct tpc_command *command);

@@ -129,13 +129,14 @@ static void tell_reached(struct tpc_core *core)
 {
     struct tpi_flush *f = &core->flush;
     for (uint32_t i = 0; i < core->worker_count; i++) {
-        tpi_worker_wake(&core->workers[i]);
+        tpi_worker_poke(&core->workers[i]);
     }
     pthread_mutex_lock(&f->lock);
     if (f->waiters > 0) {
         pthread_cond_broadcast(&f->reached);
     }
     pthread_mutex_unlock(&f->lock);
+    tpi_pump_kick(core);
 }
 
 int tpi_flush_now(struct tpc_core *core, uint32_t flags, struct tpc_error *err, bool *ret_did)
@@ -175,10 +176,14 @@ int tpi_flush_now(struct tpc_core *core, uint32_t flags, struct tpc_error *err, 
 int tpi_flush_wait(struct tpc_core *core, uint64_t sequence, struct tpc_error *err)
 {
     struct tpi_flush *f = &core->flush;
-    if (!f->threaded) {
-        return tpi_flush_now(core, 0, err, NULL);
-    }
     int rc = 0;
+    if (!f->threaded) {
+        rc = tpi_flush_now(core, 0, err, NULL);
+        /* A log that syncs now and then has not reached it yet: this caller does not wait. */
+        return rc != 0 || atomic_load(&f->flushed) >= sequence
+                   ? rc
+                   : tpi_flush_now(core, TPC_FLUSH_SYNC, err, NULL);
+    }
     pthread_mutex_lock(&f->lock);
     f->waiters++;
     while (atomic_load(&f->flushed) < sequence && !f->stop) {
@@ -205,12 +210,11 @@ static void *flush_main(void *user)
         pthread_mutex_unlock(&f->lock);
         bool did = false;
         int rc = tpi_flush_now(core, 0, NULL, &did);
-        if (did) {
-            tpi_pump_kick(core);
-        }
         pthread_mutex_lock(&f->lock);
         if (rc != 0 && !f->stop) {
             wait_ms(&f->work, &f->lock, TPI_FLUSH_RETRY_MS);
+        } else if (!did && !f->stop && atomic_load(&f->flushed) < atomic_load(&f->appended)) {
+            wait_ms(&f->work, &f->lock, TPI_FLUSH_POLL_MS); /* its next sync is not due yet */
         }
     }
     pthread_cond_broadcast(&f->reached);

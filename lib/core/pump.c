@@ -1,7 +1,7 @@
 /*
  * The pump: what the log has made durable goes into the history and the store, and the core's own
  * cursors follow. Order of a commit, so that a crash at any point replays and never loses:
- *   1. states of the rules are taken, with the offsets they contain
+ *   1. states of the rules are taken, with the offsets they contain, and how far commands are ended
  *   2. the log is synced: nothing that is stored may be missing in it
  *   3. ended commands and states of rules, one transaction of the store
  *   4. the history
@@ -47,7 +47,8 @@ int tpi_pump_init(struct tpc_core *core)
     size_t n = core->options.partitions;
     p->position = tpi_alloc_array(core->env.alloc, n, sizeof(p->position[0]));
     p->rules_next = tpi_alloc_array(core->env.alloc, n, sizeof(p->rules_next[0]));
-    if (p->position == NULL || p->rules_next == NULL) {
+    p->downlink_next = tpi_alloc_array(core->env.alloc, n, sizeof(p->downlink_next[0]));
+    if (p->position == NULL || p->rules_next == NULL || p->downlink_next == NULL) {
         return TPC_ENOMEM;
     }
     return tpc_arena_create(core->env.alloc, PUMP_ARENA_BYTES, &p->arena);
@@ -71,6 +72,7 @@ void tpi_pump_fini(struct tpc_core *core)
     size_t n = core->options.partitions;
     tpi_free(core->env.alloc, p->position, n * sizeof(p->position[0]));
     tpi_free(core->env.alloc, p->rules_next, n * sizeof(p->rules_next[0]));
+    tpi_free(core->env.alloc, p->downlink_next, n * sizeof(p->downlink_next[0]));
     tpc_arena_destroy(p->arena);
     pthread_mutex_destroy(&p->lock);
     pthread_cond_destroy(&p->work);
@@ -374,6 +376,22 @@ static int take_states(struct tpc_core *core, struct tpc_store_op **ret_ops, uin
     return 0;
 }
 
+/* How far each partition has no open command. Before the log is synced: a command that is not open
+ * any more has its end in the log already, and the sync makes that survive. One that is read of
+ * here was flushed, so its worker either is still adding it or has it among the open ones. */
+static void take_ended(struct tpc_core *core)
+{
+    struct tpi_pump *p = &core->pump;
+    for (uint32_t i = 0; i < core->options.partitions; i++) {
+        struct tpi_worker *w = tpi_worker_of(core, i);
+        p->downlink_next[i] = 0;
+        if (!atomic_load(&w->adding)) {
+            uint64_t low = tpi_downlink_low_offset(w->downlink, i);
+            p->downlink_next[i] = low < p->position[i] ? low : p->position[i];
+        }
+    }
+}
+
 static void commit_cursors(struct tpc_core *core, bool rules)
 {
     struct tpi_pump *p = &core->pump;
@@ -381,13 +399,8 @@ static void commit_cursors(struct tpc_core *core, bool rules)
     uint32_t n = core->options.partitions;
     for (uint32_t i = 0; i < n; i++) {
         uint32_t flags = i + 1 == n ? TPC_FLUSH_SYNC : 0;
-        struct tpi_worker *w = tpi_worker_of(core, i);
         uint64_t position = p->position[i];
-        uint64_t low = tpi_downlink_low_offset(w->downlink, i);
-        if (!atomic_load(&w->adding)) {
-            (void) bus->commit(core->bus_self, p->cursor_downlink, i,
-                               low < position ? low : position, flags);
-        }
+        (void) bus->commit(core->bus_self, p->cursor_downlink, i, p->downlink_next[i], flags);
         if (rules && p->rules_next[i] > 0) {
             (void) bus->commit(core->bus_self, p->cursor_rules, i,
                                p->rules_next[i] < position ? p->rules_next[i] : position, flags);
@@ -422,6 +435,7 @@ static int commit(struct tpc_core *core, bool all)
     uint64_t now = tpi_mono_ms(&core->env);
     bool save = all || now - p->last_save_ms >= SAVE_MS;
     int rc = save ? take_states(core, &ops, &count) : 0;
+    take_ended(core);
     rc = rc != 0 ? rc : tpi_flush_now(core, TPC_FLUSH_SYNC, &err, NULL);
     rc = rc != 0 ? rc : store_rows(core, ops, count, &err);
     rc = rc != 0 ? rc : store_closed(core, &err);
@@ -493,6 +507,19 @@ static bool save_due(struct tpc_core *core)
     return p->moved && tpi_mono_ms(&core->env) - p->last_save_ms >= SAVE_MS;
 }
 
+/* Commands wait for devices that do not come: the log would wait with them. */
+static void renew_commands(struct tpc_core *core)
+{
+    struct tpi_pump *p = &core->pump;
+    for (uint32_t i = 0; i < core->options.partitions; i++) {
+        struct tpi_worker *w = tpi_worker_of(core, i);
+        if (p->downlink_next[i] < p->position[i]) {
+            atomic_store(&w->renew, true);
+            tpi_worker_poke(w);
+        }
+    }
+}
+
 bool tpi_pump_turn(struct tpc_core *core)
 {
     struct tpi_pump *p = &core->pump;
@@ -508,6 +535,7 @@ bool tpi_pump_turn(struct tpc_core *core)
     p->moved |= did;
     if (pressed(core)) {
         did |= commit(core, true) == 0;
+        renew_commands(core);
         if (!core->threads) {
             core->workers[0].retry_ms = 0; /* there is room: within the same step */
         }

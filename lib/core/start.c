@@ -265,17 +265,19 @@ static void arm_timer(struct tpi_worker *w, uint64_t next)
     (void) timerfd_settime(w->timer, 0, &t, NULL);
 }
 
-/* With step_lock. What comes from now on makes the descriptor readable. */
-static void rest(struct tpc_core *core, uint64_t next)
+/* With step_lock. What comes from now on makes the descriptor readable. Returns when to step. */
+static uint64_t rest(struct tpc_core *core, uint64_t next)
 {
     struct tpi_worker *w = &core->workers[0];
     atomic_store(&w->who, 0);
     arm_timer(w, next);
     atomic_store(&w->sleeping, true);
     atomic_thread_fence(memory_order_seq_cst);
-    if (!tpi_worker_empty(w) && !w->stalled && tpi_ring_used(&w->ring) > 0) {
-        tpi_worker_wake(w);
+    if (!tpi_worker_has_work(w)) {
+        return next;
     }
+    tpi_worker_wake(w);
+    return 0;
 }
 
 int tpc_core_step(struct tpc_core *core, uint32_t max_wait_ms, uint32_t *ret_next_ms)
@@ -303,13 +305,12 @@ int tpc_core_step(struct tpc_core *core, uint32_t max_wait_ms, uint32_t *ret_nex
         arm_timer(w, TPI_WHEEL_NONE);
         atomic_store(&w->sleeping, true);
         atomic_thread_fence(memory_order_seq_cst);
-        bool ready = tpi_ring_used(&w->ring) > 0 && !w->stalled;
+        bool ready = tpi_worker_has_work(w);
         (void) tpi_loop_wait(w, ready ? 0 : (int) (wait < INT32_MAX ? wait : INT32_MAX));
         atomic_store(&w->sleeping, false);
         rc = work(core);
     }
-    uint64_t next = next_ms(core);
-    rest(core, next);
+    uint64_t next = rest(core, next_ms(core));
     struct tpc_error err = core->flush.error;
     pthread_mutex_unlock(&core->step_lock);
     if (ret_next_ms != NULL) {
@@ -365,6 +366,10 @@ int tpc_core_stop(struct tpc_core *core, uint32_t drain_ms)
     }
     atomic_store(&core->state, TPI_CORE_STOPPING);
     stop_adapters(core);
+    if (!core->threads) {
+        pthread_mutex_lock(
+            &core->step_lock); /* calls of other threads take the worker's role, too */
+    }
     bool drained = core->threads ? stop_threads(core, drain_ms) : drain_here(core, drain_ms);
     if (core->threads) {
         finish_here(core);
@@ -374,7 +379,12 @@ int tpc_core_stop(struct tpc_core *core, uint32_t drain_ms)
     drained &= tpi_pump_finish(core) == 0;
     tpi_pump_close(core);
     for (uint32_t i = 0; i < core->worker_count; i++) {
+        atomic_store(&core->workers[i].who, (uintptr_t) pthread_self());
         tpi_worker_release(&core->workers[i]);
+        atomic_store(&core->workers[i].who, 0);
+    }
+    if (!core->threads) {
+        pthread_mutex_unlock(&core->step_lock);
     }
     atomic_store(&core->state, TPI_CORE_IDLE);
     tpi_log(&core->env, TPC_LOG_INFO, "core", "stopped%s", drained ? "" : ", not drained");

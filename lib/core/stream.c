@@ -94,7 +94,7 @@ void tpi_streams_wake(struct tpc_core *core)
         return;
     }
     for (uint32_t i = 0; i < core->worker_count; i++) {
-        tpi_worker_wake(&core->workers[i]);
+        tpi_worker_poke(&core->workers[i]);
     }
 }
 

@@ -115,6 +115,7 @@ int tpi_worker_prepare(struct tpi_worker *w, struct tpc_error *err)
         .append = tpi_down_append,
         .send = tpi_down_send,
         .closed = tpi_down_closed,
+        .renew = tpi_down_renew,
     };
     int rc = tpi_ring_init(&w->ring, core->env.alloc, core->options.ring_bytes);
     if (rc != 0) {
@@ -126,13 +127,30 @@ int tpi_worker_prepare(struct tpi_worker *w, struct tpc_error *err)
     return rc != 0 ? rc : tpi_downlink_create(&core->env, &down, err, &w->downlink);
 }
 
+/* What was fed and did not get into the log is not kept; who fed it hears of that. */
+static void cancel_fed(struct tpi_worker *w)
+{
+    while (w->ticket_count > 0) {
+        struct tpi_ticket t = w->tickets[w->ticket_first];
+        w->ticket_first = (w->ticket_first + 1) & (w->ticket_cap - 1);
+        w->ticket_count--;
+        if (t.done != NULL) {
+            t.done(t.user, TPC_ECANCELED);
+        }
+    }
+}
+
 void tpi_worker_release(struct tpi_worker *w)
 {
     const struct tpi_up_item *item;
     size_t len;
+    cancel_fed(w);
     if (w->ring_made) {
         tpi_ring_rewind(&w->ring);
         while ((item = tpi_ring_peek(&w->ring, &len)) != NULL) {
+            if (item->done != NULL) {
+                item->done(item->user, TPC_ECANCELED);
+            }
             tpi_device_unref(item->device);
         }
         tpi_ring_fini(&w->ring);
@@ -143,7 +161,6 @@ void tpi_worker_release(struct tpi_worker *w)
     tpi_uplink_destroy(w->uplink);
     w->downlink = NULL;
     w->uplink = NULL;
-    w->ticket_count = 0;
     w->stalled = false;
     w->batch_limit = TPI_UPLINK_BATCH;
 }
@@ -172,6 +189,12 @@ void tpi_worker_wake(struct tpi_worker *w)
     uint64_t one = 1;
     ssize_t put = write(w->event, &one, sizeof(one));
     (void) put; /* the counter is full only if nobody read 2^64 wake-ups */
+}
+
+void tpi_worker_poke(struct tpi_worker *w)
+{
+    atomic_store(&w->poked, true);
+    tpi_worker_wake(w);
 }
 
 void tpi_worker_post(struct tpi_worker *w, struct tpi_node *node)
@@ -255,6 +278,7 @@ int tpi_worker_call(struct tpi_worker *w, int (*fn)(struct tpi_worker *w, void *
     int rc = w->uplink != NULL ? fn(w, user) : TPC_ESTATE;
     atomic_store(&w->who, 0);
     pthread_mutex_unlock(&core->step_lock);
+    tpi_worker_poke(w); /* timers that it set, what it appended: the next step looks */
     return rc;
 }
 
@@ -306,6 +330,9 @@ static void follow_route(struct tpi_worker *w, const struct tpi_up_item *item)
         return;
     }
     bool changed = atomic_load_explicit(&d->session, memory_order_relaxed) != item->session;
+    if (changed && !tpi_session_is_open(w->core, item->session)) {
+        return; /* its last frames: nothing reaches the device that way any more */
+    }
     if (changed) {
         atomic_store_explicit(&d->session, item->session, memory_order_relaxed);
         d->adapter = item->part;
@@ -406,11 +433,16 @@ static bool drain(struct tpi_worker *w)
 bool tpi_worker_turn(struct tpi_worker *w)
 {
     struct tpc_core *core = w->core;
+    atomic_store(&w->poked, false);
     bool did = tpi_wheel_run(&w->wheel, tpi_mono_ms(&core->env)) > 0;
     if (w->index == 0) {
         did |= tpi_loop_run_timers(core);
     }
     did |= run_nodes(w);
+    if (atomic_load_explicit(&w->renew, memory_order_relaxed) &&
+        atomic_exchange(&w->renew, false)) {
+        tpi_down_renew_all(w);
+    }
     if (w->held_first != NULL) {
         tpi_command_held(w);
     }
@@ -431,12 +463,12 @@ bool tpi_worker_empty(struct tpi_worker *w)
 }
 
 /* Work that a producer may have left while the worker was falling asleep. */
-static bool has_work(struct tpi_worker *w)
+bool tpi_worker_has_work(struct tpi_worker *w)
 {
     pthread_mutex_lock(&w->lock);
     bool nodes = w->first != NULL;
     pthread_mutex_unlock(&w->lock);
-    return nodes || (!w->stalled && tpi_ring_used(&w->ring) > 0) ||
+    return nodes || atomic_load(&w->poked) || (!w->stalled && tpi_ring_used(&w->ring) > 0) ||
            (w->ticket_count > 0 &&
             w->tickets[w->ticket_first].sequence <= atomic_load(&w->core->flush.flushed));
 }
@@ -487,7 +519,7 @@ static void *worker_main(void *user)
         }
         atomic_store(&w->sleeping, true);
         atomic_thread_fence(memory_order_seq_cst);
-        uint64_t next = has_work(w) ? 0 : tpi_worker_next_ms(w);
+        uint64_t next = tpi_worker_has_work(w) ? 0 : tpi_worker_next_ms(w);
         if (stop != TPI_STOP_NOT) {
             /* Nobody wakes it for a drain that ends by itself, and the core's clock may stand. */
             next = least(next, TPI_STALL_MS);

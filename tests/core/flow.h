@@ -76,6 +76,7 @@ Suite *uplink_flow_suite(void);
 Suite *stream_flow_suite(void);
 Suite *fault_flow_suite(void);
 Suite *command_flow_suite(void);
+Suite *hold_flow_suite(void);
 Suite *state_flow_suite(void);
 
 #endif
