@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -119,8 +120,12 @@ START_TEST(in_child)
 }
 END_TEST
 
-static void run_child(void)
+void fx_in_child(void (*fn)(void *user), void *user)
 {
+    child_fn = fn;
+    child_user = user;
+    unsetenv("CK_RUN_SUITE"); /* they choose among the parent's tests */
+    unsetenv("CK_RUN_CASE");
     Suite *s = suite_create("child");
     TCase *t = tcase_create("child");
     tcase_add_test(t, in_child);
@@ -129,7 +134,7 @@ static void run_child(void)
     srunner_set_fork_status(r, CK_NOFORK);
     srunner_set_log(r, "/dev/null"); /* the log of the run, if there is one, is the parent's */
     srunner_run_all(r, CK_SILENT);
-    if (srunner_ntests_failed(r) > 0) {
+    if (srunner_ntests_failed(r) > 0 || srunner_ntests_run(r) != 1) {
         srunner_print(r, CK_NORMAL);
         fflush(NULL);
         _exit(1);
@@ -143,9 +148,7 @@ int fx_child(void (*fn)(void *user), void *user)
     pid_t pid = fork();
     ck_assert_int_ge(pid, 0);
     if (pid == 0) {
-        child_fn = fn;
-        child_user = user;
-        run_child();
+        fx_in_child(fn, user);
     }
     int status = -1;
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);

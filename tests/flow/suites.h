@@ -13,5 +13,6 @@ Suite *process_suite(void);
 Suite *oom_suite(void);
 Suite *restart_suite(void);
 Suite *order_suite(void);
+Suite *kill_suite(void);
 
 #endif

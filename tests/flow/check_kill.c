@@ -1,0 +1,152 @@
+/* kill -9 in mid-traffic, with threads: what was acknowledged is there, in order, once. */
+#include "suites.h"
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { KILLS = 12, WAIT_MS = 10000 };
+
+/* Shared with the child that will be killed. */
+struct shared {
+    atomic_int started;
+    atomic_int from;         /* first number that this child feeds */
+    atomic_int acknowledged; /* one past the last number that was acknowledged */
+    atomic_int wrong;        /* what the child saw is not in order, or less than acknowledged */
+};
+
+static struct shared *shared;
+
+static void on_acknowledged(void *user, int error)
+{
+    (void) user;
+    if (error == 0) {
+        atomic_fetch_add(&shared->acknowledged, 1);
+    }
+}
+
+static void pause_ms(long ms)
+{
+    nanosleep(&(struct timespec){ ms / 1000, ms % 1000 * 1000000 }, NULL);
+}
+
+static int feed(struct tpc_device *d, int seq)
+{
+    char text[60];
+    int n = snprintf(text, sizeof(text), "{\"seq\":%d,\"note\":\"%d\"}", seq, seq % 1000);
+    struct tpc_frame frame = { .size = sizeof(frame), .unix_ms = 1795176000000 + seq };
+    frame.payload = (struct tpc_bytes){ (const uint8_t *) text, (size_t) n };
+    return tpc_feed_frame(d, &frame, on_acknowledged, NULL);
+}
+
+/* The tail of the log reaches the history on its own thread. */
+static struct fx_rows whole_history(struct fx *f, int least)
+{
+    struct fx_rows r = fx_history(f, "t1", "seq");
+    for (int i = 0; i < WAIT_MS && (int) r.count < least; i++) {
+        pause_ms(1);
+        r = fx_history(f, "t1", "seq");
+    }
+    return r;
+}
+
+/* Until the history stands still: all of the log's tail is in it. */
+static int next_number(struct fx *f, int least)
+{
+    struct fx_rows r = whole_history(f, least);
+    if ((int) r.count < least || !r.growing || !r.ordered) {
+        atomic_store(&shared->wrong, 1);
+    }
+    double latest = fx_known(f, "t1", "seq") ? fx_latest(f, "t1", "seq") : -1;
+    r = whole_history(f, (int) latest + 1);
+    return (int) r.count;
+}
+
+static void feed_until_killed(void *user)
+{
+    struct fx *f = user;
+    fx_open(f);
+    fx_start(f);
+    int seq = next_number(f, atomic_load(&shared->acknowledged));
+    atomic_store(&shared->from, seq);
+    atomic_store(&shared->acknowledged, seq);
+    struct tpc_device *d = fx_device(f, "t1");
+    atomic_store(&shared->started, 1);
+    for (;;) {
+        if (feed(d, seq) == 0) {
+            seq++;
+        } else {
+            pause_ms(1);
+        }
+    }
+}
+
+static void run_and_kill(struct fx *f, long after_ms)
+{
+    atomic_store(&shared->started, 0);
+    fflush(NULL);
+    pid_t pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        fx_in_child(feed_until_killed, f);
+    }
+    for (int i = 0; i < 2 * WAIT_MS && atomic_load(&shared->started) == 0; i++) {
+        pause_ms(1);
+    }
+    pause_ms(after_ms);
+    kill(pid, SIGKILL);
+    int status;
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_msg(WIFSIGNALED(status) && atomic_load(&shared->started) == 1,
+                  "the child ended by itself");
+    ck_assert_int_eq(atomic_load(&shared->wrong), 0);
+}
+
+START_TEST(what_was_acknowledged_survives_kills)
+{
+    struct fx f;
+    unsigned int seed = (unsigned int) time(NULL);
+    const char *given = getenv("FLOW_SEED");
+    if (!fx_has_sqlite()) {
+        tk_skip("kills", "the module sqlite is not built");
+        return;
+    }
+    seed = given != NULL ? (unsigned int) strtoul(given, NULL, 10) : seed;
+    printf("kill: seed %u\n", seed);
+    shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    ck_assert(shared != MAP_FAILED);
+    fx_init(&f, 2, FX_FILE_LOG | FX_SQLITE);
+    snprintf(f.log_options, sizeof(f.log_options), "\"segment_size\":\"64KiB\"");
+    f.o.history_checkpoint_ms = 10;
+    fx_run(&f);
+    fx_close(&f);
+    for (int i = 0; i < KILLS; i++) {
+        run_and_kill(&f, rand_r(&seed) % 60);
+    }
+    fx_open(&f);
+    fx_start(&f);
+    struct fx_rows r = whole_history(&f, atomic_load(&shared->acknowledged));
+    ck_assert_int_ge((int) r.count, atomic_load(&shared->acknowledged));
+    ck_assert(r.growing && r.ordered);
+    printf("kill: %d kills, %zu samples, at least %d acknowledged\n", KILLS, r.count,
+           atomic_load(&shared->acknowledged));
+    fx_fini(&f);
+    munmap(shared, sizeof(*shared));
+}
+END_TEST
+
+Suite *kill_suite(void)
+{
+    Suite *s = suite_create("kill");
+    TCase *t = tcase_create("kill");
+    tcase_add_test(t, what_was_acknowledged_survives_kills);
+    tcase_set_timeout(t, 240);
+    suite_add_tcase(s, t);
+    return s;
+}
