@@ -3,6 +3,7 @@
 #include "suites.h"
 
 #include <dirent.h>
+#include <langinfo.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdio.h>
@@ -21,6 +22,7 @@ struct process {
     struct sigaction signals[SIGNALS];
     sigset_t mask;
     char locale[256];
+    locale_t thread_locale;
     mode_t umask;
     char folder[TEXT];
     size_t environment; /* sum over all of its bytes */
@@ -63,7 +65,14 @@ static void look(struct process *p)
         (void) sigaction(i, NULL, &p->signals[i]);
     }
     (void) pthread_sigmask(SIG_BLOCK, NULL, &p->mask);
-    snprintf(p->locale, sizeof(p->locale), "%s", setlocale(LC_ALL, NULL));
+    static const nl_item names[] = { NL_LOCALE_NAME(LC_CTYPE),    NL_LOCALE_NAME(LC_NUMERIC),
+                                     NL_LOCALE_NAME(LC_TIME),     NL_LOCALE_NAME(LC_COLLATE),
+                                     NL_LOCALE_NAME(LC_MONETARY), NL_LOCALE_NAME(LC_MESSAGES) };
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        size_t len = strlen(p->locale);
+        snprintf(p->locale + len, sizeof(p->locale) - len, "%s;", nl_langinfo(names[i]));
+    }
+    p->thread_locale = uselocale((locale_t) 0);
     p->umask = umask(0);
     (void) umask(p->umask);
     ck_assert_ptr_nonnull(getcwd(p->folder, sizeof(p->folder)));
@@ -109,6 +118,7 @@ static void compare(const char *module, const struct process *a, const struct pr
                       "%s changed the mask of signal %d", module, i);
     }
     ck_assert_str_eq(a->locale, b->locale);
+    ck_assert(a->thread_locale == b->thread_locale);
     ck_assert_uint_eq(a->umask, b->umask);
     ck_assert_str_eq(a->folder, b->folder);
     ck_assert_msg(a->environment == b->environment, "%s changed the environment", module);

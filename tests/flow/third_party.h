@@ -18,7 +18,6 @@ struct third_party_change {
 
 static const struct third_party_change third_party_changes[] = {
     { "mqtt", SIGPIPE, 0, 0, "paho ignores SIGPIPE for the whole process (Socket_outInitialize)" },
-    { "mqtt", 0, 1, 0, "OpenSSL may keep the random device open once it has seeded itself" },
 };
 
 enum { THIRD_PARTY_CHANGES = sizeof(third_party_changes) / sizeof(third_party_changes[0]) };
