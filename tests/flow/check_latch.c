@@ -115,6 +115,9 @@ START_TEST(commands_of_scenes_leave_while_the_disk_hangs)
     ck_assert_uint_eq(probe_sent_count(), 3 + COMMANDS);
     fx_close(&f);
     fx_open(&f);
+    if (!fx_has_sqlite()) {
+        fx_entities(&f); /* those in memory are gone */
+    }
     fx_start(&f);
     fx_fini(&f);
 }
@@ -153,6 +156,9 @@ START_TEST(a_stop_after_a_hanging_disk_loses_nothing)
     fx_close(&f);
     ck_assert_uint_le(probe_settled_count(), 10);
     fx_open(&f);
+    if (!fx_has_sqlite()) {
+        fx_entities(&f);
+    }
     fx_start(&f);
     ck_assert_double_eq(fx_latest(&f, "t1", "temperature"), 40);
     fx_fini(&f);
