@@ -114,8 +114,14 @@ struct state_row {
 static int load_state(void *user, const struct tpc_row *row)
 {
     struct state_row *s = user;
-    return tpi_rules_state_load(s->x->core->rules, s->x->partition, row->doc, s->err,
-                                &s->x->rules_from);
+    uint64_t next = 0;
+    int rc = tpi_rules_state_load(s->x->core->rules, s->x->partition, row->doc, s->err, &next);
+    /* States are not saved while there are no scenes, the cursor goes on: an old state must not make
+     * new scenes fire for messages from before them. */
+    if (rc == 0 && next > s->x->rules_from) {
+        s->x->rules_from = next;
+    }
+    return rc;
 }
 
 /* Without a state scenes see again all since the rules' cursor: their commands have the same ids as
