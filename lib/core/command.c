@@ -585,14 +585,17 @@ bool tpi_command_told(struct tpi_worker *w)
 static int find_open(struct tpc_core *core, const struct tpc_id *id, tpc_command_fn *fn, void *user,
                      struct tpi_worker **ret)
 {
-    for (uint32_t i = 0; i < core->worker_count; i++) {
-        int rc = tpi_downlink_find(core->workers[i].downlink, id, fn, user);
-        if (rc != TPC_ENOENT) {
-            *ret = &core->workers[i];
-            return rc;
-        }
+    int rc = tpi_core_enter(core);
+    if (rc != 0) {
+        return rc;
     }
-    return TPC_ENOENT;
+    rc = TPC_ENOENT;
+    for (uint32_t i = 0; i < core->worker_count && rc == TPC_ENOENT; i++) {
+        rc = tpi_downlink_find(core->workers[i].downlink, id, fn, user);
+        *ret = &core->workers[i];
+    }
+    tpi_core_leave(core);
+    return rc;
 }
 
 static void nothing(void *user, const struct tpc_command *command)

@@ -204,7 +204,7 @@ struct tpi_flush {
     pthread_cond_t work;    /* appended grew, or stop */
     pthread_cond_t reached; /* flushed grew, or an error */
     pthread_t thread;
-    bool threaded;
+    atomic_bool threaded;
     bool stop;
     atomic_bool failing;
     uint32_t waiters;
@@ -294,6 +294,7 @@ struct tpc_core {
     atomic_uint workers_gone;
     atomic_uint rule_pending; /* commands of rules that are not in the log yet */
     bool replaying;
+    atomic_uint inside; /* calls of the program that use what a stop takes away */
     pthread_mutex_t step_lock;
 
     struct tpi_sessions sessions;
@@ -345,6 +346,23 @@ static inline struct tpi_worker *tpi_worker_of(struct tpc_core *core, uint32_t p
 static inline bool tpi_core_running(struct tpc_core *core)
 {
     return atomic_load_explicit(&core->state, memory_order_acquire) == TPI_CORE_RUNNING;
+}
+
+/* A call of the program that uses workers, their rings or downlinks: while it is inside, a stop does
+ * not free them. Returns 0, or TPC_ESTATE: the core is not running, and it is not inside. */
+static inline int tpi_core_enter(struct tpc_core *core)
+{
+    atomic_fetch_add(&core->inside, 1);
+    if (atomic_load(&core->state) == TPI_CORE_RUNNING) {
+        return 0;
+    }
+    atomic_fetch_sub(&core->inside, 1);
+    return TPC_ESTATE;
+}
+
+static inline void tpi_core_leave(struct tpc_core *core)
+{
+    atomic_fetch_sub(&core->inside, 1);
 }
 
 /* ---- core.c, part.c ---- */

@@ -140,7 +140,12 @@ static int feed(struct tpc_device *device, const struct tpc_frame *frame, uint16
     struct tpi_feed f = {
         .device = device, .done = done, .user = user, .partition = device->partition, .type = type
     };
-    int rc = tpi_feed_put(core, &f, frame);
+    int rc = tpi_core_enter(core);
+    if (rc != 0) {
+        return tpi_fail(rc, "core", "the core is not started");
+    }
+    rc = tpi_feed_put(core, &f, frame);
+    tpi_core_leave(core);
     if (rc == TPC_EAGAIN) {
         return tpi_fail(rc, "core", "the worker has no room now");
     }

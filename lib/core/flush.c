@@ -62,7 +62,7 @@ int tpi_log_append(struct tpi_worker *w, struct tpc_record *records, uint32_t co
                               memory_order_release);
     }
     raise_to(&core->flush.appended, sequence);
-    if (core->flush.threaded) {
+    if (atomic_load_explicit(&core->flush.threaded, memory_order_relaxed)) {
         pthread_mutex_lock(&core->flush.lock);
         pthread_cond_signal(&core->flush.work);
         pthread_mutex_unlock(&core->flush.lock);
@@ -177,7 +177,7 @@ int tpi_flush_wait(struct tpc_core *core, uint64_t sequence, struct tpc_error *e
 {
     struct tpi_flush *f = &core->flush;
     int rc = 0;
-    if (!f->threaded) {
+    if (!atomic_load(&f->threaded)) {
         rc = tpi_flush_now(core, 0, err, NULL);
         /* A log that syncs now and then has not reached it yet: this caller does not wait. */
         return rc != 0 || atomic_load(&f->flushed) >= sequence
@@ -225,18 +225,20 @@ static void *flush_main(void *user)
 int tpi_flush_start(struct tpc_core *core)
 {
     struct tpi_flush *f = &core->flush;
+    pthread_mutex_lock(&f->lock);
     f->stop = false;
+    pthread_mutex_unlock(&f->lock);
     if (pthread_create(&f->thread, NULL, flush_main, core) != 0) {
         return TPC_EAGAIN;
     }
-    f->threaded = true;
+    atomic_store(&f->threaded, true);
     return 0;
 }
 
 void tpi_flush_stop(struct tpc_core *core)
 {
     struct tpi_flush *f = &core->flush;
-    if (!f->threaded) {
+    if (!atomic_load(&f->threaded)) {
         return;
     }
     pthread_mutex_lock(&f->lock);
@@ -245,5 +247,5 @@ void tpi_flush_stop(struct tpc_core *core)
     pthread_cond_broadcast(&f->reached);
     pthread_mutex_unlock(&f->lock);
     pthread_join(f->thread, NULL);
-    f->threaded = false;
+    atomic_store(&f->threaded, false);
 }

@@ -610,6 +610,7 @@ static void *pump_main(void *user)
             pthread_cond_timedwait(&p->work, &p->lock, &t);
         }
     }
+    pthread_cond_broadcast(&p->turned); /* who waits for a turn waits in vain */
     pthread_mutex_unlock(&p->lock);
     return NULL;
 }
@@ -617,12 +618,12 @@ static void *pump_main(void *user)
 int tpi_pump_start(struct tpc_core *core)
 {
     struct tpi_pump *p = &core->pump;
+    pthread_mutex_lock(&p->lock);
     p->stop = false;
-    if (pthread_create(&p->thread, NULL, pump_main, core) != 0) {
-        return TPC_EAGAIN;
-    }
-    p->threaded = true;
-    return 0;
+    p->threaded = pthread_create(&p->thread, NULL, pump_main, core) == 0;
+    bool started = p->threaded;
+    pthread_mutex_unlock(&p->lock);
+    return started ? 0 : TPC_EAGAIN;
 }
 
 void tpi_pump_stop(struct tpc_core *core)
@@ -636,7 +637,9 @@ void tpi_pump_stop(struct tpc_core *core)
     pthread_cond_signal(&p->work);
     pthread_mutex_unlock(&p->lock);
     pthread_join(p->thread, NULL);
+    pthread_mutex_lock(&p->lock);
     p->threaded = false;
+    pthread_mutex_unlock(&p->lock);
 }
 
 static int catch_up_now(struct tpi_worker *w, void *user)

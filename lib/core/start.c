@@ -150,12 +150,46 @@ static bool stop_threads(struct tpc_core *core, uint32_t drain_ms)
     return drained;
 }
 
+/* After the threads are gone: what they left (sessions that closed late) is done here. */
+static void finish_here(struct tpc_core *core)
+{
+    for (uint32_t i = 0; i < core->worker_count; i++) {
+        struct tpi_worker *w = &core->workers[i];
+        atomic_store(&w->who, (uintptr_t) pthread_self());
+        while (tpi_worker_turn(w)) {
+        }
+        atomic_store(&w->who, 0);
+    }
+}
+
+/* Calls of the program that came before the state changed. What they posted is done here. */
+static void wait_for_callers(struct tpc_core *core)
+{
+    while (atomic_load(&core->inside) > 0) {
+        finish_here(core);
+        if (!core->threads) {
+            pthread_mutex_unlock(&core->step_lock);
+        }
+        poll(NULL, 0, POLL_MS);
+        if (!core->threads) {
+            pthread_mutex_lock(&core->step_lock);
+        }
+    }
+}
+
 /* Back to where it was before the start. */
 static void unwind(struct tpc_core *core)
 {
     atomic_store(&core->state, TPI_CORE_STOPPING);
     stop_adapters(core);
     (void) stop_threads(core, 0);
+    if (!core->threads) {
+        pthread_mutex_lock(&core->step_lock);
+    }
+    wait_for_callers(core);
+    if (!core->threads) {
+        pthread_mutex_unlock(&core->step_lock);
+    }
     tpi_pump_close(core);
     for (uint32_t i = 0; i < core->worker_count; i++) {
         tpi_worker_release(&core->workers[i]);
@@ -341,18 +375,6 @@ static bool drain_here(struct tpc_core *core, uint32_t drain_ms)
     return tpi_worker_empty(w);
 }
 
-/* After the threads are gone: what they left (sessions that closed late) is done here. */
-static void finish_here(struct tpc_core *core)
-{
-    for (uint32_t i = 0; i < core->worker_count; i++) {
-        struct tpi_worker *w = &core->workers[i];
-        atomic_store(&w->who, (uintptr_t) pthread_self());
-        while (tpi_worker_turn(w)) {
-        }
-        atomic_store(&w->who, 0);
-    }
-}
-
 int tpc_core_stop(struct tpc_core *core, uint32_t drain_ms)
 {
     if (core == NULL) {
@@ -374,6 +396,7 @@ int tpc_core_stop(struct tpc_core *core, uint32_t drain_ms)
     if (core->threads) {
         finish_here(core);
     }
+    wait_for_callers(core);
     drained &= tpi_flush_now(core, TPC_FLUSH_SYNC, NULL, NULL) == 0;
     finish_here(core); /* tickets that the last flush made due */
     drained &= tpi_pump_finish(core) == 0;

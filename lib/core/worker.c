@@ -269,9 +269,14 @@ int tpi_worker_call(struct tpi_worker *w, int (*fn)(struct tpi_worker *w, void *
     if (current != NULL) {
         return TPC_ESTATE; /* workers do not wait for one another */
     }
+    if (tpi_core_enter(core) != 0) {
+        return TPC_ESTATE;
+    }
     if (core->threads) {
         struct call c = { .node.run = run_call, .fn = fn, .user = user };
-        return w->threaded ? call_thread(w, &c) : TPC_ESTATE;
+        int done = call_thread(w, &c);
+        tpi_core_leave(core);
+        return done;
     }
     pthread_mutex_lock(&core->step_lock);
     atomic_store(&w->who, (uintptr_t) pthread_self());
@@ -279,6 +284,7 @@ int tpi_worker_call(struct tpi_worker *w, int (*fn)(struct tpi_worker *w, void *
     atomic_store(&w->who, 0);
     pthread_mutex_unlock(&core->step_lock);
     tpi_worker_poke(w); /* timers that it set, what it appended: the next step looks */
+    tpi_core_leave(core);
     return rc;
 }
 

@@ -239,6 +239,127 @@ START_TEST(a_call_between_two_steps_wakes_the_loop)
 }
 END_TEST
 
+static int receive_packet(uint64_t session, const char *text, uint16_t flags, uint64_t ticket)
+{
+    struct tpc_frame frame;
+    memset(&frame, 0, sizeof(frame));
+    frame.size = sizeof(frame);
+    frame.flags = flags;
+    frame.packet_id = 7;
+    frame.payload = (struct tpc_bytes){ (const uint8_t *) text, strlen(text) };
+    return flow_probe.host->receive(flow_probe.ctx, session, &frame, ticket);
+}
+
+START_TEST(what_the_log_refused_is_no_duplicate_when_it_comes_again)
+{
+    struct flow f;
+    char junk[3000];
+    char dir[256];
+    memset(junk, 'x', sizeof(junk) - 1);
+    junk[sizeof(junk) - 1] = '\0';
+    snprintf(dir, sizeof(dir), "%s/again", tk_tmpdir());
+    flow_init(&f, 0);
+    flow_create(&f);
+    flow_file_log(&f, dir, ",\"max_record\":1024");
+    flow_devices(&f, 1);
+    flow_probe_open(&f);
+    flow_start(&f);
+    uint64_t s = flow_session("t1", 0);
+    tk_ok(receive_packet(s, junk, 0, 1));
+    flow_settle(&f);
+    tk_ok(receive_packet(s, junk, TPC_FRAME_REDELIVERED, 2));
+    flow_settle(&f);
+    ck_assert_uint_eq(flow_probe.settled_count, 2);
+    ck_assert_int_eq(flow_probe.errors[0], TPC_ETOOBIG);
+    ck_assert_int_eq(flow_probe.errors[1], TPC_ETOOBIG);
+    /* One that it took is. */
+    tk_ok(receive_packet(s, "{\"n\":1}", 0, 3));
+    flow_settle(&f);
+    tk_ok(receive_packet(s, "{\"n\":1}", TPC_FRAME_REDELIVERED, 4));
+    flow_settle(&f);
+    ck_assert_int_eq(flow_probe.errors[3], 0);
+    ck_assert_double_eq(flow_metric(&f, "tpc_uplink_duplicates_total"), 1);
+    flow_fini(&f);
+}
+END_TEST
+
+struct caller {
+    struct flow *f;
+    struct tpc_device *device;
+    atomic_bool stop;
+    atomic_uint fed;
+    atomic_uint done;
+};
+
+static void count_done(void *user, int error)
+{
+    (void) error;
+    atomic_fetch_add((atomic_uint *) user, 1);
+}
+
+static void ignore(void *user, const struct tpc_command *c)
+{
+    (void) user;
+    (void) c;
+}
+
+static void *call_all_the_time(void *user)
+{
+    struct caller *c = user;
+    while (!atomic_load(&c->stop)) {
+        struct tpc_command_options o = TPC_COMMAND_OPTIONS_INIT;
+        struct tpc_id id;
+        o.device = c->device;
+        o.service = TPC_STR("set");
+        o.params_json = TPC_STR("{\"on\":true}");
+        o.expire_ms = 1000;
+        if (tpc_feed(c->device, TPC_BYTES("{\"n\":1}"), count_done, &c->done) == 0) {
+            atomic_fetch_add(&c->fed, 1);
+        }
+        if (tpc_command_send(c->f->core, NULL, &o, NULL, NULL, &id) == 0) {
+            (void) tpc_command_get(c->f->core, &id, ignore, NULL);
+            (void) tpc_command_cancel(c->f->core, &id);
+        }
+    }
+    return NULL;
+}
+
+START_TEST(calls_of_other_threads_end_while_the_core_stops_and_starts)
+{
+    struct flow f;
+    struct caller c = { .f = &f };
+    pthread_t thread;
+    flow_init(&f, (uint32_t) _i);
+    /* The thread uses the core as well. */
+    f.o.allocator = NULL;
+    flow_create(&f);
+    flow_devices(&f, 1);
+    flow_start(&f);
+    c.device = flow_device(&f, "t1");
+    ck_assert_int_eq(pthread_create(&thread, NULL, call_all_the_time, &c), 0);
+    for (int i = 0; i < 20; i++) {
+        for (int k = 0; k < 10; k++) {
+            if (_i == 0) {
+                tk_ok(tpc_core_step(f.core, 0, NULL));
+            }
+            poll(NULL, 0, 1);
+        }
+        (void) tpc_core_stop(f.core, 1000);
+        flow_start(&f);
+    }
+    atomic_store(&c.stop, true);
+    if (_i == 0) {
+        tk_ok(tpc_core_step(f.core, 0, NULL));
+    }
+    pthread_join(thread, NULL);
+    tpc_device_unref(c.device);
+    flow_destroy(&f);
+    ck_assert_uint_gt(atomic_load(&c.fed), 0);
+    ck_assert_uint_eq(atomic_load(&c.done), atomic_load(&c.fed));
+    flow_fini(&f);
+}
+END_TEST
+
 Suite *hold_flow_suite(void)
 {
     Suite *s = suite_create("hold flow");
@@ -251,6 +372,8 @@ Suite *hold_flow_suite(void)
     tcase_add_loop_test(c, a_stop_tells_whoever_fed_what_was_not_written, 0, 2);
     tcase_add_test(c, a_command_is_safe_when_its_call_returns_though_syncs_are_rare);
     tcase_add_test(c, a_call_between_two_steps_wakes_the_loop);
+    tcase_add_test(c, what_the_log_refused_is_no_duplicate_when_it_comes_again);
+    tcase_add_loop_test(c, calls_of_other_threads_end_while_the_core_stops_and_starts, 0, 3);
     suite_add_tcase(s, c);
     return s;
 }
