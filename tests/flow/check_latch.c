@@ -64,6 +64,16 @@ static void open_all(struct fx *f)
     probe_mode(PROBE_REPLY);
 }
 
+static void reopen(struct fx *f)
+{
+    fx_close(f);
+    fx_open(f);
+    if (!fx_has_sqlite()) {
+        fx_entities(f); /* the memory store forgot them; in the same order they get the same ids */
+    }
+    fx_start(f);
+}
+
 /* Each report is answered by a command before the next one is given. */
 static void fire(int n)
 {
@@ -113,12 +123,7 @@ START_TEST(commands_of_scenes_leave_while_the_disk_hangs)
     open_latch(&f);
     ck_assert(probe_wait_settled(3 + COMMANDS));
     ck_assert_uint_eq(probe_sent_count(), 3 + COMMANDS);
-    fx_close(&f);
-    fx_open(&f);
-    if (!fx_has_sqlite()) {
-        fx_entities(&f); /* those in memory are gone */
-    }
-    fx_start(&f);
+    reopen(&f);
     fx_fini(&f);
 }
 END_TEST
@@ -153,13 +158,8 @@ START_TEST(a_stop_after_a_hanging_disk_loses_nothing)
     close_latch(&f);
     fire(10);
     open_latch(&f);
-    fx_close(&f);
+    reopen(&f);
     ck_assert_uint_le(probe_settled_count(), 10);
-    fx_open(&f);
-    if (!fx_has_sqlite()) {
-        fx_entities(&f);
-    }
-    fx_start(&f);
     ck_assert_double_eq(fx_latest(&f, "t1", "temperature"), 40);
     fx_fini(&f);
 }

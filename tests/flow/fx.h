@@ -18,8 +18,7 @@ enum fx_parts {
     FX_SQLITE = 2, /* skips nothing by itself: see fx_has_sqlite() */
     FX_LUA = 4,
     FX_PROBE = 8, /* instance "probe" with devices t1 t2 fan1 fan2 */
-    FX_SYNCED = 16,
-    FX_DUMP = 32 /* memory store, written to files when the core goes */
+    FX_SYNCED = 16
 };
 
 enum { FX_DEVICES = 16, FX_BYTES = 256 };
