@@ -14,5 +14,6 @@ Suite *oom_suite(void);
 Suite *restart_suite(void);
 Suite *order_suite(void);
 Suite *kill_suite(void);
+Suite *stop_suite(void);
 
 #endif
