@@ -1,44 +1,33 @@
 #include "socket.h"
 
 #include <dirent.h>
-#include <netinet/in.h>
+#include <inttypes.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
-/* Inode and peer port of a connected TCP socket. */
-static bool look(int fd, uint64_t *ret_inode, uint16_t *ret_port)
+/* Inode of a socket, by name only: other threads' descriptors are not touched. 0 = no socket. */
+static uint64_t inode_of(const char *fd)
 {
-    struct stat st;
-    struct sockaddr_storage peer;
-    socklen_t size = sizeof(peer);
-    if (fstat(fd, &st) != 0 || !S_ISSOCK(st.st_mode) ||
-        getpeername(fd, (struct sockaddr *) &peer, &size) != 0) {
-        return false;
-    }
-    if (peer.ss_family == AF_INET) {
-        *ret_port = ntohs(((const struct sockaddr_in *) &peer)->sin_port);
-    } else if (peer.ss_family == AF_INET6) {
-        *ret_port = ntohs(((const struct sockaddr_in6 *) &peer)->sin6_port);
-    } else {
-        return false;
-    }
-    *ret_inode = (uint64_t) st.st_ino;
-    return true;
+    char path[48], target[64];
+    uint64_t inode = 0;
+    snprintf(path, sizeof(path), "/proc/self/fd/%.20s", fd);
+    ssize_t n = readlink(path, target, sizeof(target) - 1);
+    target[n > 0 ? n : 0] = '\0';
+    return sscanf(target, "socket:[%" SCNu64 "]", &inode) == 1 ? inode : 0;
 }
 
-/* Calls back for each descriptor; /proc may be absent: then there is none. */
-static void each(void (*fn)(void *user, int fd, uint64_t inode, uint16_t port), void *user)
+/* Calls back for each socket; /proc may be absent: then there is none. */
+static void each(void (*fn)(void *user, int fd, uint64_t inode), void *user)
 {
     DIR *dir = opendir("/proc/self/fd");
     for (struct dirent *e; dir != NULL && (e = readdir(dir)) != NULL;) {
-        char *end;
-        long fd = strtol(e->d_name, &end, 10);
-        uint64_t inode;
-        uint16_t port;
-        if (end != e->d_name && *end == '\0' && look((int) fd, &inode, &port)) {
-            fn(user, (int) fd, inode, port);
+        uint64_t inode = inode_of(e->d_name);
+        if (inode != 0) {
+            fn(user, (int) strtol(e->d_name, NULL, 10), inode);
         }
     }
     if (dir != NULL) {
@@ -46,11 +35,31 @@ static void each(void (*fn)(void *user, int fd, uint64_t inode, uint16_t port), 
     }
 }
 
-static void keep(void *user, int fd, uint64_t inode, uint16_t port)
+/* Whether a TCP socket in a table of the kernel (proc(5), /proc/net/tcp) has this peer port. */
+static bool has_peer_port(const char *table, uint64_t inode, uint16_t port)
+{
+    char line[400];
+    bool found = false;
+    FILE *f = fopen(table, "re");
+    while (f != NULL && !found && fgets(line, sizeof(line), f) != NULL) {
+        unsigned int peer = 0;
+        uint64_t here = 0;
+        found = sscanf(line,
+                       " %*[^:]: %*[0-9A-Fa-f]:%*x %*[0-9A-Fa-f]:%x %*x %*[^ ] %*[^ ] %*x %*u %*u "
+                       "%" SCNu64,
+                       &peer, &here) == 2 &&
+                here == inode && peer == port;
+    }
+    if (f != NULL) {
+        fclose(f);
+    }
+    return found;
+}
+
+static void keep(void *user, int fd, uint64_t inode)
 {
     struct mqtt_sockets *s = user;
     (void) fd;
-    (void) port;
     if (s->count < MQTT_SOCKETS_MAX) {
         s->inodes[s->count++] = inode;
     }
@@ -69,14 +78,15 @@ struct finding {
     uint64_t inode;
 };
 
-static void compare(void *user, int fd, uint64_t inode, uint16_t port)
+static void compare(void *user, int fd, uint64_t inode)
 {
     struct finding *f = user;
-    bool old = port != f->port;
+    bool old = false;
     for (uint32_t i = 0; i < f->before->count && !old; i++) {
         old = f->before->inodes[i] == inode;
     }
-    if (!old) {
+    if (!old && (has_peer_port("/proc/self/net/tcp", inode, f->port) ||
+                 has_peer_port("/proc/self/net/tcp6", inode, f->port))) {
         f->found++;
         f->fd = fd;
         f->inode = inode;
@@ -95,9 +105,9 @@ int mqtt_socket_new(const struct mqtt_sockets *before, uint16_t port, uint64_t *
 
 void mqtt_socket_cut(int fd, uint64_t inode)
 {
-    uint64_t now;
-    uint16_t port;
-    if (fd >= 0 && look(fd, &now, &port) && now == inode) {
+    char name[16];
+    snprintf(name, sizeof(name), "%d", fd);
+    if (fd >= 0 && inode_of(name) == inode) {
         shutdown(fd, SHUT_RDWR);
     }
 }

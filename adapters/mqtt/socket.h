@@ -15,7 +15,7 @@ struct mqtt_sockets {
     uint64_t inodes[MQTT_SOCKETS_MAX];
 };
 
-/* All connected TCP sockets of the process. */
+/* All sockets of the process. */
 void mqtt_sockets_list(struct mqtt_sockets *ret);
 
 /* The one connected TCP socket that is not in `before` and whose peer has this port. Returns its

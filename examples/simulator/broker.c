@@ -186,7 +186,7 @@ static void on_publish(struct broker *b, uint8_t head, const uint8_t *body, size
 
 static void on_puback(struct broker *b, const uint8_t *body, size_t len)
 {
-    uint16_t id = len >= 2 ? (uint16_t) (body[0] << 8 | body[1]) : 0;
+    uint16_t id = len >= 2 ? (uint16_t) ((unsigned int) body[0] << 8 | body[1]) : 0;
     for (uint32_t i = 0; id != 0 && i < BROKER_INFLIGHT_MAX; i++) {
         if (b->inflight[i].packet_id == id) {
             b->inflight[i].packet_id = 0;
