@@ -124,26 +124,23 @@ static int find_stored(struct tpc_core *core, const struct tpc_id *id, tpc_comma
 
 /* ---- in the owner's hands ---- */
 
-/* The record is durable by now: what fails here is made good by the replay of the next start. */
-static void hand_over(struct tpi_worker *w, struct outgoing *o, const struct tpc_record *r)
+/* What the downlink needs of it is made before it is in the log: then nothing can fail any more. */
+static int prepare_command(struct tpi_worker *w, struct outgoing *o, const struct tpc_record *r,
+                           struct tpc_error *err)
 {
     struct tpc_msg m = { .size = sizeof(m),
                          .kind = r->kind,
                          .flags = r->flags,
                          .partition = r->partition,
-                         .offset = r->offset,
+                         .offset = atomic_load(&w->core->ends[r->partition]),
                          .device_id = r->device_id,
                          .unix_ms = r->unix_ms,
                          .received_unix_ms = r->received_unix_ms,
                          .point_size = sizeof(struct tpc_point) };
     tpc_arena_reset(w->arena);
     int rc = tpi_msg_decode(r->body, w->arena, NULL, &m);
-    rc = rc != 0 ? rc : tpi_downlink_command(w->downlink, o->device, &m);
-    if (rc != 0) {
-        tpi_log(&w->core->env, TPC_LOG_WARN, "command",
-                "a command to %s waits for the next start: %s", o->device->key.ptr,
-                tpc_error_name(rc));
-    }
+    rc = rc != 0 ? rc : tpi_downlink_prepare(w->downlink, o->device, &m);
+    return rc == 0 ? 0 : tpi_error_set(err, rc, "command", "the command cannot be taken");
 }
 
 static int append_command(struct tpi_worker *w, struct outgoing *o, struct tpc_error *err)
@@ -166,13 +163,19 @@ static int append_command(struct tpi_worker *w, struct outgoing *o, struct tpc_e
         .received_unix_ms = o->unix_ms,
         .body = { (const uint8_t *) (o + 1), o->body_len },
     };
+    rc = prepare_command(w, o, &r, err);
+    if (rc != 0) {
+        return rc;
+    }
     atomic_store(&w->adding, true);
     /* Until a rule's command is in the log, the rules' cursor keeps the log: it must find room in a
      * full one. */
     rc = tpi_log_append(w, &r, 1, o->of_rule ? TPC_APPEND_RESERVE : 0, err);
     if (rc == 0) {
         o->sequence = w->sequence;
-        hand_over(w, o, &r);
+        tpi_downlink_begin(w->downlink, d, &o->id, r.offset);
+    } else {
+        tpi_downlink_abandon(w->downlink, &o->id);
     }
     atomic_store(&w->adding, false);
     return rc;

@@ -16,8 +16,8 @@
 #include "data/msg.h"
 
 enum {
-    PUMP_ARENA_BYTES = 64 << 20,
-    CLOSED_MAX = 4096, /* ended commands in memory: then a commit comes first */
+    PUMP_ARENA_BYTES = 512 << 20, /* a record of 16 MiB as a tree */
+    CLOSED_MAX = 4096,            /* ended commands in memory: then a commit comes first */
     CLOSED_TRANSACTION = 256,
     SAVE_MS = 5000, /* between two saves of the rules' states */
     TRIM_MS = 1000,

@@ -12,7 +12,7 @@
 
 enum {
     STREAM_BATCH = 256,
-    STREAM_ARENA_BYTES = 256 << 20,
+    STREAM_ARENA_BYTES = 512 << 20,
     STREAM_NAME_BYTES = 64,
     PAUSE_MS = 100, /* after a refused batch; doubles */
     PAUSE_MAX_MS = 5000

@@ -12,7 +12,7 @@
 #include "codec/codec.h"
 #include "core/core.h"
 
-enum { ID_EVENT = 1, ID_TIMER = 2, ACTION_ARENA_BYTES = 64 << 20 };
+enum { ID_EVENT = 1, ID_TIMER = 2, ACTION_ARENA_BYTES = 512 << 20 };
 
 /* ---- life ---- */
 

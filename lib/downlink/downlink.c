@@ -126,20 +126,35 @@ int tpi_downlink_admit(struct tpi_downlink *d, const struct tpc_device *device,
     return 0;
 }
 
-int tpi_downlink_command(struct tpi_downlink *d, struct tpc_device *device,
+int tpi_downlink_prepare(struct tpi_downlink *d, struct tpc_device *device,
                          const struct tpc_msg *msg)
 {
+    struct open_command *c;
     if (is_known(d, &msg->id)) {
         TPI_METRIC_ADD(d->host.counters->duplicates, 1);
         return TPC_EEXIST;
     }
-    struct open_command *c;
-    int rc = tpi_open_take(d, device, msg, &c);
-    if (rc != 0) {
-        return rc;
+    return tpi_open_take(d, device, msg, &c);
+}
+
+void tpi_downlink_abandon(struct tpi_downlink *d, const struct tpc_id *id)
+{
+    struct open_command *c = tpi_open_find(d, id);
+    struct open_device *v = c->device;
+    tpi_open_hold(v);
+    tpi_open_drop(d, c);
+    tpi_open_release(v);
+}
+
+void tpi_downlink_begin(struct tpi_downlink *d, struct tpc_device *device, const struct tpc_id *id,
+                        uint64_t offset)
+{
+    struct open_command *c = tpi_open_find(d, id);
+    struct open_device *v = c->device;
+    if (c->offset != offset) {
+        tpi_open_move(c, offset);
     }
     TPI_METRIC_ADD(d->host.counters->commands, 1);
-    struct open_device *v = c->device;
     tpi_open_hold(v);
     if (atomic_load_explicit(&device->deleted, memory_order_relaxed)) {
         tpi_flow_close(c, TPC_COMMAND_FAILED, TPC_ENOENT, "the device was deleted");
@@ -148,7 +163,16 @@ int tpi_downlink_command(struct tpi_downlink *d, struct tpc_device *device,
         tpi_flow_pump(v);
     }
     tpi_open_release(v);
-    return 0;
+}
+
+int tpi_downlink_command(struct tpi_downlink *d, struct tpc_device *device,
+                         const struct tpc_msg *msg)
+{
+    int rc = tpi_downlink_prepare(d, device, msg);
+    if (rc == 0) {
+        tpi_downlink_begin(d, device, &msg->id, msg->offset);
+    }
+    return rc;
 }
 
 /* The command that a reply answers, or NULL. */

@@ -97,10 +97,21 @@ void tpi_downlink_destroy(struct tpi_downlink *d);
 int tpi_downlink_admit(struct tpi_downlink *d, const struct tpc_device *device,
                        const struct tpc_id *id, struct tpc_error *err);
 
-/* Takes a command whose record was just appended (msg->offset, partition, id, params = envelope),
- * and sends it if it is its turn. Limits do not apply any more: it is durable. Returns 0,
- * TPC_EEXIST (known id: dropped) or TPC_ENOMEM (not taken: the record is replayed at the next
- * start). */
+/* Before the COMMAND record is appended: makes all that it needs here, so that nothing can fail once
+ * it is in the log (msg->partition, id, params = envelope; offset = where it will stand, as far as
+ * known). Limits do not apply. Returns 0, TPC_EEXIST (known id) or TPC_ENOMEM. One of the next two
+ * follows. */
+int tpi_downlink_prepare(struct tpi_downlink *d, struct tpc_device *device,
+                         const struct tpc_msg *msg);
+
+/* The record could not be appended. */
+void tpi_downlink_abandon(struct tpi_downlink *d, const struct tpc_id *id);
+
+/* It was appended: the command is sent if it is its turn. */
+void tpi_downlink_begin(struct tpi_downlink *d, struct tpc_device *device, const struct tpc_id *id,
+                        uint64_t offset);
+
+/* Both for a command whose record is in the log already. */
 int tpi_downlink_command(struct tpi_downlink *d, struct tpc_device *device,
                          const struct tpc_msg *msg);
 
