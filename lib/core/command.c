@@ -15,6 +15,7 @@ struct outgoing {
     struct tpc_id id;
     int64_t unix_ms;
     bool of_rule;
+    bool replayed; /* of a message that scenes perhaps have seen before the start */
     size_t body_len;
     uint64_t sequence; /* once appended */
 };
@@ -191,7 +192,7 @@ static void take_outgoing(struct tpi_worker *w, struct outgoing *o)
 {
     struct tpc_core *core = w->core;
     struct tpc_error err = { .size = sizeof(err) };
-    if (core->replaying && find_stored(core, &o->id, NULL, NULL) == 0) {
+    if (o->replayed && find_stored(core, &o->id, NULL, NULL) == 0) {
         free_outgoing(core, o); /* fired before the restart, and ended */
         return;
     }
@@ -270,6 +271,7 @@ int tpi_command_of_rule(void *user, uint32_t worker, const struct tpi_rule_comma
     }
     /* Under the registry's lock: it goes on after the batch. */
     o->of_rule = true;
+    o->replayed = core->replaying;
     atomic_fetch_add(&core->rule_pending, 1);
     o->node.run = run_outgoing;
     if (w->rule_last != NULL) {
