@@ -14,8 +14,8 @@ struct bad {
 
 static const struct bad bad_scripts[] = {
     { "function decode(b)\\n while true do end\\nend", 2, "went over", true },
-    { "function decode(b)\\n local t = {}\\n for i = 1, 1e9 do t[i] = {i} end\\nend", 0, "memory",
-      true },
+    { "function decode(b)\\n local t = {}\\n for i = 1, 1e9 do t[i] = {i} end\\nend", 0,
+      "went over", true },
     { "function decode(b)\\n return string.rep('x', 1e9)\\nend", 2, "", false },
     { "function decode(b)\\n\\n os.exit(1)\\nend", 3, "os", false },
     { "function decode(b)\\n io.open('/etc/passwd')\\nend", 2, "io", false },
