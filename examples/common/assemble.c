@@ -4,8 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const top_keys[] = { "core",    "modules",  "log",      "store",
-                                        "history", "entities", "adapters", "entity_store" };
+static const struct {
+    const char *name;
+    uint32_t type; /* enum tpc_type */
+} top_keys[] = { { "core", TPC_MAP },     { "modules", TPC_ARRAY },    { "log", TPC_MAP },
+                 { "store", TPC_MAP },    { "entity_store", TPC_MAP }, { "history", TPC_MAP },
+                 { "adapters", TPC_MAP }, { "entities", TPC_ARRAY } };
 
 struct core_option {
     const char *name;
@@ -35,22 +39,38 @@ static const struct core_option core_options[] = {
 static int fail_at(struct config *c, const char *path, const char *text)
 {
     unsigned int line = config_line(c, path);
+    const char *colon = path[0] != '\0' ? ": " : "";
     if (line != 0) {
-        snprintf(c->error, sizeof(c->error), "%s:%u: %s: %s", c->file, line, path, text);
+        snprintf(c->error, sizeof(c->error), "%s:%u: %s%s%s", c->file, line, path, colon, text);
     } else {
-        snprintf(c->error, sizeof(c->error), "%s: %s: %s", c->file, path, text);
+        snprintf(c->error, sizeof(c->error), "%s: %s%s%s", c->file, path, colon, text);
     }
     return -1;
 }
 
-/* The library's last error, at `path` of the file plus the path that the error names. */
-static int fail_call(struct config *c, const char *path, int rc)
+/* The library's last error, at `path` of the file plus the path that the error names. Of an open
+ * part the error's path begins with the part's name, which `path` ends with already. */
+static int fail_part(struct config *c, const char *path, const char *part, int rc)
 {
     const struct tpc_error *e = tpc_error_last();
-    char full[300], text[400];
-    snprintf(full, sizeof(full), "%s%s%s", path, e->path[0] != '\0' ? "." : "", e->path);
-    snprintf(text, sizeof(text), "%s (%s)", e->text, tpc_error_name(rc));
+    const char *inside = e->path;
+    size_t len = strlen(part);
+    char full[300], place[48] = "", text[400];
+    if (len > 0 && strncmp(inside, part, len) == 0 && (inside[len] == '.' || inside[len] == '\0')) {
+        inside += inside[len] == '.' ? len + 1 : len;
+    }
+    if (e->line != 0) { /* in a script or an expression, which has lines of its own */
+        snprintf(place, sizeof(place), "text line %u, column %u: ", e->line,
+                 e->column > 0 ? e->column : 1);
+    }
+    snprintf(full, sizeof(full), "%s%s%s", path, inside[0] != '\0' ? "." : "", inside);
+    snprintf(text, sizeof(text), "%s%s (%s)", place, e->text, tpc_error_name(rc));
     return fail_at(c, full, text);
+}
+
+static int fail_call(struct config *c, const char *path, int rc)
+{
+    return fail_part(c, path, "", rc);
 }
 
 static int read_size(const struct tpc_value *v, bool bytes, uint64_t *ret)
@@ -117,15 +137,21 @@ static int check_top(struct config *c)
         return fail_at(c, "", "a map is expected");
     }
     for (size_t i = 0; i < c->root.len; i++) {
-        struct tpc_str key = c->root.as.members[i].key;
-        bool known = false;
-        for (size_t k = 0; k < sizeof(top_keys) / sizeof(top_keys[0]); k++) {
-            known |= tpc_str_equal(key, tpc_str_from(top_keys[k])) != 0;
+        const struct tpc_member *m = &c->root.as.members[i];
+        char path[200];
+        size_t k = 0;
+        while (k < sizeof(top_keys) / sizeof(top_keys[0]) &&
+               !tpc_str_equal(m->key, tpc_str_from(top_keys[k].name))) {
+            k++;
         }
-        if (!known) {
-            char path[200];
-            snprintf(path, sizeof(path), "%.*s", (int) key.len, key.ptr);
+        snprintf(path, sizeof(path), "%.*s", (int) m->key.len, m->key.ptr);
+        if (k == sizeof(top_keys) / sizeof(top_keys[0])) {
             return fail_at(c, path, "unknown key");
+        }
+        /* An empty value (`adapters:` with nothing below) is as if it were not there. */
+        if (m->value.type != TPC_NULL && m->value.type != top_keys[k].type) {
+            return fail_at(
+                c, path, top_keys[k].type == TPC_MAP ? "a map is expected" : "a list is expected");
         }
     }
     return 0;
@@ -159,6 +185,9 @@ static int add_modules(struct config *c, struct tpc_core *core)
         char path[64], file[512];
         struct tpc_str name = tpc_value_text(&list->as.items[i]);
         snprintf(path, sizeof(path), "modules[%zu]", i);
+        if (name.len == 0) {
+            return fail_at(c, path, "the path of a shared object is expected");
+        }
         snprintf(file, sizeof(file), "%.*s", (int) name.len, name.ptr);
         int rc = tpc_core_load_module(core, file);
         if (rc != 0) {
@@ -207,7 +236,7 @@ static int open_part(struct config *c, struct tpc_core *core, const char *path, 
         return -1;
     }
     int rc = tpc_core_open_value(core, role, type, &options);
-    return rc != 0 ? fail_call(c, path, rc) : 0;
+    return rc != 0 ? fail_part(c, path, role, rc) : 0;
 }
 
 int assemble_parts(struct config *c, struct tpc_core *core, int parts)
@@ -221,7 +250,7 @@ int assemble_parts(struct config *c, struct tpc_core *core, int parts)
                   { "history", "history", ASSEMBLE_STORE } };
     for (size_t i = 0; i < sizeof(roles) / sizeof(roles[0]); i++) {
         const struct tpc_value *part = tpc_value_get(&c->root, tpc_str_from(roles[i].key));
-        if ((parts & roles[i].part) != 0 && part != NULL &&
+        if ((parts & roles[i].part) != 0 && part != NULL && part->type != TPC_NULL &&
             open_part(c, core, roles[i].key, tpc_str_from(roles[i].role), part) != 0) {
             return -1;
         }
@@ -248,7 +277,8 @@ static int put_entity(struct config *c, struct tpc_core *core, const char *path,
     char kind[64];
     struct tpc_str text = tpc_value_text(tpc_value_get(v, TPC_STR("kind")));
     if (text.len == 0) {
-        return fail_at(c, path, "kind: is missing");
+        return fail_at(c, path,
+                       v->type == TPC_MAP ? "kind: is missing" : "a map or a file is expected");
     }
     snprintf(kind, sizeof(kind), "%.*s", (int) text.len, text.ptr);
     actor.name = tpc_str_from(c->file);

@@ -42,7 +42,8 @@ static void on_log(void *user, int level, const char *subject, const char *text)
 static int usage(void)
 {
     fputs("usage: tp-platform [--check] [--table] [--quiet] [--metrics FILE] CONFIG.yaml\n"
-          "  --check    read the configuration and its entities, start nothing\n"
+          "  --check    check the configuration, adapters and entities; start nothing, and open\n"
+          "             neither log nor store (their options are checked at the start)\n"
           "  --table    show the devices, once a second\n"
           "  --quiet    log warnings and errors only\n"
           "  --metrics  write all metrics (Prometheus text) to FILE at the end\n",

@@ -14,8 +14,19 @@ struct request {
     const char *product, *config, *hex, *text, *file, *kind, *topic, *service, *params;
 };
 
-static const char *const kinds[] = { "unknown", "telemetry", "attributes",
-                                     "event",   "presence",  "reply" };
+/* Number of a kind that devices send, by its name; -1 = no such kind. */
+static int kind_of(const char *name)
+{
+    if (name == NULL) {
+        return TPC_MSG_UNKNOWN;
+    }
+    for (uint16_t k = TPC_MSG_TELEMETRY; k <= TPC_MSG_REPLY; k++) {
+        if (strcmp(name, tpc_kind_name(k)) == 0) {
+            return k;
+        }
+    }
+    return strcmp(name, tpc_kind_name(TPC_MSG_RAW)) == 0 ? TPC_MSG_RAW : -1;
+}
 
 static int parse(int argc, char **argv, struct request *r)
 {
@@ -44,7 +55,7 @@ static int parse(int argc, char **argv, struct request *r)
         }
     }
     int inputs = (r->hex != NULL) + (r->text != NULL) + (r->file != NULL) + (r->service != NULL);
-    return r->product != NULL && r->config != NULL && inputs == 1 ? 0 : -1;
+    return r->product != NULL && r->config != NULL && inputs == 1 && kind_of(r->kind) >= 0 ? 0 : -1;
 }
 
 static int digit(char c)
@@ -65,6 +76,8 @@ static long from_hex(const char *hex, uint8_t *to)
             continue;
         }
         if (digit(p[0]) < 0 || digit(p[1]) < 0 || n == INPUT_MAX) {
+            fprintf(stderr, "tp-tool: --hex: no pair of digits at character %ld\n",
+                    (long) (p - hex) + 1);
             return -1;
         }
         to[n++] = (uint8_t) (digit(p[0]) << 4 | digit(p[1]));
@@ -148,8 +161,12 @@ static int on_message(void *user, const struct tpc_msg *m, const struct tpc_verd
 static int fail(const char *what)
 {
     const struct tpc_error *e = tpc_error_last();
-    fprintf(stderr, "tp-tool: %s: %s%s%s (%s)\n", what, e->path, e->path[0] != '\0' ? ": " : "",
-            e->text, tpc_error_name(e->code));
+    char place[48] = "";
+    if (e->line != 0) {
+        snprintf(place, sizeof(place), "line %u, column %u: ", e->line, e->column);
+    }
+    fprintf(stderr, "tp-tool: %s: %s%s%s%s (%s)\n", what, e->path, e->path[0] != '\0' ? ": " : "",
+            place, e->text, tpc_error_name(e->code));
     return 1;
 }
 
@@ -160,16 +177,9 @@ static int decode(struct tpc_core *core, const struct request *r)
     int bad = 0;
     long len = read_input(r, input);
     if (len < 0) {
-        fputs("tp-tool: the input cannot be read\n", stderr);
         return 1;
     }
-    for (uint16_t k = 0; r->kind != NULL && k < sizeof(kinds) / sizeof(kinds[0]); k++) {
-        if (strcmp(r->kind, kinds[k]) == 0) {
-            f.kind = strcmp(r->kind, "presence") == 0 ? TPC_MSG_PRESENCE
-                     : strcmp(r->kind, "reply") == 0  ? TPC_MSG_REPLY
-                                                      : k;
-        }
-    }
+    f.kind = (uint16_t) kind_of(r->kind);
     f.topic = tpc_str_from(r->topic != NULL ? r->topic : "");
     f.payload = (struct tpc_bytes){ input, (size_t) len };
     if (tpc_codec_test(core, tpc_str_from(r->product), &f, on_message, &bad) != 0) {

@@ -30,7 +30,11 @@ static int parse(int argc, char **argv, struct request *r)
         } else if (strcmp(argv[i], "--all") == 0) {
             r->all = true;
         } else if (strcmp(argv[i], "--limit") == 0 && i + 1 < argc) {
-            r->limit = strtoull(argv[++i], NULL, 10);
+            char *end;
+            r->limit = strtoull(argv[++i], &end, 10);
+            if (r->limit == 0 || *end != '\0' || argv[i][0] == '-') {
+                return -1;
+            }
         } else if (r->config == NULL) {
             r->config = argv[i];
         } else if (r->device == NULL && !r->count && !r->all) {
@@ -41,7 +45,9 @@ static int parse(int argc, char **argv, struct request *r)
             return -1;
         }
     }
-    return r->config != NULL && r->property != NULL ? 0 : -1;
+    return r->config != NULL && r->property != NULL && (r->count || r->all || r->device != NULL)
+               ? 0
+               : -1;
 }
 
 static int fail(const char *what)
@@ -132,9 +138,6 @@ static int query(struct tpc_core *core, const struct request *r, struct tpc_devi
     q.property_count = 1;
     q.limit = r->limit;
     int rc = tpc_history_query(core, &q, &rows);
-    if (rc == TPC_ENOENT) {
-        return 0; /* its product has no such property */
-    }
     if (rc != 0) {
         return fail("query");
     }

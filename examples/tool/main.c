@@ -11,7 +11,8 @@ static int usage(void)
 {
     fputs(
         "usage: tp-tool codec PRODUCT --config CONFIG (--hex 0102.. | --text TEXT | --file FILE)\n"
-        "                    [--kind KIND] [--topic TOPIC]\n"
+        "                    [--kind telemetry|attributes|event|presence|reply|raw]\n"
+        "                    [--topic TOPIC]\n"
         "         decodes bytes as the product does: points, the model's verdicts, script errors\n"
         "       tp-tool codec PRODUCT --config CONFIG --encode SERVICE [PARAMS_JSON]\n"
         "         the bytes that a command becomes\n"

@@ -320,6 +320,14 @@ static int read_file(struct tpc_core *core, const char *path, struct tpi_buf *ou
     return rc == 0 ? 0 : tpi_fail(rc, "entity", "%s: cannot be read", path);
 }
 
+/* Puts the file's name before an error's text. */
+static void name_file(struct tpc_error *err, const char *path)
+{
+    char why[sizeof(err->text)];
+    snprintf(why, sizeof(why), "%.100s: %.150s", path, err->text);
+    memcpy(err->text, why, sizeof(why));
+}
+
 /* One document; its text is written anew: it may be part of an array. */
 static int put_document(struct tpc_core *core, const struct tpc_actor *actor, const char *path,
                         const struct tpc_value *doc, uint32_t index)
@@ -372,7 +380,11 @@ int tpc_entity_load_file(struct tpc_core *core, const struct tpc_actor *actor, c
     if (rc == 0) {
         rc = tpc_arena_create(core->env.alloc, FILE_ARENA_BYTES, &arena);
         struct tpc_str s = { (const char *) text.ptr, text.len };
-        rc = rc != 0 ? rc : tpc_json_parse(arena, s, 0, tpi_fail_begin(), &all);
+        struct tpc_error *err = tpi_fail_begin();
+        rc = rc != 0 ? rc : tpc_json_parse(arena, s, 0, err, &all);
+        if (rc == TPC_EDECODE || rc == TPC_ETOOBIG) {
+            name_file(err, path);
+        }
         rc = tpi_fail_end(rc);
     }
     if (rc == 0) {
