@@ -87,14 +87,14 @@ static void feed_until_killed(void *user)
     }
 }
 
-static void run_and_kill(struct fx *f, long after_ms)
+static void run_and_kill(struct fx *f, void (*fn)(void *user), long after_ms)
 {
     atomic_store(&shared->started, 0);
     fflush(NULL);
     pid_t pid = fork();
     ck_assert_int_ge(pid, 0);
     if (pid == 0) {
-        fx_in_child(feed_until_killed, f);
+        fx_in_child(fn, f);
     }
     for (int i = 0; i < 2 * WAIT_MS && atomic_load(&shared->started) == 0; i++) {
         pause_ms(1);
@@ -103,7 +103,8 @@ static void run_and_kill(struct fx *f, long after_ms)
     kill(pid, SIGKILL);
     int status;
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert_msg(WIFSIGNALED(status) && atomic_load(&shared->started) == 1,
+    ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL &&
+                      atomic_load(&shared->started) == 1,
                   "the child ended by itself");
     ck_assert_int_eq(atomic_load(&shared->wrong), 0);
 }
@@ -127,7 +128,7 @@ START_TEST(what_was_acknowledged_survives_kills)
     fx_run(&f);
     fx_close(&f);
     for (int i = 0; i < KILLS; i++) {
-        run_and_kill(&f, rand_r(&seed) % 60);
+        run_and_kill(&f, feed_until_killed, rand_r(&seed) % 60);
     }
     fx_open(&f);
     fx_start(&f);
@@ -141,11 +142,167 @@ START_TEST(what_was_acknowledged_survives_kills)
 }
 END_TEST
 
+/* ---- rules ---- */
+
+static const char scene[] =
+    TPC_JSON({
+    "key": "fan-on",
+    "when": { "product": "thermo", "devices": [ "t1" ], "expr": "temperature > 30" },
+    "then": [ { "command": { "device": "fan1", "service": "set", "params": { "on": true } } } ]
+});
+
+enum { COMMANDS = 8192 };
+
+/* What the whole log says: rises of t1, commands, and how often each ended. */
+struct tally {
+    pthread_mutex_t lock;
+    double last;
+    int rises;
+    int messages;
+    int commands;
+    int closed;
+    int twice; /* a command or an end that was there before */
+    struct tpc_id ids[COMMANDS];
+    bool ended[COMMANDS];
+};
+
+static int find_id(const struct tally *t, const struct tpc_id *id)
+{
+    for (int i = 0; i < t->commands; i++) {
+        if (memcmp(&t->ids[i], id, sizeof(*id)) == 0) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+static void tally_one(struct tally *t, const struct tpc_msg *m)
+{
+    int at =
+        m->kind == TPC_MSG_COMMAND || m->kind == TPC_MSG_COMMAND_CLOSED ? find_id(t, &m->id) : -1;
+    if (m->kind == TPC_MSG_TELEMETRY && m->point_count > 0) {
+        double d = 0;
+        (void) tpc_value_double(&tpc_msg_point(m, 0)->value, &d);
+        t->rises += t->last <= 30 && d > 30;
+        t->last = d;
+        t->messages++;
+    } else if (m->kind == TPC_MSG_COMMAND) {
+        t->twice += at >= 0;
+        if (at < 0 && t->commands < COMMANDS) {
+            t->ids[t->commands++] = m->id;
+        }
+    } else if (m->kind == TPC_MSG_COMMAND_CLOSED) {
+        t->closed++;
+        t->twice += at < 0 || t->ended[at];
+        if (at >= 0) {
+            t->ended[at] = true;
+        }
+    }
+}
+
+static int on_tally(void *user, const struct tpc_batch *batch)
+{
+    struct tally *t = user;
+    pthread_mutex_lock(&t->lock);
+    for (uint32_t i = 0; i < batch->count; i++) {
+        tally_one(t, tpc_batch_msg(batch, i));
+    }
+    pthread_mutex_unlock(&t->lock);
+    return 0;
+}
+
+static void rise_until_killed(void *user)
+{
+    struct fx *f = user;
+    fx_open(f);
+    fx_start(f);
+    probe_mode(PROBE_REPLY);
+    struct tpc_device *d = fx_device(f, "t1");
+    atomic_store(&shared->started, 1);
+    for (int i = 0;; i++) {
+        struct tpc_bytes raw =
+            i % 2 == 0 ? TPC_BYTES("{\"temperature\":20}") : TPC_BYTES("{\"temperature\":40}");
+        size_t before = probe_sent_count();
+        while (tpc_feed(d, raw, NULL, NULL) != 0) {
+            pause_ms(1);
+        }
+        /* No more than a device's queue holds; what was queued by the one before leaves first. */
+        for (int k = 0; k < 20 && i % 2 == 1 && probe_sent_count() == before; k++) {
+            pause_ms(1);
+        }
+    }
+}
+
+static struct tally count_log(struct fx *f)
+{
+    static struct tally t;
+    struct tpc_consume_options o = TPC_CONSUME_OPTIONS_INIT;
+    struct tpc_sub *sub;
+    memset(&t, 0, sizeof(t));
+    pthread_mutex_init(&t.lock, NULL);
+    for (int i = 0; i < WAIT_MS && fx_metric(f, "tpc_downlink_open") > 0; i++) {
+        pause_ms(1);
+    }
+    o.name = TPC_STR("tally");
+    o.filter = TPC_STR("main/#");
+    fx_ok(tpc_consume(f->core, &o, on_tally, &t, &sub), "consume");
+    int before = -1;
+    for (int same = 0; same < 200;) { /* until nothing more comes for a while */
+        pause_ms(1);
+        pthread_mutex_lock(&t.lock);
+        int now = t.messages + t.commands + t.closed;
+        pthread_mutex_unlock(&t.lock);
+        same = now == before ? same + 1 : 0;
+        before = now;
+    }
+    tpc_unsubscribe(sub);
+    tk_ok(tpc_consumer_forget(f->core, TPC_STR("tally")));
+    return t;
+}
+
+START_TEST(each_rise_sends_one_command_over_kills)
+{
+    struct fx f;
+    unsigned int seed = (unsigned int) time(NULL);
+    if (!fx_has_sqlite()) {
+        tk_skip("kills of rules", "the module sqlite is not built");
+        return;
+    }
+    printf("kill: rules, seed %u\n", seed);
+    shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    ck_assert(shared != MAP_FAILED);
+    fx_init(&f, 2, FX_FILE_LOG | FX_SQLITE | FX_PROBE);
+    f.o.history_checkpoint_ms = 10;
+    fx_open(&f);
+    fx_entities(&f);
+    fx_put(&f, "scene", scene);
+    fx_start(&f);
+    fx_close(&f);
+    for (int i = 0; i < KILLS; i++) {
+        f.o.workers = 1 + (uint32_t) i % 4;
+        run_and_kill(&f, rise_until_killed, 5 + rand_r(&seed) % 60);
+    }
+    probe_mode(PROBE_REPLY);
+    fx_open(&f);
+    fx_start(&f);
+    static struct tally t;
+    t = count_log(&f);
+    printf("kill: %d rises, %d commands, %d ends\n", t.rises, t.commands, t.closed);
+    ck_assert_int_gt(t.rises, KILLS);
+    ck_assert_int_eq(t.twice, 0);
+    ck_assert_int_eq(t.commands, t.rises);
+    ck_assert_int_eq(t.closed, t.commands);
+    fx_fini(&f);
+    munmap(shared, sizeof(*shared));
+}
+END_TEST
+
 Suite *kill_suite(void)
 {
     Suite *s = suite_create("kill");
     TCase *t = tcase_create("kill");
     tcase_add_test(t, what_was_acknowledged_survives_kills);
+    tcase_add_test(t, each_rise_sends_one_command_over_kills);
     tcase_set_timeout(t, 240);
     suite_add_tcase(s, t);
     return s;

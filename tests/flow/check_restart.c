@@ -388,6 +388,42 @@ START_TEST(history_is_exact_over_many_ends_of_the_process)
 }
 END_TEST
 
+START_TEST(more_partitions_are_taken_and_fewer_refused)
+{
+    static const uint32_t counts[] = { 4, 16, 4 };
+    struct fx f;
+    if (!fx_has_sqlite()) {
+        tk_skip("partitions", "the module sqlite is not built");
+        return;
+    }
+    fx_init(&f, 0, FX_FILE_LOG | FX_SQLITE | FX_PROBE);
+    f.o.partitions = 4;
+    fx_run(&f);
+    int fed = 0;
+    for (size_t round = 0; round < sizeof(counts) / sizeof(counts[0]); round++) {
+        fx_close(&f);
+        f.o.partitions = counts[round];
+        int rc = fx_make(&f);
+        rc = rc != 0 ? rc : tpc_core_start(f.core);
+        ck_assert_msg(rc == (round < 2 ? 0 : TPC_EINVAL), "%u partitions: %s", counts[round],
+                      tpc_error_name(rc));
+        if (rc != 0) {
+            fx_error_says("partition");
+            break;
+        }
+        for (int i = 0; i < 20; i++, fed++) {
+            fx_ok(fx_feed_seq(&f, "t1", fed), "feed");
+            fx_ok(fx_feed_seq(&f, "fan2", fed), "feed");
+        }
+        fx_settle(&f);
+        tk_ok(fx_step(&f));
+        ck_assert_uint_eq(fx_history(&f, "t1", "seq").count, (size_t) fed);
+        ck_assert_uint_eq(fx_history(&f, "fan2", "seq").count, (size_t) fed);
+    }
+    fx_fini(&f);
+}
+END_TEST
+
 Suite *restart_suite(void)
 {
     Suite *s = suite_create("restart");
@@ -398,6 +434,7 @@ Suite *restart_suite(void)
     tcase_add_test(t, rules_do_not_fire_twice_after_the_end_of_the_process);
     tcase_add_test(t, consumers_go_on_after_a_stop);
     tcase_add_test(t, consumers_go_on_after_the_end_of_the_process);
+    tcase_add_test(t, more_partitions_are_taken_and_fewer_refused);
     tcase_add_test(t, history_is_exact_over_many_ends_of_the_process);
     tcase_set_timeout(t, 120);
     suite_add_tcase(s, t);
