@@ -12,7 +12,8 @@
 
 struct real_broker {
     uint16_t port;
-    pid_t pid; /* 0 = not running */
+    pid_t pid;     /* 0 = not running */
+    char tls[256]; /* folder with ca.crt, server.crt and server.key; "" = no TLS */
 };
 
 bool real_broker_there(void);
@@ -20,6 +21,9 @@ bool real_broker_there(void);
 void real_broker_init(struct real_broker *b);
 /* Starts it, again after a stop, and waits until it listens. It keeps nothing over a restart. */
 void real_broker_start(struct real_broker *b);
+/* Makes an authority ca.crt, a certificate server.crt for localhost and its key in a folder. false =
+ * openssl is not installed. */
+bool real_broker_make_tls(const char *dir);
 /* SIGKILL. */
 void real_broker_kill(struct real_broker *b);
 /* Stops reading and writing, and goes on (SIGSTOP, SIGCONT). */

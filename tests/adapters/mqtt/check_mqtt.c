@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <tpcore/ext/link.h>
 #include <tpcore/modules.h>
 
@@ -111,6 +112,7 @@ static void teardown(void)
         fake_fini(&h);
     }
     real_broker_kill(&broker);
+    broker.tls[0] = '\0';
 }
 
 /* Copies, for threads of the adapter may open sessions. */
@@ -415,6 +417,52 @@ START_TEST(link_service_publishes_subscribes_and_watches)
 }
 END_TEST
 
+/* A client over TLS, with the authority or without. */
+static void begin_tls(const char *ca)
+{
+    char options[600];
+    snprintf(
+        options, sizeof(options),
+        "{\"url\":\"mqtts://localhost:%u\",\"retry_min\":20,\"retry_max\":100,\"tls\":{%s%s%s}}",
+        broker.port, ca != NULL ? "\"ca\":\"" : "", ca != NULL ? ca : "", ca != NULL ? "\"" : "");
+    tk_env_init(&env);
+    tk_ok(fake_init(&h, &env, fake_adapter_of(tpc_module_mqtt()), options));
+    begun = true;
+    tk_ok(fake_start(&h));
+}
+
+START_TEST(tls_connects_only_to_a_certificate_of_the_authority)
+{
+    char ca[300];
+    const char *dir = tk_tmpdir();
+    ck_assert_int_eq(mkdir(dir, 0700), 0);
+    snprintf(ca, sizeof(ca), "%.250s/ca.crt", dir);
+    if (!real_broker_make_tls(dir)) {
+        tk_skip("mqtts", "openssl is not installed");
+        return;
+    }
+    real_broker_kill(&broker);
+    snprintf(broker.tls, sizeof(broker.tls), "%.250s", dir);
+    real_broker_start(&broker);
+    begin_tls(NULL); /* the system's authorities do not know it */
+    ck_assert(wait_logged("cannot connect to", 1));
+    poll(NULL, 0, QUIET_MS);
+    ck_assert_uint_eq(tk_env_logged(&env, "connected to"), 0);
+    end();
+    begin_tls(ca);
+    wait_up(1);
+    const struct tpc_link_ops *link = h.offered;
+    uint64_t dones = 0;
+    tk_ok(link->publish(h.offered_self, TPC_STR("x"), TPC_BYTES("hi"), 1, 0, link_done, &dones));
+    for (int i = 0; i < WAIT_MS / 10 && __atomic_load_n(&dones, __ATOMIC_SEQ_CST) == 0; i++) {
+        poll(NULL, 0, 10);
+    }
+    ck_assert_uint_eq(__atomic_load_n(&dones, __ATOMIC_SEQ_CST), 1);
+    end();
+    broker.tls[0] = '\0';
+}
+END_TEST
+
 START_TEST(bad_options_are_refused_with_their_name)
 {
     static const char *const bad[][2] = {
@@ -475,6 +523,7 @@ Suite *mqtt_suite(void)
     tcase_add_test(c, restart_of_the_broker_is_survived);
     tcase_add_test(c, publish_that_the_broker_never_acknowledges_ends_with_the_connection);
     tcase_add_test(c, link_service_publishes_subscribes_and_watches);
+    tcase_add_test(c, tls_connects_only_to_a_certificate_of_the_authority);
     tcase_add_test(c, bad_options_are_refused_with_their_name);
     suite_add_tcase(s, c);
     TCase *conformance = adapter_suite(&subject);
