@@ -235,6 +235,17 @@ static int open_part(struct config *c, struct tpc_core *core, const char *path, 
     if (config_without(c, part, "type", &options) != 0) {
         return -1;
     }
+    if (c->dry != NULL) {
+        size_t size = strlen(c->dry) + sizeof(role) + 2;
+        char *dir = tpc_arena_take(c->arena, size);
+        if (dir == NULL) {
+            return -1;
+        }
+        snprintf(dir, size, "%s/%s", c->dry, role);
+        if (config_with(c, &options, "dir", dir, &options) != 0) {
+            return -1;
+        }
+    }
     int rc = tpc_core_open_value(core, role, type, &options);
     return rc != 0 ? fail_part(c, path, role, rc) : 0;
 }

@@ -1,6 +1,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -396,6 +397,22 @@ int config_without(struct config *c, const struct tpc_value *map, const char *ke
         const struct tpc_member *m = &map->as.members[i];
         if (!tpc_str_equal(m->key, tpc_str_from(key)) &&
             append(c, &nodes, m->key, &m->value) != 0) {
+            return -1;
+        }
+    }
+    *ret = (struct tpc_value){ .type = TPC_MAP, .len = nodes.count, .as.members = nodes.items };
+    return 0;
+}
+
+int config_with(struct config *c, const struct tpc_value *map, const char *key, const char *text,
+                struct tpc_value *ret)
+{
+    struct nodes nodes = { 0 };
+    struct tpc_value v = { .type = TPC_TEXT, .len = strlen(text), .as.text = text };
+    for (size_t i = 0; i < map->len; i++) {
+        const struct tpc_member *m = &map->as.members[i];
+        bool is_it = tpc_str_equal(m->key, tpc_str_from(key)) != 0;
+        if (append(c, &nodes, m->key, is_it ? &v : &m->value) != 0) {
             return -1;
         }
     }

@@ -21,6 +21,7 @@ struct config_place {
 
 struct config {
     const char *file;
+    const char *dry; /* not NULL: parts get a folder in this one instead of their own `dir` */
     struct tpc_arena *arena; /* the tree's and the places' */
     struct tpc_value root;
     struct config_place *places;
@@ -38,6 +39,10 @@ unsigned int config_line(const struct config *c, const char *path);
 /* A copy of map without one member (its values are shared). 0 or -1 without memory. */
 int config_without(struct config *c, const struct tpc_value *map, const char *key,
                    struct tpc_value *ret);
+
+/* A copy of map in which a member that is there has another text (borrowed). 0 or -1 without memory. */
+int config_with(struct config *c, const struct tpc_value *map, const char *key, const char *text,
+                struct tpc_value *ret);
 
 /* A value as JSON text in the config's arena; an empty view without memory. */
 struct tpc_str config_json(struct config *c, const struct tpc_value *v);

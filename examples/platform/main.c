@@ -6,10 +6,12 @@
 #include "table.h"
 
 #include <errno.h>
+#include <ftw.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <time.h>
@@ -117,6 +119,31 @@ static long resident_kib(void)
     return resident * (sysconf(_SC_PAGESIZE) / 1024);
 }
 
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void) st;
+    (void) type;
+    (void) ftw;
+    return remove(path);
+}
+
+static int run(struct config *c, struct settings *s);
+
+/* Everything but the start, with log and stores in a folder that goes again: those of the
+ * configuration may be in use. */
+static int check(struct config *c, struct settings *s)
+{
+    char dir[] = "/tmp/tp-check-XXXXXX";
+    if (mkdtemp(dir) == NULL) {
+        perror("tp-platform: /tmp");
+        return 1;
+    }
+    c->dry = dir;
+    int rc = run(c, s);
+    nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    return rc;
+}
+
 static int run(struct config *c, struct settings *s)
 {
     struct tpc_core *core;
@@ -132,7 +159,7 @@ static int run(struct config *c, struct settings *s)
         fprintf(stderr, "tp-platform: %s\n", c->error);
         return 1;
     }
-    int rc = assemble_parts(c, core, s->check ? ASSEMBLE_ADAPTERS : ASSEMBLE_ALL);
+    int rc = assemble_parts(c, core, ASSEMBLE_ALL);
     if (rc == 0) {
         rc = assemble_entities(c, core);
     }
@@ -178,7 +205,7 @@ int main(int argc, char **argv)
         config_free(&c);
         return 1;
     }
-    int rc = run(&c, &s);
+    int rc = s.check ? check(&c, &s) : run(&c, &s);
     config_free(&c);
     return rc;
 }

@@ -1,0 +1,79 @@
+#!/usr/bin/python3
+"""usage: examples.py BUILD_DIR: what the example programs say to good and bad configurations."""
+import os
+import subprocess
+import sys
+import tempfile
+
+build = sys.argv[1]
+root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+quickstart = root + "/examples/quickstart.d/platform.yaml"
+failures = []
+passed = 0
+
+
+def run(*command, **environment):
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60,
+                          env={**os.environ, "MQTT_PORT": "1", **environment})
+
+
+def expect(what, result, code, *parts):
+    global passed
+    missing = [p for p in parts if p not in result.stdout]
+    if result.returncode != code or missing:
+        failures.append(f"{what}: code {result.returncode}, without {missing}:\n{result.stdout}")
+    else:
+        passed += 1
+
+
+def platform(text, *parts, code=1, **environment):
+    with tempfile.TemporaryDirectory() as folder:
+        path = folder + "/c.yaml"
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(text)
+        result = run(build + "/examples/platform/tp-platform", "--check", path, DATA=folder, **environment)
+        expect(repr(text), result, code, *parts)
+
+
+def tool(*arguments, code=0, parts=()):
+    with tempfile.TemporaryDirectory() as folder:
+        result = run(build + "/examples/tool/tp-tool", *arguments, DATA=folder)
+        expect(" ".join(arguments), result, code, *parts)
+
+
+with tempfile.TemporaryDirectory() as data:
+    result = run(build + "/examples/platform/tp-platform", "--check", quickstart, DATA=data)
+    expect("quickstart", result, 0, "configuration: ok")
+
+platform("core: {workers: 1}\n", "configuration: ok", code=0)
+platform("core: {workers: 1}\nlogs: {}\n", "c.yaml:2", "logs", "unknown key")
+platform("core:\n  workers: 1\n  wrkers: 1\n", "c.yaml:3", "core.wrkers")
+platform("log:\n  type: file\n  dir: ${DATA}/log\n  segment_sise: 1MiB\n", "c.yaml:4", "segment_sise")
+platform("log:\n  type: file\n  dir: ${DATA}/log\n  segment_size: 1 parsec\n", "c.yaml:4", "segment_size")
+platform("log: {type: nolog}\n", "c.yaml:1", "nolog")
+platform("log: {dir: x}\n", "type", "missing")
+platform('log: {type: file, dir: "${NO_SUCH_VARIABLE}"}\n', "NO_SUCH_VARIABLE")
+platform("log: [unclosed\n", "c.yaml:")
+platform("entities:\n  - {kind: device, key: d, product: none}\n", "c.yaml:2", "none")
+platform("entities:\n  - {kind: product, key: p, codec: json, model: {properties: [{id: t, type: what}]}}\n",
+         "c.yaml:2", "properties[0].type", "is none of")
+platform("entities: [none.yaml]\n", "none.yaml")
+
+tool("modules", parts=("mqtt", "EPL-2.0", "sqlite", "lua"))
+tool("codec", "meter", "--config", quickstart, "--hex", "00000001 08fc 01f4 00002cec 00000064",
+     parts=("voltage = 230", "power = 1150", "seq = 1"))
+tool("codec", "meter", "--config", quickstart, "--hex", "00", code=1, parts=("TPC_ESCRIPT", "line 3"))
+tool("codec", "thermo", "--config", quickstart, "--text",
+     '{"method":"thing.property.post","params":{"temperature":200,"humidity":40}}', code=1,
+     parts=("humidity = 40", "temperature = 200   refused"))
+tool("codec", "fan", "--config", quickstart, "--encode", "set", '{"on":true}',
+     parts=('{"method":"thing.property.set","params":{"on":true}}',))
+tool("codec", "fan", "--config", quickstart, "--encode", "set", '{"speed":1}', code=1, parts=("speed",))
+tool("codec", "none", "--config", quickstart, "--text", "{}", code=1, parts=("none",))
+tool("log", "/nonexistent", code=1, parts=("/nonexistent",))
+tool("nothing", code=2, parts=("usage",))
+
+for failure in failures:
+    print(failure)
+print(f"tk: examples passed={passed} failed={len(failures)} skipped=0 seconds=0")
+sys.exit(1 if failures else 0)
