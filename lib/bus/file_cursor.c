@@ -56,8 +56,8 @@ int tpi_log_cursors_load(struct tpi_file_log *log)
         goto out;
     }
     log->generation = generations[best];
-    rc = tpi_cursors_decode(&log->cursors, (struct tpc_bytes){ bufs[best].ptr, bufs[best].len },
-                            &log->log_id);
+    rc = tpi_cursors_decode(&log->base.cursors,
+                            (struct tpc_bytes){ bufs[best].ptr, bufs[best].len }, &log->log_id);
     if (rc == TPC_ECONFLICT) {
         log->host->log(log->ctx, TPC_LOG_WARN, "the cursors in %s belong to another log", log->dir);
         rc = 0;
@@ -96,19 +96,19 @@ int tpi_log_cursors_save(struct tpi_file_log *log)
     uint64_t generation;
     int rc;
 
-    pthread_mutex_lock(&log->lock);
+    pthread_mutex_lock(&log->base.lock);
     while (log->saving) {
-        pthread_cond_wait(&log->changed, &log->lock);
+        pthread_cond_wait(&log->changed, &log->base.lock);
     }
-    if (!log->cursors.dirty) {
-        pthread_mutex_unlock(&log->lock);
+    if (!log->base.cursors.dirty) {
+        pthread_mutex_unlock(&log->base.lock);
         return 0;
     }
     log->saving = true;
     generation = log->generation + 1;
     tpi_buf_init(&buf, log->env.alloc, 0);
-    rc = tpi_cursors_encode(&log->cursors, &log->log_id, generation, &buf);
-    pthread_mutex_unlock(&log->lock);
+    rc = tpi_cursors_encode(&log->base.cursors, &log->log_id, generation, &buf);
+    pthread_mutex_unlock(&log->base.lock);
     if (rc == 0) {
         rc = write_file(log, generation, &buf);
         if (rc == TPC_ENOSPC && tpi_log_reserve_give(log)) {
@@ -116,17 +116,17 @@ int tpi_log_cursors_save(struct tpi_file_log *log)
         }
     }
     tpi_buf_fini(&buf);
-    pthread_mutex_lock(&log->lock);
+    pthread_mutex_lock(&log->base.lock);
     if (rc == 0) {
         log->generation = generation;
-        tpi_cursors_saved(&log->cursors);
+        tpi_cursors_saved(&log->base.cursors);
         log->save_wanted = false;
         log->last_save_ns = tpi_mono_ns(&log->env);
     } else {
-        log->cursors.dirty = true;
+        log->base.cursors.dirty = true;
     }
     log->saving = false;
     pthread_cond_broadcast(&log->changed);
-    pthread_mutex_unlock(&log->lock);
+    pthread_mutex_unlock(&log->base.lock);
     return rc;
 }

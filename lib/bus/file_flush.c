@@ -22,7 +22,7 @@ struct piece {
 /* Under the lock. Chunks that are not written yet stay where they are until this leader is done. */
 static void next_piece(const struct tpi_file_log *log, uint64_t target, struct piece *ret)
 {
-    struct tpi_chunk *c = log->tape.newest;
+    struct tpi_chunk *c = log->base.tape.newest;
     uint64_t pos = log->written_pos;
 
     ret->count = 0;
@@ -72,19 +72,19 @@ static int sync_file(struct tpi_file_log *log, int *ret_native)
 {
     int rc = log->env.files->sync(log->env.files->user, log->file, ret_native);
 
-    pthread_mutex_lock(&log->lock);
+    pthread_mutex_lock(&log->base.lock);
     if (rc == 0) {
         log->synced_pos = log->written_pos;
         log->synced_sequence = log->written_sequence;
         log->last_sync_ns = tpi_mono_ns(&log->env);
     } else {
         /* After a failed sync the system may have dropped what was written: write it again. */
-        const struct tpi_chunk *oldest = log->tape.oldest;
+        const struct tpi_chunk *oldest = log->base.tape.oldest;
         uint64_t from = oldest != NULL ? oldest->start : log->written_pos;
 
         log->written_pos = from > log->synced_pos ? from : log->synced_pos;
     }
-    pthread_mutex_unlock(&log->lock);
+    pthread_mutex_unlock(&log->base.lock);
     return rc;
 }
 
@@ -116,9 +116,9 @@ static int change_segment(struct tpi_file_log *log, uint64_t number, int *ret_na
         return rc;
     }
     log->file = file;
-    pthread_mutex_lock(&log->lock);
+    pthread_mutex_lock(&log->base.lock);
     log->file_segment = number;
-    pthread_mutex_unlock(&log->lock);
+    pthread_mutex_unlock(&log->base.lock);
     return 0;
 }
 
@@ -128,13 +128,13 @@ static int write_up_to(struct tpi_file_log *log, uint64_t target, int *ret_nativ
     int rc;
 
     for (;;) {
-        pthread_mutex_lock(&log->lock);
+        pthread_mutex_lock(&log->base.lock);
         if (log->written_pos >= target) {
-            pthread_mutex_unlock(&log->lock);
+            pthread_mutex_unlock(&log->base.lock);
             return 0;
         }
         next_piece(log, target, &piece);
-        pthread_mutex_unlock(&log->lock);
+        pthread_mutex_unlock(&log->base.lock);
         if (log->file == NULL || piece.segment != log->file_segment) {
             uint64_t pos = log->written_pos;
 
@@ -152,9 +152,9 @@ static int write_up_to(struct tpi_file_log *log, uint64_t target, int *ret_nativ
         if (rc != 0) {
             return rc;
         }
-        pthread_mutex_lock(&log->lock);
+        pthread_mutex_lock(&log->base.lock);
         log->written_pos += piece.bytes;
-        pthread_mutex_unlock(&log->lock);
+        pthread_mutex_unlock(&log->base.lock);
     }
 }
 
@@ -174,7 +174,7 @@ static bool sync_due(const struct tpi_file_log *log, uint32_t flags)
 /* Under the lock. Chunks that are acknowledged go when the cache is full. */
 static void shrink_cache(struct tpi_file_log *log)
 {
-    struct tpi_tape *t = &log->tape;
+    struct tpi_tape *t = &log->base.tape;
     uint64_t safe = log->flushed_pos < log->written_pos ? log->flushed_pos : log->written_pos;
 
     while (t->bytes > log->cache_bytes && t->oldest != t->newest &&
@@ -190,23 +190,23 @@ static int lead(struct tpi_file_log *log, uint32_t flags, struct tpc_error *err)
     int native = 0;
     int rc;
 
-    pthread_mutex_lock(&log->lock);
-    target = log->tape.pos;
-    sequence = log->tape.sequence;
-    pthread_mutex_unlock(&log->lock);
+    pthread_mutex_lock(&log->base.lock);
+    target = log->base.tape.pos;
+    sequence = log->base.tape.sequence;
+    pthread_mutex_unlock(&log->base.lock);
     rc = write_up_to(log, target, &native);
     if (rc == TPC_ENOSPC && tpi_log_reserve_give(log)) {
         rc = write_up_to(log, target, &native);
     }
-    pthread_mutex_lock(&log->lock);
+    pthread_mutex_lock(&log->base.lock);
     if (rc == 0) {
         log->written_sequence = sequence;
     }
-    pthread_mutex_unlock(&log->lock);
+    pthread_mutex_unlock(&log->base.lock);
     if (rc == 0 && log->synced_pos < target && sync_due(log, flags)) {
         rc = sync_file(log, &native);
     }
-    pthread_mutex_lock(&log->lock);
+    pthread_mutex_lock(&log->base.lock);
     if (log->synced && log->synced_pos > log->flushed_pos) {
         log->flushed_pos = log->synced_pos;
         log->flushed_sequence = log->synced_sequence;
@@ -215,7 +215,7 @@ static int lead(struct tpi_file_log *log, uint32_t flags, struct tpc_error *err)
         log->flushed_sequence = sequence;
     }
     shrink_cache(log);
-    pthread_mutex_unlock(&log->lock);
+    pthread_mutex_unlock(&log->base.lock);
     if (rc != 0) {
         return tpi_error_native(err, rc, native, "log", "cannot write to %s: %s", log->dir,
                                 tpc_error_name(rc));
@@ -236,21 +236,21 @@ static void keep_house(struct tpi_file_log *log, uint32_t flags)
     int rc;
 
     tpi_log_space_check(log, true);
-    pthread_mutex_lock(&log->lock);
-    save = log->cursors.dirty &&
+    pthread_mutex_lock(&log->base.lock);
+    save = log->base.cursors.dirty &&
            ((flags & TPC_FLUSH_SYNC) != 0 || log->save_wanted ||
             tpi_mono_ns(&log->env) - log->last_save_ns >= log->cursor_interval_ms * 1000000ULL);
-    pthread_mutex_unlock(&log->lock);
+    pthread_mutex_unlock(&log->base.lock);
     if (save && (rc = tpi_log_cursors_save(log)) != 0) {
-        pthread_mutex_lock(&log->lock);
+        pthread_mutex_lock(&log->base.lock);
         log->last_save_ns = tpi_mono_ns(&log->env);
-        pthread_mutex_unlock(&log->lock);
+        pthread_mutex_unlock(&log->base.lock);
         log->host->log(log->ctx, TPC_LOG_WARN, "cannot save the cursors: %s", tpc_error_name(rc));
     }
     tpi_log_trim(log);
-    pthread_mutex_lock(&log->lock);
+    pthread_mutex_lock(&log->base.lock);
     save = log->save_wanted;
-    pthread_mutex_unlock(&log->lock);
+    pthread_mutex_unlock(&log->base.lock);
     if (save && tpi_log_cursors_save(log) == 0) {
         tpi_log_trim(log);
     }
@@ -262,23 +262,23 @@ int tpi_log_flush(struct tpi_file_log *log, uint32_t flags, struct tpc_error *er
     uint64_t target, sequence;
     int rc = 0;
 
-    pthread_mutex_lock(&log->lock);
-    target = log->tape.pos;
+    pthread_mutex_lock(&log->base.lock);
+    target = log->base.tape.pos;
     while (!reached(log, target, flags)) {
         if (log->leading) {
-            pthread_cond_wait(&log->changed, &log->lock);
+            pthread_cond_wait(&log->changed, &log->base.lock);
             continue;
         }
         log->leading = true;
-        pthread_mutex_unlock(&log->lock);
+        pthread_mutex_unlock(&log->base.lock);
         rc = lead(log, flags, err);
-        pthread_mutex_lock(&log->lock);
+        pthread_mutex_lock(&log->base.lock);
         log->leading = false;
         pthread_cond_broadcast(&log->changed);
         break;
     }
     sequence = log->flushed_sequence;
-    pthread_mutex_unlock(&log->lock);
+    pthread_mutex_unlock(&log->base.lock);
     keep_house(log, flags);
     if (rc == 0) {
         *ret_sequence = sequence;

@@ -143,10 +143,10 @@ static void file_release(struct tpi_file_log *log)
         tpi_log_segment_free(log, log->segments[--log->segment_count]);
     }
     tpi_free(log->env.alloc, log->segments, log->segment_cap * sizeof(*log->segments));
-    tpi_free(log->env.alloc, log->scratch, (size_t) log->tape.partitions * sizeof(uint64_t));
-    tpi_cursors_fini(&log->cursors);
-    if (log->tape.alloc != NULL) {
-        tpi_tape_fini(&log->tape);
+    tpi_free(log->env.alloc, log->base.ends, (size_t) log->base.tape.partitions * sizeof(uint64_t));
+    tpi_cursors_fini(&log->base.cursors);
+    if (log->base.tape.alloc != NULL) {
+        tpi_tape_fini(&log->base.tape);
     }
     if (log->dir != NULL) {
         tpi_free(log->env.alloc, log->dir, log->dir_len + 1);
@@ -156,7 +156,7 @@ static void file_release(struct tpi_file_log *log)
     }
     if (log->locks) {
         pthread_cond_destroy(&log->changed);
-        pthread_mutex_destroy(&log->lock);
+        pthread_mutex_destroy(&log->base.lock);
     }
     memset(log, 0, sizeof(*log));
 }
@@ -223,12 +223,12 @@ static int file_init(void *self, const struct tpc_host *host, void *ctx,
     log->env.files = host->files;
     log->env.log = log_line;
     log->env.log_user = log;
-    if (pthread_mutex_init(&log->lock, NULL) != 0) {
+    if (pthread_mutex_init(&log->base.lock, NULL) != 0) {
         log->host = NULL;
         return host->fail(ctx, TPC_ENOMEM, "out of memory");
     }
     if (pthread_cond_init(&log->changed, NULL) != 0) {
-        pthread_mutex_destroy(&log->lock);
+        pthread_mutex_destroy(&log->base.lock);
         log->host = NULL;
         return host->fail(ctx, TPC_ENOMEM, "out of memory");
     }
@@ -240,9 +240,9 @@ static int file_init(void *self, const struct tpc_host *host, void *ctx,
         file_release(log);
         return rc;
     }
-    log->flushed_sequence = log->tape.sequence;
-    log->written_sequence = log->tape.sequence;
-    log->synced_sequence = log->tape.sequence;
+    log->flushed_sequence = log->base.tape.sequence;
+    log->written_sequence = log->base.tape.sequence;
+    log->synced_sequence = log->base.tape.sequence;
     log->last_sync_ns = tpi_mono_ns(&log->env);
     log->last_save_ns = log->last_sync_ns;
     tpi_log_reserve_make(log);
@@ -255,7 +255,7 @@ static int file_init(void *self, const struct tpc_host *host, void *ctx,
 /* Begins a segment: its header goes the same way as the frames. */
 static int begin_segment(struct tpi_file_log *log, size_t bytes, int64_t now)
 {
-    uint32_t header_bytes = tpi_segment_header_bytes(log->tape.partitions);
+    uint32_t header_bytes = tpi_segment_header_bytes(log->base.tape.partitions);
     struct tpi_segment_header h = { 0 };
     struct tpi_log_segment *s = tpi_log_segment_add(log, tpi_log_segment_last(log)->number + 1);
     struct tpi_chunk *c;
@@ -264,33 +264,33 @@ static int begin_segment(struct tpi_file_log *log, size_t bytes, int64_t now)
     if (s == NULL) {
         return TPC_ENOMEM;
     }
-    if (tpi_tape_begin(&log->tape, header_bytes + bytes, now) != 0) {
+    if (tpi_tape_begin(&log->base.tape, header_bytes + bytes, now) != 0) {
         log->segment_count--;
         tpi_log_segment_free(log, s);
         return TPC_ENOMEM;
     }
-    for (p = 0; p < log->tape.partitions; p++) {
-        s->offsets[p] = log->tape.parts[p].next;
+    for (p = 0; p < log->base.tape.partitions; p++) {
+        s->offsets[p] = log->base.tape.parts[p].next;
     }
-    s->first_sequence = log->tape.sequence + 1;
+    s->first_sequence = log->base.tape.sequence + 1;
     s->header_bytes = header_bytes;
     s->bytes = header_bytes;
     s->first_unix_ms = now;
     s->last_unix_ms = now;
     s->index.whole = true;
-    h.partitions = log->tape.partitions;
+    h.partitions = log->base.tape.partitions;
     h.log_id = log->log_id;
     h.log_unix_ms = log->created_unix_ms;
     h.number = s->number;
     h.unix_ms = now;
     h.first_sequence = s->first_sequence;
-    c = log->tape.newest;
+    c = log->base.tape.newest;
     tpi_segment_header_write(&h, s->offsets, c->data);
     c->segment = s->number;
     c->segment_at = 0;
     c->len = header_bytes;
     c->first_frame = header_bytes;
-    log->tape.pos += header_bytes;
+    log->base.tape.pos += header_bytes;
     log->bytes += header_bytes;
     return 0;
 }
@@ -308,7 +308,7 @@ static bool segment_is_over(const struct tpi_file_log *log, size_t bytes, int64_
 static int make_room(struct tpi_file_log *log, size_t bytes, uint32_t count, int64_t now)
 {
     bool begun = false;
-    int rc = tpi_tape_links(&log->tape, count);
+    int rc = tpi_tape_links(&log->base.tape, count);
 
     if (rc != 0) {
         return rc;
@@ -316,12 +316,12 @@ static int make_room(struct tpi_file_log *log, size_t bytes, uint32_t count, int
     if (segment_is_over(log, bytes, now)) {
         return begin_segment(log, bytes, now);
     }
-    rc = tpi_tape_room(&log->tape, bytes, now, &begun);
+    rc = tpi_tape_room(&log->base.tape, bytes, now, &begun);
     if (rc == 0 && begun) {
         const struct tpi_log_segment *s = tpi_log_segment_last(log);
 
-        log->tape.newest->segment = s->number;
-        log->tape.newest->segment_at = s->bytes;
+        log->base.tape.newest->segment = s->number;
+        log->base.tape.newest->segment_at = s->bytes;
     }
     return rc;
 }
@@ -330,7 +330,7 @@ static int make_room(struct tpi_file_log *log, size_t bytes, uint32_t count, int
 static int admit(struct tpi_file_log *log, size_t bytes, uint32_t flags, struct tpc_error *err)
 {
     bool reserve = (flags & TPC_APPEND_RESERVE) != 0;
-    uint64_t pending = log->tape.pos - log->flushed_pos;
+    uint64_t pending = log->base.tape.pos - log->flushed_pos;
     uint64_t limit = log->pending_bytes + (reserve ? (uint64_t) RESERVE_PENDING : 0U);
 
     if (log->low && !reserve) {
@@ -354,18 +354,18 @@ static int file_append(void *self, struct tpc_record *records, uint32_t count, s
     int64_t now = tpi_unix_ms(&log->env);
     size_t bytes;
     bool look;
-    int rc =
-        tpi_tape_measure(&log->tape, records, count, record_size, log->record_max, err, &bytes);
+    int rc = tpi_tape_measure(&log->base.tape, records, count, record_size, log->record_max, err,
+                              &bytes);
 
     if (rc != 0) {
         return rc;
     }
-    pthread_mutex_lock(&log->lock);
+    pthread_mutex_lock(&log->base.lock);
     look = log->low && (flags & TPC_APPEND_RESERVE) == 0;
     if (look) {
-        pthread_mutex_unlock(&log->lock);
+        pthread_mutex_unlock(&log->base.lock);
         tpi_log_space_check(log, false);
-        pthread_mutex_lock(&log->lock);
+        pthread_mutex_lock(&log->base.lock);
     }
     if (count > 0) {
         rc = admit(log, bytes, flags, err);
@@ -379,15 +379,15 @@ static int file_append(void *self, struct tpc_record *records, uint32_t count, s
         uint32_t length;
 
         tpi_log_index_append(log, s, s->bytes);
-        length = tpi_tape_append(&log->tape, records, count, record_size, now);
+        length = tpi_tape_append(&log->base.tape, records, count, record_size, now);
         s->bytes += length;
         s->last_unix_ms = now;
         log->bytes += length;
     }
     if (rc == 0) {
-        *ret_sequence = log->tape.sequence;
+        *ret_sequence = log->base.tape.sequence;
     }
-    pthread_mutex_unlock(&log->lock);
+    pthread_mutex_unlock(&log->base.lock);
     return rc;
 }
 
@@ -402,100 +402,35 @@ static int file_range(void *self, uint32_t partition, uint64_t *ret_first, uint6
 {
     struct tpi_file_log *log = self;
 
-    if (partition >= log->tape.partitions) {
+    if (partition >= log->base.tape.partitions) {
         return TPC_EINVAL;
     }
-    pthread_mutex_lock(&log->lock);
+    pthread_mutex_lock(&log->base.lock);
     *ret_first = log->segments[0]->offsets[partition];
-    *ret_end = log->tape.parts[partition].next;
-    pthread_mutex_unlock(&log->lock);
+    *ret_end = log->base.tape.parts[partition].next;
+    pthread_mutex_unlock(&log->base.lock);
     return 0;
+}
+
+static uint64_t first_kept(const struct tpi_bus_base *b, uint32_t partition)
+{
+    const struct tpi_file_log *log = (const struct tpi_file_log *) (const void *) b;
+
+    return log->segments[0]->offsets[partition];
 }
 
 static int file_cursor_open(void *self, const struct tpc_cursor_options *o, struct tpc_error *err,
                             uint32_t *ret_cursor)
 {
-    struct tpi_file_log *log = self;
-    uint32_t index, p;
-    bool fresh;
-    int rc;
-
-    pthread_mutex_lock(&log->lock);
-    rc = tpi_cursors_open(&log->cursors, o, err, &index, &fresh);
-    for (p = 0; rc == 0 && fresh && p < log->tape.partitions; p++) {
-        tpi_cursors_place(&log->cursors, log->cursors.list[index], p,
-                          o->start == TPC_START_NEWEST ? log->tape.parts[p].next
-                                                       : log->segments[0]->offsets[p]);
-    }
-    pthread_mutex_unlock(&log->lock);
-    if (rc == 0) {
-        *ret_cursor = index;
-    }
-    return rc;
-}
-
-static int file_cursor_position(void *self, uint32_t cursor, uint32_t partition,
-                                uint64_t *ret_offset)
-{
-    struct tpi_file_log *log = self;
-    const struct tpi_cursor *c;
-    int rc = 0;
-
-    pthread_mutex_lock(&log->lock);
-    c = tpi_cursors_get(&log->cursors, cursor);
-    if (c == NULL || partition >= log->tape.partitions) {
-        rc = TPC_EINVAL;
-    } else {
-        *ret_offset = c->offsets[partition];
-    }
-    pthread_mutex_unlock(&log->lock);
-    return rc;
+    return tpi_bus_cursor_open(self, o, first_kept, err, ret_cursor);
 }
 
 static int file_commit(void *self, uint32_t cursor, uint32_t partition, uint64_t offset,
                        uint32_t flags)
 {
-    struct tpi_file_log *log = self;
-    struct tpi_cursor *c;
-    int rc = 0;
+    int rc = tpi_bus_commit(self, cursor, partition, offset);
 
-    pthread_mutex_lock(&log->lock);
-    c = tpi_cursors_get(&log->cursors, cursor);
-    if (c == NULL || partition >= log->tape.partitions ||
-        offset > log->tape.parts[partition].next) {
-        rc = TPC_EINVAL;
-    } else {
-        tpi_cursors_commit(&log->cursors, c, partition, offset);
-    }
-    pthread_mutex_unlock(&log->lock);
-    if (rc == 0 && (flags & TPC_FLUSH_SYNC) != 0) {
-        rc = tpi_log_cursors_save(log);
-    }
-    return rc;
-}
-
-static void file_cursor_close(void *self, uint32_t cursor, int forget)
-{
-    struct tpi_file_log *log = self;
-
-    pthread_mutex_lock(&log->lock);
-    tpi_cursors_close(&log->cursors, cursor, forget != 0);
-    pthread_mutex_unlock(&log->lock);
-}
-
-static int file_raise_end(void *self, uint32_t partition, uint64_t offset)
-{
-    struct tpi_file_log *log = self;
-
-    if (partition >= log->tape.partitions) {
-        return TPC_EINVAL;
-    }
-    pthread_mutex_lock(&log->lock);
-    if (log->tape.parts[partition].next < offset) {
-        log->tape.parts[partition].next = offset;
-    }
-    pthread_mutex_unlock(&log->lock);
-    return 0;
+    return rc == 0 && (flags & TPC_FLUSH_SYNC) != 0 ? tpi_log_cursors_save(self) : rc;
 }
 
 static int file_trim(void *self)
@@ -515,36 +450,21 @@ static int file_info(void *self, struct tpc_bus_info *ret)
 
     memset(ret, 0, sizeof(*ret));
     ret->size = (uint32_t) sizeof(*ret);
-    pthread_mutex_lock(&log->lock);
-    ret->partitions = log->tape.partitions;
+    pthread_mutex_lock(&log->base.lock);
+    ret->partitions = log->base.tape.partitions;
     ret->log_id = log->log_id;
     ret->created_unix_ms = log->created_unix_ms;
-    ret->appended_sequence = log->tape.sequence;
+    ret->appended_sequence = log->base.tape.sequence;
     ret->flushed_sequence = log->flushed_sequence;
     ret->bytes = log->bytes;
-    ret->pending_bytes = log->tape.pos - log->flushed_pos;
+    ret->pending_bytes = log->base.tape.pos - log->flushed_pos;
     ret->bad_frames = log->bad_frames;
     ret->bad_bytes = log->bad_bytes;
     ret->torn_bytes = log->torn_bytes;
     ret->refused = log->refused;
     ret->trimmed_segments = log->trimmed;
-    pthread_mutex_unlock(&log->lock);
+    pthread_mutex_unlock(&log->base.lock);
     return 0;
-}
-
-static int file_cursors(void *self, tpc_cursor_info_fn *fn, void *user)
-{
-    struct tpi_file_log *log = self;
-    uint32_t p;
-    int rc;
-
-    pthread_mutex_lock(&log->lock);
-    for (p = 0; p < log->tape.partitions; p++) {
-        log->scratch[p] = log->tape.parts[p].next;
-    }
-    rc = tpi_cursors_list(&log->cursors, log->scratch, fn, user);
-    pthread_mutex_unlock(&log->lock);
-    return rc;
 }
 
 static int file_segments(void *self, tpc_segment_info_fn *fn, void *user)
@@ -553,7 +473,7 @@ static int file_segments(void *self, tpc_segment_info_fn *fn, void *user)
     uint32_t i;
     int rc = 0;
 
-    pthread_mutex_lock(&log->lock);
+    pthread_mutex_lock(&log->base.lock);
     for (i = 0; rc == 0 && i < log->segment_count; i++) {
         const struct tpi_log_segment *s = log->segments[i];
         struct tpc_segment_info info;
@@ -563,13 +483,13 @@ static int file_segments(void *self, tpc_segment_info_fn *fn, void *user)
         info.number = s->number;
         info.bytes = s->bytes;
         info.records = (i + 1 < log->segment_count ? log->segments[i + 1]->first_sequence
-                                                   : log->tape.sequence + 1) -
+                                                   : log->base.tape.sequence + 1) -
                        s->first_sequence;
         info.first_unix_ms = s->first_unix_ms;
         info.last_unix_ms = s->last_unix_ms;
         rc = fn(user, &info);
     }
-    pthread_mutex_unlock(&log->lock);
+    pthread_mutex_unlock(&log->base.lock);
     return rc;
 }
 
@@ -585,12 +505,12 @@ const struct tpc_bus_ops tpi_bus_file = {
     .read = tpi_log_read,
     .range = file_range,
     .cursor_open = file_cursor_open,
-    .cursor_position = file_cursor_position,
+    .cursor_position = tpi_bus_cursor_position,
     .commit = file_commit,
-    .cursor_close = file_cursor_close,
-    .raise_end = file_raise_end,
+    .cursor_close = tpi_bus_cursor_close,
+    .raise_end = tpi_bus_raise_end,
     .trim = file_trim,
     .info = file_info,
-    .cursors = file_cursors,
+    .cursors = tpi_bus_cursors,
     .segments = file_segments,
 };

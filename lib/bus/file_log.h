@@ -12,8 +12,7 @@
 
 #include "base/env.h"
 #include "bus/bus.h"
-#include "bus/cursor.h"
-#include "bus/tape.h"
+#include "bus/base.h"
 
 #include <pthread.h>
 
@@ -59,10 +58,10 @@ struct tpi_log_seat {
 };
 
 struct tpi_file_log {
+    struct tpi_bus_base base;
     const struct tpc_host *host;
     void *ctx;
     struct tpi_env env;
-    pthread_mutex_t lock;
     pthread_cond_t changed; /* leading or saving ended */
     bool locks;             /* lock and changed were made */
     void *lock_file;
@@ -83,7 +82,6 @@ struct tpi_file_log {
 
     struct tpc_id log_id;
     int64_t created_unix_ms;
-    struct tpi_tape tape;
     struct tpi_log_segment **segments; /* oldest first; the last one is appended to */
     uint32_t segment_count;
     uint32_t segment_cap;
@@ -101,12 +99,10 @@ struct tpi_file_log {
     uint64_t flushed_sequence;
     uint64_t last_sync_ns;
 
-    struct tpi_cursors cursors;
     bool saving;
     bool save_wanted; /* trimming waits for it */
     uint64_t generation;
     uint64_t last_save_ns;
-    uint64_t *scratch; /* partitions */
 
     bool reserve_held; /* the file is there */
     bool low;          /* no space: only appends with RESERVE */

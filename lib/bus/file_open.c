@@ -139,19 +139,19 @@ static int scan_last(struct tpi_file_log *log, struct tpi_log_segment *s,
     uint32_t i;
     int rc;
 
-    log->tape.sequence = s->first_sequence - 1;
-    for (i = 0; i < log->tape.partitions; i++) {
-        log->tape.parts[i].next = s->offsets[i];
+    log->base.tape.sequence = s->first_sequence - 1;
+    for (i = 0; i < log->base.tape.partitions; i++) {
+        log->base.tape.parts[i].next = s->offsets[i];
     }
     while ((rc = tpi_segment_reader_next(reader, &frame)) == 1) {
         tpi_log_index_append(log, s, reader->pos - frame.length);
         for (i = 0; i < frame.run_count; i++) {
             tpi_frame_run(&frame, i, &run);
-            if (run.partition < log->tape.partitions) {
-                log->tape.parts[run.partition].next = run.offset + run.count;
+            if (run.partition < log->base.tape.partitions) {
+                log->base.tape.parts[run.partition].next = run.offset + run.count;
             }
         }
-        log->tape.sequence = frame.sequence + frame.count - 1;
+        log->base.tape.sequence = frame.sequence + frame.count - 1;
         if (frame.base_unix_ms > s->last_unix_ms) {
             s->last_unix_ms = frame.base_unix_ms;
         }
@@ -199,7 +199,7 @@ static int load_segment(struct tpi_file_log *log, uint64_t number, bool last)
     s->first_sequence = reader.header.first_sequence;
     s->first_unix_ms = reader.header.unix_ms;
     s->last_unix_ms = reader.header.unix_ms;
-    for (i = 0; i < reader.header.partitions && i < log->tape.partitions; i++) {
+    for (i = 0; i < reader.header.partitions && i < log->base.tape.partitions; i++) {
         s->offsets[i] = reader.offsets[i];
     }
     if (log->segment_count > 1) {
@@ -251,7 +251,7 @@ static int open_end(struct tpi_file_log *log)
 static int make_first(struct tpi_file_log *log)
 {
     const struct tpc_files *files = log->env.files;
-    uint32_t bytes = tpi_segment_header_bytes(log->tape.partitions);
+    uint32_t bytes = tpi_segment_header_bytes(log->base.tape.partitions);
     struct tpi_segment_header h = { 0 };
     struct tpi_log_segment *s = tpi_log_segment_add(log, 1);
     uint8_t *head = tpi_alloc_zero(log->env.alloc, bytes);
@@ -261,7 +261,7 @@ static int make_first(struct tpi_file_log *log)
 
     if (rc == 0) {
         log->created_unix_ms = tpi_unix_ms(&log->env);
-        h.partitions = log->tape.partitions;
+        h.partitions = log->base.tape.partitions;
         h.log_id = log->log_id;
         h.log_unix_ms = log->created_unix_ms;
         h.number = 1;
@@ -300,12 +300,12 @@ static void raise_to_cursors(struct tpi_file_log *log)
 {
     uint32_t i, p;
 
-    for (i = 0; i < log->cursors.count; i++) {
-        const struct tpi_cursor *c = log->cursors.list[i];
+    for (i = 0; i < log->base.cursors.count; i++) {
+        const struct tpi_cursor *c = log->base.cursors.list[i];
 
-        for (p = 0; c != NULL && p < log->tape.partitions; p++) {
-            if (log->tape.parts[p].next < c->offsets[p]) {
-                log->tape.parts[p].next = c->offsets[p];
+        for (p = 0; c != NULL && p < log->base.tape.partitions; p++) {
+            if (log->base.tape.parts[p].next < c->offsets[p]) {
+                log->base.tape.parts[p].next = c->offsets[p];
             }
         }
     }
@@ -329,15 +329,15 @@ int tpi_log_open(struct tpi_file_log *log, uint32_t partitions)
     if (rc != 0) {
         goto out;
     }
-    rc = tpi_tape_init(&log->tape, log->env.alloc, partitions, TPI_LOG_CHUNK_BYTES);
+    rc = tpi_tape_init(&log->base.tape, log->env.alloc, partitions, TPI_LOG_CHUNK_BYTES);
     if (rc == 0) {
-        log->scratch = tpi_alloc_array(log->env.alloc, partitions, sizeof(uint64_t));
+        log->base.ends = tpi_alloc_array(log->env.alloc, partitions, sizeof(uint64_t));
     }
-    if (rc != 0 || log->scratch == NULL) {
+    if (rc != 0 || log->base.ends == NULL) {
         rc = log->host->fail(log->ctx, TPC_ENOMEM, "out of memory");
         goto out;
     }
-    tpi_cursors_init(&log->cursors, log->env.alloc, partitions, false);
+    tpi_cursors_init(&log->base.cursors, log->env.alloc, partitions, false);
     for (i = 0; i < names.count && rc == 0; i++) {
         rc = load_segment(log, names.numbers[i], i + 1 == names.count);
     }

@@ -22,7 +22,7 @@ struct place {
 static void find_place(const struct tpi_file_log *log, uint32_t partition, uint64_t from,
                        struct place *ret)
 {
-    const struct tpi_chunk *oldest = log->tape.oldest;
+    const struct tpi_chunk *oldest = log->base.tape.oldest;
     uint32_t i = log->segment_count - 1;
     const struct tpi_log_segment *s;
 
@@ -41,7 +41,7 @@ static void find_place(const struct tpi_file_log *log, uint32_t partition, uint6
     } else {
         ret->limit = s->bytes;
         ret->after = i + 1 < log->segment_count ? log->segments[i + 1]->offsets[partition]
-                                                : log->tape.parts[partition].next;
+                                                : log->base.tape.parts[partition].next;
     }
 }
 
@@ -126,7 +126,7 @@ static void build_index(struct tpi_file_log *log, uint64_t segment)
     struct tpi_frame frame;
     struct tpi_run run;
     char path[TPI_LOG_PATH_MAX];
-    size_t bytes = (size_t) log->tape.partitions * sizeof(uint64_t);
+    size_t bytes = (size_t) log->base.tape.partitions * sizeof(uint64_t);
     uint64_t *offsets = tpi_alloc_zero(log->env.alloc, bytes);
     uint32_t i;
     bool kept = false;
@@ -138,14 +138,14 @@ static void build_index(struct tpi_file_log *log, uint64_t segment)
         tpi_free(log->env.alloc, offsets, bytes);
         return;
     }
-    for (i = 0; i < reader.header.partitions && i < log->tape.partitions; i++) {
+    for (i = 0; i < reader.header.partitions && i < log->base.tape.partitions; i++) {
         offsets[i] = reader.offsets[i];
     }
     while (tpi_segment_reader_next(&reader, &frame) == 1) {
         tpi_log_index_note(log, &index, reader.pos - frame.length, offsets);
         for (i = 0; i < frame.run_count; i++) {
             tpi_frame_run(&frame, i, &run);
-            if (run.partition < log->tape.partitions) {
+            if (run.partition < log->base.tape.partitions) {
                 offsets[run.partition] = run.offset + run.count;
             }
         }
@@ -153,7 +153,7 @@ static void build_index(struct tpi_file_log *log, uint64_t segment)
     tpi_segment_reader_close(&reader);
     tpi_free(log->env.alloc, offsets, bytes);
     index.whole = true;
-    pthread_mutex_lock(&log->lock);
+    pthread_mutex_lock(&log->base.lock);
     for (i = 0; i < log->segment_count && !kept; i++) {
         struct tpi_log_segment *s = log->segments[i];
 
@@ -162,7 +162,7 @@ static void build_index(struct tpi_file_log *log, uint64_t segment)
             kept = true;
         }
     }
-    pthread_mutex_unlock(&log->lock);
+    pthread_mutex_unlock(&log->base.lock);
     if (!kept) {
         tpi_log_index_free(log, &index);
     }
@@ -224,26 +224,26 @@ static int read_disk(struct tpi_file_log *log, const struct place *place, uint32
     bool tell;
     int rc;
 
-    pthread_mutex_lock(&log->lock);
+    pthread_mutex_lock(&log->base.lock);
     seat = take_seat(log, place, partition, *from);
-    pthread_mutex_unlock(&log->lock);
+    pthread_mutex_unlock(&log->base.lock);
     if (seat == NULL) {
         memset(&spare, 0, sizeof(spare));
         seat = &spare;
     }
     if (at.inside && !at.indexed && seat->segment != at.segment) {
         build_index(log, at.segment);
-        pthread_mutex_lock(&log->lock);
+        pthread_mutex_lock(&log->base.lock);
         find_place(log, partition, *from, &at);
-        pthread_mutex_unlock(&log->lock);
+        pthread_mutex_unlock(&log->base.lock);
     }
     rc = seat_open(log, seat, &at, partition, *from);
     if (rc == 0) {
         rc = read_frames(seat, &at, partition, from, max_records, fn, user);
     }
-    pthread_mutex_lock(&log->lock);
+    pthread_mutex_lock(&log->base.lock);
     tell = seat->segment != 0 && count_bad(log, &seat->reader, seat->segment);
-    pthread_mutex_unlock(&log->lock);
+    pthread_mutex_unlock(&log->base.lock);
     if (tell) {
         log->host->log(log->ctx, TPC_LOG_ERROR, "segment %016llx has bad frames: passed over",
                        (unsigned long long) at.segment);
@@ -252,9 +252,9 @@ static int read_disk(struct tpi_file_log *log, const struct place *place, uint32
         seat_close(seat);
         return rc;
     }
-    pthread_mutex_lock(&log->lock);
+    pthread_mutex_lock(&log->base.lock);
     seat->taken = false;
-    pthread_mutex_unlock(&log->lock);
+    pthread_mutex_unlock(&log->base.lock);
     return rc;
 }
 
@@ -266,7 +266,7 @@ int tpi_log_read(void *self, uint32_t partition, uint64_t from, uint32_t max_rec
     bool first = true;
     int rc = 0;
 
-    if (partition >= log->tape.partitions) {
+    if (partition >= log->base.tape.partitions) {
         return TPC_EINVAL;
     }
     while (rc == 0 && max_records > 0) {
@@ -275,16 +275,17 @@ int tpi_log_read(void *self, uint32_t partition, uint64_t from, uint32_t max_rec
         uint64_t begin = 0, limit = UINT64_MAX;
         uint32_t at;
 
-        pthread_mutex_lock(&log->lock);
+        pthread_mutex_lock(&log->base.lock);
         begin = log->segments[0]->offsets[partition];
         if ((flags & TPC_READ_FLUSHED) != 0) {
             limit = log->flushed_pos;
         }
-        rc = from < begin ? TPC_EGAP : tpi_tape_seek(&log->tape, partition, from, limit, &view);
+        rc =
+            from < begin ? TPC_EGAP : tpi_tape_seek(&log->base.tape, partition, from, limit, &view);
         if (rc == TPC_EGAP && from >= begin) {
             find_place(log, partition, from, &place);
         }
-        pthread_mutex_unlock(&log->lock);
+        pthread_mutex_unlock(&log->base.lock);
         if (rc == 0 || (rc == TPC_EGAP && from < begin)) {
             rc = first ? rc : 0;
             from = rc == TPC_EGAP ? begin : from;
@@ -298,9 +299,9 @@ int tpi_log_read(void *self, uint32_t partition, uint64_t from, uint32_t max_rec
             }
         } else {
             rc = tpi_tape_read(&view, partition, &from, &max_records, fn, user, &at);
-            pthread_mutex_lock(&log->lock);
-            tpi_tape_leave(&log->tape, partition, &view, at, from);
-            pthread_mutex_unlock(&log->lock);
+            pthread_mutex_lock(&log->base.lock);
+            tpi_tape_leave(&log->base.tape, partition, &view, at, from);
+            pthread_mutex_unlock(&log->base.lock);
         }
         first = false;
     }

@@ -20,7 +20,7 @@ void tpi_log_segment_path(const struct tpi_file_log *log, uint64_t number, char 
 
 static size_t segment_size(const struct tpi_file_log *log)
 {
-    return sizeof(struct tpi_log_segment) + (size_t) log->tape.partitions * sizeof(uint64_t);
+    return sizeof(struct tpi_log_segment) + (size_t) log->base.tape.partitions * sizeof(uint64_t);
 }
 
 struct tpi_log_segment *tpi_log_segment_add(struct tpi_file_log *log, uint64_t number)
@@ -63,7 +63,7 @@ struct tpi_log_segment *tpi_log_segment_last(const struct tpi_file_log *log)
 
 static size_t entry_words(const struct tpi_file_log *log)
 {
-    return 1 + (size_t) log->tape.partitions;
+    return 1 + (size_t) log->base.tape.partitions;
 }
 
 /* Many partitions make entries long: they stand further apart then. */
@@ -101,7 +101,7 @@ void tpi_log_index_note(const struct tpi_file_log *log, struct tpi_log_index *in
         return;
     }
     entry[0] = at;
-    memcpy(entry + 1, offsets, (size_t) log->tape.partitions * sizeof(uint64_t));
+    memcpy(entry + 1, offsets, (size_t) log->base.tape.partitions * sizeof(uint64_t));
     index->count++;
     index->last = at;
 }
@@ -113,10 +113,10 @@ void tpi_log_index_append(struct tpi_file_log *log, struct tpi_log_segment *s, u
     if (at < s->index.last + spacing(log)) {
         return;
     }
-    for (p = 0; p < log->tape.partitions; p++) {
-        log->scratch[p] = log->tape.parts[p].next;
+    for (p = 0; p < log->base.tape.partitions; p++) {
+        log->base.ends[p] = log->base.tape.parts[p].next;
     }
-    tpi_log_index_note(log, &s->index, at, log->scratch);
+    tpi_log_index_note(log, &s->index, at, log->base.ends);
 }
 
 void tpi_log_index_free(const struct tpi_file_log *log, struct tpi_log_index *index)
@@ -149,19 +149,19 @@ uint64_t tpi_log_index_find(const struct tpi_file_log *log, const struct tpi_log
 static bool is_free(const struct tpi_file_log *log, uint32_t i)
 {
     return i + 1 < log->segment_count && log->segments[i]->number < log->file_segment &&
-           !tpi_cursors_hold(&log->cursors, log->segments[i + 1]->offsets, true);
+           !tpi_cursors_hold(&log->base.cursors, log->segments[i + 1]->offsets, true);
 }
 
 bool tpi_log_is_held(const struct tpi_file_log *log, uint64_t more)
 {
     return log->bytes + more > log->max_bytes && log->segment_count > 1 &&
-           tpi_cursors_hold(&log->cursors, log->segments[1]->offsets, true);
+           tpi_cursors_hold(&log->base.cursors, log->segments[1]->offsets, true);
 }
 
 void tpi_log_want_save(struct tpi_file_log *log)
 {
-    if (log->cursors.dirty && log->segment_count > 1 &&
-        !tpi_cursors_hold(&log->cursors, log->segments[1]->offsets, false)) {
+    if (log->base.cursors.dirty && log->segment_count > 1 &&
+        !tpi_cursors_hold(&log->base.cursors, log->segments[1]->offsets, false)) {
         log->save_wanted = true;
     }
 }
@@ -180,15 +180,15 @@ static void lift_lossy(struct tpi_file_log *log, struct tpi_cursor *c, int64_t n
             break;
         }
     }
-    tpi_cursors_lift(&log->cursors, c, log->segments[i]->offsets);
+    tpi_cursors_lift(&log->base.cursors, c, log->segments[i]->offsets);
 }
 
 static void lift_all_lossy(struct tpi_file_log *log, int64_t now)
 {
     uint32_t i;
 
-    for (i = 0; i < log->cursors.count; i++) {
-        struct tpi_cursor *c = log->cursors.list[i];
+    for (i = 0; i < log->base.cursors.count; i++) {
+        struct tpi_cursor *c = log->base.cursors.list[i];
 
         if (c != NULL && c->cursor_class == TPC_CURSOR_LOSSY) {
             lift_lossy(log, c, now);
@@ -228,10 +228,10 @@ void tpi_log_trim(struct tpi_file_log *log)
     for (;;) {
         bool took;
 
-        pthread_mutex_lock(&log->lock);
+        pthread_mutex_lock(&log->base.lock);
         lift_all_lossy(log, now);
         took = take_oldest(log, now, &number);
-        pthread_mutex_unlock(&log->lock);
+        pthread_mutex_unlock(&log->base.lock);
         if (!took) {
             return;
         }

@@ -66,10 +66,10 @@ void tpi_log_reserve_make(struct tpi_file_log *log)
                        "cannot keep %llu bytes of space in reserve: %s (%d)",
                        (unsigned long long) log->reserve_bytes, tpc_error_name(rc), native);
     }
-    pthread_mutex_lock(&log->lock);
+    pthread_mutex_lock(&log->base.lock);
     log->reserve_held = rc == 0;
     log->low = rc == TPC_ENOSPC;
-    pthread_mutex_unlock(&log->lock);
+    pthread_mutex_unlock(&log->base.lock);
 }
 
 bool tpi_log_reserve_give(struct tpi_file_log *log)
@@ -77,12 +77,12 @@ bool tpi_log_reserve_give(struct tpi_file_log *log)
     char path[TPI_LOG_PATH_MAX];
     bool held, was_low;
 
-    pthread_mutex_lock(&log->lock);
+    pthread_mutex_lock(&log->base.lock);
     held = log->reserve_held;
     was_low = log->low;
     log->reserve_held = false;
     log->low = true;
-    pthread_mutex_unlock(&log->lock);
+    pthread_mutex_unlock(&log->base.lock);
     if (!was_low) {
         log->host->log(log->ctx, TPC_LOG_ERROR,
                        "no space left in %s: new records are refused until there is", log->dir);
@@ -100,7 +100,7 @@ void tpi_log_space_check(struct tpi_file_log *log, bool may_write)
     uint64_t space = 0;
     bool due, was_low;
 
-    pthread_mutex_lock(&log->lock);
+    pthread_mutex_lock(&log->base.lock);
     was_low = log->low;
     due = log->low || (may_write && !log->reserve_held && log->reserve_bytes > 0);
     if (due && now - log->low_checked_ns < SPACE_CHECK_MS * 1000000ULL) {
@@ -109,7 +109,7 @@ void tpi_log_space_check(struct tpi_file_log *log, bool may_write)
     if (due) {
         log->low_checked_ns = now;
     }
-    pthread_mutex_unlock(&log->lock);
+    pthread_mutex_unlock(&log->base.lock);
     if (!due || log->env.files->space(log->env.files->user, log->dir, &space, NULL) != 0 ||
         space < log->reserve_bytes + log->pending_bytes) {
         return;
@@ -117,13 +117,13 @@ void tpi_log_space_check(struct tpi_file_log *log, bool may_write)
     if (may_write) {
         tpi_log_reserve_make(log);
     }
-    pthread_mutex_lock(&log->lock);
+    pthread_mutex_lock(&log->base.lock);
     if (log->low && (!may_write || log->reserve_held || log->reserve_bytes == 0)) {
         log->low = false;
         log->low_checked_ns = 0; /* the next flush makes the reserve at once */
     }
     was_low = was_low && !log->low;
-    pthread_mutex_unlock(&log->lock);
+    pthread_mutex_unlock(&log->base.lock);
     if (was_low) {
         log->host->log(log->ctx, TPC_LOG_INFO, "there is space in %s again", log->dir);
     }

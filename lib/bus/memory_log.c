@@ -3,9 +3,8 @@
  * cursor needs it: then append() answers TPC_EAGAIN.
  */
 #include "bus/bus.h"
-#include "bus/cursor.h"
+#include "bus/base.h"
 #include "bus/settings.h"
-#include "bus/tape.h"
 
 #include "base/alloc.h"
 #include "base/env.h"
@@ -15,13 +14,10 @@
 #include <string.h>
 
 struct memory_log {
+    struct tpi_bus_base base;
     const struct tpc_host *host;
     void *ctx;
-    pthread_mutex_t lock;
-    bool locks; /* lock was made */
-    struct tpi_tape tape;
-    struct tpi_cursors cursors;
-    uint64_t *ends; /* scratch: one for each partition */
+    bool locks; /* base.lock was made */
     uint64_t max_bytes;
     uint64_t max_age_ms;
     uint64_t record_max;
@@ -69,17 +65,17 @@ static void memory_fini(void *self)
     if (log->host == NULL) {
         return;
     }
-    if (log->ends != NULL) {
-        tpi_free(log->host->allocator, log->ends,
-                 (size_t) log->cursors.partitions * sizeof(uint64_t));
-        log->ends = NULL;
+    if (log->base.ends != NULL) {
+        tpi_free(log->host->allocator, log->base.ends,
+                 (size_t) log->base.cursors.partitions * sizeof(uint64_t));
+        log->base.ends = NULL;
     }
-    tpi_cursors_fini(&log->cursors);
-    if (log->tape.alloc != NULL) {
-        tpi_tape_fini(&log->tape);
+    tpi_cursors_fini(&log->base.cursors);
+    if (log->base.tape.alloc != NULL) {
+        tpi_tape_fini(&log->base.tape);
     }
     if (log->locks) {
-        pthread_mutex_destroy(&log->lock);
+        pthread_mutex_destroy(&log->base.lock);
         log->locks = false;
     }
     log->host = NULL;
@@ -107,15 +103,15 @@ static int memory_init(void *self, const struct tpc_host *host, void *ctx,
     tpi_env_default(&env);
     env.clock = host->clock;
     env.random = host->random;
-    if (pthread_mutex_init(&log->lock, NULL) != 0) {
+    if (pthread_mutex_init(&log->base.lock, NULL) != 0) {
         log->host = NULL;
         return host->fail(ctx, TPC_ENOMEM, "out of memory");
     }
     log->locks = true;
-    tpi_cursors_init(&log->cursors, host->allocator, partitions, true);
-    log->ends = tpi_alloc_array(host->allocator, partitions, sizeof(uint64_t));
-    rc = tpi_tape_init(&log->tape, host->allocator, partitions, (uint32_t) chunk);
-    if (rc != 0 || log->ends == NULL) {
+    tpi_cursors_init(&log->base.cursors, host->allocator, partitions, true);
+    log->base.ends = tpi_alloc_array(host->allocator, partitions, sizeof(uint64_t));
+    rc = tpi_tape_init(&log->base.tape, host->allocator, partitions, (uint32_t) chunk);
+    if (rc != 0 || log->base.ends == NULL) {
         memory_fini(log);
         return host->fail(ctx, TPC_ENOMEM, "out of memory");
     }
@@ -131,12 +127,12 @@ static int memory_init(void *self, const struct tpc_host *host, void *ctx,
 /* Moves the lossy cursors that are past their own bounds. */
 static void lift_lossy(struct memory_log *log, int64_t now)
 {
-    struct tpi_cursors *cs = &log->cursors;
+    struct tpi_cursors *cs = &log->base.cursors;
     uint32_t i;
 
     for (i = 0; i < cs->count; i++) {
         struct tpi_cursor *c = cs->list[i];
-        const struct tpi_chunk *chunk = log->tape.newest;
+        const struct tpi_chunk *chunk = log->base.tape.newest;
         uint64_t bytes = 0;
 
         if (c == NULL || c->cursor_class != TPC_CURSOR_LOSSY || chunk == NULL) {
@@ -158,14 +154,14 @@ static void lift_lossy(struct memory_log *log, int64_t now)
 /* Whether there is an oldest chunk that may go. */
 static bool oldest_is_free(struct memory_log *log)
 {
-    const struct tpi_chunk *next = log->tape.oldest->newer;
+    const struct tpi_chunk *next = log->base.tape.oldest->newer;
 
-    return next != NULL && !tpi_cursors_hold(&log->cursors, next->offsets, true);
+    return next != NULL && !tpi_cursors_hold(&log->base.cursors, next->offsets, true);
 }
 
 static void memory_trim_locked(struct memory_log *log, uint64_t more_bytes)
 {
-    struct tpi_tape *t = &log->tape;
+    struct tpi_tape *t = &log->base.tape;
     int64_t now = now_ms(log);
 
     while (t->oldest != NULL && t->oldest->newer != NULL &&
@@ -182,7 +178,7 @@ static void memory_trim_locked(struct memory_log *log, uint64_t more_bytes)
 static int make_room(struct memory_log *log, size_t bytes, uint32_t flags, int64_t now,
                      struct tpc_error *err)
 {
-    struct tpi_tape *t = &log->tape;
+    struct tpi_tape *t = &log->base.tape;
     uint64_t more = bytes > t->chunk_bytes ? bytes : t->chunk_bytes;
     bool begun;
     int rc;
@@ -208,26 +204,26 @@ static int memory_append(void *self, struct tpc_record *records, uint32_t count,
     struct memory_log *log = self;
     int64_t now = now_ms(log);
     size_t bytes;
-    int rc =
-        tpi_tape_measure(&log->tape, records, count, record_size, log->record_max, err, &bytes);
+    int rc = tpi_tape_measure(&log->base.tape, records, count, record_size, log->record_max, err,
+                              &bytes);
 
     if (rc != 0) {
         return rc;
     }
-    pthread_mutex_lock(&log->lock);
+    pthread_mutex_lock(&log->base.lock);
     if (count > 0) {
         rc = make_room(log, bytes, flags, now, err);
-        if (rc == 0 && tpi_tape_links(&log->tape, count) != 0) {
+        if (rc == 0 && tpi_tape_links(&log->base.tape, count) != 0) {
             rc = tpi_error_set(err, TPC_ENOMEM, "log", "out of memory");
         }
         if (rc == 0) {
-            tpi_tape_append(&log->tape, records, count, record_size, now);
+            tpi_tape_append(&log->base.tape, records, count, record_size, now);
         }
     }
     if (rc == 0) {
-        *ret_sequence = log->tape.sequence;
+        *ret_sequence = log->base.tape.sequence;
     }
-    pthread_mutex_unlock(&log->lock);
+    pthread_mutex_unlock(&log->base.lock);
     return rc;
 }
 
@@ -237,9 +233,9 @@ static int memory_flush(void *self, uint32_t flags, struct tpc_error *err, uint6
 
     (void) flags;
     (void) err;
-    pthread_mutex_lock(&log->lock);
-    *ret_sequence = log->tape.sequence;
-    pthread_mutex_unlock(&log->lock);
+    pthread_mutex_lock(&log->base.lock);
+    *ret_sequence = log->base.tape.sequence;
+    pthread_mutex_unlock(&log->base.lock);
     return 0;
 }
 
@@ -251,29 +247,29 @@ static int memory_read(void *self, uint32_t partition, uint64_t from, uint32_t m
     int rc = 0;
 
     (void) flags;
-    if (partition >= log->tape.partitions) {
+    if (partition >= log->base.tape.partitions) {
         return TPC_EINVAL;
     }
     while (rc == 0 && max_records > 0) {
         struct tpi_tape_view view;
         uint32_t at;
 
-        pthread_mutex_lock(&log->lock);
-        rc = tpi_tape_seek(&log->tape, partition, from, UINT64_MAX, &view);
+        pthread_mutex_lock(&log->base.lock);
+        rc = tpi_tape_seek(&log->base.tape, partition, from, UINT64_MAX, &view);
         if (rc == TPC_EGAP) {
             /* What went while this call was under way is a gap for the next one. */
             rc = first ? TPC_EGAP : 0;
-            from = first ? tpi_tape_first(&log->tape, partition) : from;
+            from = first ? tpi_tape_first(&log->base.tape, partition) : from;
         }
-        pthread_mutex_unlock(&log->lock);
+        pthread_mutex_unlock(&log->base.lock);
         if (rc != 1) {
             break;
         }
         first = false;
         rc = tpi_tape_read(&view, partition, &from, &max_records, fn, user, &at);
-        pthread_mutex_lock(&log->lock);
-        tpi_tape_leave(&log->tape, partition, &view, at, from);
-        pthread_mutex_unlock(&log->lock);
+        pthread_mutex_lock(&log->base.lock);
+        tpi_tape_leave(&log->base.tape, partition, &view, at, from);
+        pthread_mutex_unlock(&log->base.lock);
     }
     *ret_next = from;
     return rc;
@@ -283,107 +279,41 @@ static int memory_range(void *self, uint32_t partition, uint64_t *ret_first, uin
 {
     struct memory_log *log = self;
 
-    if (partition >= log->tape.partitions) {
+    if (partition >= log->base.tape.partitions) {
         return TPC_EINVAL;
     }
-    pthread_mutex_lock(&log->lock);
-    *ret_first = tpi_tape_first(&log->tape, partition);
-    *ret_end = log->tape.parts[partition].next;
-    pthread_mutex_unlock(&log->lock);
+    pthread_mutex_lock(&log->base.lock);
+    *ret_first = tpi_tape_first(&log->base.tape, partition);
+    *ret_end = log->base.tape.parts[partition].next;
+    pthread_mutex_unlock(&log->base.lock);
     return 0;
+}
+
+static uint64_t first_kept(const struct tpi_bus_base *b, uint32_t partition)
+{
+    return tpi_tape_first(&b->tape, partition);
 }
 
 static int memory_cursor_open(void *self, const struct tpc_cursor_options *o, struct tpc_error *err,
                               uint32_t *ret_cursor)
 {
-    struct memory_log *log = self;
-    uint32_t index, p;
-    bool fresh;
-    int rc;
-
-    pthread_mutex_lock(&log->lock);
-    rc = tpi_cursors_open(&log->cursors, o, err, &index, &fresh);
-    for (p = 0; rc == 0 && fresh && p < log->tape.partitions; p++) {
-        tpi_cursors_place(&log->cursors, log->cursors.list[index], p,
-                          o->start == TPC_START_NEWEST ? log->tape.parts[p].next
-                                                       : tpi_tape_first(&log->tape, p));
-    }
-    pthread_mutex_unlock(&log->lock);
-    if (rc == 0) {
-        *ret_cursor = index;
-    }
-    return rc;
-}
-
-static int memory_cursor_position(void *self, uint32_t cursor, uint32_t partition,
-                                  uint64_t *ret_offset)
-{
-    struct memory_log *log = self;
-    const struct tpi_cursor *c;
-    int rc = 0;
-
-    pthread_mutex_lock(&log->lock);
-    c = tpi_cursors_get(&log->cursors, cursor);
-    if (c == NULL || partition >= log->tape.partitions) {
-        rc = TPC_EINVAL;
-    } else {
-        *ret_offset = c->offsets[partition];
-    }
-    pthread_mutex_unlock(&log->lock);
-    return rc;
+    return tpi_bus_cursor_open(self, o, first_kept, err, ret_cursor);
 }
 
 static int memory_commit(void *self, uint32_t cursor, uint32_t partition, uint64_t offset,
                          uint32_t flags)
 {
-    struct memory_log *log = self;
-    struct tpi_cursor *c;
-    int rc = 0;
-
-    (void) flags;
-    pthread_mutex_lock(&log->lock);
-    c = tpi_cursors_get(&log->cursors, cursor);
-    if (c == NULL || partition >= log->tape.partitions ||
-        offset > log->tape.parts[partition].next) {
-        rc = TPC_EINVAL;
-    } else {
-        tpi_cursors_commit(&log->cursors, c, partition, offset);
-    }
-    pthread_mutex_unlock(&log->lock);
-    return rc;
-}
-
-static void memory_cursor_close(void *self, uint32_t cursor, int forget)
-{
-    struct memory_log *log = self;
-
-    pthread_mutex_lock(&log->lock);
-    tpi_cursors_close(&log->cursors, cursor, forget != 0);
-    pthread_mutex_unlock(&log->lock);
-}
-
-static int memory_raise_end(void *self, uint32_t partition, uint64_t offset)
-{
-    struct memory_log *log = self;
-
-    if (partition >= log->tape.partitions) {
-        return TPC_EINVAL;
-    }
-    pthread_mutex_lock(&log->lock);
-    if (log->tape.parts[partition].next < offset) {
-        log->tape.parts[partition].next = offset;
-    }
-    pthread_mutex_unlock(&log->lock);
-    return 0;
+    (void) flags; /* what is in memory is as safe as it gets */
+    return tpi_bus_commit(self, cursor, partition, offset);
 }
 
 static int memory_trim(void *self)
 {
     struct memory_log *log = self;
 
-    pthread_mutex_lock(&log->lock);
+    pthread_mutex_lock(&log->base.lock);
     memory_trim_locked(log, 0);
-    pthread_mutex_unlock(&log->lock);
+    pthread_mutex_unlock(&log->base.lock);
     return 0;
 }
 
@@ -393,32 +323,18 @@ static int memory_info(void *self, struct tpc_bus_info *ret)
 
     memset(ret, 0, sizeof(*ret));
     ret->size = (uint32_t) sizeof(*ret);
-    ret->partitions = log->tape.partitions;
+    ret->partitions = log->base.tape.partitions;
     ret->log_id = log->log_id;
     ret->created_unix_ms = log->created_unix_ms;
-    pthread_mutex_lock(&log->lock);
-    ret->appended_sequence = log->tape.sequence;
-    ret->flushed_sequence = log->tape.sequence;
-    ret->bytes = log->tape.oldest == NULL ? 0 : log->tape.pos - log->tape.oldest->start;
+    pthread_mutex_lock(&log->base.lock);
+    ret->appended_sequence = log->base.tape.sequence;
+    ret->flushed_sequence = log->base.tape.sequence;
+    ret->bytes =
+        log->base.tape.oldest == NULL ? 0 : log->base.tape.pos - log->base.tape.oldest->start;
     ret->refused = log->refused;
     ret->trimmed_segments = log->trimmed;
-    pthread_mutex_unlock(&log->lock);
+    pthread_mutex_unlock(&log->base.lock);
     return 0;
-}
-
-static int memory_cursors(void *self, tpc_cursor_info_fn *fn, void *user)
-{
-    struct memory_log *log = self;
-    uint32_t p;
-    int rc;
-
-    pthread_mutex_lock(&log->lock);
-    for (p = 0; p < log->tape.partitions; p++) {
-        log->ends[p] = log->tape.parts[p].next;
-    }
-    rc = tpi_cursors_list(&log->cursors, log->ends, fn, user);
-    pthread_mutex_unlock(&log->lock);
-    return rc;
 }
 
 static int memory_segments(void *self, tpc_segment_info_fn *fn, void *user)
@@ -427,8 +343,8 @@ static int memory_segments(void *self, tpc_segment_info_fn *fn, void *user)
     const struct tpi_chunk *c;
     int rc = 0;
 
-    pthread_mutex_lock(&log->lock);
-    for (c = log->tape.oldest; rc == 0 && c != NULL; c = c->newer) {
+    pthread_mutex_lock(&log->base.lock);
+    for (c = log->base.tape.oldest; rc == 0 && c != NULL; c = c->newer) {
         struct tpc_segment_info info;
 
         memset(&info, 0, sizeof(info));
@@ -436,12 +352,12 @@ static int memory_segments(void *self, tpc_segment_info_fn *fn, void *user)
         info.number = c->id;
         info.bytes = c->len;
         info.records =
-            (c->newer != NULL ? c->newer->sequence : log->tape.sequence + 1) - c->sequence;
+            (c->newer != NULL ? c->newer->sequence : log->base.tape.sequence + 1) - c->sequence;
         info.first_unix_ms = c->first_unix_ms;
         info.last_unix_ms = c->last_unix_ms;
         rc = fn(user, &info);
     }
-    pthread_mutex_unlock(&log->lock);
+    pthread_mutex_unlock(&log->base.lock);
     return rc;
 }
 
@@ -457,12 +373,12 @@ const struct tpc_bus_ops tpi_bus_memory = {
     .read = memory_read,
     .range = memory_range,
     .cursor_open = memory_cursor_open,
-    .cursor_position = memory_cursor_position,
+    .cursor_position = tpi_bus_cursor_position,
     .commit = memory_commit,
-    .cursor_close = memory_cursor_close,
-    .raise_end = memory_raise_end,
+    .cursor_close = tpi_bus_cursor_close,
+    .raise_end = tpi_bus_raise_end,
     .trim = memory_trim,
     .info = memory_info,
-    .cursors = memory_cursors,
+    .cursors = tpi_bus_cursors,
     .segments = memory_segments,
 };
