@@ -5,6 +5,7 @@
 #include "suites.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -209,6 +210,115 @@ START_TEST(every_allocation_of_a_life_with_lua_may_fail)
 }
 END_TEST
 
+/* ---- memory that is short now and then ---- */
+
+struct flaky {
+    struct tpc_allocator base;
+    struct fx *f;
+    unsigned int seed;
+    bool on;
+    bool acknowledged[2000];
+    int done;
+    int refused;
+};
+
+static void *flaky_resize(void *user, void *ptr, size_t old_size, size_t new_size)
+{
+    struct flaky *x = user;
+    if (x->on && new_size > old_size && rand_r(&x->seed) % 8 == 0) {
+        return NULL;
+    }
+    return x->f->e.alloc.base.resize(&x->f->e.alloc, ptr, old_size, new_size);
+}
+
+struct waiter {
+    struct flaky *x;
+    int seq;
+};
+
+static void on_flaky(void *user, int error)
+{
+    struct waiter *w = user;
+    ck_assert_msg(error == 0 || error == TPC_ENOMEM, "%s", tpc_error_name(error));
+    w->x->acknowledged[w->seq] = error == 0;
+    w->x->refused += error != 0;
+    w->x->done++;
+}
+
+static void feed_flaky(struct fx *f, struct flaky *x, struct waiter *waiters, int count)
+{
+    struct tpc_device *d = fx_device(f, "t1");
+    for (int i = 0; i < count; i++) {
+        char text[100];
+        int n = snprintf(text, sizeof(text), "{\"seq\":%d,\"note\":\"%d\"}", i, i);
+        struct tpc_frame frame = { .size = sizeof(frame), .unix_ms = 1795176000000 + i };
+        frame.payload = (struct tpc_bytes){ (const uint8_t *) text, (size_t) n };
+        waiters[i] = (struct waiter){ x, i };
+        while (tpc_feed_frame(d, &frame, on_flaky, &waiters[i]) == TPC_EAGAIN) {
+            (void) fx_step(f);
+            tk_clock_advance(&f->e.clock, 30);
+        }
+        if (i % 16 == 0) {
+            (void) fx_step(f);
+            tk_clock_advance(&f->e.clock, 100);
+        }
+    }
+}
+
+static bool has_number(struct fx *f, int seq)
+{
+    struct tpc_history_query q = TPC_HISTORY_QUERY_INIT;
+    struct tpc_device *d = fx_device(f, "t1");
+    struct tpc_str name = TPC_STR("seq");
+    struct tpc_rows *rows;
+    const struct tpc_row_batch *b;
+    q.devices = &d;
+    q.device_count = 1;
+    q.properties = &name;
+    q.property_count = 1;
+    q.from_unix_ms = 1795176000000 + seq;
+    q.to_unix_ms = q.from_unix_ms + 1;
+    tk_ok(tpc_history_query(f->core, &q, &rows));
+    bool found = tpc_rows_next(rows, &b) > 0 && b->count == 1;
+    tpc_rows_close(rows);
+    return found;
+}
+
+START_TEST(memory_that_is_short_now_and_then_loses_nothing_acknowledged)
+{
+    static struct waiter waiters[2000];
+    static struct flaky x;
+    struct fx f;
+    fx_init(&f, 0, FX_FILE_LOG);
+    memset(&x, 0, sizeof(x));
+    x.base = (struct tpc_allocator){ .resize = flaky_resize, .user = &x };
+    x.f = &f;
+    x.seed = 20261120;
+    f.o.allocator = &x.base;
+    f.o.history_checkpoint_ms = 500;
+    fx_run(&f);
+    (void) fx_device(&f, "t1");
+    x.on = true;
+    feed_flaky(&f, &x, waiters, 2000);
+    for (int i = 0; i < 20; i++) {
+        (void) fx_step(&f);
+        tk_clock_advance(&f.e.clock, 1000);
+    }
+    x.on = false;
+    for (int i = 0; i < 20 && x.done < 2000; i++) {
+        tk_ok(fx_step(&f));
+        tk_clock_advance(&f.e.clock, 1000);
+    }
+    ck_assert_int_eq(x.done, 2000);
+    tk_ok(fx_step(&f));
+    for (int i = 0; i < 2000; i++) {
+        ck_assert_msg(!x.acknowledged[i] || has_number(&f, i), "number %d was acknowledged", i);
+    }
+    printf("oom: short memory refused %d of 2000\n", x.refused);
+    fx_fini(&f);
+}
+END_TEST
+
 Suite *oom_suite(void)
 {
     Suite *s = suite_create("oom");
@@ -217,6 +327,7 @@ Suite *oom_suite(void)
     tcase_add_test(t, every_allocation_of_a_life_with_a_file_log_may_fail);
     tcase_add_test(t, every_allocation_of_a_life_with_sqlite_may_fail);
     tcase_add_test(t, every_allocation_of_a_life_with_lua_may_fail);
+    tcase_add_test(t, memory_that_is_short_now_and_then_loses_nothing_acknowledged);
     tcase_set_timeout(t, 240);
     suite_add_tcase(s, t);
     return s;
