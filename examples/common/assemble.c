@@ -60,8 +60,9 @@ static int fail_part(struct config *c, const char *path, const char *part, int r
         inside += inside[len] == '.' ? len + 1 : len;
     }
     if (e->line != 0) { /* in a script or an expression, which has lines of its own */
-        snprintf(place, sizeof(place), "text line %u, column %u: ", e->line,
-                 e->column > 0 ? e->column : 1);
+        snprintf(place, sizeof(place),
+                 e->column != 0 ? "text line %u, column %u: " : "text line %u: ", e->line,
+                 e->column);
     }
     snprintf(full, sizeof(full), "%s%s%s", path, inside[0] != '\0' ? "." : "", inside);
     snprintf(text, sizeof(text), "%s%s (%s)", place, e->text, tpc_error_name(rc));

@@ -4,8 +4,7 @@
 #include <tpcore/tpcore.h>
 
 /* clang-format off */
-static const char product[] =
-    TPC_JSON({
+static const char product[] = TPC_JSON({
     "key": "thermo", "codec": "json",
     "model": { "properties": [
         { "id": "temperature", "type": "double", "unit": "°C", "min": -40, "max": 125 },

@@ -26,10 +26,12 @@ typedef int tpc_codec_test_fn(void *user, const struct tpc_msg *msg,
                               const struct tpc_error *error);
 
 /*
- * Decodes a frame with a product's codec and checks it against its model. Nothing is logged or
- * changed. fn is called once per message, or once with the error.
+ * Decodes a frame with the codec of a product of tenant "main" and checks it against its model.
+ * Nothing is logged or changed; the core need not be started. fn is called once per message, or once
+ * with the error.
  *
- * Returns 0 (also when fn was given an error), TPC_ENOENT (product), or what fn returned.
+ * Returns 0 (also when fn was given an error), TPC_ENOENT (product), TPC_EINVAL, TPC_ENOMEM, or what
+ * fn returned.
  * Ownership: views are valid during the call.
  * Thread: any-thread.
  * Since: 0.1
@@ -40,7 +42,8 @@ TPC_API int tpc_codec_test(struct tpc_core *core, struct tpc_str product,
 /*
  * Encodes a command as the device would get it. service and params as in tpc_command_options.
  *
- * Returns 0; TPC_ETOOBIG with buf->need; TPC_ENOENT (product, service), TPC_EMODEL, TPC_ESCRIPT.
+ * Returns 0; TPC_ETOOBIG with buf->need; TPC_ENOENT (product, service), TPC_EDECODE (params_json),
+ * TPC_EMODEL, TPC_ESCRIPT.
  * Ownership: the caller's buffer.
  * Thread: any-thread.
  * Since: 0.1

@@ -28,7 +28,7 @@ struct tpc_command_options {
     struct tpc_str service; /* a service of the model; "set" = set properties, "get" = read them */
     struct tpc_str params_json; /* an object; empty = none */
     uint32_t timeout_ms;        /* for a reply to one try [10,000] */
-    uint32_t retries;           /* tries after the first */
+    uint32_t retries;           /* tries after the first [0] */
     uint32_t retry_delay_ms;    /* before the first retry, doubles [1,000] */
     uint32_t expire_ms;         /* in the queue, e.g. while the device is offline [24 h] */
     struct tpc_id id;           /* zero = a new one; a known one is dropped (TPC_EEXIST) */
@@ -63,17 +63,27 @@ struct tpc_command {
     int64_t closed_unix_ms; /* 0 = open */
 };
 
-/* A command ended. Called at most once, in this process only. Thread: worker. */
+/*
+ * A command's record. Of tpc_command_send(): it ended; called at most once, on a worker, and only in
+ * this process: a core that stops does not call it. Of tpc_command_get(): on the caller's thread.
+ */
 typedef void tpc_command_fn(void *user, const struct tpc_command *command);
 
 /*
  * Sends a command. Refused at once if the model says no.
  *
- * Returns 0 once the record is durable (called from a callback: with the batch that is being worked
- * on); TPC_EMODEL (err.path names the parameter), TPC_ENOENT (no such service; device deleted),
- * TPC_EAGAIN (too many open), TPC_EEXIST (that id is known), TPC_ESTATE.
+ * Returns 0 once the record is durable; TPC_EMODEL (err.path names the parameter), TPC_EDECODE
+ * (params_json; line, column), TPC_ENOENT (no such service; device deleted), TPC_EAGAIN (commands_max
+ * or device_queue_max are open, or the log is full), TPC_EEXIST (that id is known), TPC_EINVAL,
+ * TPC_ESTATE (not started), TPC_ENOSPC, TPC_EIO, TPC_ENOMEM.
+ * From a callback it does not wait for the disk: 0 = taken. If the device belongs to another worker,
+ * what that one refuses is logged and counted (tpc_core_rule_commands_lost_total), done is not
+ * called.
+ *
  * Ownership: options are copied; done (may be NULL) is called with user when it ends. ret may be
- * NULL. Thread: any-thread. Since: 0.1
+ * NULL.
+ * Thread: any-thread.
+ * Since: 0.1
  */
 TPC_API int tpc_command_send(struct tpc_core *core, const struct tpc_actor *actor,
                              const struct tpc_command_options *options, tpc_command_fn *done,
@@ -82,7 +92,7 @@ TPC_API int tpc_command_send(struct tpc_core *core, const struct tpc_actor *acto
 /*
  * Reads a command's record, open or closed.
  *
- * Returns 0 or TPC_ENOENT.
+ * Returns 0, TPC_ENOENT, TPC_ESTATE (not started) or what the store says.
  * Ownership: fn is called once; its views are valid during the call.
  * Thread: any-thread.
  * Since: 0.1
@@ -93,7 +103,8 @@ TPC_API int tpc_command_get(struct tpc_core *core, const struct tpc_id *id, tpc_
 /*
  * Calls a command off. One that was sent may still be carried out by the device.
  *
- * Returns 0, TPC_ENOENT, TPC_ESTATE (already closed).
+ * Returns 0, TPC_ENOENT, TPC_ESTATE (already closed, not started, or called from a callback on
+ * another worker than the device's).
  * Ownership: none.
  * Thread: any-thread.
  * Since: 0.1

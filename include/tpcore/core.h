@@ -2,8 +2,8 @@
  * The core: owns everything. Create it, add modules, open parts, put entities, start, work, stop,
  * destroy. One process may have several; they share nothing.
  *
- * Threads. With workers = N the core runs N threads that own the partitions, one that writes the
- * log and one that commits to the stores. With workers = 0 it starts none: the caller runs
+ * Threads. With workers = N the core runs N threads (at most one a partition) that own the
+ * partitions, one that writes the log and one that commits to the stores. With workers = 0 it starts none: the caller runs
  * tpc_core_step() and is the worker. "any-thread" functions may be called from every thread at
  * once; "control" functions by one thread at a time.
  */
@@ -45,11 +45,13 @@ struct tpc_core_options {
     tpc_log_fn *on_log; /* NULL = no log */
     void *log_user;
     int32_t log_level;              /* enum tpc_log_level [TPC_LOG_INFO] */
-    uint32_t frame_max_bytes;       /* payload of one frame [262,144] */
-    uint64_t memory_limit_bytes;    /* of the whole core and its modules' own data [none] */
-    uint64_t ring_bytes;            /* frames waiting for one worker [4 MiB] */
+    uint32_t frame_max_bytes;       /* payload of one frame, up to 64 MiB [262,144] */
+    uint64_t memory_limit_bytes;    /* of all that is allocated through the core's allocator; from
+                                     * 95 % on frames are answered TPC_EAGAIN [none] */
+    uint64_t ring_bytes;            /* frames waiting for one worker, up to 1 GiB; at least twice
+                                     * the largest frame is taken [4 MiB] */
     uint32_t commands_max;          /* commands not closed, over all devices [100,000] */
-    uint32_t device_queue_max;      /* commands waiting for one device [100] */
+    uint32_t device_queue_max;      /* commands not closed of one device [100] */
     uint64_t history_open_bytes;    /* open chunks [256 MiB] */
     uint32_t history_checkpoint_ms; /* an open chunk is stored at least so often [60,000] */
     uint32_t reserved2;
@@ -72,10 +74,11 @@ struct tpc_core_options {
 TPC_API int tpc_core_options_init(struct tpc_core_options *options, size_t size);
 
 /*
- * Makes a core. options NULL: log and stores in memory, workers = 0. The options struct and the
- * tables it points to: the struct is copied, the tables must outlive the core.
+ * Makes a core. options NULL: all defaults (log and stores in memory, workers = 0). The struct is
+ * copied; the tables that it points to (allocator, clock, random, files) must outlive the core.
  *
- * Returns 0, TPC_EINVAL or TPC_ENOMEM.
+ * Returns 0, TPC_EINVAL (a number out of its range; workers with TPC_THREADS_NONE), TPC_ENOMEM or
+ * TPC_EIO (no more descriptors).
  * Ownership: *ret is the caller's; end it with tpc_core_destroy().
  * Thread: control.
  * Since: 0.1
@@ -84,7 +87,8 @@ TPC_API int tpc_core_create(const struct tpc_core_options *options, struct tpc_c
 
 /*
  * Stops the core if it runs (draining up to 5,000 ms) and frees it with everything in it. Devices,
- * subscriptions and queries still held by the caller are invalid after it. NULL is fine.
+ * subscriptions and queries still held by the caller are invalid after it. NULL is fine. Never from
+ * a callback.
  *
  * Returns 0, or what tpc_core_stop() returned; the core is gone in any case.
  * Ownership: takes core.
@@ -97,9 +101,10 @@ TPC_API int tpc_core_destroy(struct tpc_core *core);
  * Makes a module known, linked into the program: tpc_core_add_module(core, tpc_module_mqtt()).
  *
  * Returns 0; TPC_EINVAL (a required method is missing; the text names it); TPC_EVERSION (another
- * major; the text names both); TPC_EEXIST.
+ * major; the text names both); TPC_EEXIST (a module of that name); TPC_EDENIED (it starts threads
+ * and the options say TPC_THREADS_NONE); TPC_ESTATE (the core was started before).
  * Ownership: module is static.
- * Thread: control, before start.
+ * Thread: control, before the first start.
  * Since: 0.1
  */
 TPC_API int tpc_core_add_module(struct tpc_core *core, const struct tpc_module *module);
@@ -109,21 +114,29 @@ TPC_API int tpc_core_add_module(struct tpc_core *core, const struct tpc_module *
  * the installation. Needs TPC_CORE_LOAD_ANY. The object stays loaded until the core is destroyed.
  *
  * Returns 0; TPC_EDENIED (not allowed by the options); TPC_ENOENT; TPC_EINVAL (not a module; the
- * text says why); and as tpc_core_add_module(). Ownership: none. Thread: control, before start.
+ * text says why); and as tpc_core_add_module().
+ *
+ * Ownership: none.
+ * Thread: control, before the first start.
  * Since: 0.1
  */
 TPC_API int tpc_core_load_module(struct tpc_core *core, const char *path);
 
 /*
  * Opens a part: `name` "log", "store" (entities, records and history of one module), "entities" or
- * "history" takes that interface of the module; any other name is an instance of the module's
- * adapter. "memory" and "file" are built in. options_json: a JSON object checked against the
- * module's option table; empty = all defaults.
+ * "history" takes that interface of the module. Any other name is an instance of the module's
+ * adapter; of a module that has no adapter it is its codec, for a codec that shall have options
+ * (one that is not opened has its defaults from the first product that names it). "memory" and
+ * "file" are built in. options_json: a JSON object checked against the module's option table;
+ * empty = all defaults.
  *
  * Returns 0; TPC_ENOENT (no such module); TPC_EUNSUPPORTED (the module has no such interface);
- * TPC_EEXIST (name taken); TPC_EINVAL (options; err.path names the one); what the part's init says.
+ * TPC_EEXIST (name taken); TPC_EINVAL (name: 1-63 letters, digits, - _ . ; options: err.path is
+ * the part's name and the option); TPC_ESTATE (the core was started before); what the part's init
+ * says.
+ *
  * Ownership: none.
- * Thread: control, before start.
+ * Thread: control, before the first start.
  * Since: 0.1
  */
 TPC_API int tpc_core_open(struct tpc_core *core, const char *name, const char *module,
@@ -134,7 +147,7 @@ TPC_API int tpc_core_open(struct tpc_core *core, const char *name, const char *m
  *
  * Returns as tpc_core_open().
  * Ownership: options are copied.
- * Thread: control, before start.
+ * Thread: control, before the first start.
  * Since: 0.1
  */
 TPC_API int tpc_core_open_value(struct tpc_core *core, const char *name, const char *module,
@@ -142,10 +155,12 @@ TPC_API int tpc_core_open_value(struct tpc_core *core, const char *name, const c
 
 /*
  * Starts: reads entities, replays the log, starts workers and adapters. All or nothing: on failure
- * the core is as before and err.path names the part. Roles that were not opened are "memory".
+ * the core is as before and err.path names the part. Roles that were not opened are "memory". A
+ * core that was stopped can be started again.
  *
  * Returns 0; TPC_ESTATE (running); TPC_ECORRUPT, TPC_EVERSION, TPC_EGAP (log and history are of
- * different times; the text names both), TPC_ENOENT (a needed service), or what a part said.
+ * different times; the text names both), TPC_ENOENT (a needed service), TPC_EINVAL (services in a
+ * cycle), TPC_ETOOBIG (more than 256 adapters), or what a part said.
  * Ownership: none.
  * Thread: control.
  * Since: 0.1
@@ -156,7 +171,8 @@ TPC_API int tpc_core_start(struct tpc_core *core);
  * Stops: adapters first, then what was received is worked on, logged and stored, up to drain_ms.
  * Nothing acknowledged is lost either way: what is not stored yet is replayed at the next start.
  *
- * Returns 0; TPC_ETIMEOUT (stopped, but not drained); TPC_ESTATE (not running).
+ * Returns 0; TPC_ETIMEOUT (stopped, but not drained, or the last flush or commit failed);
+ * TPC_ESTATE (not running, or called from a callback).
  * Ownership: none.
  * Thread: control; not from a callback.
  * Since: 0.1
@@ -169,8 +185,11 @@ TPC_API int tpc_core_stop(struct tpc_core *core, uint32_t drain_ms);
  * *ret_next_ms (may be NULL): ms until the next timer, UINT32_MAX = none.
  *
  * Returns 0; TPC_ESTATE (not started, or workers > 0, or called from a callback); TPC_EIO,
- * TPC_ENOSPC (the log cannot be written now: what is pending is kept and tried again). Ownership:
- * none. Thread: one at a time: it is the worker while it runs. Since: 0.1
+ * TPC_ENOSPC (the log cannot be written now: what is pending is kept and tried again).
+ *
+ * Ownership: none.
+ * Thread: any-thread; it is the worker while it runs, a second caller waits for the first.
+ * Since: 0.1
  */
 TPC_API int tpc_core_step(struct tpc_core *core, uint32_t max_wait_ms, uint32_t *ret_next_ms);
 
@@ -178,7 +197,7 @@ TPC_API int tpc_core_step(struct tpc_core *core, uint32_t max_wait_ms, uint32_t 
  * With workers = 0: a descriptor that is readable when tpc_core_step() has work, timers included.
  * It is an epoll fd: watch it level-triggered in any loop; do not read it or close it.
  *
- * Returns the descriptor, or TPC_ESTATE (workers > 0) or TPC_EIO.
+ * Returns the descriptor, or TPC_ESTATE (workers > 0).
  * Ownership: the core's.
  * Thread: any-thread.
  * Since: 0.1

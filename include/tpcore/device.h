@@ -66,15 +66,21 @@ struct tpc_device_info {
  */
 TPC_API int tpc_device_info(struct tpc_device *device, struct tpc_device_info *ret);
 
-/* A feed is done: error 0 = appended and written by the log's policy; TPC_ECANCELED = the core
- * stopped before that was certain. Thread: worker (control while the core stops). */
+/*
+ * A feed is done: error 0 = its message, or the dead letter that stands for it, is in the log as the
+ * log's policy says (or it came before and was dropped as a duplicate); TPC_ECANCELED = the core
+ * stopped before that was certain; else why the log will not take it, TPC_ETOOBIG mostly.
+ * Thread: worker (control while the core stops).
+ */
 typedef void tpc_done_fn(void *user, int error);
 
 /*
- * Feeds bytes as if the device had sent them: codec, model, log, rules. done may be NULL.
+ * Feeds bytes as if the device had sent them: codec, model, log, rules. done may be NULL. What the
+ * codec cannot read becomes a dead letter, which is no error here.
  *
- * Returns 0 (queued), TPC_EAGAIN (ring or log full: step or wait, then again), TPC_ETOOBIG,
- * TPC_ENOENT (device deleted), TPC_ESTATE (not started).
+ * Returns 0 (queued), TPC_EAGAIN (the ring is full, because of a full log, too, or memory is short:
+ * step or wait, then again), TPC_ETOOBIG (over frame_max_bytes), TPC_ENOENT (device deleted),
+ * TPC_ESTATE (not started), TPC_EINVAL.
  * Ownership: raw is copied.
  * Thread: any-thread.
  * Since: 0.1
@@ -86,7 +92,7 @@ TPC_API int tpc_feed(struct tpc_device *device, struct tpc_bytes raw, tpc_done_f
  * The same with time, kind, topic and flags (struct tpc_frame is in tpcore/ext/host.h; its product
  * and device are ignored).
  *
- * Returns as tpc_feed().
+ * Returns as tpc_feed(); TPC_ETOOBIG also for a topic, name or correlation over 4,096 bytes.
  * Ownership: the frame is copied.
  * Thread: any-thread.
  * Since: 0.1
@@ -108,7 +114,8 @@ struct tpc_points {
 /*
  * Feeds points without a codec; the model still checks them.
  *
- * Returns as tpc_feed().
+ * Returns as tpc_feed(); TPC_EINVAL also for another kind or point_size; TPC_ETOOBIG: the points
+ * take more than frame_max_bytes.
  * Ownership: the points are copied.
  * Thread: any-thread.
  * Since: 0.1

@@ -63,22 +63,28 @@ struct tpc_entity_query {
     }
 
 /*
- * Creates or replaces an entity. expect_rev: TPC_ANY_REV, TPC_NO_REV (must be new), or the revision
+ * Creates or replaces an entity, before or after the start. expect_rev: TPC_ANY_REV, TPC_NO_REV (must be new), or the revision
  * that the caller read. actor NULL = the embedding program.
  *
  * Returns 0; TPC_EINVAL (unknown kind; err.path names a bad member), TPC_EDECODE (JSON; line,
  * column), TPC_ECONFLICT (revision), TPC_ENOENT (something it names is not there), TPC_ESCRIPT or
- * TPC_EMODEL (its codec or model does not compile), TPC_ENOSPC, TPC_EIO. Ownership: nothing is kept
- * of the arguments. ret may be NULL. Thread: any-thread; durable when it returns. Since: 0.1
+ * TPC_EMODEL (its codec or model does not compile), TPC_ENOSPC, TPC_EIO, TPC_EAGAIN (the store is
+ * locked by another process).
+ *
+ * Ownership: nothing is kept of the arguments. ret may be NULL.
+ * Thread: any-thread; durable when it returns, as the store says.
+ * Since: 0.1
  */
 TPC_API int tpc_entity_put(struct tpc_core *core, const struct tpc_actor *actor, const char *kind,
                            struct tpc_str json, uint64_t expect_rev, struct tpc_entity_info *ret);
 
 /*
  * Puts every entity of a JSON file: one document with "kind", or an array of such. In order; stops
- * at the first error, whose text names the file and the entity. *ret_count (may be NULL) were put.
+ * at the first error, whose text names the file and the entity. *ret_count (may be NULL) were put,
+ * also on failure.
  *
- * Returns 0, TPC_ENOENT (file), TPC_EDECODE and as tpc_entity_put().
+ * Returns 0, TPC_ENOENT (file), TPC_EDECODE (line, column), TPC_ETOOBIG (over 64 MiB) and as
+ * tpc_entity_put().
  * Ownership: none.
  * Thread: any-thread.
  * Since: 0.1

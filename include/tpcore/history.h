@@ -20,7 +20,7 @@ struct tpc_history_query {
     const struct tpc_str *properties;
     int64_t from_unix_ms; /* inclusive; INT64_MIN = all */
     int64_t to_unix_ms;   /* exclusive; INT64_MAX = all */
-    uint64_t limit;       /* samples per device; 0 = no limit */
+    uint64_t limit;       /* rows per device; 0 = no limit */
 };
 #define TPC_HISTORY_QUERY_INIT                                                                     \
     {                                                                                              \
@@ -46,10 +46,12 @@ struct tpc_row_batch {
 };
 
 /*
- * Opens a query over stored and open samples. Devices and properties are copied.
+ * Opens a query over stored and open samples. Devices and properties are copied. A property that a
+ * device's product does not have is no error: its column has no values for that device.
  *
- * Returns 0, TPC_EINVAL, TPC_ENOMEM, TPC_EIO, TPC_ECORRUPT.
- * Ownership: *ret is the caller's: tpc_rows_close().
+ * Returns 0, TPC_EINVAL (no devices, no properties or more than 65,535, an empty range), TPC_ESTATE
+ * (the core was never started), TPC_ENOMEM, TPC_EIO, TPC_ECORRUPT.
+ * Ownership: *ret is the caller's: tpc_rows_close(), before the core is started again or destroyed.
  * Thread: any-thread.
  * Since: 0.1
  */

@@ -30,7 +30,7 @@ enum tpc_kind {
     TPC_MSG_DEAD_LETTER = 12,    /* raw bytes that could not be used, with the reason in params */
     TPC_MSG_ENTITY = 13,         /* an entity was put or deleted: params {kind, key, revision} */
     TPC_MSG_RAW = 14,            /* bytes for other consumers, kept as they are */
-    TPC_MSG_ALERT = 15           /* raised, cleared */
+    TPC_MSG_ALERT = 15           /* reserved: nothing makes it yet */
 };
 
 enum tpc_msg_flags {
@@ -86,8 +86,8 @@ struct tpc_batch {
     uint32_t count;
     size_t msg_size; /* bytes from one message to the next: use tpc_batch_msg() */
     const struct tpc_msg *msgs;
-    uint64_t
-        gap_from; /* gap_to > gap_from: offsets [gap_from, gap_to) were passed over before this */
+    /* gap_to > gap_from: offsets [gap_from, gap_to) were passed over before this; count may be 0. */
+    uint64_t gap_from;
     uint64_t gap_to;
 };
 

@@ -24,15 +24,20 @@ struct tpc_peer {
 
 /*
  * init      Takes its options, checked against `options` with defaults filled in; cfg and all it
- * points to live until fini. Offers services. No I/O. control thread. start     Begins: may connect
- * in the background, must not wait for a peer. control thread. send      Sends frame to the device.
- * 0 = taken (frame copied): host->sent(ticket) follows, exactly once; TPC_EOFFLINE or TPC_EAGAIN =
- * not taken. Must not block. worker thread, several at once. settled   Tickets given to receive()
- * are done: errors[i] 0 = appended; else the TPC_E* that refused it. Must not block. worker thread.
- * resume    receive() on this session answered TPC_EAGAIN before and may work now. worker thread.
+ *           points to live until fini. Offers services. No I/O. control thread.
+ * start     Begins: may connect in the background, must not wait for a peer. control thread.
+ * send      Sends frame to the device. 0 = taken (frame copied): host->sent(ticket) follows, exactly
+ *           once; TPC_EOFFLINE or TPC_EAGAIN = not taken, tried again. Must not block. worker
+ *           thread, several at once.
+ * settled   Optional: tickets given to receive() are done: errors[i] 0 = in the log as its policy
+ *           says (the message, or the dead letter that stands for it) or known as a duplicate; else
+ *           why the log will not take it, or TPC_ECANCELED = the core stopped before that was
+ *           certain. Must not block. worker thread (control while the core stops).
+ * resume    Optional: receive() on this session answered TPC_EAGAIN before and may work now. worker
+ *           thread.
  * stop      Ends connections and threads; returns when they are gone. control thread.
  * fini      Frees. Accepts a half-initialised self. control thread.
- * discover  Optional: finds devices on the wire, reports through host->receive (kind presence).
+ * discover  Reserved: the core does not call it yet. NULL.
  */
 struct tpc_adapter_ops {
     struct tpc_iface iface; /* major 1 */
@@ -47,7 +52,7 @@ struct tpc_adapter_ops {
     void (*resume)(void *self, uint64_t session);
     void (*stop)(void *self);
     void (*fini)(void *self);
-    int (*discover)(void *self, uint32_t timeout_ms); /* optional, since 0.1 */
+    int (*discover)(void *self, uint32_t timeout_ms); /* reserved */
 };
 
 TPC_END

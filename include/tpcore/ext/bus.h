@@ -92,25 +92,35 @@ typedef int tpc_segment_info_fn(void *user, const struct tpc_segment_info *info)
 enum tpc_flush_flags { TPC_FLUSH_SYNC = 1 /* to stable storage, whatever the policy */ };
 
 /*
- * init            partitions: how many the core uses. TPC_ECORRUPT, TPC_EVERSION, TPC_EAGAIN (in
- * use by another process). control thread. append          All or nothing. Sets records[i].offset;
- * *ret_sequence = sequence of the last one. Never waits for the disk. TPC_EAGAIN: pending buffer
- * full or a hold cursor at the limit; TPC_ENOSPC: the reserve is reached; TPC_ETOOBIG: a record
- * over the limit. RESERVE in flags: may use the reserve (cursors, entities, shutdown). flush Writes
- * what is pending (and syncs, by policy or flag); *ret_sequence = reached. On failure what was
- * pending stays pending and is tried again by the next flush. One thread leads, others wait for it.
- * TPC_ENOSPC, TPC_EIO. read            Calls fn for records of a partition from offset `from` on,
- * at most max_records; *ret_next = where to go on. TPC_EGAP: `from` is below what is kept:
- * *ret_next = first kept, nothing was read. Reading at the end reads 0 records and returns 0.
- * Several threads at once. Bad frames are skipped and counted (the offsets tell the gap). range
- * First kept offset and end (next to be appended) of a partition. cursor_open     Finds or makes a
- * cursor; *ret_cursor is small and stable until cursor_close. cursor_position Committed offset of a
- * cursor in a partition. commit          Moves the cursor: everything below offset is done. With
- * TPC_FLUSH_SYNC the position is on stable storage when it returns. The log is trimmed only below
- * synced positions; positions not yet synced are written by later flushes. cursor_close    forget =
- * 1: the cursor's name dies, too. raise_end       Makes the next offset of a partition at least
- * `offset` (after a loss of power the history may know more than the log). Before the first append.
- * trim            Drops whole segments that no cursor needs and retention does not ask for.
+ * init             partitions: how many the core uses. TPC_ECORRUPT, TPC_EVERSION, TPC_EAGAIN (in
+ *                  use by another process). control thread.
+ * fini             Frees. Accepts a half-initialised self. control thread.
+ * append           All or nothing. Sets records[i].offset; *ret_sequence = sequence of the last one.
+ *                  Never waits for the disk. TPC_EAGAIN: pending buffer full or a hold cursor at the
+ *                  limit; TPC_ENOSPC: the reserve is reached; TPC_ETOOBIG: a record over the limit.
+ *                  flags TPC_APPEND_RESERVE: may use the reserve (entities, ends of commands,
+ *                  shutdown).
+ * flush            Writes what is pending (and syncs, by policy or flag); *ret_sequence = reached.
+ *                  On failure what was pending stays pending and is tried again by the next flush.
+ *                  One thread leads, others wait for it. TPC_ENOSPC, TPC_EIO.
+ * read             Calls fn for records of a partition from offset `from` on, at most max_records;
+ *                  *ret_next = where to go on. TPC_EGAP: `from` is below what is kept: *ret_next =
+ *                  first kept, nothing was read. Reading at the end reads 0 records and returns 0.
+ *                  Several threads at once. Bad frames are skipped and counted (the offsets tell the
+ *                  gap).
+ * range            First kept offset and end (next to be appended) of a partition.
+ * cursor_open      Finds or makes a cursor; *ret_cursor is small and stable until cursor_close.
+ * cursor_position  Committed offset of a cursor in a partition.
+ * commit           Moves the cursor: everything below offset is done. With TPC_FLUSH_SYNC the
+ *                  position is on stable storage when it returns. The log is trimmed only below
+ *                  synced positions; positions not yet synced are written by later flushes.
+ * cursor_close     forget = 1: the cursor's name dies, too.
+ * raise_end        Makes the next offset of a partition at least `offset` (after a loss of power the
+ *                  history may know more than the log). Before the first append.
+ * trim             Optional: drops whole segments that no cursor needs and retention does not ask
+ *                  for.
+ * info             Counters and sizes. Any thread.
+ * cursors, segments  Optional: calls fn for each. Any thread.
  */
 struct tpc_bus_ops {
     struct tpc_iface iface; /* major 1 */

@@ -68,12 +68,14 @@ struct tpc_encode {
 };
 
 /*
- * compile   Makes a program of a product's codec member: parsed once, shared by all workers, never
- *           changed. TPC_EINVAL or TPC_ESCRIPT with line and column. Any thread.
- * release   Frees it. No decode runs on it any more.
- * decode    Decodes frames of one product. worker: 0 .. workers, one thread each. Faults of a frame
- * go to sink->refuse(frame); the return value is for faults of the codec itself. encode    One
- * message to bytes, which live in `arena` or in static storage.
+ * init, fini  Optional, for a codec with an instance. decode and encode are called with worker 0 ..
+ *             workers; the last one is for trials, under a lock of the core. control thread.
+ * compile     Makes a program of a product's codec member: parsed once, shared by all workers, never
+ *             changed. TPC_EINVAL or TPC_ESCRIPT with line and column. Any thread.
+ * release     Frees it. No decode runs on it any more.
+ * decode      Decodes frames of one product. worker: one thread each. Faults of a frame go to
+ *             sink->refuse(frame); the return value is for faults of the codec itself.
+ * encode      One message to bytes, which live in `arena` or in static storage.
  */
 struct tpc_codec_ops {
     struct tpc_iface iface; /* major 1 */

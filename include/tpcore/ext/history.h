@@ -56,10 +56,11 @@ typedef int tpc_chunk_fn(void *user, const struct tpc_chunk *chunk);
 typedef int tpc_mark_fn(void *user, const struct tpc_mark *mark);
 
 /*
- * begin, put_chunk, put_marks, commit | rollback: one writer thread. commit returns when all of it
- * is on stable storage; TPC_ENOSPC, TPC_EIO, TPC_EAGAIN: nothing of it is there and rollback was
- * done. scan, marks: several threads at once, each sees the last commit. delete_before: device 0 =
- * all; whole chunks with last < unix_ms; *ret_count chunks are gone.
+ * begin, put_chunk, put_marks, commit | rollback
+ *                One writer thread. commit returns when all of it is on stable storage; TPC_ENOSPC,
+ *                TPC_EIO, TPC_EAGAIN: nothing of it is there and rollback was done.
+ * scan, marks    Several threads at once, each sees the last commit.
+ * delete_before  device 0 = all; whole chunks with last < unix_ms; *ret_count chunks are gone.
  */
 struct tpc_history_ops {
     struct tpc_iface iface; /* major 1 */

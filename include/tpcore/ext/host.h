@@ -13,11 +13,12 @@
 TPC_BEGIN
 
 enum tpc_frame_flags {
-    TPC_FRAME_REDELIVERED =
-        1, /* the protocol marked it (MQTT DUP): only these are checked for duplicates */
-    TPC_FRAME_WRAPPED =
-        2, /* payload is ThingsPanel's {"device_id","values"} (contract thingspanel 1.2) */
-    TPC_FRAME_RETAINED = 4 /* an old value that the broker kept: latest only, no rule fires */
+    /* The protocol marked it (MQTT DUP): a packet_id and payload that the device had within the last
+     * ten minutes are dropped as a duplicate. Without the flag only a message id inside the payload
+     * (the codec's `correlation`), with the same payload, tells a duplicate. */
+    TPC_FRAME_REDELIVERED = 1,
+    TPC_FRAME_WRAPPED = 2, /* payload is ThingsPanel's {"device_id","values"} */
+    TPC_FRAME_RETAINED = 4 /* an old value that the broker kept: no rule fires for it */
 };
 
 /* Bytes from or to a device, with what the transport knows about them. */
@@ -56,21 +57,26 @@ typedef void tpc_timer_fn(void *user);
 /*
  * The services. Thread: any-thread unless said otherwise; none of them blocks.
  *
- * session_open   Resolves the device once. 0; TPC_ENOENT unknown device; TPC_EDENIED other product.
+ * session_open   Resolves the device once. 0; TPC_ENOENT unknown device; TPC_EDENIED other product;
+ *                TPC_ENOMEM too many sessions; TPC_ESTATE before the start.
  * session_close  Ends it; frames received before are still worked on.
- * receive        Copies the frame into the owner's ring. 0; TPC_EAGAIN ring or log full: keep the
- *                frame, stop reading, wait for resume(session); TPC_ETOOBIG over the frame limit:
- * count it and acknowledge; TPC_ESTATE stopping. ticket (not 0): settled() is told once the frame's
- * message is appended, or why not. sent           Ends a send() that returned 0: err NULL = out (or
- * acknowledged by the peer). fail           Fills tpc_error_last() of this thread; returns code.
+ * receive        Copies the frame into the owner's ring. 0; TPC_EAGAIN ring or log full, or memory
+ *                short: keep the frame, stop reading, wait for resume(session); TPC_ETOOBIG over
+ *                the frame limit: count it and acknowledge; TPC_ESTATE stopping.
+ *                ticket (not 0): settled() is told once the frame's message is in the log, or why
+ *                not.
+ * sent           Ends a send() that returned 0: err NULL = out (or acknowledged by the peer).
+ * fail           Fills tpc_error_last() of this thread; returns code.
  * log            One line at enum tpc_log_level with the instance's name as subject.
- * watch          Calls fn on a worker when fd is ready (events: EPOLL*); events 0 ends it. Module
+ * watch          Calls fn on a worker when fd is ready (events: EPOLL*); events 0 ends it. Modules
  *                without threads live on this. control or worker thread.
  * timer_set      Calls fn once on a worker after delay_ms; *ret_timer for timer_clear. control or
- * worker. offer / need   Publish or find a service ("mqtt.link") by name; both are declared in the
- * module's descriptor. control thread, in init (offer) and start (need). name           The name
- * the instance was opened under. count          Adds n to a metric of this instance:
- * tpc_<module>_<metric>_total{instance=..}. name is static.
+ *                worker thread.
+ * offer, need    Publish or find a service ("mqtt.link") by name; both are declared in the module's
+ *                descriptor. control thread, in init (offer) and start (need).
+ * name           The name the instance was opened under.
+ * count          Adds n to a metric of this instance: tpc_<module>_<metric>_total{instance=..}.
+ *                The text `metric` is static.
  */
 struct tpc_host {
     struct tpc_iface iface; /* major 1 */

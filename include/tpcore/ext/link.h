@@ -20,9 +20,10 @@ typedef void tpc_link_state_fn(void *user, int up);
 
 /*
  * publish    Hands over one message; 0 = taken, done (may be NULL) follows exactly once; TPC_EAGAIN
- * = too many in flight; TPC_EOFFLINE = not connected. Any thread. subscribe  Subscribes now and
- * after each reconnect. filter is copied. Any thread. watch      fn hears of connection changes;
- * called once at once with the present state. control.
+ *            = too many in flight; TPC_EOFFLINE = not connected. Any thread.
+ * subscribe  Subscribes now and after each reconnect. filter is copied. Any thread.
+ * watch      fn hears of connection changes; called once at once with the present state. control
+ *            thread.
  */
 struct tpc_link_ops {
     struct tpc_iface iface; /* major 1 */

@@ -69,9 +69,12 @@ typedef int tpc_row_fn(void *user, const struct tpc_row *row);
 
 /*
  * transact  All or nothing, on stable storage when it returns 0. TPC_ECONFLICT: an expected
- * revision is not there (err.path = its key); TPC_ENOSPC, TPC_EIO, TPC_EAGAIN (locked by another
- * process). get       fn is called once, or TPC_ENOENT. query     fn is called for each row. count
- * Rows of a space and kind (kind empty = all). Several threads at once.
+ *           revision is not there (err.path = its key); TPC_ENOSPC, TPC_EIO, TPC_EAGAIN (locked by
+ *           another process).
+ * get       fn is called once, or TPC_ENOENT.
+ * query     fn is called for each row.
+ * count     Rows of a space and kind (kind empty = all).
+ * Several threads at once.
  */
 struct tpc_store_ops {
     struct tpc_iface iface; /* major 1 */
