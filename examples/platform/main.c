@@ -43,13 +43,14 @@ static void on_log(void *user, int level, const char *subject, const char *text)
 
 static int usage(void)
 {
-    fputs("usage: tp-platform [--check] [--table] [--quiet] [--metrics FILE] CONFIG.yaml\n"
-          "  --check    check the configuration, adapters and entities; start nothing, and open\n"
-          "             neither log nor store (their options are checked at the start)\n"
-          "  --table    show the devices, once a second\n"
-          "  --quiet    log warnings and errors only\n"
-          "  --metrics  write all metrics (Prometheus text) to FILE at the end\n",
-          stderr);
+    fputs(
+        "usage: tp-platform [--check] [--table] [--quiet] [--metrics FILE] CONFIG.yaml\n"
+        "  --check    check the configuration with its parts and entities, start nothing; log and\n"
+        "             stores are made in a temporary folder that goes again\n"
+        "  --table    show the devices, once a second\n"
+        "  --quiet    log warnings and errors only\n"
+        "  --metrics  write all metrics (Prometheus text) to FILE at the end\n",
+        stderr);
     return 2;
 }
 
@@ -133,9 +134,11 @@ static int run(struct config *c, struct settings *s);
  * configuration may be in use. */
 static int check(struct config *c, struct settings *s)
 {
-    char dir[] = "/tmp/tp-check-XXXXXX";
+    char dir[512];
+    const char *tmp = getenv("TMPDIR");
+    snprintf(dir, sizeof(dir), "%s/tp-check-XXXXXX", tmp != NULL ? tmp : P_tmpdir);
     if (mkdtemp(dir) == NULL) {
-        perror("tp-platform: /tmp");
+        fprintf(stderr, "tp-platform: %s: %s\n", dir, strerror(errno));
         return 1;
     }
     c->dry = dir;

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { OBJECTS_MAX = 64 };
+
 static int usage(void)
 {
     fputs(
@@ -24,7 +26,8 @@ static int usage(void)
         "         \"device value\" for each sample\n"
         "       tp-tool log DIR\n"
         "         segments, cursors with their lags and dead letters of a log that is not open\n"
-        "       tp-tool modules\n",
+        "       tp-tool modules [PATH/tpc_NAME.so ..]\n"
+        "         modules linked in, and those of shared objects\n",
         stderr);
     return 2;
 }
@@ -32,15 +35,25 @@ static int usage(void)
 static int print_module(void *user, const struct tpc_module_info *info)
 {
     (void) user;
-    printf("%-10s %-8s %-12s %s\n", info->name, info->version, info->interfaces, info->licence);
+    printf("%-10s %-8s %-18s %s\n", info->name, info->version, info->interfaces, info->licence);
     return 0;
 }
 
-static int tool_modules(void)
+static int tool_modules(int count, char **paths)
 {
-    struct config c = { .file = "(none)" };
+    struct config c = { .file = "(arguments)" };
+    struct tpc_value items[OBJECTS_MAX];
+    struct tpc_member modules = { TPC_STR("modules"), { .type = TPC_ARRAY, .as.items = items } };
     struct tpc_core *core;
-    c.root.type = TPC_MAP;
+    if (count > OBJECTS_MAX) {
+        return 2;
+    }
+    for (int i = 0; i < count; i++) {
+        items[i] =
+            (struct tpc_value){ .type = TPC_TEXT, .len = strlen(paths[i]), .as.text = paths[i] };
+    }
+    modules.value.len = (size_t) count;
+    c.root = (struct tpc_value){ .type = TPC_MAP, .len = 1, .as.members = &modules };
     if (assemble_core(&c, 0, NULL, NULL, &core) != 0) {
         fprintf(stderr, "tp-tool: %s\n", c.error);
         return 1;
@@ -60,8 +73,8 @@ int main(int argc, char **argv)
         rc = tool_history(argc - 2, argv + 2);
     } else if (strcmp(command, "log") == 0) {
         rc = tool_log(argc - 2, argv + 2);
-    } else if (strcmp(command, "modules") == 0 && argc == 2) {
-        rc = tool_modules();
+    } else if (strcmp(command, "modules") == 0) {
+        rc = tool_modules(argc - 2, argv + 2);
     }
     return rc == 2 ? usage() : rc;
 }
