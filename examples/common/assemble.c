@@ -210,6 +210,9 @@ int assemble_core(struct config *c, uint32_t flags, tpc_log_fn *on_log, void *lo
     if (check_top(c) != 0 || read_core_options(c, &o) != 0) {
         return -1;
     }
+    if (o.workers == 0) { /* legal for the library; these programs do not step */
+        return fail_at(c, "core.workers", "at least 1 is needed");
+    }
     int rc = tpc_core_create(&o, &core);
     if (rc != 0) {
         return fail_call(c, "core", rc);

@@ -178,7 +178,8 @@ static int run(struct config *c, struct settings *s)
     rc = tpc_core_start(core);
     if (rc != 0) {
         const struct tpc_error *e = tpc_error_last();
-        fprintf(stderr, "tp-platform: start: %s: %s (%s)\n", e->path, e->text, tpc_error_name(rc));
+        fprintf(stderr, "tp-platform: start: %s%s%s (%s)\n", e->path,
+                e->path[0] != '\0' ? ": " : "", e->text, tpc_error_name(rc));
         tpc_core_destroy(core);
         return 1;
     }

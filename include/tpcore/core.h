@@ -36,7 +36,7 @@ struct tpc_core_options {
     uint32_t flags;      /* enum tpc_core_flags */
     uint32_t workers;    /* threads that work on messages, 0..64; 0 = the caller steps */
     uint32_t threads;    /* enum tpc_threads */
-    uint32_t partitions; /* 1..4,096 [16] */
+    uint32_t partitions; /* 1..4,096, never fewer than the log has [16] */
     uint32_t reserved;
     const struct tpc_allocator *allocator; /* NULL = malloc */
     const struct tpc_clock *clock;         /* NULL = the system's */
@@ -160,7 +160,7 @@ TPC_API int tpc_core_open_value(struct tpc_core *core, const char *name, const c
  *
  * Returns 0; TPC_ESTATE (running); TPC_ECORRUPT, TPC_EVERSION, TPC_EGAP (log and history are of
  * different times; the text names both), TPC_ENOENT (a needed service), TPC_EINVAL (services in a
- * cycle), TPC_ETOOBIG (more than 256 adapters), or what a part said.
+ * cycle; fewer partitions than before), TPC_ETOOBIG (more than 256 adapters), or what a part said.
  * Ownership: none.
  * Thread: control.
  * Since: 0.1

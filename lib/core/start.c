@@ -21,6 +21,11 @@ static int start_history(struct tpc_core *core, struct tpc_error *err)
     if (rc != 0) {
         return tpi_error_set(err, rc, "log", "the log tells nothing of itself");
     }
+    if (info.partitions > core->options.partitions) {
+        return tpi_error_set(err, TPC_EINVAL, "log",
+                             "the log has %u partitions, the options say %u: they may only grow",
+                             (unsigned) info.partitions, (unsigned) core->options.partitions);
+    }
     tpi_history_destroy(core->history);
     core->history = NULL;
     rc = tpi_history_create(&core->env, &part->ops->history, part->self, &limits,

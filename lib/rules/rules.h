@@ -2,8 +2,9 @@
  * Scenes: when a condition over the properties of a device holds, commands go out.
  *
  *     {"key": "fan-on", "enabled": true,
- *      "when": {"product": "thermo", "devices": ["t1"], "expr": "temperature > 30", "fire":
- * "rising"}, "then": [{"command": {"device": "fan-1", "service": "set", "params": {"on": true}}}]}
+ *      "when": {"product": "thermo", "devices": ["t1"], "expr": "temperature > 30",
+ *               "fire": "rising"},
+ *      "then": [{"command": {"device": "fan-1", "service": "set", "params": {"on": true}}}]}
  *
  * A scene is looked at only when a property that it names is in the message; the condition itself
  * sees the latest values of the device. fire "rising" (default): once when the condition becomes
