@@ -76,21 +76,22 @@ static int query(struct fx *f, struct tpc_device *d)
     return rc;
 }
 
-static int feed_all(struct fx *f, struct tpc_device *d)
+/* worst lives as long as the core: what is still queued is settled when it stops. */
+static int feed_all(struct fx *f, struct tpc_device *d, int *worst)
 {
     static const char *const texts[] = { "{\"seq\":1,\"note\":\"a text that is long\"}",
                                          "{\"seq\":5}", "{\"seq\":", "{\"seq\":2}", "{\"seq\":7}" };
-    int worst = 0;
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < sizeof(texts) / sizeof(texts[0]); i++) {
         struct tpc_bytes raw = { (const uint8_t *) texts[i], strlen(texts[i]) };
-        rc = tpc_feed(d, raw, on_done, &worst);
+        rc = tpc_feed(d, raw, on_done, worst);
     }
     for (int i = 0; rc == 0 && i < 4; i++) {
         rc = tpc_core_step(f->core, 0, NULL);
         tk_clock_advance(&f->e.clock, 1000);
     }
-    ck_assert_msg(worst == 0 || worst == TPC_ENOMEM, "a feed ended with %s", tpc_error_name(worst));
+    ck_assert_msg(*worst == 0 || *worst == TPC_ENOMEM, "a feed ended with %s",
+                  tpc_error_name(*worst));
     return tolerate(rc);
 }
 
@@ -106,7 +107,7 @@ static int command(struct fx *f, struct tpc_device *d)
     return tolerate(rc != 0 ? rc : tpc_command_cancel(f->core, &id));
 }
 
-static int work(struct fx *f)
+static int work(struct fx *f, int *worst)
 {
     struct tpc_device *d = NULL;
     struct tpc_subscribe_options so = TPC_SUBSCRIBE_OPTIONS_INIT;
@@ -119,7 +120,7 @@ static int work(struct fx *f)
     int rc = tpc_device_open(f->core, TPC_STR("t1"), &d);
     rc = rc != 0 ? rc : tpc_subscribe(f->core, &so, on_batch, NULL, &live);
     rc = rc != 0 ? rc : tpc_consume(f->core, &co, on_batch, NULL, &durable);
-    rc = rc != 0 ? rc : feed_all(f, d);
+    rc = rc != 0 ? rc : feed_all(f, d, worst);
     rc = rc != 0 ? rc : command(f, d);
     rc = rc != 0 ? rc : query(f, d);
     struct tpc_value v;
@@ -139,13 +140,14 @@ static int work(struct fx *f)
 static int life(const struct tpc_allocator *a, void *user)
 {
     struct fx *f = user;
+    int worst = 0;
     f->o.allocator = a;
     f->core = NULL;
     int rc = fx_make(f);
     rc = rc != 0 ? rc : put_all(f);
     rc = rc != 0 ? rc : tpc_core_start(f->core);
     if (rc == 0) {
-        rc = work(f);
+        rc = work(f, &worst);
         (void) tpc_core_stop(f->core, 0);
     }
     (void) tpc_core_destroy(f->core);
