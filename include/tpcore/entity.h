@@ -2,6 +2,7 @@
  * Entities: all that is configured. An entity is a JSON document of a kind (tenant, product,
  * device, scene), with a key that is unique in its tenant and kind, and a revision that grows with
  * each put. The document is kept as it was accepted, members that the kind does not know included.
+ * Secrets are stored apart: get and list leave them out, a put without one keeps it, null removes it.
  * Every change is checked, stored, announced on the bus (main/entity/{kind}/{key}/updated) and
  * carries its actor.
  *

@@ -59,8 +59,9 @@ static int check_int(const struct tpi_spec *s, const struct tpc_value *in, struc
                               : tpi_error_set(err, TPC_EMODEL, origin, "is not a whole number");
     }
     if (i < s->int_min || i > s->int_max) {
-        return tpi_error_set(err, TPC_EMODEL, origin, "%lld is not within %lld..%lld",
-                             (long long) i, (long long) s->int_min, (long long) s->int_max);
+        return tpi_error_set(err, TPC_EMODEL, origin, "%lld is %s %lld", (long long) i,
+                             i < s->int_min ? "below" : "above",
+                             (long long) (i < s->int_min ? s->int_min : s->int_max));
     }
     *ret = (struct tpc_value){ TPC_INT, 0, 0, { .i = i } };
     return 0;
@@ -76,8 +77,9 @@ static int check_double(const struct tpi_spec *s, const struct tpc_value *in, st
         return wrong_type(s, in, err);
     }
     if (!(d >= s->min && d <= s->max)) {
-        return tpi_error_set(err, TPC_EMODEL, origin, "%.17g is not within %.17g..%.17g", d, s->min,
-                             s->max);
+        return d != d ? tpi_error_set(err, TPC_EMODEL, origin, "is not a number")
+                      : tpi_error_set(err, TPC_EMODEL, origin, "%.15g is %s %.15g", d,
+                                      d < s->min ? "below" : "above", d < s->min ? s->min : s->max);
     }
     *ret = (struct tpc_value){ TPC_DOUBLE, 0, 0, { .d = d } };
     return 0;
