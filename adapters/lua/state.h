@@ -151,6 +151,9 @@ void strings_open(lua_State *L);
 /* Function `name` of the table on top pays for the length of its text from now on. */
 void strings_pay(lua_State *L, const char *name);
 
+/* string.unpack. */
+int unpack_string(lua_State *L);
+
 /* {decode, encode}. */
 void jsonlib_open(lua_State *L);
 

@@ -328,17 +328,6 @@ void strings_pay(lua_State *L, const char *name)
     lua_setfield(L, -2, name);
 }
 
-/* The hot one of them. */
-static int str_unpack(lua_State *L)
-{
-    struct slot *s = slot_of(L);
-    size_t len = lua_rawlen(L, 1);
-    if (len > 64) {
-        slot_work(L, len);
-    }
-    return s->unpack(L);
-}
-
 static int str_rep(lua_State *L)
 {
     size_t len;
@@ -488,7 +477,7 @@ static const luaL_Reg string_wraps[] = { { "rep", str_rep },   { "format", str_f
 
 static const luaL_Reg string_own[] = {
     { "find", str_find },    { "match", str_match }, { "gmatch", str_gmatch },
-    { "gfind", str_gmatch }, { "gsub", str_gsub },   { "unpack", str_unpack },
+    { "gfind", str_gmatch }, { "gsub", str_gsub },   { "unpack", unpack_string },
     { NULL, NULL }
 };
 

@@ -1,4 +1,4 @@
-/* Our matcher against Lua's own, call by call. */
+/* Our matcher and our string.unpack against Lua's own, call by call. */
 #include "host.h"
 
 #include <lauxlib.h>
@@ -100,19 +100,99 @@ static void stock(const char *code, char *out, size_t cap)
     lua_close(L);
 }
 
-START_TEST(patterns_match_as_in_lua)
+static void check_same(const char *code)
 {
     char want[1024];
     char script[2048];
+    stock(code, want, sizeof(want));
+    snprintf(script, sizeof(script),
+             "%s\nfunction decode(want) %s return {same = R == want, r = R} end", prelude, code);
+    const char *trace =
+        lua_host_run(&h, script, 0, (struct tpc_bytes){ (const uint8_t *) want, strlen(want) });
+    ck_assert_msg(strstr(trace, "same=true") != NULL, "%s gives %s, not %s (%s)", code, trace, want,
+                  h.sink.err.text);
+}
+
+START_TEST(patterns_match_as_in_lua)
+{
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        stock(cases[i], want, sizeof(want));
-        snprintf(script, sizeof(script),
-                 "%s\nfunction decode(want) %s return {same = R == want, r = R} end", prelude,
-                 cases[i]);
-        const char *trace =
-            lua_host_run(&h, script, 0, (struct tpc_bytes){ (const uint8_t *) want, strlen(want) });
-        ck_assert_msg(strstr(trace, "same=true") != NULL, "%s gives %s, not %s (%s)", cases[i],
-                      trace, want, h.sink.err.text);
+        check_same(cases[i]);
+    }
+}
+END_TEST
+
+/* Arguments of string.unpack after D, a text of 40 bytes. */
+static const char *const unpacks[] = {
+    "'b', D",
+    "'B', D",
+    "'bBbB', D",
+    "'>hH<hH=hH', D",
+    "'>iI<iI=iI', D",
+    "'>lL<lL', D",
+    "'>jJ<jJ', D",
+    "'>f<f=f', D",
+    "'>d<d', D",
+    "'>n<n', D",
+    "'>i1i2i3i4i5i6i7i8', D",
+    "'<i1i2i3i4i5i6i7i8', D",
+    "'>I1I2I3I4I5I6I7I8', D",
+    "'<I1I2I3I4I5I6I7I8', D",
+    "'>I2I2i4I4I2I2', D:sub(1, 16)",
+    "'>I2I2i4I4I2I2', D:sub(1, 15)",
+    "' > I2 < i3 ', D",
+    "('B'):rep(40), D",
+    "('B'):rep(41), D",
+    "('<'):rep(70) .. 'I2', D",
+    "'', D",
+    "' ', ''",
+    "'B', ''",
+    "'j', D:sub(1, 7)",
+    "'i9', D",
+    "'I16', D",
+    "'i0', D",
+    "'i17', D",
+    "'i12', D",
+    "'b1', D",
+    "'f4', D",
+    "'w', D",
+    "'I2w', D",
+    "'I2\\0w', D",
+    "'!4 b i4', D",
+    "'b !8 i8', D",
+    "'bXi4i4', D",
+    "'bxb', D",
+    "'>I2c3I2', D",
+    "'s1', '\\3abc'",
+    "'I2z', 'ab\\99c\\0'",
+    "'T', D",
+    "'I2', D, 5",
+    "'I2', D, -1",
+    "'I2', D, -2",
+    "'I2', D, 99",
+    "'I2', D, nil",
+    "'I2'",
+    "'I1', 12",
+    "12, D",
+    "nil, D",
+    "'I1', {}",
+};
+
+START_TEST(numbers_unpack_as_in_lua)
+{
+    char code[1024];
+    for (size_t i = 0; i < sizeof(unpacks) / sizeof(unpacks[0]); i++) {
+        for (int seed = 0; seed < 4; seed++) {
+            snprintf(
+                code, sizeof(code),
+                "local D = '' for i = 1, 40 do D = D .. string.char((i * %d + %d) %% 256) end "
+                "local t = {pcall(string.unpack, %s)} "
+                "if t[1] then for i = 2, #t do local v = t[i] if math.type(v) == 'float' then "
+                "t[i] = 'f' .. string.gsub(string.pack('>d', v), '.', function(c) return "
+                "c:byte() .. ',' end) end end else t[2] = t[2]:match('%%((.*)%%)$') or t[2] end "
+                "R = show((table.unpack or unpack)(t))",
+                seed * 50 + 1, seed * 85, unpacks[i]);
+            check_same(code);
+        }
     }
 }
 END_TEST
@@ -123,6 +203,7 @@ Suite *match_suite(void)
     TCase *tc = tcase_create("match");
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, patterns_match_as_in_lua);
+    tcase_add_test(tc, numbers_unpack_as_in_lua);
     suite_add_tcase(suite, tc);
     return suite;
 }
