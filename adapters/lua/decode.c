@@ -13,7 +13,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { POINTS_HERE = 64 }; /* points of a message that need no arena */
+enum {
+    POINTS_HERE = 64, /* points of a message that need no arena */
+    PAIRS_LEFT = 4    /* members of a table left on the stack, within the 20 slots of a function */
+};
 
 struct found {
     struct tpc_str key;
@@ -96,22 +99,16 @@ static struct found *more_room(struct reading *r, const struct found *points, ui
     return bigger;
 }
 
-/* The entry of the key at -2. Results of one script have their keys in the same order again and
- * again, so the one at this place last time is tried first. */
-static const struct key_entry *read_key(struct reading *r, uint32_t place, struct key_entry *room)
+/* The entry of the key at -2 where it is not the one expected; NULL if it is no text. */
+static const struct key_entry *find_key(struct reading *r, const void *object,
+                                        const struct key_entry **guess, struct key_entry *room)
 {
-    struct slot *s = r->slot;
-    const void *object = lua_topointer(r->L, -2);
-    const struct key_entry **guess = &s->guess[place % KEY_GUESSES];
-    if (*guess != NULL && (*guess)->object == object) {
-        return *guess;
-    }
-    const struct key_entry *entry = object != NULL ? slot_key_find(s, object) : NULL;
+    const struct key_entry *entry = object != NULL ? slot_key_find(r->slot, object) : NULL;
     if (entry == NULL) {
         if (lua_type(r->L, -2) != LUA_TSTRING) {
             return NULL;
         }
-        if (slot_key(r->L, s, -2, r->sink->arena, room, &entry) != 0) {
+        if (slot_key(r->L, r->slot, -2, r->sink->arena, room, &entry) != 0) {
             convert_no_memory(r->L);
         }
     }
@@ -121,14 +118,42 @@ static const struct key_entry *read_key(struct reading *r, uint32_t place, struc
     return entry;
 }
 
+/* The entry of the key at -2. Results of one script have their keys in the same order again and
+ * again, so the one at this place last time is tried first. */
+static inline const struct key_entry *read_key(struct reading *r, uint32_t place,
+                                               struct key_entry *room)
+{
+    const void *object = lua_topointer(r->L, -2);
+    const struct key_entry **guess = &r->slot->guess[place % KEY_GUESSES];
+    if (*guess != NULL && (*guess)->object == object) {
+        return *guess;
+    }
+    return find_key(r, object, guess, room);
+}
+
+/* Makes the member just read the one that lua_next() goes on from. Its pair is mostly left below:
+ * that is cheaper than taking it off. */
+static inline void go_on(lua_State *L, int index, uint32_t count)
+{
+    if (count % PAIRS_LEFT != 0) {
+        lua_pushvalue(L, -2);
+        return;
+    }
+    lua_pop(L, 1);
+    lua_replace(L, index);
+    lua_settop(L, index);
+}
+
 /* The members of the table at index as points. Ends early with another shape where the table is no
- * flat one; `top` says whether it may be. */
+ * flat one; `top` says whether it may be. Leaves values on the stack. */
 static enum shape read_points(struct reading *r, int index, bool top, struct out *out)
 {
     lua_State *L = r->L;
     struct found *points = r->here;
     struct key_entry room;
+    uint32_t limit = r->slot->limits->points;
     uint32_t count = 0;
+    int first = lua_gettop(L) + 1;
     lua_pushnil(L);
     while (lua_next(L, index) != 0) {
         const struct key_entry *key = read_key(r, count, &room);
@@ -139,7 +164,7 @@ static enum shape read_points(struct reading *r, int index, bool top, struct out
         if (key->word != WORD_NONE && top) {
             return SHAPE_MESSAGE;
         }
-        if (count >= r->slot->limits->points) {
+        if (count >= limit) {
             return bad(r, "a message has too many points");
         }
         if (count == POINTS_HERE) {
@@ -150,7 +175,7 @@ static enum shape read_points(struct reading *r, int index, bool top, struct out
             return bad_at(r, key->text, why);
         }
         points[count++].key = key->text;
-        lua_pop(L, 1);
+        go_on(L, first, count);
     }
     out->points = points;
     out->count = count;
@@ -366,14 +391,14 @@ static int read_result(struct reading *r, uint32_t index, struct tpc_error *err)
     }
     struct out out = fresh(r);
     enum shape shape = read_points(r, table, true, &out);
+    if (shape == SHAPE_FLAT && for_points(r->frame)) {
+        emit(index, r->sink, &out);
+        return 0;
+    }
     lua_settop(L, table + 1);
     switch (shape) {
     case SHAPE_FLAT:
-        if (!for_points(r->frame)) {
-            return emit_shaped(r, index, table, err);
-        }
-        emit(index, r->sink, &out);
-        break;
+        return emit_shaped(r, index, table, err);
     case SHAPE_MESSAGE:
         read_message(r, table, &out);
         if (r->why == NULL) {
