@@ -71,24 +71,34 @@ static void block_give(struct slot *s, void *p, size_t n)
     s->free_blocks[class] = p;
 }
 
+static void *take(struct slot *s, size_t n)
+{
+    if (n > s->limits->memory_bytes - s->live_bytes) {
+        return NULL;
+    }
+    void *p = block_take(s, n);
+    if (p != NULL) {
+        s->live_bytes += n;
+    }
+    return p;
+}
+
 /* lua_Alloc. Since 5.4 Lua takes it if a shrinking block fails too. */
 static void *resize(void *user, void *p, size_t old, size_t n)
 {
     struct slot *s = user;
-    if (p == NULL) {
-        old = 0; /* Lua puts the type of the object there */
+    if (p == NULL) { /* old is then the type of the object */
+        return n > 0 ? take(s, n) : NULL;
     }
     if (n == 0) {
-        if (old > 0) {
-            block_give(s, p, old);
-            s->live_bytes -= old;
-        }
+        block_give(s, p, old);
+        s->live_bytes -= old;
         return NULL;
     }
     if (n > old && n - old > s->limits->memory_bytes - s->live_bytes) {
         return NULL;
     }
-    if (old > 0 && old <= POOL_CLASSES * POOL_STEP && n <= POOL_CLASSES * POOL_STEP &&
+    if (old <= POOL_CLASSES * POOL_STEP && n <= POOL_CLASSES * POOL_STEP &&
         pool_class(old) == pool_class(n)) {
         s->live_bytes += n - old;
         return p;
@@ -97,10 +107,8 @@ static void *resize(void *user, void *p, size_t old, size_t n)
     if (q == NULL) {
         return NULL;
     }
-    if (old > 0) {
-        memcpy(q, p, old < n ? old : n);
-        block_give(s, p, old);
-    }
+    memcpy(q, p, old < n ? old : n);
+    block_give(s, p, old);
     s->live_bytes += n - old;
     return q;
 }
@@ -407,6 +415,7 @@ int slot_open(struct slot *s, struct tpc_error *err)
         return rc;
     }
     s->epoch++;
+    lua_gc(s->L, LUA_GCINC, GC_PAUSE, 0, 0);
     lua_sethook(s->L, hook, LUA_MASKCOUNT, HOOK_STEPS);
     return 0;
 }

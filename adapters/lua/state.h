@@ -19,6 +19,7 @@
 
 enum {
     HOOK_STEPS = 256,  /* VM instructions between two looks at the limits */
+    GC_PAUSE = 400,    /* a collection begins at so many per cent of what the last one left */
     POOL_CLASSES = 32, /* blocks of 16, 32 .. 512 bytes */
     POOL_STEP = 16,
     POOL_CHUNK = 32 * 1024, /* bytes taken from the host at once for small blocks */
