@@ -34,10 +34,11 @@ enum tpc_kind {
 };
 
 enum tpc_msg_flags {
-    TPC_MSG_CLOCK_UNSURE = 1,  /* the host's clock was not set when it came */
-    TPC_MSG_REDELIVERED = 2,   /* the protocol said so */
-    TPC_MSG_DOWN = 4,          /* towards the device */
-    TPC_MSG_ESTIMATED_TIME = 8 /* unix_ms is the receipt time: the device gave none */
+    TPC_MSG_CLOCK_UNSURE = 1,   /* the host's clock was not set when it came */
+    TPC_MSG_REDELIVERED = 2,    /* the protocol said so */
+    TPC_MSG_DOWN = 4,           /* towards the device */
+    TPC_MSG_ESTIMATED_TIME = 8, /* unix_ms is the receipt time: the device gave none */
+    TPC_MSG_RETAINED = 16       /* an old value that a broker kept: fires no rule */
 };
 
 enum tpc_point_flags { TPC_POINT_CLAMPED = 1, TPC_POINT_ATTRIBUTE = 2 };

@@ -47,7 +47,7 @@ static void apply_data(struct replay *x, struct tpc_device *d, const struct tpc_
                                          p->unix_ms != 0 ? p->unix_ms : m->unix_ms);
         }
     }
-    if (m->offset >= x->rules_from) {
+    if (m->offset >= x->rules_from && (m->flags & TPC_MSG_RETAINED) == 0) {
         tpi_rules_begin(core->rules, x->w->index);
         tpi_rules_message(core->rules, x->w->index, d, m);
         tpi_rules_end(core->rules, x->w->index);

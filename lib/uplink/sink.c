@@ -114,12 +114,12 @@ static int sink_begin(void *user, uint32_t frame, const struct tpc_decoded *head
     um->device = in->device;
     um->input = u->current;
     um->answer = (head->flags & TPC_DECODED_ANSWER) != 0;
-    um->retained = (in->frame.flags & TPC_FRAME_RETAINED) != 0;
     um->first_point = u->point_count;
     struct tpc_msg *m = &um->msg;
     m->size = sizeof(*m);
     m->kind = head->kind;
     m->flags = (in->frame.flags & TPC_FRAME_REDELIVERED) != 0 ? TPC_MSG_REDELIVERED : 0;
+    m->flags |= (in->frame.flags & TPC_FRAME_RETAINED) != 0 ? TPC_MSG_RETAINED : 0;
     m->unix_ms = head->unix_ms != 0 ? head->unix_ms : in->frame.unix_ms;
     if (m->unix_ms == 0) {
         m->unix_ms = tpi_device_estimate(in->device, in->received_unix_ms);

@@ -351,7 +351,7 @@ static void apply_one(struct tpi_uplink *u, struct tpi_up_msg *um)
                                          p->unix_ms != 0 ? p->unix_ms : m->unix_ms);
         }
     }
-    if (!um->retained) {
+    if ((m->flags & TPC_MSG_RETAINED) == 0) {
         u->host.message(u->host.user, d, m);
     }
 }

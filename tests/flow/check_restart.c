@@ -277,6 +277,42 @@ START_TEST(rules_do_not_fire_twice_after_the_end_of_the_process)
 }
 END_TEST
 
+static void feed_retained_and_die(void *user)
+{
+    struct fx *f = user;
+    struct tpc_frame frame = { .size = sizeof(frame), .flags = TPC_FRAME_RETAINED };
+    fx_open(f);
+    fx_entities(f);
+    fx_put(f, "scene", scene);
+    fx_start(f);
+    frame.payload = TPC_BYTES("{\"temperature\":40}");
+    fx_ok(tpc_feed_frame(fx_device(f, "t1"), &frame, NULL, NULL), "feed");
+    tk_ok(fx_step(f));
+    ck_assert_double_eq(fx_latest(f, "t1", "temperature"), 40);
+    ck_assert_uint_eq(probe_sent_count(), 0);
+}
+
+START_TEST(old_values_of_a_broker_fire_no_rule_after_a_restart_either)
+{
+    struct fx f;
+    if (!fx_has_sqlite()) {
+        tk_skip("retained values after a restart", "the module sqlite is not built");
+        return;
+    }
+    fx_init(&f, 0, FX_FILE_LOG | FX_SQLITE | FX_PROBE);
+    ck_assert_int_eq(fx_child(feed_retained_and_die, &f), 0);
+    probe_forget();
+    fx_open(&f);
+    fx_start(&f);
+    for (int i = 0; i < 5; i++) {
+        tk_ok(fx_step(&f));
+    }
+    ck_assert_double_eq(fx_latest(&f, "t1", "temperature"), 40);
+    ck_assert_uint_eq(probe_sent_count(), 0);
+    fx_fini(&f);
+}
+END_TEST
+
 static void consume_and_die(void *user)
 {
     struct fx *f = user;
@@ -432,6 +468,7 @@ Suite *restart_suite(void)
     tcase_add_test(t, commands_go_on_after_the_end_of_the_process);
     tcase_add_test(t, rules_do_not_fire_twice_after_a_stop);
     tcase_add_test(t, rules_do_not_fire_twice_after_the_end_of_the_process);
+    tcase_add_test(t, old_values_of_a_broker_fire_no_rule_after_a_restart_either);
     tcase_add_test(t, consumers_go_on_after_a_stop);
     tcase_add_test(t, consumers_go_on_after_the_end_of_the_process);
     tcase_add_test(t, more_partitions_are_taken_and_fewer_refused);
