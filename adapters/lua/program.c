@@ -350,6 +350,22 @@ static void run_chunk(lua_State *L, const struct chunk *chunk, const char *name,
     lua_call(L, 0, 0);
 }
 
+/* Methods of strings are those of the program's own string table. */
+static void use_strings(lua_State *L, int string_table)
+{
+    lua_pushliteral(L, "");
+    lua_getmetatable(L, -1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, string_table);
+    lua_setfield(L, -2, "__index");
+    lua_pop(L, 2);
+}
+
+static int switch_protected(lua_State *L)
+{
+    use_strings(L, (int) lua_tointeger(L, 1));
+    return 0;
+}
+
 static int load_protected(lua_State *L)
 {
     struct job *job = lua_touserdata(L, 1);
@@ -362,6 +378,8 @@ static int load_protected(lua_State *L)
     load->env = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_getfield(L, env, "string");
     load->string_table = luaL_ref(L, LUA_REGISTRYINDEX);
+    job->slot->current = NULL;
+    use_strings(L, load->string_table); /* the chunk calls methods, too: not those of another */
     run_chunk(L, p->chunks[SCRIPT_UP], "=script", env);
     load->decode = function_ref(L, env, "decode");
     load->encode = function_ref(L, env, "encode");
@@ -380,16 +398,6 @@ static int load_protected(lua_State *L)
             return luaL_error(L, "the script for the way down defines no encodeInp()");
         }
     }
-    return 0;
-}
-
-/* Methods of strings are those of the program's own string table. */
-static int switch_protected(lua_State *L)
-{
-    lua_pushliteral(L, "");
-    lua_getmetatable(L, -1);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, (int) lua_tointeger(L, 1));
-    lua_setfield(L, -2, "__index");
     return 0;
 }
 

@@ -225,6 +225,30 @@ START_TEST(programs_do_not_see_each_other)
 }
 END_TEST
 
+/* Also the statements outside of functions call the program's own methods of strings. */
+START_TEST(a_loading_script_has_its_own_string_methods)
+{
+    void *bad = NULL;
+    void *good = NULL;
+    tk_ok(lua_host_compile(&h,
+                           "string.rep = function() return 'stolen' end"
+                           " function decode(b) return {v = ('a'):rep(2)} end",
+                           NULL, &bad));
+    ck_assert_str_eq(cs_decode(h.ops, h.self, bad, &h.sink, 0, TPC_BYTES("x")),
+                     "0:telemetry{v=\"stolen\"}");
+    tk_ok(lua_host_compile(&h,
+                           "local v = ('a'):rep(2) string.upper = function() return 'mine' end"
+                           " v = v .. ('b'):upper() function decode(b) return {v = v} end",
+                           NULL, &good));
+    ck_assert_str_eq(cs_decode(h.ops, h.self, good, &h.sink, 0, TPC_BYTES("x")),
+                     "0:telemetry{v=\"aamine\"}");
+    ck_assert_str_eq(cs_decode(h.ops, h.self, bad, &h.sink, 0, TPC_BYTES("x")),
+                     "0:telemetry{v=\"stolen\"}");
+    h.ops->release(h.self, bad);
+    h.ops->release(h.self, good);
+}
+END_TEST
+
 START_TEST(dangerous_names_are_not_there)
 {
     static const char *const names[] = { "io",
@@ -360,6 +384,7 @@ Suite *script_suite(void)
     tcase_add_test(tc, configuration_mistakes_are_told);
     tcase_add_test(tc, script_is_read_from_a_file);
     tcase_add_test(tc, programs_do_not_see_each_other);
+    tcase_add_test(tc, a_loading_script_has_its_own_string_methods);
     tcase_add_test(tc, dangerous_names_are_not_there);
     tcase_add_test(tc, protected_calls_and_coroutines_work);
     tcase_add_test(tc, encode_makes_bytes);
