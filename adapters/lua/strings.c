@@ -404,18 +404,40 @@ static size_t table_length(lua_State *L)
     return lua_rawlen(L, 1);
 }
 
+/* How many tables one read or write of the table at index may pass on its way over __index or
+ * __newindex (manual 2.4): Lua follows them without an instruction. */
+static size_t chain_length(lua_State *L, int index, const char *event)
+{
+    enum { CHAIN_MAX = 2000 }; /* where Lua ends it */
+    size_t n = 1;
+    int top = lua_gettop(L);
+    luaL_checkstack(L, 3, NULL);
+    lua_pushvalue(L, index);
+    while (n < CHAIN_MAX && lua_istable(L, -1) && luaL_getmetafield(L, -1, event) != LUA_TNIL) {
+        lua_replace(L, top + 1);
+        n++;
+    }
+    lua_settop(L, top);
+    return n;
+}
+
+static size_t both_chains(lua_State *L)
+{
+    return chain_length(L, 1, "__index") + chain_length(L, 1, "__newindex") - 1;
+}
+
 /* insert and remove at the end are cheap. */
 static int tab_insert(lua_State *L)
 {
     size_t n = table_length(L);
-    slot_work(L, lua_gettop(L) >= 3 ? n : 1);
+    slot_work(L, lua_gettop(L) >= 3 ? n * both_chains(L) : 1);
     return original(L);
 }
 
 static int tab_remove(lua_State *L)
 {
     size_t n = table_length(L);
-    slot_work(L, lua_gettop(L) >= 2 ? n : 1);
+    slot_work(L, lua_gettop(L) >= 2 ? n * both_chains(L) : 1);
     return original(L);
 }
 
@@ -426,11 +448,13 @@ static int tab_sort(lua_State *L)
     for (size_t i = n; i > 0; i /= 2) {
         work += n;
     }
-    slot_work(L, work * 2);
+    slot_work(L, work * 2 * both_chains(L));
     return original(L);
 }
 
-static void check_range(lua_State *L, int first_arg, int last_arg, lua_Integer last_default)
+/* Pays for the items first..last of the arguments, each of which passes `chain` tables. */
+static void check_range(lua_State *L, int first_arg, int last_arg, lua_Integer last_default,
+                        size_t chain)
 {
     lua_Integer first = luaL_optinteger(L, first_arg, 1);
     lua_Integer last = luaL_optinteger(L, last_arg, last_default);
@@ -439,31 +463,30 @@ static void check_range(lua_State *L, int first_arg, int last_arg, lua_Integer l
         if (n >= RANGE_MAX) {
             luaL_error(L, "too many elements");
         }
-        slot_work(L, (size_t) n);
+        slot_work(L, ((size_t) n + 1) * chain);
     }
 }
 
 static int tab_move(lua_State *L)
 {
     (void) table_length(L);
-    check_range(L, 2, 3, 0);
+    int to = lua_isnoneornil(L, 5) ? 1 : 5;
+    check_range(L, 2, 3, 0, chain_length(L, 1, "__index") + chain_length(L, to, "__newindex") - 1);
     return original(L);
 }
 
 static int tab_concat(lua_State *L)
 {
     size_t n = table_length(L);
-    check_range(L, 3, 4, (lua_Integer) n);
+    check_range(L, 3, 4, (lua_Integer) n, chain_length(L, 1, "__index"));
     return original(L);
 }
 
 static int tab_unpack(lua_State *L)
 {
-    if (lua_istable(L, 1)) {
-        size_t n = table_length(L);
-        lua_settop(L, 3);
-        check_range(L, 2, 3, (lua_Integer) n);
-    }
+    size_t n = table_length(L);
+    lua_settop(L, 3);
+    check_range(L, 2, 3, (lua_Integer) n, chain_length(L, 1, "__index"));
     return original(L);
 }
 

@@ -147,6 +147,19 @@ START_TEST(library_functions_pay_for_their_work)
             " table.remove(t, 1) end");
     stopped("local t = {} for i = 1, 1e4 do t[i] = -i end while true do table.sort(t) end");
     stopped("return {r = table.unpack({}, 1, 1e7)}");
+    const char *chain = "local t = {} for i = 1, 1900 do t = setmetatable({}, {__index = t,"
+                        " __newindex = t}) end ";
+    const char *const walks[] = { "table.move(t, 1, 999999, 1, {})",
+                                  "table.move({}, 1, 999999, 1, t)", "table.unpack(t, 1, 2e5)",
+                                  "unpack(t, 1, 2e5)" };
+    for (size_t i = 0; i < sizeof(walks) / sizeof(walks[0]); i++) {
+        char body[512];
+        snprintf(body, sizeof(body), "%s%s", chain, walks[i]);
+        uint64_t begin = now_ms();
+        stopped(body);
+        ck_assert_uint_lt(now_ms() - begin, 1000);
+    }
+    ck_assert_str_eq(lua_host_eval(&h, "pcall(table.unpack, 'x', 1, 2)"), "0:telemetry{r=false}");
     stopped("local s = ('x'):rep(1e6) while true do s:find('y', 1, true) end");
     stopped("local s = '[' .. ('1,'):rep(1e5) .. '1]' while true do require('json').decode(s) end");
     stopped("local s = ('x'):rep(1e6) while true do utf8.len(s) end");
