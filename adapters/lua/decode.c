@@ -448,6 +448,20 @@ static void relay_refuse(void *user, uint32_t frame, const struct tpc_error *err
     r->sink->refuse(r->sink->user, r->index, err);
 }
 
+static int relay_frame(const struct tpc_frame *frame, uint32_t index,
+                       const struct tpc_decode_sink *to)
+{
+    struct relay relay = { to, index };
+    struct tpc_decode_sink sink = { .size = sizeof(sink),
+                                    .user = &relay,
+                                    .arena = to->arena,
+                                    .begin = relay_begin,
+                                    .point = relay_point,
+                                    .end = relay_end,
+                                    .refuse = relay_refuse };
+    return tpi_codec_thingspanel.decode(NULL, 0, NULL, frame, 1, sizeof(*frame), &sink);
+}
+
 static int read_text_result(struct reading *r, uint32_t index, struct tpc_error *err)
 {
     int top = lua_gettop(r->L);
@@ -461,15 +475,14 @@ static int read_text_result(struct reading *r, uint32_t index, struct tpc_error 
     memcpy(copy, p, len + 1);
     struct tpc_frame frame = *r->frame;
     frame.payload = (struct tpc_bytes){ copy, len };
-    struct relay relay = { r->sink, index };
-    struct tpc_decode_sink sink = { .size = sizeof(sink),
-                                    .user = &relay,
-                                    .arena = r->sink->arena,
-                                    .begin = relay_begin,
-                                    .point = relay_point,
-                                    .end = relay_end,
-                                    .refuse = relay_refuse };
-    return tpi_codec_thingspanel.decode(NULL, 0, NULL, &frame, 1, sizeof(frame), &sink);
+    return relay_frame(&frame, index, r->sink);
+}
+
+/* ThingsPanel has no scripts for responses and status: those are as the codec thingspanel reads
+ * them (contract thingspanel 5). */
+static bool passes_script(const struct tpc_frame *frame)
+{
+    return frame->kind == TPC_MSG_REPLY || frame->kind == TPC_MSG_PRESENCE;
 }
 
 /* ---- the batch ---- */
@@ -501,6 +514,10 @@ static void run_frame(lua_State *L, struct job *job, const struct tpc_frame *fra
         return;
     }
     inp = load->decode == 0;
+    if (inp && passes_script(frame)) {
+        (void) relay_frame(frame, job->i, job->sink);
+        return;
+    }
     s->frame = frame;
     s->running = job->program;
     slot_begin(s, inp ? s->limits->inp_ns : s->limits->decode_ns);

@@ -112,8 +112,8 @@ static bool push_call(lua_State *L, struct job *job, const struct load *load)
     }
     job->rc =
         tpi_codec_thingspanel.encode(NULL, 0, NULL, job->what, job->arena, job->err, &job->out);
-    if (job->rc != 0 || load->down_inp == 0) {
-        return false;
+    if (job->rc != 0 || load->down_inp == 0 || job->what->kind == TPC_MSG_REPLY) {
+        return false; /* ThingsPanel has no scripts for answers (contract thingspanel 5) */
     }
     lua_rawgeti(L, LUA_REGISTRYINDEX, load->down_inp);
     lua_pushlstring(L, (const char *) job->out.ptr, job->out.len);

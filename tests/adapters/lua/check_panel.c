@@ -51,6 +51,18 @@ START_TEST(result_goes_on_as_json)
 }
 END_TEST
 
+/* A script for telemetry cannot read them: it is not asked (contract thingspanel 5). */
+START_TEST(responses_and_status_pass_the_script)
+{
+    const char *body = "return json.encode({v = json.decode(msg).v / 10})";
+    ck_assert_str_eq(panel(body, 0, "{\"v\":25}"), "0:telemetry{v=2.5}");
+    ck_assert_str_eq(panel(body, TPC_MSG_REPLY, "{\"result\":0,\"message\":\"ok\"}"),
+                     "0:reply msg=ok code=0{}");
+    ck_assert_str_eq(panel(body, TPC_MSG_PRESENCE, "1"), "0:presence params={\"online\":true}{}");
+    ck_assert_str_eq(panel(body, TPC_MSG_PRESENCE, "x"), "0!TPC_EDECODE");
+}
+END_TEST
+
 START_TEST(results_that_are_no_string_are_refused)
 {
     ck_assert_str_eq(panel("return nil", 0, "x"), "0!TPC_ESCRIPT");
@@ -153,6 +165,13 @@ START_TEST(way_down_has_its_own_script_or_passes_json)
          " return c.method .. c.params.a end",
          "open1");
     void *program;
+    struct tpc_encode answer = { .size = sizeof(answer), .kind = TPC_MSG_REPLY };
+    struct tpc_bytes out;
+    tk_ok(lua_host_compile(&h, up, "function encodeInp(msg, topic) error('no command') end",
+                           &program));
+    tk_ok(h.ops->encode(h.self, 0, program, &answer, h.arena, NULL, &out));
+    ck_assert(out.len > 0 && out.ptr[0] == '{');
+    h.ops->release(h.self, program);
     tk_fails(TPC_ESCRIPT, lua_host_compile(&h, up, "x = 1", &program));
     tk_fails(TPC_ESCRIPT, lua_host_compile(&h, up, "x = = 1", &program));
     ck_assert_uint_eq(h.err.line, 1);
@@ -165,6 +184,7 @@ Suite *panel_suite(void)
     TCase *tc = tcase_create("panel");
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, result_goes_on_as_json);
+    tcase_add_test(tc, responses_and_status_pass_the_script);
     tcase_add_test(tc, results_that_are_no_string_are_refused);
     tcase_add_test(tc, json_encodes_as_thingspanel_does);
     tcase_add_test(tc, json_decodes_with_nil_and_an_error);
