@@ -180,7 +180,8 @@ int tpi_codec_reply(const struct tpc_frame *frame, uint32_t index, const struct 
 {
     struct tpc_decoded head = tpi_codec_head(frame, TPC_MSG_REPLY);
     const struct tpc_value *result = present(map, TPC_STR("result"));
-    const struct tpc_value *id = present(map, TPC_STR("id"));
+    /* A message id in the topic is the one that counts (contract thingspanel 2). */
+    const struct tpc_value *id = frame->correlation.len > 0 ? NULL : present(map, TPC_STR("id"));
     const struct tpc_value *data = present(map, TPC_STR("data"));
     const struct tpc_value *message = present(map, TPC_STR("message"));
     int64_t ts = 0;

@@ -103,6 +103,9 @@ START_TEST(replies_of_both_shapes_are_read)
     ck_assert_str_eq(json(TPC_MSG_REPLY, "{\"code\":99999999999}"), "0!TPC_EDECODE");
     ck_assert_str_eq(sink.err.path, "code");
     ck_assert_str_eq(json(TPC_MSG_REPLY, "{\"id\":[]}"), "0!TPC_EDECODE");
+    ck_assert_str_eq(panel_on("devices/command/response/m7", TPC_MSG_REPLY, "m7",
+                              "{\"id\":\"device-3\",\"result\":0,\"message\":\"ok\"}"),
+                     "0:reply corr=m7 msg=ok code=0{}");
 }
 END_TEST
 
