@@ -231,8 +231,9 @@ static int emit_event(uint32_t index, struct envelope *e, struct tpc_decoded *he
     return tpi_codec_emit(index, sink, head);
 }
 
-/* The events of a pack: {id: {"value", "time"}}. The last message carries the answer. */
-static int emit_pack_events(uint32_t index, const struct tpc_value *events,
+/* The events of a pack: {id: {"value", "time"}}. The last one carries the answer if there is none
+ * for the properties. */
+static int emit_pack_events(uint32_t index, const struct tpc_value *events, bool answer,
                             struct tpc_decoded *head, const struct tpc_decode_sink *sink)
 {
     for (size_t i = 0; i < events->len; i++) {
@@ -240,7 +241,7 @@ static int emit_pack_events(uint32_t index, const struct tpc_value *events,
         const struct tpc_value *value = tpc_value_get(&m->value, TPC_STR("value"));
         const struct tpc_value *time = tpc_value_get(&m->value, TPC_STR("time"));
         head->kind = TPC_MSG_EVENT;
-        head->flags = i + 1 == events->len ? TPC_DECODED_ANSWER : 0;
+        head->flags = answer && i + 1 == events->len ? TPC_DECODED_ANSWER : 0;
         head->name = m->key;
         head->unix_ms = 0;
         head->params = value != NULL ? *value : (struct tpc_value){ .type = TPC_NULL };
@@ -305,13 +306,13 @@ static int emit_pack(uint32_t index, struct envelope *e, struct tpc_decoded *hea
     }
     if (some_properties) {
         head->kind = TPC_MSG_TELEMETRY;
-        head->flags = some_events ? 0 : TPC_DECODED_ANSWER;
+        head->flags = TPC_DECODED_ANSWER; /* named so that the answer is the pack's own */
         head->name = pack_post;
         if (tpi_codec_emit_map(index, sink, head, properties) != 0) {
             return TPI_CODEC_ENDED;
         }
     }
-    return some_events ? emit_pack_events(index, events, head, sink) : 0;
+    return some_events ? emit_pack_events(index, events, !some_properties, head, sink) : 0;
 }
 
 static int emit_state(const struct tpc_frame *frame, uint32_t index, struct envelope *e,

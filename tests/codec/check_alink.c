@@ -52,8 +52,11 @@ START_TEST(pack_is_split_and_answered_once)
     ck_assert_str_eq(alink("{\"requestId\":\"9\",\"method\":\"thing.event.property.pack.post\","
                            "\"params\":{\"properties\":{\"t\":1},\"events\":{\"a\":{\"value\":2,"
                            "\"time\":5},\"b\":{\"value\":3}},\"subDevices\":[]}}"),
-                     "0:telemetry name=thing.event.property.pack.post corr=9{t=1} "
-                     "0:event@5 name=a corr=9 params=2{} 0:event#ANSWER name=b corr=9 params=3{}");
+                     "0:telemetry#ANSWER name=thing.event.property.pack.post corr=9{t=1} "
+                     "0:event@5 name=a corr=9 params=2{} 0:event name=b corr=9 params=3{}");
+    ck_assert_str_eq(alink("{\"requestId\":\"9\",\"method\":\"thing.event.property.pack.post\","
+                           "\"params\":{\"events\":{\"a\":{\"value\":2},\"b\":{\"value\":3}}}}"),
+                     "0:event name=a corr=9 params=2{} 0:event#ANSWER name=b corr=9 params=3{}");
     ck_assert_str_eq(
         alink("{\"method\":\"thing.event.property.pack.post\",\"params\":{\"properties\":"
               "{\"t\":1},\"subDevices\":[{\"identity\":{}}]}}"),
