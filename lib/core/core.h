@@ -502,7 +502,8 @@ int tpi_down_send(void *worker, struct tpc_device *device, const struct tpc_enco
                   uint64_t ticket, struct tpc_error *err);
 void tpi_down_closed(void *worker, struct tpc_device *device, const struct tpc_command *command);
 void tpi_down_sent(struct tpi_part *part, uint64_t ticket, const struct tpc_error *err);
-void tpi_down_answer(struct tpi_worker *w, const struct tpi_up_msg *um);
+void tpi_down_answer(struct tpi_worker *w, struct tpc_device *device, struct tpc_str name,
+                     struct tpc_str correlation);
 void tpi_command_drop_nodes(struct tpi_worker *w);
 void tpi_command_fini(struct tpc_core *core);
 int tpi_send_frame(struct tpi_worker *w, struct tpc_device *device, const struct tpc_encode *what,

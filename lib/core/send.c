@@ -106,14 +106,14 @@ int tpi_down_send(void *user, struct tpc_device *device, const struct tpc_encode
     return tpi_send_frame(user, device, what, ticket, err);
 }
 
-void tpi_down_answer(struct tpi_worker *w, const struct tpi_up_msg *um)
+void tpi_down_answer(struct tpi_worker *w, struct tpc_device *device, struct tpc_str name,
+                     struct tpc_str correlation)
 {
-    struct tpc_encode e = { .size = sizeof(e),
-                            .kind = TPC_MSG_REPLY,
-                            .name = um->msg.name,
-                            .correlation = um->msg.correlation };
+    struct tpc_encode e = {
+        .size = sizeof(e), .kind = TPC_MSG_REPLY, .name = name, .correlation = correlation
+    };
     struct tpc_error err;
-    if (tpi_send_frame(w, um->device, &e, 0, &err) == 0) {
+    if (tpi_send_frame(w, device, &e, 0, &err) == 0) {
         tpi_count(&w->core->counters.answers, 1);
     } else {
         tpi_count(&w->core->counters.answers_failed, 1);

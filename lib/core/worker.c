@@ -324,7 +324,7 @@ static void act_on(struct tpi_worker *w, const struct tpi_up_msg *um)
         }
     }
     if (um->answer) {
-        tpi_down_answer(w, um);
+        tpi_down_answer(w, d, um->msg.name, um->msg.correlation);
     }
 }
 
@@ -350,9 +350,14 @@ static void follow_route(struct tpi_worker *w, const struct tpi_up_item *item)
 
 static void finish_batch(struct tpi_worker *w, uint32_t n)
 {
+    struct tpc_str name;
+    struct tpc_str correlation;
     for (uint32_t i = 0; i < n; i++) {
         tpi_ticket_put(w, w->items[i], tpi_uplink_result(w->uplink, i));
         follow_route(w, w->items[i]);
+        if (tpi_uplink_again(w->uplink, i, &name, &correlation)) {
+            tpi_down_answer(w, w->items[i]->device, name, correlation);
+        }
     }
     for (uint32_t i = 0; i < tpi_uplink_count(w->uplink); i++) {
         act_on(w, tpi_uplink_msg(w->uplink, i));

@@ -15,11 +15,13 @@ struct up_state {
     bool duplicate;
     bool keyed;      /* the dialect's id was looked at */
     bool any;        /* the decoder said something of it */
+    bool again;      /* a duplicate whose answer is wanted again */
     uint32_t first;  /* messages before it */
     uint32_t points; /* points before it */
     size_t bodies;   /* body bytes before it */
     uint64_t packet_key;
     uint64_t dialect_key;
+    struct tpc_str again_name, again_correlation;
 };
 
 struct tpi_uplink {
@@ -54,6 +56,7 @@ struct tpi_uplink {
     uint64_t told;    /* dead letters since then */
     bool open;        /* between begin and end */
     bool skip;        /* the open message is a duplicate */
+    bool again;       /* which wants its answer, if any of its points is good */
     bool no_memory;
     uint32_t bad_points;  /* of the open message */
     struct tpc_error bad; /* the last of them */

@@ -84,6 +84,38 @@ static void put_keys(struct tpc_id *id, const struct up_state *s)
     tpi_put_u64(id->b + 8, s->packet_key);
 }
 
+/* A device that sends the same once more has not got the answer: it gets another if the message is
+ * one that is taken. */
+static void skip_begin(struct tpi_uplink *u, const struct tpc_decoded *head,
+                       struct tpc_str correlation)
+{
+    struct up_state *s = &u->states[u->current];
+    struct tpc_value params;
+    u->again = false;
+    if ((head->flags & TPC_DECODED_ANSWER) == 0) {
+        return;
+    }
+    s->again_name = head->name;
+    s->again_correlation = correlation;
+    if (head->kind == TPC_MSG_TELEMETRY || head->kind == TPC_MSG_ATTRIBUTES) {
+        u->again = true;
+    } else if (head->kind == TPC_MSG_EVENT) {
+        s->again = tpi_model_event_check(u->product->model, head->name, &head->params, u->arena,
+                                         NULL, &params) == 0;
+    }
+}
+
+static void skip_point(struct tpi_uplink *u, struct tpc_str key, const struct tpc_value *value)
+{
+    struct tpc_point point;
+    uint32_t index;
+    if (u->again && up_check_point(u->product->model, key, value, u->arena, &u->hint, NULL, &point,
+                                   &index) == 0) {
+        u->states[u->current].again = true;
+        u->again = false;
+    }
+}
+
 static int sink_begin(void *user, uint32_t frame, const struct tpc_decoded *head)
 {
     struct tpi_uplink *u = user;
@@ -103,6 +135,7 @@ static int sink_begin(void *user, uint32_t frame, const struct tpc_decoded *head
     u->bad_points = 0;
     u->skip = head->kind != TPC_MSG_REPLY && came_before(u, u->current, correlation);
     if (u->skip) {
+        skip_begin(u, head, correlation);
         return 0;
     }
     if (!up_room_msg(u)) {
@@ -150,6 +183,7 @@ static int sink_point(void *user, struct tpc_str key, const struct tpc_value *va
         return u->no_memory ? TPC_ENOMEM : TPC_EINVAL;
     }
     if (u->skip) {
+        skip_point(u, key, value);
         return 0;
     }
     if (!up_room_point(u)) {

@@ -451,6 +451,18 @@ const struct tpi_up_msg *tpi_uplink_msg(const struct tpi_uplink *u, uint32_t i)
     return &u->msgs[i];
 }
 
+bool tpi_uplink_again(const struct tpi_uplink *u, uint32_t input, struct tpc_str *ret_name,
+                      struct tpc_str *ret_correlation)
+{
+    const struct up_state *s = &u->states[input];
+    if (!s->again || s->refused || s->result != 0) {
+        return false;
+    }
+    *ret_name = s->again_name;
+    *ret_correlation = s->again_correlation;
+    return true;
+}
+
 void tpi_uplink_clear(struct tpi_uplink *u)
 {
     u->input_count = 0;

@@ -120,6 +120,11 @@ int tpi_uplink_result(const struct tpi_uplink *u, uint32_t input);
 uint32_t tpi_uplink_count(const struct tpi_uplink *u);
 const struct tpi_up_msg *tpi_uplink_msg(const struct tpi_uplink *u, uint32_t i);
 
+/* Whether an input was a second delivery of what a device wants an answer to; the answer's name and
+ * correlation, valid until tpi_uplink_clear(). */
+bool tpi_uplink_again(const struct tpi_uplink *u, uint32_t input, struct tpc_str *ret_name,
+                      struct tpc_str *ret_correlation);
+
 void tpi_uplink_clear(struct tpi_uplink *u);
 
 /* At start: an older message of the log, so that its second delivery is known. */

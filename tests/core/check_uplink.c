@@ -309,6 +309,51 @@ START_TEST(a_second_delivery_is_dropped_and_settled)
 }
 END_TEST
 
+static uint32_t sent_after(struct flow *f, uint64_t session, const char *text)
+{
+    tk_ok(flow_receive(session, text, 0));
+    flow_settle(f);
+    return flow_probe.sent_count;
+}
+
+/* The device did not get the answer and sends the same again: it would go on for ever. */
+START_TEST(a_second_delivery_is_answered_again)
+{
+    static const char report[] = "{\"requestId\":\"1\",\"method\":\"thing.property.post\","
+                                 "\"params\":{\"n\":1}}";
+    static const char event[] = "{\"requestId\":\"2\",\"method\":\"thing.event.post\","
+                                "\"params\":{\"identifier\":\"alarm\",\"value\":{\"level\":1}}}";
+    static const char bad[] = "{\"requestId\":\"3\",\"method\":\"thing.property.post\","
+                              "\"params\":{\"n\":\"x\"}}";
+    struct flow f;
+    flow_init(&f, 0);
+    flow_create(&f);
+    flow_devices(&f, 0);
+    tk_ok(tpc_entity_put(
+        f.core, NULL, "product",
+        TPC_STR("{\"key\":\"box\",\"codec\":\"alink\",\"model\":{\"properties\":[{\"id\":\"n\","
+                "\"type\":\"int\"}],\"events\":[{\"id\":\"alarm\",\"output\":[{\"id\":\"level\","
+                "\"type\":\"int\"}]}]}}"),
+        TPC_ANY_REV, NULL));
+    tk_ok(tpc_entity_put(f.core, NULL, "device", TPC_STR("{\"key\":\"b1\",\"product\":\"box\"}"),
+                         TPC_ANY_REV, NULL));
+    flow_probe_open(&f);
+    flow_start(&f);
+    uint64_t s = flow_session("b1", 0);
+    ck_assert_uint_eq(sent_after(&f, s, report), 1);
+    ck_assert_uint_eq(sent_after(&f, s, report), 2);
+    ck_assert_str_eq(flow_probe.sent[1].payload, flow_probe.sent[0].payload);
+    ck_assert_str_eq(flow_probe.sent[1].correlation, "1");
+    ck_assert_uint_eq(sent_after(&f, s, event), 3);
+    ck_assert_uint_eq(sent_after(&f, s, event), 4);
+    ck_assert_str_eq(flow_probe.sent[3].payload, flow_probe.sent[2].payload);
+    ck_assert_uint_eq(sent_after(&f, s, bad), 4);
+    ck_assert_uint_eq(sent_after(&f, s, bad), 4); /* what is not taken is not confirmed */
+    ck_assert_double_eq(flow_metric(&f, "tpc_uplink_messages_total"), 2);
+    flow_fini(&f);
+}
+END_TEST
+
 START_TEST(points_are_fed_without_a_codec)
 {
     struct flow f;
@@ -350,6 +395,7 @@ Suite *uplink_flow_suite(void)
     tcase_add_loop_test(t, dead_letters_are_redriven_and_purged, 0, 3);
     tcase_add_test(t, large_payloads_are_refused_at_the_door);
     tcase_add_test(t, a_second_delivery_is_dropped_and_settled);
+    tcase_add_test(t, a_second_delivery_is_answered_again);
     tcase_add_test(t, points_are_fed_without_a_codec);
     suite_add_tcase(s, t);
     return s;
