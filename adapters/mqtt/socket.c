@@ -9,6 +9,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+enum { LOOKS_MAX = 5 };
+
 /* Inode of a socket, by name only: other threads' descriptors are not touched. 0 = no socket. */
 static uint64_t inode_of(const char *fd)
 {
@@ -96,7 +98,9 @@ static void compare(void *user, int fd, uint64_t inode)
 int mqtt_socket_new(const struct mqtt_sockets *before, uint16_t port, uint64_t *ret_inode)
 {
     struct finding f = { .before = before, .port = port, .fd = -1 };
-    if (before->count < MQTT_SOCKETS_MAX) { /* a full list may have missed some */
+    bool whole = before->count < MQTT_SOCKETS_MAX; /* a full list may have missed some */
+    /* The kernel's table may miss a line while other sockets come and go. */
+    for (int i = 0; whole && f.found == 0 && i < LOOKS_MAX; i++) {
         each(compare, &f);
     }
     *ret_inode = f.inode;
