@@ -12,9 +12,8 @@ struct history {
     struct sqdb db;
     uint64_t next_id;     /* never goes back while the file is open: a deleted row's id is not given
                              to another device's chunk */
-    int64_t span_stored;  /* as committed */
+    int64_t span_stored;  /* greatest last - first of any chunk, as committed */
     int64_t span_pending; /* as of this transaction */
-    _Atomic int64_t span; /* greatest last - first of any chunk: bounds where a scan begins */
 };
 
 static int history_init(void *self, const struct tpc_host *host, void *ctx,
@@ -39,7 +38,6 @@ static int history_init(void *self, const struct tpc_host *host, void *ctx,
     h->next_id = (uint64_t) last + 1;
     h->span_stored = span;
     h->span_pending = span;
-    h->span = span;
     return 0;
 }
 
@@ -79,9 +77,6 @@ static int put_span(struct history *h, int64_t span)
     rc = sqdb_run(stmt);
     if (rc == SQLITE_OK) {
         h->span_pending = span;
-        if (span > h->span) {
-            h->span = span;
-        }
     }
     return rc;
 }
@@ -210,16 +205,6 @@ static int history_delete_before(void *self, uint64_t device_id, int64_t unix_ms
 
 /* ---- reading ---- */
 
-static int64_t minus(int64_t a, int64_t b)
-{
-    return a < INT64_MIN + b ? INT64_MIN : a - b;
-}
-
-static int64_t plus(int64_t a, int64_t b)
-{
-    return a > INT64_MAX - b ? INT64_MAX : a + b;
-}
-
 static int scan_rows(sqlite3_stmt *stmt, uint64_t device, tpc_chunk_fn *fn, void *user)
 {
     int rc;
@@ -241,12 +226,13 @@ static int scan_rows(sqlite3_stmt *stmt, uint64_t device, tpc_chunk_fn *fn, void
 }
 
 #define SCAN_COLUMNS "SELECT id, t0, t1, n, flags, blob FROM chunk "
+/* Bounds where a scan begins. Of the scan's own snapshot: another one could lack a wider chunk. */
+#define SPAN "(SELECT value FROM meta WHERE name = 'max_span_ms')"
 
 static int history_scan(void *self, const struct tpc_scan *q, tpc_chunk_fn *fn, void *user)
 {
     struct history *h = self;
     int rc;
-    int64_t span = h->span;
     struct sqdb_reader *r = sqdb_take(&h->db, &rc);
     if (r == NULL) {
         return sqdb_code(rc);
@@ -255,19 +241,17 @@ static int history_scan(void *self, const struct tpc_scan *q, tpc_chunk_fn *fn, 
         q->descending != 0
             ? sqdb_reader_stmt(r, SCAN_NEWEST,
                                SCAN_COLUMNS "INDEXED BY chunk_last WHERE dev = ?1 AND t1 >= ?2 AND"
-                                            " t0 < ?3 AND t1 <= ?4 ORDER BY t1 DESC",
+                                            " t0 < ?3 AND t1 <= ?3 + " SPAN " ORDER BY t1 DESC",
                                &rc)
             : sqdb_reader_stmt(r, SCAN_OLDEST,
                                SCAN_COLUMNS "INDEXED BY chunk_first WHERE dev = ?1 AND t1 >= ?2 AND"
-                                            " t0 < ?3 AND t0 >= ?4 ORDER BY t0",
+                                            " t0 < ?3 AND t0 >= ?2 - " SPAN " ORDER BY t0",
                                &rc);
     int code = sqdb_code(rc);
     if (stmt != NULL) {
         sqlite3_bind_int64(stmt, 1, (int64_t) q->device_id);
         sqlite3_bind_int64(stmt, 2, q->from_unix_ms);
         sqlite3_bind_int64(stmt, 3, q->to_unix_ms);
-        sqlite3_bind_int64(
-            stmt, 4, q->descending != 0 ? plus(q->to_unix_ms, span) : minus(q->from_unix_ms, span));
         code = scan_rows(stmt, q->device_id, fn, user);
     }
     sqdb_give(&h->db, r);
