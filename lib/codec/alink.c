@@ -183,7 +183,7 @@ static int emit_properties(uint32_t index, struct envelope *e, struct tpc_decode
         return bad(err, "params", "an object was expected");
     }
     head->kind = TPC_MSG_TELEMETRY;
-    head->flags = TPC_DECODED_ANSWER;
+    head->flags = TPC_DECODED_ANSWER | TPC_DECODED_ANY_CASE;
     head->name = property_post;
     if (sink->begin(sink->user, index, head) != 0) {
         return TPI_CODEC_ENDED;
@@ -306,7 +306,8 @@ static int emit_pack(uint32_t index, struct envelope *e, struct tpc_decoded *hea
     }
     if (some_properties) {
         head->kind = TPC_MSG_TELEMETRY;
-        head->flags = TPC_DECODED_ANSWER; /* named so that the answer is the pack's own */
+        /* named so that the answer is the pack's own */
+        head->flags = TPC_DECODED_ANSWER | TPC_DECODED_ANY_CASE;
         head->name = pack_post;
         if (tpi_codec_emit_map(index, sink, head, properties) != 0) {
             return TPI_CODEC_ENDED;

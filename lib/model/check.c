@@ -316,6 +316,26 @@ int tpi_model_find(const struct tpi_model *m, struct tpc_str key, uint32_t *hint
     return -1;
 }
 
+static char lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char) (c - 'A' + 'a') : c;
+}
+
+int tpi_model_find_any_case(const struct tpi_model *m, struct tpc_str key)
+{
+    for (uint32_t i = 0; i < m->count; i++) {
+        struct tpc_str k = m->properties[i].key;
+        size_t n = 0;
+        while (k.len == key.len && n < k.len && lower(k.ptr[n]) == lower(key.ptr[n])) {
+            n++;
+        }
+        if (k.len == key.len && n == k.len) {
+            return (int) i;
+        }
+    }
+    return -1;
+}
+
 int tpi_model_find_id(const struct tpi_model *m, uint16_t id)
 {
     return id < m->next_id ? (int) m->by_id[id] - 1 : -1;

@@ -90,6 +90,9 @@ const struct tpi_property *tpi_model_property(const struct tpi_model *m, uint32_
  * so messages in the model's order cost one comparison a key. hint may be NULL. */
 int tpi_model_find(const struct tpi_model *m, struct tpc_str key, uint32_t *hint);
 
+/* The same without regard to the case of ASCII letters; looks through all properties. */
+int tpi_model_find_any_case(const struct tpi_model *m, struct tpc_str key);
+
 /* Index of a property id, or -1 if this revision has none. */
 int tpi_model_find_id(const struct tpi_model *m, uint16_t id);
 

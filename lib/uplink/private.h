@@ -56,6 +56,7 @@ struct tpi_uplink {
     uint64_t told;    /* dead letters since then */
     bool open;        /* between begin and end */
     bool skip;        /* the open message is a duplicate */
+    uint16_t flags;   /* of the open message's head */
     bool again;       /* which wants its answer, if any of its points is good */
     bool no_memory;
     uint32_t bad_points;  /* of the open message */
@@ -85,9 +86,9 @@ int up_dead_params(struct tpi_uplink *u, const struct tpi_up_input *in, const st
 /* Log lines for the dead letters of the run. No lock is held. */
 void up_tell_dead(struct tpi_uplink *u);
 
-/* Key, check and conversion of one point. */
-int up_check_point(const struct tpi_model *model, struct tpc_str key, const struct tpc_value *value,
-                   struct tpc_arena *arena, uint32_t *hint, struct tpc_error *err,
-                   struct tpc_point *ret, uint32_t *ret_index);
+/* Key, check and conversion of one point. flags: of the message's head. */
+int up_check_point(const struct tpi_model *model, uint16_t flags, struct tpc_str key,
+                   const struct tpc_value *value, struct tpc_arena *arena, uint32_t *hint,
+                   struct tpc_error *err, struct tpc_point *ret, uint32_t *ret_index);
 
 #endif

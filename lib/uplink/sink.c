@@ -11,11 +11,14 @@ static void add(_Atomic uint64_t *counter, uint64_t n)
     atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
 }
 
-int up_check_point(const struct tpi_model *model, struct tpc_str key, const struct tpc_value *value,
-                   struct tpc_arena *arena, uint32_t *hint, struct tpc_error *err,
-                   struct tpc_point *ret, uint32_t *ret_index)
+int up_check_point(const struct tpi_model *model, uint16_t flags, struct tpc_str key,
+                   const struct tpc_value *value, struct tpc_arena *arena, uint32_t *hint,
+                   struct tpc_error *err, struct tpc_point *ret, uint32_t *ret_index)
 {
     int index = tpi_model_find(model, key, hint);
+    if (index < 0 && (flags & TPC_DECODED_ANY_CASE) != 0) {
+        index = tpi_model_find_any_case(model, key);
+    }
     if (index < 0) {
         tpi_error_set(err, TPC_EMODEL, "model", "no property \"%.*s\"",
                       (int) (key.len < 64 ? key.len : 64), key.ptr);
@@ -109,8 +112,8 @@ static void skip_point(struct tpi_uplink *u, struct tpc_str key, const struct tp
 {
     struct tpc_point point;
     uint32_t index;
-    if (u->again && up_check_point(u->product->model, key, value, u->arena, &u->hint, NULL, &point,
-                                   &index) == 0) {
+    if (u->again && up_check_point(u->product->model, u->flags, key, value, u->arena, &u->hint,
+                                   NULL, &point, &index) == 0) {
         u->states[u->current].again = true;
         u->again = false;
     }
@@ -132,6 +135,7 @@ static int sink_begin(void *user, uint32_t frame, const struct tpc_decoded *head
     struct tpc_str correlation =
         head->correlation.len > 0 ? head->correlation : in->frame.correlation;
     u->open = true;
+    u->flags = head->flags;
     u->bad_points = 0;
     u->skip = head->kind != TPC_MSG_REPLY && came_before(u, u->current, correlation);
     if (u->skip) {
@@ -193,7 +197,7 @@ static int sink_point(void *user, struct tpc_str key, const struct tpc_value *va
         return TPC_ETOOBIG;
     }
     struct tpc_point *p = &u->points[u->point_count];
-    int rc = up_check_point(u->product->model, key, value, u->arena, &u->hint, &u->bad, p,
+    int rc = up_check_point(u->product->model, u->flags, key, value, u->arena, &u->hint, &u->bad, p,
                             &u->indexes[u->point_count]);
     if (rc == TPC_ENOMEM) {
         u->no_memory = true;

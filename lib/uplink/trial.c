@@ -22,7 +22,8 @@ struct trial {
     uint32_t verdict_count;
     uint32_t hint;
     uint32_t calls;
-    int stop; /* what fn returned */
+    int stop;       /* what fn returned */
+    uint16_t flags; /* of the open message's head */
 };
 
 static int trial_begin(void *user, uint32_t frame, const struct tpc_decoded *head)
@@ -39,6 +40,7 @@ static int trial_begin(void *user, uint32_t frame, const struct tpc_decoded *hea
     memset(&t->msg, 0, sizeof(t->msg));
     t->msg.size = sizeof(t->msg);
     t->msg.kind = head->kind;
+    t->flags = head->flags;
     t->msg.model_revision = t->product->revision;
     t->msg.received_unix_ms = tpi_unix_ms(t->env);
     t->msg.unix_ms = head->unix_ms != 0 ? head->unix_ms : t->frame->unix_ms;
@@ -89,8 +91,8 @@ static int trial_point(void *user, struct tpc_str key, const struct tpc_value *v
         return TPC_ENOMEM;
     }
     memset(&point, 0, sizeof(point));
-    int rc =
-        up_check_point(t->product->model, key, value, t->arena, &t->hint, &err, &point, &index);
+    int rc = up_check_point(t->product->model, t->flags, key, value, t->arena, &t->hint, &err,
+                            &point, &index);
     if (rc == TPC_ENOMEM) {
         return rc;
     }
