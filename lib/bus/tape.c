@@ -380,7 +380,7 @@ int tpi_tape_read(const struct tpi_tape_view *view, uint32_t partition, uint64_t
 
     while (rc == 0 && whole && *max_records > 0 && at < view->end) {
         if (!tpi_frame_parse(view->chunk->data + at, false, &f)) {
-            assert(!"frame in memory");
+            assert(false && "a frame in memory is good");
             break;
         }
         rc = tpi_frame_deliver(&f, partition, from, max_records, fn, user, &whole);

@@ -24,8 +24,18 @@ struct shared {
 
 static struct bus_fix fix;
 
-static void write_for_ever(struct bus_fix *f, struct shared *shared, unsigned seed)
+struct writer {
+    struct bus_fix *fix;
+    struct shared *shared;
+    unsigned seed;
+};
+
+static void write_for_ever(void *user)
 {
+    const struct writer *w = user;
+    struct bus_fix *f = w->fix;
+    struct shared *shared = w->shared;
+    unsigned seed = w->seed;
     struct tpc_cursor_options o = { .size = sizeof(o),
                                     .cursor_class = TPC_CURSOR_HOLD,
                                     .name = TPC_STR("history") };
@@ -108,7 +118,9 @@ START_TEST(kill_nine_loses_nothing_that_was_acknowledged)
         child = fork();
         ck_assert_int_ge(child, 0);
         if (child == 0) {
-            write_for_ever(f, shared, seed);
+            struct writer w = { f, shared, seed };
+
+            tk_in_child(write_for_ever, &w);
         }
         while (atomic_load(&shared->batches) < until && waitpid(child, &status, WNOHANG) == 0) {
             sched_yield();

@@ -94,7 +94,7 @@ static void run_and_kill(struct fx *f, void (*fn)(void *user), long after_ms)
     pid_t pid = fork();
     ck_assert_int_ge(pid, 0);
     if (pid == 0) {
-        fx_in_child(fn, f);
+        tk_in_child(fn, f);
     }
     for (int i = 0; i < 2 * WAIT_MS && atomic_load(&shared->started) == 0; i++) {
         pause_ms(1);

@@ -110,45 +110,13 @@ static int open_stores(struct fx *f)
     return rc;
 }
 
-/* In the child the checks need a runner of their own: the parent's reports are in a shared file. */
-static void (*child_fn)(void *user);
-static void *child_user;
-
-START_TEST(in_child)
-{
-    child_fn(child_user);
-}
-END_TEST
-
-void fx_in_child(void (*fn)(void *user), void *user)
-{
-    child_fn = fn;
-    child_user = user;
-    unsetenv("CK_RUN_SUITE"); /* they choose among the parent's tests */
-    unsetenv("CK_RUN_CASE");
-    Suite *s = suite_create("child");
-    TCase *t = tcase_create("child");
-    tcase_add_test(t, in_child);
-    suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_set_fork_status(r, CK_NOFORK);
-    srunner_set_log(r, "/dev/null"); /* the log of the run, if there is one, is the parent's */
-    srunner_run_all(r, CK_SILENT);
-    if (srunner_ntests_failed(r) > 0 || srunner_ntests_run(r) != 1) {
-        srunner_print(r, CK_NORMAL);
-        fflush(NULL);
-        _exit(1);
-    }
-    _exit(0);
-}
-
 int fx_child(void (*fn)(void *user), void *user)
 {
     fflush(NULL);
     pid_t pid = fork();
     ck_assert_int_ge(pid, 0);
     if (pid == 0) {
-        fx_in_child(fn, user);
+        tk_in_child(fn, user);
     }
     int status = -1;
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);

@@ -109,9 +109,6 @@ void fx_still_works(struct fx *f);
  * plus the signal. */
 int fx_child(void (*fn)(void *user), void *user);
 
-/* For a child made by the test itself: runs fn with checks and does not return. */
-void fx_in_child(void (*fn)(void *user), void *user);
-
 /* The newest segment of the log. */
 void fx_segment(struct fx *f, char ret_path[400]);
 

@@ -21,6 +21,10 @@ int tk_main(const char *name, tk_suite_fn *const *suites);
 /* Counts one skipped behaviour and prints why ("SKIP name: reason"). */
 void tk_skip(const char *what, const char *reason);
 
+/* In a forked child: runs fn with checks of its own and exits, 0 or 1. The parent's reports are in a
+ * file that parent and child share, so a check that a child makes without this damages them. */
+void tk_in_child(void (*fn)(void *user), void *user);
+
 /* ---- allocator: counts live bytes, fails the Nth allocation ---- */
 struct tk_alloc {
     struct tpc_allocator base; /* pass &a->base */

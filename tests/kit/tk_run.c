@@ -48,6 +48,37 @@ const char *tk_tmpdir(void)
     return path;
 }
 
+static void (*child_fn)(void *user);
+static void *child_user;
+
+START_TEST(in_child)
+{
+    child_fn(child_user);
+}
+END_TEST
+
+void tk_in_child(void (*fn)(void *user), void *user)
+{
+    child_fn = fn;
+    child_user = user;
+    unsetenv("CK_RUN_SUITE"); /* they choose among the parent's tests */
+    unsetenv("CK_RUN_CASE");
+    Suite *s = suite_create("child");
+    TCase *t = tcase_create("child");
+    tcase_add_test(t, in_child);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_set_fork_status(r, CK_NOFORK);
+    srunner_set_log(r, "/dev/null"); /* the log of the run, if there is one, is the parent's */
+    srunner_run_all(r, CK_SILENT);
+    if (srunner_ntests_failed(r) > 0 || srunner_ntests_run(r) != 1) {
+        srunner_print(r, CK_NORMAL);
+        fflush(NULL);
+        _exit(1);
+    }
+    _exit(0);
+}
+
 int tk_main(const char *name, tk_suite_fn *const *suites)
 {
     struct timespec begin, end;

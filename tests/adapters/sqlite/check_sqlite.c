@@ -430,8 +430,16 @@ static void apply_record(struct tpi_history *h, uint64_t k)
     tk_ok(tpi_history_apply(h, &m, 0));
 }
 
-static void write_until_killed(const struct place *p, uint64_t seed)
+struct writer {
+    const struct place *place;
+    uint64_t seed;
+};
+
+static void write_until_killed(void *user)
 {
+    const struct writer *w = user;
+    const struct place *p = w->place;
+    uint64_t seed = w->seed;
     static struct tk_env env;
     tk_env_init(&env);
     void *self = history_engine_open(sqlite_history_ops(), &p->cfg);
@@ -495,7 +503,8 @@ START_TEST(killed_process_leaves_chunks_and_marks_that_agree)
     for (int i = 0; i < KILLS; i++) {
         pid_t child = fork();
         if (child == 0) {
-            write_until_killed(&p, history_random(&random) | 1);
+            struct writer w = { &p, history_random(&random) | 1 };
+            tk_in_child(write_until_killed, &w);
         }
         usleep((useconds_t) (20000 + history_random(&random) % 150000));
         kill(child, SIGKILL);
