@@ -38,11 +38,10 @@ static bool is(struct tpc_str s, const char *text)
 /* What a set or a get carries: its params alone. */
 static struct tpc_value bare(const struct tpc_encode *what, bool get, struct tpc_member *room)
 {
-    if (what->params.type != TPC_NULL) {
-        return what->params;
-    }
-    if (!get) {
-        return tpi_codec_map(NULL, 0);
+    bool none = what->params.type == TPC_NULL;
+    bool all = get && (none || (what->params.type == TPC_MAP && what->params.len == 0));
+    if (!all) {
+        return none ? tpi_codec_map(NULL, 0) : what->params;
     }
     room->key = TPC_STR("keys");
     room->value = (struct tpc_value){ .type = TPC_ARRAY };
