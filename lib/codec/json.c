@@ -174,7 +174,8 @@ static int thingspanel_data(const struct tpc_frame *frame, uint32_t index,
     bool attributes = frame->kind == TPC_MSG_ATTRIBUTES;
     struct tpc_decoded head =
         tpi_codec_head(frame, attributes ? TPC_MSG_ATTRIBUTES : TPC_MSG_TELEMETRY);
-    head.flags = attributes ? answer_flag(frame) : 0;
+    /* A report is what answers a get (contract 1.5). */
+    head.flags = attributes ? answer_flag(frame) | TPC_DECODED_GOT : 0;
     return tpi_codec_emit_map(index, sink, &head, v);
 }
 

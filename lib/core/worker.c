@@ -323,6 +323,9 @@ static void act_on(struct tpi_worker *w, const struct tpi_up_msg *um)
             tpi_downlink_online(w->downlink, d);
         }
     }
+    if (um->got && (um->msg.flags & TPC_MSG_RETAINED) == 0) {
+        tpi_downlink_got(w->downlink, d);
+    }
     if (um->answer) {
         tpi_down_answer(w, d, um->msg.name, um->msg.correlation);
     }

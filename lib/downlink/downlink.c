@@ -231,6 +231,19 @@ int tpi_downlink_reply(struct tpi_downlink *d, struct tpc_device *device,
     return 0;
 }
 
+void tpi_downlink_got(struct tpi_downlink *d, struct tpc_device *device)
+{
+    struct open_device *v = tpi_map64_get(&d->devices, device->id);
+    struct open_command *c = v != NULL ? v->flight : NULL;
+    if (c == NULL || c->tries == 0 || c->state >= TPC_COMMAND_SUCCEEDED) {
+        return;
+    }
+    struct tpc_bytes service = tpi_open_part(c, PART_SERVICE);
+    if (service.len == 3 && memcmp(service.ptr, "get", 3) == 0) {
+        tpi_flow_close(c, TPC_COMMAND_SUCCEEDED, 0, "");
+    }
+}
+
 void tpi_downlink_online(struct tpi_downlink *d, struct tpc_device *device)
 {
     struct open_device *v = tpi_map64_get(&d->devices, device->id);

@@ -121,6 +121,9 @@ int tpi_downlink_command(struct tpi_downlink *d, struct tpc_device *device,
 int tpi_downlink_reply(struct tpi_downlink *d, struct tpc_device *device,
                        const struct tpc_msg *reply);
 
+/* The device reported values, which in its dialect is the answer to a "get" under way. */
+void tpi_downlink_got(struct tpi_downlink *d, struct tpc_device *device);
+
 /* The device can be reached: its queue goes on. */
 void tpi_downlink_online(struct tpi_downlink *d, struct tpc_device *device);
 

@@ -151,6 +151,7 @@ static int sink_begin(void *user, uint32_t frame, const struct tpc_decoded *head
     um->device = in->device;
     um->input = u->current;
     um->answer = (head->flags & TPC_DECODED_ANSWER) != 0;
+    um->got = (head->flags & TPC_DECODED_GOT) != 0;
     um->first_point = u->point_count;
     struct tpc_msg *m = &um->msg;
     m->size = sizeof(*m);

@@ -93,6 +93,7 @@ struct tpi_up_msg {
     struct tpc_device *device; /* NULL = none */
     uint32_t input;            /* which one it came from */
     bool answer;               /* the dialect wants an answer: see tpc_decoded */
+    bool got;                  /* answers a get under way */
     uint32_t first_point;      /* private */
     size_t body_at;
     size_t body_len;

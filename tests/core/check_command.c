@@ -79,6 +79,52 @@ START_TEST(an_answered_command_succeeds_once)
 }
 END_TEST
 
+/* ThingsPanel knows no response to a get: the report that follows is it (its contract, 1.5). */
+START_TEST(a_thingspanel_report_ends_a_get)
+{
+    struct flow f;
+    struct ended e;
+    struct tpc_id id;
+    struct tpc_frame report;
+    struct tpc_command_options o = TPC_COMMAND_OPTIONS_INIT;
+    memset(&e, 0, sizeof(e));
+    memset(&report, 0, sizeof(report));
+    flow_init(&f, 0);
+    flow_create(&f);
+    flow_devices(&f, 0);
+    tk_ok(tpc_entity_put(f.core, NULL, "product",
+                         TPC_STR("{\"key\":\"box\",\"codec\":\"thingspanel\",\"model\":"
+                                 "{\"properties\":[{\"id\":\"n\",\"type\":\"int\"}]}}"),
+                         TPC_ANY_REV, NULL));
+    tk_ok(tpc_entity_put(f.core, NULL, "device", TPC_STR("{\"key\":\"b1\",\"product\":\"box\"}"),
+                         TPC_ANY_REV, NULL));
+    flow_probe_open(&f);
+    flow_start(&f);
+    flow_probe.confirm = true;
+    uint64_t session = flow_session("b1", TPC_SESSION_PRESENCE);
+    flow_settle(&f);
+    o.device = flow_device(&f, "b1");
+    o.service = TPC_STR("get");
+    o.timeout_ms = 100000;
+    tk_ok(tpc_command_send(f.core, NULL, &o, on_end, &e, &id));
+    flow_settle(&f);
+    ck_assert_str_eq(flow_probe.sent[0].payload, "{\"keys\":[]}");
+    tk_ok(flow_receive(session, "{\"n\":1}", 1)); /* telemetry says nothing of it */
+    flow_settle(&f);
+    ck_assert_uint_eq(atomic_load(&e.count), 0);
+    report.size = sizeof(report);
+    report.kind = TPC_MSG_ATTRIBUTES;
+    report.correlation = TPC_STR("17");
+    report.payload = TPC_BYTES("{\"n\":2}");
+    tk_ok(flow_probe.host->receive(flow_probe.ctx, session, &report, 2));
+    flow_settle(&f);
+    ck_assert_uint_eq(atomic_load(&e.count), 1);
+    ck_assert_uint_eq(e.state, TPC_COMMAND_SUCCEEDED);
+    tpc_device_unref(o.device);
+    flow_fini(&f);
+}
+END_TEST
+
 START_TEST(an_offline_device_keeps_its_command)
 {
     struct flow f;
@@ -274,6 +320,7 @@ Suite *command_flow_suite(void)
     TCase *t = tcase_create("command flow");
     tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, an_answered_command_succeeds_once, 0, 3);
+    tcase_add_test(t, a_thingspanel_report_ends_a_get);
     tcase_add_loop_test(t, an_offline_device_keeps_its_command, 0, 3);
     tcase_add_test(t, silence_ends_a_command);
     tcase_add_test(t, the_model_refuses_at_once);

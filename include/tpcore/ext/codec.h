@@ -19,8 +19,9 @@ struct tpc_codec_source {
 };
 
 enum tpc_decoded_flags {
-    TPC_DECODED_ANSWER = 1,  /* the dialect wants an answer once the message is appended */
-    TPC_DECODED_ANY_CASE = 2 /* a key that is no property is tried again without regard to case */
+    TPC_DECODED_ANSWER = 1,   /* the dialect wants an answer once the message is appended */
+    TPC_DECODED_ANY_CASE = 2, /* a key that is no property is tried again without regard to case */
+    TPC_DECODED_GOT = 4 /* values that answer a "get" under way, where the dialect has no reply */
 };
 
 /* Head of a decoded message. */
