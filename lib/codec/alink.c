@@ -94,7 +94,10 @@ static int read_member(struct tpi_json *r, const struct tpc_decode_sink *sink,
         return tpi_json_fail(r, err);
     }
     if (tpc_str_equal(key, TPC_STR("requestId"))) {
-        return read_label(r, event, "requestId", sink, err, &e->request_id);
+        struct tpc_str id = { NULL, 0 };
+        int rc = read_label(r, event, "requestId", sink, err, &id);
+        e->request_id = id.len > 0 ? id : e->request_id; /* an empty one leaves "id" */
+        return rc;
     }
     if (tpc_str_equal(key, TPC_STR("method"))) {
         return read_label(r, event, "method", sink, err, &e->method);

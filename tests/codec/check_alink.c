@@ -1,5 +1,7 @@
 #include "suites.h"
 
+#include <stdio.h>
+
 static struct tpc_arena *arena;
 static struct cs_sink sink;
 
@@ -44,6 +46,20 @@ START_TEST(event_post_keeps_its_own_time)
     ck_assert_str_eq(alink("{\"method\":\"thing.event.post\",\"params\":{\"value\":1}}"),
                      "0!TPC_EDECODE");
     ck_assert_str_eq(sink.err.path, "params.identifier");
+}
+END_TEST
+
+START_TEST(id_stands_in_for_an_empty_request_id)
+{
+    static const char *const texts[] = { "\"id\":\"7\"", "\"id\":\"7\",\"requestId\":\"\"",
+                                         "\"requestId\":\"\",\"id\":7",
+                                         "\"id\":\"8\",\"requestId\":\"7\"" };
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        char text[160];
+        snprintf(text, sizeof(text), "{%s,\"method\":\"thing.property.post\",\"params\":{\"t\":1}}",
+                 texts[i]);
+        ck_assert_str_eq(alink(text), "0:telemetry#ANSWER name=thing.property.post corr=7{t=1}");
+    }
 }
 END_TEST
 
@@ -121,6 +137,7 @@ Suite *alink_suite(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, property_post_becomes_points);
     tcase_add_test(tc, event_post_keeps_its_own_time);
+    tcase_add_test(tc, id_stands_in_for_an_empty_request_id);
     tcase_add_test(tc, pack_is_split_and_answered_once);
     tcase_add_test(tc, state_update_is_presence_and_never_answered);
     tcase_add_test(tc, a_code_or_the_suffix_makes_a_reply);
