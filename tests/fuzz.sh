@@ -1,7 +1,9 @@
 #!/bin/bash
-# usage: fuzz.sh BUILD_DIR [SECONDS]: runs each fuzz target over its corpus and on for SECONDS (10).
+# usage: fuzz.sh BUILD_DIR [SECONDS]: runs each fuzz target over its corpus and on for SECONDS.
+# Without SECONDS: 10, from the same seed each time, so that a change is judged by itself.
 set -u
-build=$1 seconds=${2:-10}
+build=$1 seconds=${2:-10} seed=0
+[ -n "${2:-}" ] || seed=20261120
 root=$(cd "$(dirname "$0")/.." && pwd)
 report=$root/build/fuzz.report
 : >"$report"
@@ -11,7 +13,7 @@ one()
     local target=$1 name work
     name=$(basename "$target")
     work=$(mktemp -d)
-    if "$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -artifact_prefix="$work/" \
+    if "$target" -seed=$seed -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -artifact_prefix="$work/" \
         "$work" "$root/fuzz/corpus/${name#fuzz_}" >"$work.log" 2>&1; then
         echo "fuzz $name: $(grep -oE '#[0-9]+' "$work.log" | tail -n 1) runs, ok" >>"$report"
     else

@@ -108,6 +108,9 @@ static bool in_class(unsigned char c, unsigned char class)
     case 'x':
         yes = isxdigit(c) != 0;
         break;
+    case 'z': /* of Lua 5.1, kept by 5.4 */
+        yes = c == 0;
+        break;
     default:
         return class == c;
     }
