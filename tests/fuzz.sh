@@ -15,7 +15,7 @@ one()
     work=$(mktemp -d)
     if "$target" -seed=$seed -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -artifact_prefix="$work/" \
         "$work" "$root/fuzz/corpus/${name#fuzz_}" >"$work.log" 2>&1; then
-        echo "fuzz $name: $(grep -oE '#[0-9]+' "$work.log" | tail -n 1) runs, ok" >>"$report"
+        echo "fuzz $name: $(sed -n 's/^Done \([0-9]*\) runs.*/\1/p' "$work.log") runs, ok" >>"$report"
     else
         echo "fuzz $name: FAILED" >>"$report"
         tail -n 30 "$work.log" >>"$report"
@@ -34,5 +34,10 @@ for target in "$build"/fuzz/fuzz_*; do
     fi
 done
 wait
+# No target, or one that says ok without a run, is no success.
+if [ ! -s "$report" ]; then
+    echo "fuzz: FAILED, no target in $build" >>"$report"
+fi
+sed -i 's/^\(fuzz [^:]*\):  runs, ok$/\1: FAILED, it did not run/' "$report"
 grep -q FAILED "$report" && status=1
 exit "$status"
