@@ -89,6 +89,8 @@ struct tpi_chunk_column {
     double min; /* of TPC_INT, TPC_DOUBLE (NaN left out) and TPC_BOOL; else 0 */
     double max;
     double sum;
+    struct tpc_value first; /* of the same types; else null */
+    struct tpc_value last;
 };
 
 /* Reads the head. blob stays in use. Returns 0, TPC_ECORRUPT or TPC_EVERSION. */
@@ -108,5 +110,15 @@ int tpi_chunk_next(struct tpi_chunk_reader *r, struct tpc_error *err, struct tpi
  */
 int tpi_chunk_values(const struct tpi_chunk_column *c, uint32_t rows, struct tpc_arena *arena,
                      struct tpc_error *err, struct tpc_value *ret, uint8_t *ret_validity);
+
+/*
+ * Values of a column side by side: ret has c->count places, and place k is the value of the k-th
+ * row that has one. tpi_chunk_ints() reads TPC_INT and TPC_BOOL (0, 1), tpi_chunk_doubles() those,
+ * converted, and TPC_DOUBLE.
+ *
+ * Returns 0, TPC_EINVAL (column of another type) or TPC_ECORRUPT; ret is then undefined.
+ */
+int tpi_chunk_ints(const struct tpi_chunk_column *c, struct tpc_error *err, int64_t *ret);
+int tpi_chunk_doubles(const struct tpi_chunk_column *c, struct tpc_error *err, double *ret);
 
 #endif

@@ -125,6 +125,33 @@ static int read_stats(struct tpi_reader *in, struct tpi_chunk_column *c, struct 
     return 0;
 }
 
+static bool read_bit(const uint8_t *p, uint32_t i)
+{
+    return (p[i / 8] >> (i % 8) & 1) != 0;
+}
+
+/* First and last value of what read_stats() left in c->values. */
+static void read_ends(struct tpi_chunk_column *c)
+{
+    struct tpi_reader in;
+    tpi_reader_init(&in, c->values.ptr, c->values.len);
+    if (c->type == TPC_INT) {
+        uint64_t x = (uint64_t) tpi_read_zigzag(&in);
+        c->first = (struct tpc_value){ .type = TPC_INT, .as.i = (int64_t) x };
+        for (uint32_t i = 1; i < c->count; i++) {
+            x += (uint64_t) tpi_read_zigzag(&in);
+        }
+        c->last = (struct tpc_value){ .type = TPC_INT, .as.i = (int64_t) x };
+    } else if (c->type == TPC_DOUBLE && c->values.len == c->count * sizeof(double)) {
+        c->first = (struct tpc_value){ .type = TPC_DOUBLE, .as.d = read_double(&in) };
+        in.p = in.end - sizeof(double);
+        c->last = (struct tpc_value){ .type = TPC_DOUBLE, .as.d = read_double(&in) };
+    } else if (c->type == TPC_BOOL) {
+        c->first = (struct tpc_value){ .type = TPC_BOOL, .as.b = read_bit(in.p, 0) };
+        c->last = (struct tpc_value){ .type = TPC_BOOL, .as.b = read_bit(in.p, c->count - 1) };
+    }
+}
+
 /* Splits a body into bitmap, statistics and values. */
 static int read_body(struct tpc_bytes body, uint32_t rows, bool full, struct tpc_error *err,
                      struct tpi_chunk_column *c)
@@ -142,8 +169,12 @@ static int read_body(struct tpc_bytes body, uint32_t rows, bool full, struct tpc
     if (rc != 0) {
         return rc;
     }
+    if (in.bad) {
+        return corrupt(err, "a column is cut");
+    }
     c->values = (struct tpc_bytes){ in.p, tpi_reader_left(&in) };
-    return in.bad ? corrupt(err, "a column is cut") : 0;
+    read_ends(c);
+    return 0;
 }
 
 int tpi_chunk_next(struct tpi_chunk_reader *r, struct tpc_error *err, struct tpi_chunk_column *ret)
@@ -258,6 +289,52 @@ int tpi_chunk_values(const struct tpi_chunk_column *c, uint32_t rows, struct tpc
     }
     if (c->type != TPC_BOOL && tpi_reader_left(&k.in) != 0) {
         return corrupt(err, "bytes follow the values of a column");
+    }
+    return 0;
+}
+
+int tpi_chunk_ints(const struct tpi_chunk_column *c, struct tpc_error *err, int64_t *ret)
+{
+    struct tpi_reader in;
+    uint64_t x = 0;
+    if (c->type != TPC_INT && c->type != TPC_BOOL) {
+        return tpi_error_set(err, TPC_EINVAL, "chunk", "the column holds no integers");
+    }
+    tpi_reader_init(&in, c->values.ptr, c->values.len);
+    for (uint32_t i = 0; i < c->count; i++) {
+        if (c->type == TPC_BOOL) {
+            ret[i] = read_bit(c->values.ptr, i);
+            continue;
+        }
+        x += (uint64_t) tpi_read_zigzag(&in);
+        ret[i] = (int64_t) x;
+    }
+    if (c->type == TPC_INT && (in.bad || tpi_reader_left(&in) != 0)) {
+        return corrupt(err, "the values of a column are not as many as its count");
+    }
+    return 0;
+}
+
+int tpi_chunk_doubles(const struct tpi_chunk_column *c, struct tpc_error *err, double *ret)
+{
+    struct tpi_reader in;
+    if (c->type != TPC_DOUBLE) {
+        int64_t *ints = (int64_t *) (void *) ret;
+        int rc = tpi_chunk_ints(c, err, ints);
+        for (uint32_t i = 0; rc == 0 && i < c->count; i++) {
+            int64_t x;
+            memcpy(&x, &ints[i], sizeof(x));
+            double d = (double) x;
+            memcpy(&ret[i], &d, sizeof(d));
+        }
+        return rc;
+    }
+    if (c->values.len != c->count * sizeof(double)) {
+        return corrupt(err, "the values of a column are not as many as its count");
+    }
+    tpi_reader_init(&in, c->values.ptr, c->values.len);
+    for (uint32_t i = 0; i < c->count; i++) {
+        ret[i] = read_double(&in);
     }
     return 0;
 }

@@ -191,6 +191,50 @@ START_TEST(statistics_leave_out_what_is_no_number)
 }
 END_TEST
 
+START_TEST(typed_values_and_ends_agree_with_the_values)
+{
+    struct fixture f;
+    int64_t ints[64];
+    double doubles[64];
+    begin(&f);
+    for (int i = 0; i < 30; i++) {
+        struct tpc_value flag = { .type = TPC_BOOL, .as = { .b = i % 4 == 1 } };
+        put(&f.open, i, 1, make_int(i * i - 50));
+        put(&f.open, i, 2, make_double(i / 7.0));
+        if (i % 2 == 1) {
+            put(&f.open, i, 3, flag);
+        }
+    }
+    encode_and_open(&f);
+    struct tpi_chunk_column c = next_column(&f);
+    tk_ok(tpi_chunk_ints(&c, NULL, ints));
+    tk_ok(tpi_chunk_doubles(&c, NULL, doubles));
+    for (int i = 0; i < 30; i++) {
+        ck_assert_int_eq(ints[i], i * i - 50);
+        ck_assert_double_eq(doubles[i], i * i - 50);
+    }
+    ck_assert_int_eq(c.first.as.i, -50);
+    ck_assert_int_eq(c.last.as.i, 29 * 29 - 50);
+    c = next_column(&f);
+    tk_fails(TPC_EINVAL, tpi_chunk_ints(&c, NULL, ints));
+    tk_ok(tpi_chunk_doubles(&c, NULL, doubles));
+    for (int i = 0; i < 30; i++) {
+        ck_assert_double_eq(doubles[i], i / 7.0);
+    }
+    ck_assert_double_eq(c.first.as.d, 0);
+    ck_assert_double_eq(c.last.as.d, 29 / 7.0);
+    c = next_column(&f);
+    ck_assert_uint_eq(c.count, 15);
+    tk_ok(tpi_chunk_ints(&c, NULL, ints));
+    for (int i = 0; i < 15; i++) {
+        ck_assert_int_eq(ints[i], (2 * i + 1) % 4 == 1);
+    }
+    ck_assert_int_eq(c.first.type, TPC_BOOL);
+    ck_assert(c.first.as.b && c.last.as.b);
+    end(&f);
+}
+END_TEST
+
 START_TEST(sample_that_cannot_be_kept_leaves_the_run_as_it_was)
 {
     struct tpc_value deep[40];
@@ -364,6 +408,7 @@ Suite *chunk_suite(void)
     tcase_add_test(c, last_of_equal_times_wins_and_times_are_sorted);
     tcase_add_test(c, value_of_another_type_replaces_the_one_before);
     tcase_add_test(c, statistics_leave_out_what_is_no_number);
+    tcase_add_test(c, typed_values_and_ends_agree_with_the_values);
     tcase_add_test(c, sample_that_cannot_be_kept_leaves_the_run_as_it_was);
     tcase_add_test(c, cut_chunk_is_refused_at_every_length);
     tcase_add_test(c, changed_bytes_never_read_outside_the_chunk);
