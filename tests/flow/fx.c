@@ -103,7 +103,8 @@ static int open_stores(struct fx *f)
         rc = tpc_core_open(f->core, "log", "file", tpc_str_from(options));
     }
     if (rc == 0 && (f->parts & FX_SQLITE) != 0) {
-        snprintf(options, sizeof(options), "{\"dir\":\"%s\",\"busy_timeout\":\"0\"%s%s%s}", f->dir,
+        snprintf(options, sizeof(options), "{\"dir\":\"%s\",\"busy_timeout\":\"0\"%s%s%s%s%s}",
+                 f->dir, f->store_options[0] != '\0' ? "," : "", f->store_options,
                  f->vfs[0] != '\0' ? ",\"vfs\":\"" : "", f->vfs, f->vfs[0] != '\0' ? "\"" : "");
         rc = tpc_core_open(f->core, "store", "sqlite", tpc_str_from(options));
     }

@@ -28,7 +28,8 @@ struct fx {
     struct tpc_core_options o; /* may be changed before fx_open() */
     uint32_t parts;
     char dir[320];
-    char log_options[200]; /* more members: "\"pending\":\"64KiB\"" */
+    char log_options[200];   /* more members: "\"pending\":\"64KiB\"" */
+    char store_options[100]; /* likewise, of sqlite */
     char vfs[32];
     const char *devices; /* of the probe */
     struct tpc_core *core;

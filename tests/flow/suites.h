@@ -17,4 +17,6 @@ Suite *kill_suite(void);
 Suite *resume_suite(void);
 Suite *stop_suite(void);
 
+Suite *kill_points_suite(void);
+
 #endif

@@ -1,6 +1,7 @@
 #include "tk_files.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -26,6 +27,9 @@ static int enter(struct tk_files *f, enum tk_file_op op)
     fault->count++;
     if (fault->fail_at != 0 &&
         (fault->count == fault->fail_at || (fault->sticky && fault->count > fault->fail_at))) {
+        if (fault->kill && op != TK_FILE_WRITE) {
+            kill(getpid(), SIGKILL);
+        }
         fault->failed++;
         return fault->code;
     }
@@ -151,6 +155,9 @@ static int write_at(void *user, void *file, const struct tpc_bytes *parts, uint3
     struct tpc_bytes part = { flat, room };
     int rc = f->inner->write_at(f->inner->user, h->inner, &part, 1, offset, native);
     free(flat);
+    if (fault != 0 && f->fault[TK_FILE_WRITE].kill) {
+        kill(getpid(), SIGKILL);
+    }
     return rc == 0 && fault != 0 ? fail_native(f, fault, native) : leave(f, rc);
 }
 
@@ -322,11 +329,18 @@ void tk_files_fail(struct tk_files *f, enum tk_file_op op, size_t nth, int code,
     pthread_mutex_unlock(&f->lock);
 }
 
+void tk_files_kill(struct tk_files *f, enum tk_file_op op, size_t nth)
+{
+    tk_files_fail(f, op, nth, TPC_EIO, false);
+    f->fault[op].kill = true;
+}
+
 void tk_files_heal(struct tk_files *f)
 {
     pthread_mutex_lock(&f->lock);
     for (size_t i = 0; i < TK_FILE_OPS; i++) {
         f->fault[i].fail_at = 0;
+        f->fault[i].kill = false;
     }
     f->space_limited = false;
     pthread_mutex_unlock(&f->lock);

@@ -34,6 +34,7 @@ struct tk_fault {
     size_t fail_at; /* 1.. = that call fails; 0 = none */
     bool sticky;    /* and all after it */
     int code;       /* what it returns: TPC_EIO ... */
+    bool kill;      /* the process ends there instead */
     size_t failed;
 };
 
@@ -63,6 +64,9 @@ void tk_files_fini(struct tk_files *f);
 /* Call number `nth` of op from now on (1 = the next) fails with code; sticky: all after it too. A
  * write that fails this way first writes half of its bytes. */
 void tk_files_fail(struct tk_files *f, enum tk_file_op op, size_t nth, int code, bool sticky);
+/* Call number `nth` of op from now on ends the process by SIGKILL, a write once half of its bytes
+ * are written. For forked children. */
+void tk_files_kill(struct tk_files *f, enum tk_file_op op, size_t nth);
 /* No op fails any more, space is not limited. */
 void tk_files_heal(struct tk_files *f);
 

@@ -1,12 +1,15 @@
 #include "faulty_vfs.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <sqlite3.h>
 #include <string.h>
+#include <unistd.h>
 
 struct file {
     sqlite3_file base;
     sqlite3_file *inner; /* right behind this struct */
+    const char *name;
 };
 
 static sqlite3_vfs vfs;
@@ -21,7 +24,32 @@ static bool sync_fails;
 static bool latched;
 static size_t waiting;
 
+static const char *kill_name; /* NULL = no call is deadly */
+static enum faulty_vfs_op kill_op;
+static size_t kill_nth;
+
 #define INNER(f) (((struct file *) (f))->inner)
+
+/* Whether this is the call to die in. */
+static bool deadly(enum faulty_vfs_op op, const char *name)
+{
+    bool hit = false;
+    pthread_mutex_lock(&lock);
+    if (kill_name != NULL && op == kill_op && name != NULL) {
+        size_t len = strlen(name);
+        size_t end = strlen(kill_name);
+        hit = len >= end && strcmp(name + len - end, kill_name) == 0 && --kill_nth == 0;
+    }
+    pthread_mutex_unlock(&lock);
+    return hit;
+}
+
+static void die_at(enum faulty_vfs_op op, const char *name)
+{
+    if (deadly(op, name)) {
+        kill(getpid(), SIGKILL);
+    }
+}
 
 static int f_close(sqlite3_file *f)
 {
@@ -41,16 +69,22 @@ static int f_write(sqlite3_file *f, const void *p, int n, sqlite3_int64 at)
         writes_left--;
     }
     pthread_mutex_unlock(&lock);
+    if (deadly(FAULTY_VFS_WRITE, ((struct file *) f)->name)) {
+        (void) INNER(f)->pMethods->xWrite(INNER(f), p, n / 2, at);
+        kill(getpid(), SIGKILL);
+    }
     return refuse ? SQLITE_FULL : INNER(f)->pMethods->xWrite(INNER(f), p, n, at);
 }
 
 static int f_truncate(sqlite3_file *f, sqlite3_int64 size)
 {
+    die_at(FAULTY_VFS_TRUNCATE, ((struct file *) f)->name);
     return INNER(f)->pMethods->xTruncate(INNER(f), size);
 }
 
 static int f_sync(sqlite3_file *f, int flags)
 {
+    die_at(FAULTY_VFS_SYNC, ((struct file *) f)->name);
     pthread_mutex_lock(&lock);
     bool fail = sync_fails;
     waiting++;
@@ -124,6 +158,7 @@ static int v_open(sqlite3_vfs *v, sqlite3_filename name, sqlite3_file *out, int 
     struct file *f = (struct file *) out;
     f->inner = (sqlite3_file *) (f + 1);
     memset(f->inner, 0, (size_t) inner_vfs->szOsFile);
+    f->name = name;
     f->base.pMethods = NULL;
     int rc = inner_vfs->xOpen(inner_vfs, name, f->inner, flags, ret);
     if (rc == SQLITE_OK) {
@@ -132,9 +167,17 @@ static int v_open(sqlite3_vfs *v, sqlite3_filename name, sqlite3_file *out, int 
     return rc;
 }
 
+static int v_delete(sqlite3_vfs *v, const char *name, int sync)
+{
+    (void) v;
+    die_at(FAULTY_VFS_DELETE, name);
+    return inner_vfs->xDelete(inner_vfs, name, sync);
+}
+
 void faulty_vfs_reset(void)
 {
     pthread_mutex_lock(&lock);
+    kill_name = NULL;
     full = false;
     sync_fails = false;
     latched = false;
@@ -148,6 +191,7 @@ void faulty_vfs_reset(void)
     vfs.szOsFile = (int) sizeof(struct file) + inner_vfs->szOsFile;
     vfs.zName = FAULTY_VFS_NAME;
     vfs.xOpen = v_open;
+    vfs.xDelete = v_delete;
     vfs.pNext = NULL;
     methods = (sqlite3_io_methods){ .iVersion = 2,
                                     .xClose = f_close,
@@ -205,5 +249,14 @@ void faulty_vfs_unlatch(void)
     pthread_mutex_lock(&lock);
     latched = false;
     pthread_cond_broadcast(&changed);
+    pthread_mutex_unlock(&lock);
+}
+
+void faulty_vfs_kill(enum faulty_vfs_op op, const char *name_end, size_t nth)
+{
+    pthread_mutex_lock(&lock);
+    kill_op = op;
+    kill_name = name_end;
+    kill_nth = nth;
     pthread_mutex_unlock(&lock);
 }

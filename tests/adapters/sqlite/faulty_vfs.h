@@ -22,4 +22,10 @@ void faulty_vfs_latch(void);
 void faulty_vfs_wait_latched(void);
 void faulty_vfs_unlatch(void);
 
+enum faulty_vfs_op { FAULTY_VFS_WRITE, FAULTY_VFS_SYNC, FAULTY_VFS_TRUNCATE, FAULTY_VFS_DELETE };
+
+/* The nth of these calls on files whose names end so ends the process by SIGKILL, a write once half
+ * of its bytes are written. For forked children. */
+void faulty_vfs_kill(enum faulty_vfs_op op, const char *name_end, size_t nth);
+
 #endif

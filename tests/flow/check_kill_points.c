@@ -1,0 +1,319 @@
+/*
+ * kill -9 inside of every call to the disk that an append, a flush, a commit, a checkpoint, a trim
+ * and a migration make, and at random times: what was acknowledged is in the history, once.
+ */
+#include "suites.h"
+
+#include "crowd.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifdef FX_WITH_SQLITE
+#include "../adapters/sqlite/faulty_vfs.h"
+
+enum { DEVICES = 8, ROUNDS = 600, KILLED = 1000 + SIGKILL, WAIT_MS = 20000 };
+
+struct point {
+    const char *name;
+    int file_op; /* enum tk_file_op of the log, or -1 */
+    enum faulty_vfs_op vfs_op;
+    const char *file; /* of a database */
+    uint32_t most;    /* random calls are below this */
+    uint32_t times;   /* kills here */
+    bool at_start;    /* in what opening does */
+};
+
+static const struct point points[] = {
+    { "append: a write to the log", TK_FILE_WRITE, 0, NULL, 400, 8, false },
+    { "append: a sync of the log", TK_FILE_SYNC, 0, NULL, 40, 4, false },
+    { "append: a new segment", TK_FILE_OPEN, 0, NULL, 4, 3, false },
+    { "append: the folder of the log", TK_FILE_SYNC_DIR, 0, NULL, 4, 3, false },
+    { "trim: a segment is removed", TK_FILE_REMOVE, 0, NULL, 2, 4, false },
+    { "commit: a write to the history", -1, FAULTY_VFS_WRITE, "history.db-wal", 400, 8, false },
+    { "commit: a sync of the history", -1, FAULTY_VFS_SYNC, "history.db-wal", 20, 4, false },
+    { "commit: a write to the records", -1, FAULTY_VFS_WRITE, "entities.db-wal", 4, 3, false },
+    { "checkpoint: a write to the history", -1, FAULTY_VFS_WRITE, "history.db", 60, 6, false },
+    { "checkpoint: a sync of the history", -1, FAULTY_VFS_SYNC, "history.db", 3, 3, false },
+    { "checkpoint: the history's log is cut", -1, FAULTY_VFS_TRUNCATE, "history.db-wal", 2, 2,
+      false },
+    { "start: a write to the log", TK_FILE_WRITE, 0, NULL, 3, 3, true },
+    { "start: a write to the history", -1, FAULTY_VFS_WRITE, "history.db-wal", 3, 3, true },
+};
+
+/* Never true: its state is a record that is saved every five seconds. */
+static const char scene[] = TPC_JSON({
+    "key": "never", "when": { "product": "meter", "expr": "level < 0" },
+    "then": [ { "command": { "device": "c0", "service": "get" } } ]
+});
+
+struct life {
+    struct fx *f;
+    struct crowd_book *book;
+    const struct point *point;
+    uint32_t nth;
+    bool put; /* the devices, first */
+};
+
+static void arm(struct fx *f, const struct point *p, uint32_t nth)
+{
+    if (p->file_op >= 0) {
+        tk_files_kill(&f->e.files, (enum tk_file_op) p->file_op, nth);
+    } else {
+        faulty_vfs_kill(p->vfs_op, p->file, nth);
+    }
+}
+
+static void feed_rounds(struct fx *f, struct crowd *c, uint32_t rounds)
+{
+    for (uint32_t i = 0; i < rounds; i++) {
+        for (uint32_t k = 0; k < c->count; k++) {
+            int rc = crowd_feed(c, k);
+            if (rc != 0 && rc != TPC_EAGAIN) {
+                fx_ok(rc, "feed");
+            }
+        }
+        (void) fx_step(f);
+        tk_clock_advance(&f->e.clock, 10);
+    }
+}
+
+/* A whole life that may end in every call. */
+static void live(void *user)
+{
+    const struct life *x = user;
+    static struct crowd c;
+    if (x->point != NULL && x->point->at_start) {
+        arm(x->f, x->point, x->nth);
+    }
+    fx_open(x->f);
+    if (x->put) {
+        crowd_put(x->f, DEVICES);
+        fx_put(x->f, "scene", scene);
+    }
+    fx_start(x->f);
+    crowd_open(&c, x->f, DEVICES, x->book);
+    c.shuffled = true;
+    (void) crowd_check(&c);
+    if (x->point != NULL) {
+        arm(x->f, x->point, x->nth);
+        feed_rounds(x->f, &c, ROUNDS);
+    }
+    crowd_close(&c);
+    fx_close(x->f);
+}
+
+static void prepare(struct fx *f, uint32_t workers)
+{
+    faulty_vfs_reset();
+    fx_init(f, workers, FX_FILE_LOG | FX_SQLITE);
+    snprintf(f->vfs, sizeof(f->vfs), "%s", FAULTY_VFS_NAME);
+    snprintf(f->log_options, sizeof(f->log_options),
+             "\"segment_size\":\"64KiB\",\"max_bytes\":\"1MiB\"");
+    snprintf(f->store_options, sizeof(f->store_options), "\"wal_limit\":\"64KiB\"");
+    f->o.history_checkpoint_ms = 300;
+}
+
+/* How often a life ended inside of the point. */
+static uint32_t kill_at_point(struct fx *f, struct crowd_book *book, const struct point *p,
+                              unsigned int *seed)
+{
+    uint32_t killed = 0;
+    for (uint32_t i = 0; i < p->times; i++) {
+        uint32_t nth = i < 2 ? i + 1 : 1 + (uint32_t) rand_r(seed) % p->most;
+        struct life x = { f, book, p, nth, false };
+        int rc = fx_child(live, &x);
+        ck_assert_msg(rc == 0 || rc == KILLED, "%s, call %u: the child ended with %d", p->name,
+                      (unsigned) nth, rc);
+        killed += rc == KILLED;
+    }
+    return killed;
+}
+
+static void check_all_there(struct fx *f, struct crowd_book *book)
+{
+    static struct crowd c;
+    fx_open(f);
+    fx_start(f);
+    crowd_open(&c, f, DEVICES, book);
+    c.shuffled = true;
+    size_t stored = crowd_check(&c);
+    printf("kill: %zu samples are stored\n", stored);
+    crowd_close(&c);
+}
+
+static unsigned int a_seed(void)
+{
+    const char *given = getenv("FLOW_SEED");
+    unsigned int seed =
+        given != NULL ? (unsigned int) strtoul(given, NULL, 10) : (unsigned int) time(NULL);
+    printf("kill: seed %u\n", seed);
+    return seed;
+}
+
+START_TEST(a_kill_inside_of_any_call_to_the_disk_loses_nothing)
+{
+    struct fx f;
+    unsigned int seed = a_seed();
+    prepare(&f, 0);
+    struct crowd_book *book = crowd_book_make(DEVICES);
+    struct life first = { &f, book, NULL, 0, true };
+    ck_assert_int_eq(fx_child(live, &first), 0);
+    for (size_t i = 0; i < sizeof(points) / sizeof(points[0]); i++) {
+        uint32_t killed = kill_at_point(&f, book, &points[i], &seed);
+        ck_assert_msg(killed > 0, "%s: never reached", points[i].name);
+    }
+    check_all_there(&f, book);
+    fx_fini(&f);
+    crowd_book_free(book);
+}
+END_TEST
+
+/* The first start makes the schemas: a database that is half made is made anew. */
+START_TEST(a_kill_inside_of_making_the_databases_leaves_a_platform_that_starts)
+{
+    static const char *const files[] = { "history.db",  "history.db-wal",  "history.db-journal",
+                                         "entities.db", "entities.db-wal", "entities.db-journal" };
+    static const enum faulty_vfs_op ops[] = { FAULTY_VFS_WRITE, FAULTY_VFS_SYNC,
+                                              FAULTY_VFS_TRUNCATE, FAULTY_VFS_DELETE };
+    uint32_t kills = 0;
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        for (size_t k = 0; k < sizeof(ops) / sizeof(ops[0]); k++) {
+            int rc = KILLED;
+            for (uint32_t nth = 1; nth < 40 && rc == KILLED; nth += nth < 6 ? 1 : 7) {
+                struct fx f;
+                struct point p = { "migration", -1, ops[k], files[i], 1, 1, true };
+                prepare(&f, 0);
+                struct crowd_book *book = crowd_book_make(DEVICES);
+                struct life x = { &f, book, &p, nth, true };
+                rc = fx_child(live, &x);
+                ck_assert_msg(rc == KILLED || rc == 0, "%s, call %u: %d", files[i], (unsigned) nth,
+                              rc);
+                kills += rc == KILLED;
+                if (rc == KILLED) {
+                    struct life again = { &f, book, NULL, 0, true };
+                    ck_assert_int_eq(fx_child(live, &again), 0);
+                }
+                fx_fini(&f);
+                crowd_book_free(book);
+            }
+        }
+    }
+    printf("kill: %u kills while the databases were made\n", (unsigned) kills);
+    ck_assert_uint_gt(kills, 20);
+}
+END_TEST
+
+/* ---- at random times, with threads ---- */
+
+static void live_until_killed(void *user)
+{
+    const struct life *x = user;
+    static struct crowd c;
+    fx_open(x->f);
+    fx_start(x->f);
+    crowd_open(&c, x->f, DEVICES, x->book);
+    c.shuffled = true;
+    (void) crowd_check(&c);
+    for (;;) {
+        for (uint32_t k = 0; k < DEVICES; k++) {
+            while (crowd_feed(&c, k) == TPC_EAGAIN) {
+                nanosleep(&(struct timespec){ 0, 100000 }, NULL);
+            }
+        }
+        nanosleep(&(struct timespec){ 0, 50000 }, NULL);
+    }
+}
+
+static uint32_t given_of(struct crowd_book *book)
+{
+    uint32_t sum = 0;
+    for (uint32_t k = 0; k < DEVICES; k++) {
+        sum += atomic_load(&book->given[k]);
+    }
+    return sum;
+}
+
+/* Kills a while after it feeds. */
+static void kill_sometime(struct life *x, long after_us)
+{
+    uint32_t before = given_of(x->book);
+    fflush(NULL);
+    pid_t pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        tk_in_child(live_until_killed, x);
+    }
+    int status = 0;
+    for (int i = 0; i < WAIT_MS && given_of(x->book) == before; i++) {
+        nanosleep(&(struct timespec){ 0, 1000000 }, NULL);
+        ck_assert_msg(waitpid(pid, &status, WNOHANG) == 0, "the child ended by itself, %d", status);
+    }
+    nanosleep(&(struct timespec){ 0, after_us * 1000 }, NULL);
+    kill(pid, SIGKILL);
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "the child ended with %d",
+                  status);
+}
+
+START_TEST(a_hundred_kills_at_random_times_lose_nothing)
+{
+    struct fx f;
+    unsigned int seed = a_seed();
+    const char *full = getenv("TK_FULL");
+    int kills = full != NULL && full[0] != '\0' ? 400 : 100;
+    prepare(&f, 2);
+    struct crowd_book *book = crowd_book_make(DEVICES);
+    f.o.workers = 0;
+    struct life first = { &f, book, NULL, 0, true };
+    ck_assert_int_eq(fx_child(live, &first), 0);
+    f.o.clock = NULL;
+    f.o.history_checkpoint_ms = 20;
+    for (int i = 0; i < kills; i++) {
+        f.o.workers = (uint32_t[]){ 2, 1, 4 }[i % 3];
+        struct life x = { &f, book, NULL, 0, false };
+        kill_sometime(&x, rand_r(&seed) % 30000);
+    }
+    f.o.workers = 2;
+    printf("kill: %d kills at random times, %u given\n", kills, (unsigned) given_of(book));
+    check_all_there(&f, book);
+    fx_fini(&f);
+    crowd_book_free(book);
+}
+END_TEST
+
+Suite *kill_points_suite(void)
+{
+    Suite *s = suite_create("kill_points");
+    TCase *t = tcase_create("kill_points");
+    tcase_add_test(t, a_kill_inside_of_any_call_to_the_disk_loses_nothing);
+    tcase_add_test(t, a_kill_inside_of_making_the_databases_leaves_a_platform_that_starts);
+    tcase_add_test(t, a_hundred_kills_at_random_times_lose_nothing);
+    tcase_set_timeout(t, 300);
+    suite_add_tcase(s, t);
+    return s;
+}
+
+#else
+
+START_TEST(kills)
+{
+    tk_skip("kills inside of calls to the disk", "the module sqlite is not built");
+}
+END_TEST
+
+Suite *kill_points_suite(void)
+{
+    Suite *s = suite_create("kill_points");
+    TCase *t = tcase_create("kill_points");
+    tcase_add_test(t, kills);
+    suite_add_tcase(s, t);
+    return s;
+}
+
+#endif
