@@ -470,6 +470,9 @@ static bool read_partition(struct tpc_core *core, uint32_t partition)
                 "partition %u: records %llu to %llu are not in the log any more",
                 (unsigned) partition, (unsigned long long) x.next, (unsigned long long) next);
         p->position[partition] = next;
+        /* The watermark passes over the gap, too, else the next start would find it again. */
+        struct tpc_msg m = { .size = sizeof(m), .partition = partition, .offset = next - 1 };
+        (void) tpi_history_apply(core->history, &m, partition);
         return true;
     }
     if (x.rc != 0) {

@@ -39,6 +39,30 @@ static int start_history(struct tpc_core *core, struct tpc_error *err)
                              (core->options.flags & TPC_CORE_ACCEPT_GAP) != 0, err);
 }
 
+/* A history that has marks of this log, the same one by its id, stands where the log reaches to: what
+ * it lacks was trimmed once it was stored. Else one of them was restored from another time. */
+static int check_reach(struct tpc_core *core, struct tpc_error *err)
+{
+    bool known = false;
+    for (uint32_t i = 0; i < core->options.partitions; i++) {
+        known |= tpi_history_watermark(core->history, i) > 0;
+    }
+    for (uint32_t i = 0; known && i < core->options.partitions; i++) {
+        uint64_t first = 0;
+        uint64_t end = 0;
+        uint64_t mark = tpi_history_watermark(core->history, i);
+        if (core->bus->range(core->bus_self, i, &first, &end) == 0 && first > mark &&
+            (core->options.flags & TPC_CORE_ACCEPT_GAP) == 0) {
+            return tpi_error_set(err, TPC_EGAP, "history",
+                                 "partition %u: the history ends at offset %llu, the log begins at "
+                                 "%llu: one of them was restored from another time",
+                                 (unsigned) i, (unsigned long long) mark,
+                                 (unsigned long long) first);
+        }
+    }
+    return 0;
+}
+
 /* After a loss of power the history may know offsets that the log has lost: they are not given out
  * again. */
 static int raise_ends(struct tpc_core *core, struct tpc_error *err)
@@ -208,6 +232,7 @@ static int start(struct tpc_core *core, struct tpc_error *err)
     rc = rc != 0 ? rc : tpi_core_entities(core, err);
     rc = rc != 0 ? rc : tpi_part_history(core, err);
     rc = rc != 0 ? rc : start_history(core, err);
+    rc = rc != 0 ? rc : check_reach(core, err);
     rc = rc != 0 ? rc : raise_ends(core, err);
     rc = rc != 0 ? rc : tpi_pump_open(core, err);
     for (uint32_t i = 0; rc == 0 && i < core->worker_count; i++) {

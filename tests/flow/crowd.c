@@ -20,8 +20,27 @@ struct crowd_book *crowd_book_make(uint32_t devices)
     struct crowd_book *b =
         mmap(NULL, sizeof(*b), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     ck_assert(b != MAP_FAILED);
-    b->per_device = CROWD_MESSAGES / devices;
+    b->first = CROWD_MESSAGES / devices;
+    b->per_device = b->first;
     return b;
+}
+
+struct crowd_book *crowd_book_make_first(uint32_t devices, uint32_t first)
+{
+    struct crowd_book *b = crowd_book_make(devices);
+    b->first = first;
+    b->per_device = (CROWD_MESSAGES - first) / (devices - 1);
+    return b;
+}
+
+static uint32_t numbers_of(const struct crowd_book *b, uint32_t device)
+{
+    return device == 0 ? b->first : b->per_device;
+}
+
+static atomic_uchar *slots_of(struct crowd_book *b, uint32_t device)
+{
+    return &b->acknowledged[device == 0 ? 0 : b->first + (device - 1) * b->per_device];
 }
 
 void crowd_book_free(struct crowd_book *book)
@@ -92,7 +111,7 @@ int crowd_feed(struct crowd *c, uint32_t device)
     struct crowd_book *b = c->book;
     uint32_t number = atomic_load(&b->given[device]);
     char text[100];
-    if (number >= b->per_device) {
+    if (number >= numbers_of(b, device)) {
         return TPC_ETOOBIG;
     }
     int n = snprintf(text, sizeof(text), "{\"seq\":%u,\"level\":%u.5,\"note\":\"n%u\"}",
@@ -101,8 +120,7 @@ int crowd_feed(struct crowd *c, uint32_t device)
     frame.payload = (struct tpc_bytes){ (const uint8_t *) text, (size_t) n };
     /* Before it is fed: a child may be killed in between. */
     atomic_store(&b->given[device], number + 1);
-    int rc = tpc_feed_frame(c->devices[device], &frame, on_done,
-                            &b->acknowledged[device * b->per_device + number]);
+    int rc = tpc_feed_frame(c->devices[device], &frame, on_done, &slots_of(b, device)[number]);
     if (rc != 0) {
         atomic_store(&b->given[device], number);
     }
@@ -146,14 +164,15 @@ static void take_batch(const struct crowd *c, uint32_t device, const struct tpc_
 static void read_device(const struct crowd *c, uint32_t device, uint8_t *seen,
                         struct crowd_found *found)
 {
-    const struct crowd_book *b = c->book;
+    struct crowd_book *b = c->book;
+    uint32_t numbers = numbers_of(b, device);
     struct tpc_str names[3] = { TPC_STR("seq"), TPC_STR("level"), TPC_STR("note") };
     struct tpc_history_query q = TPC_HISTORY_QUERY_INIT;
     struct tpc_rows *rows;
     const struct tpc_row_batch *batch;
     struct tpc_device *d = c->devices[device];
     int rc;
-    memset(seen, 0, b->per_device);
+    memset(seen, 0, numbers);
     q.devices = &d;
     q.device_count = 1;
     q.properties = names;
@@ -169,15 +188,15 @@ static void read_device(const struct crowd *c, uint32_t device, uint8_t *seen,
     if (rc != 0) {
         fx_ok(rc, "rows");
     }
-    for (uint32_t i = 0; i < b->per_device; i++) {
-        found->missing += atomic_load(&b->acknowledged[device * b->per_device + i]) && !seen[i];
+    for (uint32_t i = 0; i < numbers; i++) {
+        found->missing += atomic_load(&slots_of(b, device)[i]) && !seen[i];
     }
 }
 
 struct crowd_found crowd_read(struct crowd *c)
 {
     struct crowd_found found = { 0 };
-    uint8_t *seen = malloc(c->book->per_device);
+    uint8_t *seen = malloc(CROWD_MESSAGES);
     ck_assert_ptr_nonnull(seen);
     for (uint32_t i = 0; i < c->count; i++) {
         read_device(c, i, seen, &found);

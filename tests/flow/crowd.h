@@ -13,9 +13,10 @@ enum { CROWD_DEVICES = 1000, CROWD_MESSAGES = 1 << 18 };
 
 /* What was given and what of it was acknowledged, by device; shared with children that are killed. */
 struct crowd_book {
-    uint32_t per_device; /* numbers of a device: below this */
+    uint32_t first;      /* numbers of device 0: below this */
+    uint32_t per_device; /* of each other one */
     atomic_uint given[CROWD_DEVICES];
-    atomic_uchar acknowledged[CROWD_MESSAGES]; /* device * per_device + number */
+    atomic_uchar acknowledged[CROWD_MESSAGES]; /* those of device 0, then of 1 .. */
 };
 
 struct crowd {
@@ -28,6 +29,8 @@ struct crowd {
 
 /* A book in memory that children share; for one test, crowd_book_free() ends it. */
 struct crowd_book *crowd_book_make(uint32_t devices);
+/* The same with most of the room for device 0. */
+struct crowd_book *crowd_book_make_first(uint32_t devices, uint32_t first);
 void crowd_book_free(struct crowd_book *book);
 
 /* Product "meter" (json; seq int, level double, note text) and devices c0 .. c<count-1> of it. */
