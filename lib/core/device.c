@@ -46,7 +46,7 @@ int tpc_device_info(struct tpc_device *d, struct tpc_device_info *ret)
         .last_seen_unix_ms = atomic_load(&d->last_seen_unix_ms),
     };
     tpi_registry_read_lock(core->registry);
-    info.product = d->product_key;
+    info.product = tpi_device_product_key(d);
     tpi_registry_read_unlock(core->registry);
     *ret = info;
     return 0;

@@ -149,8 +149,8 @@ int tpi_record_msg(struct tpc_core *core, const struct tpc_record *r, struct tpc
         struct tpc_device *d = tpi_registry_by_id(core->registry, r->device_id);
         if (d != NULL) {
             *ret_device = tpi_device_ref(d);
-            ret->tenant = d->tenant;
-            ret->product = d->product_key;
+            ret->tenant = tpi_device_tenant(d);
+            ret->product = tpi_device_product_key(d);
             ret->device = d->key;
         }
         tpi_registry_read_unlock(core->registry);
@@ -194,7 +194,7 @@ static int keep_closed(struct tpc_core *core, struct tpc_msg *m)
     d = d != NULL ? tpi_device_ref(d) : NULL;
     tpi_registry_read_unlock(core->registry);
     if (d != NULL) {
-        m->tenant = d->tenant;
+        m->tenant = tpi_device_tenant(d);
         m->device = d->key;
     }
     tpc_id_format(&m->id, id);

@@ -42,7 +42,7 @@ static int offer(struct tpi_part *p, uint64_t session, struct tpc_device *d, str
     struct tpc_peer peer = { .size = sizeof(peer),
                              .device_id = d->id,
                              .session = session,
-                             .tenant = d->tenant,
+                             .tenant = tpi_device_tenant(d),
                              .product = product,
                              .device = d->key };
     if (p->kind != TPC_KIND_ADAPTER || atomic_load(&p->stopped) ||

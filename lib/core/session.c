@@ -195,7 +195,7 @@ static int resolve(struct tpi_part *p, const struct tpc_session_options *o, stru
         return tpi_fail_end(rc);
     }
     tpi_registry_read_lock(core->registry);
-    bool other = o->product.len > 0 && !tpc_str_equal(o->product, d->product_key);
+    bool other = o->product.len > 0 && !tpc_str_equal(o->product, tpi_device_product_key(d));
     tpi_registry_read_unlock(core->registry);
     if (other) {
         tpi_fail(TPC_EDENIED, p->name, "device \"%s\" is of another product than \"%.*s\"",

@@ -117,7 +117,8 @@ static uint32_t make_mask(struct tpc_sub *s, struct tpc_device *d, bool down)
     struct tpi_buf topic;
     tpi_buf_init(&topic, s->core->env.alloc, 0);
     uint32_t mask = MASK_KNOWN;
-    if (tpi_topic_device(&topic, d->tenant, down, d->product_key, d->key) == 0) {
+    if (tpi_topic_device(&topic, tpi_device_tenant(d), down, tpi_device_product_key(d), d->key) ==
+        0) {
         struct tpc_str prefix = { (const char *) topic.ptr, topic.len };
         mask |= (uint32_t) (tpi_filter_kinds(filter, prefix) & (MASK_KNOWN - 1));
     }
@@ -171,8 +172,8 @@ static bool match_device(struct tpc_sub *s, struct tpc_msg *m, uint32_t slot)
         yes = (mask >> bit & 1) != 0;
     }
     if (yes) {
-        m->tenant = d->tenant;
-        m->product = d->product_key;
+        m->tenant = tpi_device_tenant(d);
+        m->product = tpi_device_product_key(d);
         m->device = d->key;
         s->devices[slot] = tpi_device_ref(d);
         s->products[slot] = tpi_product_ref(d->product);

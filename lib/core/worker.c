@@ -346,7 +346,7 @@ static void follow_route(struct tpi_worker *w, const struct tpi_up_item *item)
         atomic_store_explicit(&d->session, item->session, memory_order_relaxed);
         d->adapter = item->part;
     }
-    if (changed || d->slots[TPI_SLOT_DOWNLINK] != NULL) {
+    if (changed) {
         tpi_downlink_online(w->downlink, d);
     }
 }

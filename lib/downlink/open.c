@@ -125,7 +125,7 @@ static int make_block(struct tpi_downlink *d, const struct tpc_device *device,
 {
     const struct tpc_str none = { "", 0 };
     const struct tpc_str parts[PARTS] = {
-        [PART_TENANT] = device != NULL ? device->tenant : none,
+        [PART_TENANT] = device != NULL ? tpi_device_tenant(device) : none,
         [PART_DEVICE] = device != NULL ? device->key : none,
         [PART_SERVICE] = spec->service,
         [PART_ACTOR] = spec->actor,

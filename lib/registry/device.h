@@ -1,8 +1,8 @@
 /*
  * A resolved device: who it is, its product, partition, presence and latest values. Counted.
  *
- * Which thread: identity never changes. `product` and `topic` change only under the registry's
- * write lock: read them under the read lock. "owner" members belong to the worker of the device's
+ * Which thread: identity never changes. `product` changes only under the registry's write lock:
+ * read it under the read lock. "owner" members belong to the worker of the device's
  * partition. Atomic members are read by any thread.
  */
 #ifndef TPI_REGISTRY_DEVICE_H
@@ -14,57 +14,72 @@
 
 #include "registry/registry.h"
 
-/* One latest value: a sequence counter that is odd while the owner writes. */
+/*
+ * One latest value. Its type is the property's, which an id never changes. unix_ms is
+ * TPI_LATEST_NONE while there is none; bits is a scalar, or the address of a struct
+ * tpi_latest_block.
+ */
+#define TPI_LATEST_NONE INT64_MIN
 struct tpi_latest {
-    _Atomic uint32_t seq;
-    _Atomic uint32_t type; /* enum tpc_type; TPC_NULL = none yet */
     _Atomic int64_t unix_ms;
-    _Atomic uint64_t bits; /* scalar, or address of a struct tpi_latest_block */
+    _Atomic uint64_t bits;
 };
 
-/* Places for the state that a stage keeps per device, so that it needs no table. */
-enum tpi_stage_slot {
-    TPI_SLOT_UPLINK = 0,
-    TPI_SLOT_RULES = 1,
-    TPI_SLOT_DOWNLINK = 2,
-    TPI_SLOT_CORE = 3
-};
-enum { TPI_STAGE_SLOTS = 4 };
-
-struct tpc_device {
+/* A tenant. Counted: by the registry while it is there, and by its devices. */
+struct tpi_tenant {
     atomic_uint refs;
-    uint32_t partition;
-    struct tpi_registry *registry;
+    bool live; /* its entity is stored; read lock */
     uint64_t id;
-    uint64_t tenant_id;
-    uint64_t root_id; /* of its top gateway, or its own */
-    struct tpc_str tenant;
-    struct tpc_str key;          /* NUL ends it */
-    struct tpc_str product_key;  /* read lock; old ones stay valid as long as the device */
-    struct tpc_str topic;        /* read lock; "main/up/thermo/t1/", the kind's name follows */
-    struct tpi_product *product; /* read lock */
-    struct tpc_device *gateway;  /* counted; NULL = none */
-    uint64_t revision;           /* of its entity; read lock */
+    struct tpi_registry *registry;
+    struct tpc_str key; /* behind this struct, NUL ends it */
+};
 
-    atomic_bool deleted;
-    atomic_bool online;                /* owner writes */
+/*
+ * There may be a million: what is rarely needed is not here, what a look-up needs stands together
+ * at the end, next to the key.
+ */
+struct tpc_device {
+    uint64_t id;
+    struct tpi_product *product;       /* read lock */
+    struct tpc_device *gateway;        /* counted; NULL = none */
     _Atomic uint64_t session;          /* owner writes; 0 = none */
     void *adapter;                     /* owner: adapter instance of the session */
-    _Atomic int64_t last_seen_unix_ms; /* owner writes; 0 = not since start */
+    _Atomic int64_t last_seen_unix_ms; /* owner writes; 0 = never */
+    _Atomic int64_t presence_unix_ms;  /* owner writes; when `online` changed; 0 = never */
     _Atomic uint64_t messages;         /* owner writes */
     int64_t estimated_unix_ms;         /* owner: the last time tpi_device_estimate() gave */
-    void *slots[TPI_STAGE_SLOTS];      /* owner: enum tpi_stage_slot */
 
     /* Private to lib/registry. */
-    uint64_t key_hash;
     struct tpc_device *next; /* of the same product */
     struct tpc_device *prev;
-    uint32_t children; /* devices behind this gateway */
-    uint32_t latest_count;
-    struct tpi_latest *latest;
-    atomic_flag latest_lock; /* guards blocks of text and trees */
-    struct tpi_device_text *text;
+    struct tpi_old_name *names; /* of products that it had before, for views that were given out */
+    _Atomic(struct tpi_latest *) latest; /* as many as the model has properties; NULL = no value */
+    uint32_t children;                   /* devices behind this gateway */
+    atomic_uint latest_seq;              /* odd while the owner writes latest values */
+    atomic_flag latest_lock;             /* guards blocks of text and trees */
+
+    atomic_bool deleted;
+    atomic_bool online; /* owner writes */
+    bool by_session;    /* owner: it is online by a session of this process */
+    uint32_t partition;
+    atomic_uint refs;
+    struct tpi_tenant *tenant;
+    struct tpc_str key; /* behind this struct, NUL ends it */
 };
+
+static inline struct tpc_str tpi_device_tenant(const struct tpc_device *d)
+{
+    return d->tenant->key;
+}
+
+/* Read lock; the text stays valid as long as the device. */
+static inline struct tpc_str tpi_device_product_key(const struct tpc_device *d)
+{
+    return d->product->key;
+}
+
+/* Id of its top gateway, or its own. */
+uint64_t tpi_device_root(const struct tpc_device *d);
 
 struct tpc_device *tpi_device_ref(struct tpc_device *d);
 struct tpc_device *tpi_device_unref(struct tpc_device *d); /* NULL is fine; returns NULL */
@@ -107,14 +122,31 @@ static inline int64_t tpi_device_estimate(struct tpc_device *d, int64_t received
 /*
  * Latest values, by the index of the property in d->product->model. All under the read lock.
  *
- * set: the owner; a value older than the present one is passed over. value is of the property's
- * value type (as tpi_model_check() gives it) or TPC_NULL, which forgets. Returns 0, or TPC_ENOMEM
- * (text and trees; the old value stays).
+ * put: the owner, between begin and end: one pair for all values of a message, whose readers try
+ * again meanwhile. A value older than the present one is passed over, one of the same time
+ * replaces it. value is of the property's value type (as tpi_model_check() gives it) or TPC_NULL,
+ * which forgets. Returns 0, TPC_EINVAL (another type) or TPC_ENOMEM (the old value stays).
  */
+static inline void tpi_device_latest_begin(struct tpc_device *d)
+{
+    uint32_t seq = atomic_load_explicit(&d->latest_seq, memory_order_relaxed);
+    atomic_store_explicit(&d->latest_seq, seq + 1, memory_order_relaxed);
+}
+
+int tpi_device_latest_put(struct tpc_device *d, uint32_t index, const struct tpc_value *value,
+                          int64_t unix_ms);
+
+static inline void tpi_device_latest_end(struct tpc_device *d)
+{
+    uint32_t seq = atomic_load_explicit(&d->latest_seq, memory_order_relaxed);
+    atomic_store_explicit(&d->latest_seq, seq + 1, memory_order_release);
+}
+
+/* One value: begin, put, end. */
 int tpi_device_latest_set(struct tpc_device *d, uint32_t index, const struct tpc_value *value,
                           int64_t unix_ms);
 
-/* The owner's look: no copy; text and trees are valid until the next set. Returns 0 or TPC_ENOENT.
+/* The owner's look: no copy; text and trees are valid until the next put. Returns 0 or TPC_ENOENT.
  * ret_unix_ms may be NULL. */
 int tpi_device_latest_peek(const struct tpc_device *d, uint32_t index, struct tpc_value *ret,
                            int64_t *ret_unix_ms);

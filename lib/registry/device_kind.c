@@ -30,8 +30,7 @@ struct device_change {
     struct tpi_product_slot *slot; /* of the product that it is to have */
     bool fresh;                    /* device is not in the tables yet */
     bool moves;                    /* to another product */
-    struct tpi_device_text *text;  /* for the other product */
-    struct tpi_latest *latest;
+    struct tpi_old_name *old_name; /* keeps the key of the product that it leaves */
 };
 
 static uint32_t depth_of(const struct tpc_device *d)
@@ -79,18 +78,22 @@ static int find_gateway(struct tpi_registry *r, const struct tpi_change *change,
 static int prepare_new(struct tpi_registry *r, struct tpi_change *change,
                        struct tpc_device *gateway, struct device_change *c, struct tpc_error *err)
 {
+    struct tpi_tenant *tenant =
+        tpi_map_get(&r->tenants, change->tenant_key.ptr, change->tenant_key.len);
+    if (tenant == NULL) {
+        return bad_reference("tenant", change->tenant_key, TPC_ENOENT, err);
+    }
     pthread_rwlock_wrlock(&r->lock);
     int rc = tpi_table_reserve(r, &r->by_key);
     rc = rc != 0 ? rc : tpi_table_reserve(r, &r->by_id);
     pthread_rwlock_unlock(&r->lock);
     c->fresh = true;
-    c->device = rc != 0 ? NULL : tpi_device_make(r, change, c->slot->current, gateway);
+    c->device = rc != 0 ? NULL : tpi_device_make(change, tenant, c->slot->current, gateway);
     return c->device == NULL ? tpi_registry_no_memory(err) : 0;
 }
 
-static int prepare_change(struct tpi_registry *r, const struct tpi_change *change,
-                          const struct tpc_device *gateway, struct device_change *c,
-                          struct tpc_error *err)
+static int prepare_change(struct tpi_registry *r, const struct tpc_device *gateway,
+                          struct device_change *c, struct tpc_error *err)
 {
     const struct tpi_product *product = c->slot->current;
     if (c->device->gateway != gateway) {
@@ -103,15 +106,8 @@ static int prepare_change(struct tpi_registry *r, const struct tpi_change *chang
     if (!c->moves) {
         return 0;
     }
-    uint32_t count = tpi_model_property_count(product->model);
-    c->text = tpi_device_text_make(r, change, product->key);
-    c->latest = count == 0 ? NULL : tpi_latest_make(r->env->alloc, count);
-    if (c->text == NULL || (count > 0 && c->latest == NULL)) {
-        tpi_device_text_free(r, c->text);
-        tpi_latest_free(r->env->alloc, c->latest, count);
-        return tpi_registry_no_memory(err);
-    }
-    return 0;
+    c->old_name = tpi_alloc_zero(r->env->alloc, sizeof(*c->old_name));
+    return c->old_name == NULL ? tpi_registry_no_memory(err) : 0;
 }
 
 static int device_prepare(void *user, struct tpi_change *change, struct tpc_error *err)
@@ -140,7 +136,7 @@ static int device_prepare(void *user, struct tpi_change *change, struct tpc_erro
         return rc;
     }
     return c->device == NULL ? prepare_new(r, change, gateway, c, err)
-                             : prepare_change(r, change, gateway, c, err);
+                             : prepare_change(r, gateway, c, err);
 }
 
 /* ---- apply and discard ---- */
@@ -162,18 +158,17 @@ static void insert_device(struct tpi_registry *r, const struct device_change *c)
 }
 
 /* To another product: the topic changes, the latest values start anew. */
-static void move_device(struct tpi_registry *r, const struct tpi_change *change,
-                        const struct device_change *c)
+static void move_device(struct tpi_registry *r, const struct device_change *c)
 {
     struct tpc_device *d = c->device;
     struct tpi_product *old = d->product;
-    struct tpi_product *product = c->slot->current;
     tpi_device_list_remove(slot_of(r, d), d);
-    tpi_latest_free(r->env->alloc, d->latest, d->latest_count);
-    d->latest = c->latest;
-    d->latest_count = tpi_model_property_count(product->model);
-    d->product = tpi_product_ref(product);
-    tpi_device_text_use(d, change, product->key, c->text);
+    tpi_latest_free(r->env->alloc, atomic_exchange(&d->latest, NULL), old->model);
+    d->product = tpi_product_ref(c->slot->current);
+    c->old_name->name = old->name;
+    atomic_fetch_add_explicit(&old->name->refs, 1, memory_order_relaxed);
+    c->old_name->next = d->names;
+    d->names = c->old_name;
     tpi_device_list_add(c->slot, d);
     tpi_product_unref(old);
 }
@@ -211,9 +206,8 @@ static void device_apply(void *user, struct tpi_change *change)
     } else if (c->fresh) {
         insert_device(r, c);
     } else if (c->moves) {
-        move_device(r, change, c);
+        move_device(r, c);
     }
-    c->device->revision = change->revision;
     TPI_METRIC_SET(r->counters.devices, r->by_id.count);
     pthread_rwlock_unlock(&r->lock);
     if (change->deleted) {
@@ -231,9 +225,7 @@ static void device_discard(void *user, struct tpi_change *change)
         tpi_device_unref(gateway);
     }
     if (c->moves) {
-        tpi_device_text_free(r, c->text);
-        tpi_latest_free(r->env->alloc, c->latest,
-                        tpi_model_property_count(c->slot->current->model));
+        tpi_free(r->env->alloc, c->old_name, sizeof(*c->old_name));
     }
 }
 

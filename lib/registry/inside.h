@@ -7,11 +7,16 @@
 #include "base/map.h"
 #include "registry/device.h"
 
-/* A tenant; not visible before its entity is stored. */
-struct tpi_tenant {
-    uint64_t id;
-    size_t key_len;
-    bool live;
+/* Key of a product. Counted: by its revisions, and by devices that were of it. */
+struct tpi_name {
+    atomic_uint refs;
+    uint32_t len;
+    char text[]; /* NUL ends it */
+};
+
+struct tpi_old_name {
+    struct tpi_old_name *next;
+    struct tpi_name *name;
 };
 
 /* A product through all its revisions. */
@@ -21,13 +26,6 @@ struct tpi_product_slot {
     uint32_t device_count;
 };
 
-/* Text of a device. Older ones stay until the device goes, for views that were given out. */
-struct tpi_device_text {
-    struct tpi_device_text *older;
-    size_t bytes;
-    char text[];
-};
-
 /* Text or tree of a latest value; value points into data. */
 struct tpi_latest_block {
     size_t cap; /* of data */
@@ -35,12 +33,16 @@ struct tpi_latest_block {
     char data[];
 };
 
-/* Devices by something whose hash the caller knows. Open addressing, removal shifts back. */
+/*
+ * Devices by a hash. Open addressing, removal shifts back. Half of the hash stands beside each
+ * pointer, so that a look-up touches no device but the one it wants.
+ */
 struct tpi_device_table {
-    struct tpc_device **slots;
-    size_t cap; /* 0 or a power of two */
+    struct tpc_device **slots; /* tags stand behind them */
+    uint32_t *tags;
+    size_t cap;
     size_t count;
-    uint64_t (*hash)(const struct tpc_device *d);
+    uint32_t (*tag)(const struct tpc_device *d);
 };
 
 struct tpi_registry {
@@ -64,15 +66,17 @@ extern const char tpi_registry_origin[];
 
 static inline int tpi_registry_no_memory(struct tpc_error *err);
 
-/* ---- registry.c ---- */
-struct tpc_device *tpi_table_find_key(const struct tpi_registry *r, uint64_t tenant_id,
-                                      struct tpc_str key);
-uint64_t tpi_registry_key_hash(const struct tpi_registry *r, uint64_t tenant_id,
-                               struct tpc_str key);
+/* ---- table.c ---- */
 /* Room for one more. Write lock. Returns 0 or TPC_ENOMEM. */
 int tpi_table_reserve(struct tpi_registry *r, struct tpi_device_table *t);
 void tpi_table_put(struct tpi_device_table *t, struct tpc_device *d); /* has room */
 void tpi_table_remove(struct tpi_device_table *t, struct tpc_device *d);
+void tpi_table_fini(struct tpi_registry *r, struct tpi_device_table *t);
+void tpi_tables_init(struct tpi_registry *r);
+struct tpc_device *tpi_table_find_key(const struct tpi_registry *r, uint64_t tenant_id,
+                                      struct tpc_str key);
+
+/* ---- registry.c ---- */
 struct tpi_product_slot *tpi_registry_product_slot(struct tpi_registry *r, uint64_t tenant_id,
                                                    struct tpc_str key);
 /* NULL when out of memory; not visible until current is set. Write lock. */
@@ -86,26 +90,26 @@ void tpi_registry_tenant_kind(struct tpi_registry *r, struct tpi_kind *kind);
 void tpi_registry_product_kind(struct tpi_registry *r, struct tpi_kind *kind);
 void tpi_registry_device_kind(struct tpi_registry *r, struct tpi_kind *kind);
 
+void tpi_tenant_unref(struct tpi_tenant *t);
+struct tpi_name *tpi_name_make(const struct tpc_allocator *alloc, struct tpc_str key);
+void tpi_name_unref(const struct tpc_allocator *alloc, struct tpi_name *name);
+
 /* ---- device.c ---- */
-/* A device nobody knows yet: identity, text and room for latest values; gateway may be NULL. */
-struct tpc_device *tpi_device_make(struct tpi_registry *r, const struct tpi_change *change,
+/* A device nobody knows yet; gateway may be NULL. NULL when out of memory. */
+struct tpc_device *tpi_device_make(const struct tpi_change *change, struct tpi_tenant *tenant,
                                    struct tpi_product *product, struct tpc_device *gateway);
-struct tpi_device_text *tpi_device_text_make(struct tpi_registry *r,
-                                             const struct tpi_change *change,
-                                             struct tpc_str product);
-void tpi_device_text_use(struct tpc_device *d, const struct tpi_change *change,
-                         struct tpc_str product, struct tpi_device_text *text);
-void tpi_device_text_free(struct tpi_registry *r, struct tpi_device_text *text);
 /* Frees it whatever its references. Its reference on the gateway is the caller's to give back. */
 void tpi_device_free(struct tpc_device *d);
 void tpi_device_list_add(struct tpi_product_slot *slot, struct tpc_device *d);
 void tpi_device_list_remove(struct tpi_product_slot *slot, struct tpc_device *d);
 
 /* ---- latest.c ---- */
-/* Slots for count values, all empty; NULL when out of memory. count > 0. */
-struct tpi_latest *tpi_latest_make(const struct tpc_allocator *alloc, uint32_t count);
-void tpi_latest_free(const struct tpc_allocator *alloc, struct tpi_latest *latest, uint32_t count);
-/* Moves d's values to `fresh`, laid out as `to`; d's own slots are freed. Write lock. */
+/* Slots for the properties of a model (one at least), all empty; NULL when out of memory. */
+struct tpi_latest *tpi_latest_make(const struct tpc_allocator *alloc, const struct tpi_model *m);
+/* NULL is fine. */
+void tpi_latest_free(const struct tpc_allocator *alloc, struct tpi_latest *latest,
+                     const struct tpi_model *m);
+/* Moves d's values to `fresh`, laid out as `to`; what of both is not needed is freed. Write lock. */
 void tpi_latest_move(struct tpc_device *d, const struct tpi_model *from, const struct tpi_model *to,
                      struct tpi_latest *fresh);
 /* Whether both revisions have the same ids at the same places. */

@@ -6,17 +6,24 @@
 #include "base/alloc.h"
 
 /*
- * A slot is written by its owner alone. Scalars: the sequence counter is odd during a write; a
- * reader that saw it odd or changed tries again. Payload is stored with release and loaded with
- * acquire order, so a reader that saw any part of a new value also sees the counter of that write;
- * no fences are needed (H.-J. Boehm, "Can seqlocks get along with programming language memory
- * models?", 2012). Text and trees hang on a block that the owner replaces and readers copy under
- * the device's lock.
+ * Slots are written by the device's owner alone. Scalars: the device's sequence counter is odd
+ * while it writes; a reader that saw it odd or changed tries again. Payload is stored with release
+ * and loaded with acquire order, so a reader that saw any part of a new value also sees the counter
+ * of that write; no fences are needed (H.-J. Boehm, "Can seqlocks get along with programming
+ * language memory models?", 2012). Text and trees hang on a block that the owner replaces and
+ * readers copy under the device's lock.
  */
+
+enum { SPINS = 64 }; /* then whoever runs may be the owner */
 
 static bool is_scalar(uint32_t type)
 {
     return type <= TPC_DOUBLE;
+}
+
+static uint32_t type_of(const struct tpc_device *d, uint32_t index)
+{
+    return tpi_model_property(d->product->model, index)->value_type;
 }
 
 /* ---- one block that holds a whole value: containers from the front, text from the back ---- */
@@ -89,21 +96,24 @@ static struct tpc_value flatten(const struct tpc_value *v, char *data, size_t si
 
 /* ---- slots ---- */
 
-struct tpi_latest *tpi_latest_make(const struct tpc_allocator *alloc, uint32_t count)
+struct tpi_latest *tpi_latest_make(const struct tpc_allocator *alloc, const struct tpi_model *m)
 {
-    return tpi_alloc_array(alloc, count, sizeof(struct tpi_latest));
+    uint32_t count = tpi_model_property_count(m);
+    struct tpi_latest *latest = tpi_alloc_array(alloc, count > 0 ? count : 1, sizeof(*latest));
+    for (uint32_t i = 0; latest != NULL && i < count; i++) {
+        atomic_init(&latest[i].unix_ms, TPI_LATEST_NONE);
+    }
+    return latest;
 }
 
-static uint32_t slot_type(const struct tpi_latest *l)
+static int64_t slot_ms(const struct tpi_latest *l)
 {
-    return atomic_load_explicit(&l->type, memory_order_acquire);
+    return atomic_load_explicit(&l->unix_ms, memory_order_acquire);
 }
 
+/* Of a slot for text or trees. */
 static struct tpi_latest_block *slot_block(const struct tpi_latest *l)
 {
-    if (is_scalar(slot_type(l))) {
-        return NULL;
-    }
     return (struct tpi_latest_block *) (uintptr_t) atomic_load_explicit(&l->bits,
                                                                         memory_order_acquire);
 }
@@ -115,15 +125,19 @@ static void block_free(const struct tpc_allocator *alloc, struct tpi_latest_bloc
     }
 }
 
-void tpi_latest_free(const struct tpc_allocator *alloc, struct tpi_latest *latest, uint32_t count)
+void tpi_latest_free(const struct tpc_allocator *alloc, struct tpi_latest *latest,
+                     const struct tpi_model *m)
 {
+    uint32_t count = tpi_model_property_count(m);
     if (latest == NULL) {
         return;
     }
     for (uint32_t i = 0; i < count; i++) {
-        block_free(alloc, slot_block(&latest[i]));
+        if (!is_scalar(tpi_model_property(m, i)->value_type)) {
+            block_free(alloc, slot_block(&latest[i]));
+        }
     }
-    tpi_free(alloc, latest, count * sizeof(*latest));
+    tpi_free(alloc, latest, (count > 0 ? count : 1) * sizeof(*latest));
 }
 
 bool tpi_latest_same_layout(const struct tpi_model *a, const struct tpi_model *b)
@@ -140,31 +154,34 @@ bool tpi_latest_same_layout(const struct tpi_model *a, const struct tpi_model *b
     return true;
 }
 
+/* An id never changes its type, so what has the same id has slots of the same kind. */
 void tpi_latest_move(struct tpc_device *d, const struct tpi_model *from, const struct tpi_model *to,
                      struct tpi_latest *fresh)
 {
+    const struct tpc_allocator *alloc = d->tenant->registry->env->alloc;
+    struct tpi_latest *latest = atomic_load(&d->latest);
+    if (latest == NULL) {
+        tpi_latest_free(alloc, fresh, to);
+        return;
+    }
     uint32_t count = tpi_model_property_count(to);
     for (uint32_t i = 0; i < count; i++) {
         int old = tpi_model_find_id(from, tpi_model_property(to, i)->id);
-        if (old < 0) {
-            continue;
+        if (old >= 0) {
+            struct tpi_latest *l = &latest[old];
+            atomic_store(&fresh[i].unix_ms, atomic_load(&l->unix_ms));
+            atomic_store(&fresh[i].bits, atomic_exchange(&l->bits, 0)); /* its block has moved */
         }
-        struct tpi_latest *l = &d->latest[old];
-        atomic_store(&fresh[i].type, atomic_load(&l->type));
-        atomic_store(&fresh[i].unix_ms, atomic_load(&l->unix_ms));
-        atomic_store(&fresh[i].bits, atomic_load(&l->bits));
-        atomic_store(&l->type, TPC_NULL); /* its block has moved */
     }
-    tpi_latest_free(d->registry->env->alloc, d->latest, d->latest_count);
-    d->latest = fresh;
-    d->latest_count = count;
+    tpi_latest_free(alloc, latest, from);
+    atomic_store(&d->latest, fresh);
 }
 
 static void lock_blocks(struct tpc_device *d)
 {
     uint32_t spins = 0;
     while (atomic_flag_test_and_set_explicit(&d->latest_lock, memory_order_acquire)) {
-        if (++spins % 64 == 0) {
+        if (++spins % SPINS == 0) {
             sched_yield();
         }
     }
@@ -175,14 +192,10 @@ static void unlock_blocks(struct tpc_device *d)
     atomic_flag_clear_explicit(&d->latest_lock, memory_order_release);
 }
 
-static void write_slot(struct tpi_latest *l, uint32_t type, uint64_t bits, int64_t unix_ms)
+static void write_slot(struct tpi_latest *l, uint64_t bits, int64_t unix_ms)
 {
-    uint32_t seq = atomic_load_explicit(&l->seq, memory_order_relaxed);
-    atomic_store_explicit(&l->seq, seq + 1, memory_order_relaxed);
-    atomic_store_explicit(&l->type, type, memory_order_release);
     atomic_store_explicit(&l->bits, bits, memory_order_release);
     atomic_store_explicit(&l->unix_ms, unix_ms, memory_order_release);
-    atomic_store_explicit(&l->seq, seq + 2, memory_order_release);
 }
 
 static uint64_t scalar_bits(const struct tpc_value *v)
@@ -201,21 +214,22 @@ static struct tpc_value scalar_value(uint32_t type, uint64_t bits)
     struct tpc_value v = { type, 0, 0, { .i = 0 } };
     if (type == TPC_BOOL) {
         v.as.b = bits != 0;
-    } else if (type != TPC_NULL) {
+    } else if (type == TPC_INT || type == TPC_DOUBLE) {
         memcpy(&v.as, &bits, sizeof(bits));
     }
     return v;
 }
 
-/* The old block is written over if it is large enough and not far too large. */
+/* v TPC_NULL: no block. The old block is written over if it is large enough and not far too large.
+ */
 static int set_block(struct tpc_device *d, struct tpi_latest *l, const struct tpc_value *v,
                      int64_t unix_ms)
 {
-    const struct tpc_allocator *alloc = d->registry->env->alloc;
+    const struct tpc_allocator *alloc = d->tenant->registry->env->alloc;
     struct tpi_latest_block *old = slot_block(l);
-    struct tpi_latest_block *b = old;
+    struct tpi_latest_block *b = v->type == TPC_NULL ? NULL : old;
     size_t size = flat_size(v);
-    if (old == NULL || old->cap < size || old->cap / 4 > size + 64) {
+    if (v->type != TPC_NULL && (old == NULL || old->cap < size || old->cap / 4 > size + 64)) {
         size_t cap = (size + 15) / 16 * 16;
         b = tpi_alloc(alloc, sizeof(*b) + cap);
         if (b == NULL) {
@@ -224,8 +238,10 @@ static int set_block(struct tpc_device *d, struct tpi_latest *l, const struct tp
         b->cap = cap;
     }
     lock_blocks(d);
-    b->value = flatten(v, b->data, size);
-    write_slot(l, v->type, (uint64_t) (uintptr_t) b, unix_ms);
+    if (b != NULL) {
+        b->value = flatten(v, b->data, size);
+    }
+    write_slot(l, (uint64_t) (uintptr_t) b, unix_ms);
     unlock_blocks(d);
     if (old != b) {
         block_free(alloc, old);
@@ -233,45 +249,65 @@ static int set_block(struct tpc_device *d, struct tpi_latest *l, const struct tp
     return 0;
 }
 
-int tpi_device_latest_set(struct tpc_device *d, uint32_t index, const struct tpc_value *value,
+/* The device's slots, made when its first value comes. */
+static struct tpi_latest *make_slots(struct tpc_device *d)
+{
+    struct tpi_latest *latest = tpi_latest_make(d->tenant->registry->env->alloc, d->product->model);
+    atomic_store_explicit(&d->latest, latest, memory_order_release);
+    return latest;
+}
+
+int tpi_device_latest_put(struct tpc_device *d, uint32_t index, const struct tpc_value *value,
                           int64_t unix_ms)
 {
-    struct tpi_latest *l = &d->latest[index];
-    uint32_t present = atomic_load_explicit(&l->type, memory_order_relaxed);
-    if (present != TPC_NULL && unix_ms < atomic_load_explicit(&l->unix_ms, memory_order_relaxed)) {
-        TPI_METRIC_ADD(d->registry->counters.latest_stale, 1);
+    struct tpi_latest *l = atomic_load_explicit(&d->latest, memory_order_relaxed);
+    uint32_t type = type_of(d, index);
+    if (value->type != type && value->type != TPC_NULL) {
+        return TPC_EINVAL;
+    }
+    if (l == NULL && (l = make_slots(d)) == NULL) {
+        return TPC_ENOMEM;
+    }
+    l += index;
+    unix_ms = unix_ms != TPI_LATEST_NONE ? unix_ms : TPI_LATEST_NONE + 1;
+    if (unix_ms < atomic_load_explicit(&l->unix_ms, memory_order_relaxed)) {
+        TPI_METRIC_ADD(d->tenant->registry->counters.latest_stale, 1);
         return 0;
     }
     /* After a restart, too, a message without a time comes after what is known. */
     d->estimated_unix_ms = unix_ms > d->estimated_unix_ms ? unix_ms : d->estimated_unix_ms;
-    if (!is_scalar(value->type)) {
-        return set_block(d, l, value, unix_ms);
-    }
-    if (is_scalar(present)) {
-        write_slot(l, value->type, scalar_bits(value), unix_ms);
+    unix_ms = value->type != TPC_NULL ? unix_ms : TPI_LATEST_NONE;
+    if (is_scalar(type)) {
+        write_slot(l, scalar_bits(value), unix_ms);
         return 0;
     }
-    struct tpi_latest_block *old = slot_block(l);
-    lock_blocks(d);
-    write_slot(l, value->type, scalar_bits(value), unix_ms);
-    unlock_blocks(d);
-    block_free(d->registry->env->alloc, old);
-    return 0;
+    return set_block(d, l, value, unix_ms);
+}
+
+int tpi_device_latest_set(struct tpc_device *d, uint32_t index, const struct tpc_value *value,
+                          int64_t unix_ms)
+{
+    tpi_device_latest_begin(d);
+    int rc = tpi_device_latest_put(d, index, value, unix_ms);
+    tpi_device_latest_end(d);
+    return rc;
 }
 
 int tpi_device_latest_peek(const struct tpc_device *d, uint32_t index, struct tpc_value *ret,
                            int64_t *ret_unix_ms)
 {
-    const struct tpi_latest *l = &d->latest[index];
-    uint32_t type = atomic_load_explicit(&l->type, memory_order_relaxed);
-    uint64_t bits = atomic_load_explicit(&l->bits, memory_order_relaxed);
-    if (type == TPC_NULL) {
+    const struct tpi_latest *l = atomic_load_explicit(&d->latest, memory_order_relaxed);
+    int64_t unix_ms =
+        l == NULL ? TPI_LATEST_NONE : atomic_load_explicit(&l[index].unix_ms, memory_order_relaxed);
+    if (unix_ms == TPI_LATEST_NONE) {
         return TPC_ENOENT;
     }
-    *ret = is_scalar(type) ? scalar_value(type, bits)
-                           : ((const struct tpi_latest_block *) (uintptr_t) bits)->value;
+    uint32_t type = type_of(d, index);
+    *ret = is_scalar(type)
+               ? scalar_value(type, atomic_load_explicit(&l[index].bits, memory_order_relaxed))
+               : slot_block(&l[index])->value;
     if (ret_unix_ms != NULL) {
-        *ret_unix_ms = atomic_load_explicit(&l->unix_ms, memory_order_relaxed);
+        *ret_unix_ms = unix_ms;
     }
     return 0;
 }
@@ -297,18 +333,12 @@ static int copy_block(const struct tpi_latest_block *b, struct tpc_buf *buf, str
     return 0;
 }
 
-static int copy_locked(struct tpc_device *d, struct tpi_latest *l, struct tpc_buf *buf,
+static int copy_locked(struct tpc_device *d, const struct tpi_latest *l, struct tpc_buf *buf,
                        struct tpc_value *ret, int64_t *ret_unix_ms)
 {
-    int rc = 0;
     lock_blocks(d);
-    uint32_t type = slot_type(l);
-    int64_t unix_ms = atomic_load_explicit(&l->unix_ms, memory_order_acquire);
-    if (is_scalar(type)) {
-        rc = TPC_EAGAIN; /* it was replaced by a scalar meanwhile: read again */
-    } else {
-        rc = copy_block(slot_block(l), buf, ret);
-    }
+    int64_t unix_ms = slot_ms(l);
+    int rc = unix_ms == TPI_LATEST_NONE ? TPC_ENOENT : copy_block(slot_block(l), buf, ret);
     unlock_blocks(d);
     if (rc == 0 && ret_unix_ms != NULL) {
         *ret_unix_ms = unix_ms;
@@ -316,38 +346,37 @@ static int copy_locked(struct tpc_device *d, struct tpi_latest *l, struct tpc_bu
     return rc;
 }
 
-/* One try to read a slot: 0, TPC_ENOENT, TPC_ETOOBIG, or TPC_EAGAIN if the owner was writing. */
-static int try_copy(struct tpc_device *d, struct tpi_latest *l, struct tpc_buf *buf,
-                    struct tpc_value *ret, int64_t *ret_unix_ms)
-{
-    uint32_t seq = atomic_load_explicit(&l->seq, memory_order_acquire);
-    uint32_t type = slot_type(l);
-    uint64_t bits = atomic_load_explicit(&l->bits, memory_order_acquire);
-    int64_t unix_ms = atomic_load_explicit(&l->unix_ms, memory_order_acquire);
-    if (!is_scalar(type)) {
-        return copy_locked(d, l, buf, ret, ret_unix_ms);
-    }
-    if ((seq & 1) != 0 || atomic_load_explicit(&l->seq, memory_order_relaxed) != seq) {
-        return TPC_EAGAIN;
-    }
-    if (type == TPC_NULL) {
-        return TPC_ENOENT;
-    }
-    *ret = scalar_value(type, bits);
-    if (ret_unix_ms != NULL) {
-        *ret_unix_ms = unix_ms;
-    }
-    return 0;
-}
-
 int tpi_device_latest_copy(struct tpc_device *d, uint32_t index, struct tpc_buf *buf,
                            struct tpc_value *ret, int64_t *ret_unix_ms)
 {
-    int rc;
+    const struct tpi_latest *l = atomic_load_explicit(&d->latest, memory_order_acquire);
+    uint32_t type = type_of(d, index);
     if (buf != NULL) {
         buf->need = 0;
     }
-    while ((rc = try_copy(d, &d->latest[index], buf, ret, ret_unix_ms)) == TPC_EAGAIN) {
+    if (l == NULL) {
+        return TPC_ENOENT;
     }
-    return rc;
+    l += index;
+    if (!is_scalar(type)) {
+        return copy_locked(d, l, buf, ret, ret_unix_ms);
+    }
+    for (uint32_t spins = 1;; spins++) {
+        uint32_t seq = atomic_load_explicit(&d->latest_seq, memory_order_acquire);
+        uint64_t bits = atomic_load_explicit(&l->bits, memory_order_acquire);
+        int64_t unix_ms = slot_ms(l);
+        if ((seq & 1) == 0 && atomic_load_explicit(&d->latest_seq, memory_order_relaxed) == seq) {
+            if (unix_ms == TPI_LATEST_NONE) {
+                return TPC_ENOENT;
+            }
+            *ret = scalar_value(type, bits);
+            if (ret_unix_ms != NULL) {
+                *ret_unix_ms = unix_ms;
+            }
+            return 0;
+        }
+        if (spins % SPINS == 0) {
+            sched_yield();
+        }
+    }
 }

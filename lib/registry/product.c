@@ -40,6 +40,24 @@ struct product_change {
     struct tpi_latest **moves; /* new room for the latest values, in the order of slot's devices */
 };
 
+struct tpi_name *tpi_name_make(const struct tpc_allocator *alloc, struct tpc_str key)
+{
+    struct tpi_name *name = tpi_alloc_zero(alloc, sizeof(*name) + key.len + 1);
+    if (name != NULL) {
+        atomic_init(&name->refs, 1);
+        name->len = (uint32_t) key.len;
+        memcpy(name->text, key.ptr, key.len);
+    }
+    return name;
+}
+
+void tpi_name_unref(const struct tpc_allocator *alloc, struct tpi_name *name)
+{
+    if (name != NULL && atomic_fetch_sub_explicit(&name->refs, 1, memory_order_acq_rel) == 1) {
+        tpi_free(alloc, name, sizeof(*name) + name->len + 1);
+    }
+}
+
 struct tpi_product *tpi_product_ref(struct tpi_product *p)
 {
     atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
@@ -53,6 +71,7 @@ struct tpi_product *tpi_product_unref(struct tpi_product *p)
             p->codec->release(p->codec_self, p->program);
         }
         tpi_model_unref(p->model);
+        tpi_name_unref(p->alloc, p->name);
         tpi_free(p->alloc, p, p->bytes);
     }
     return NULL;
@@ -187,17 +206,28 @@ static int make_program(struct tpi_registry *r, struct tpi_change *change, struc
     return rc;
 }
 
+/* The revisions of a product share its key, which devices gave out views of. */
+static struct tpi_name *name_of(struct tpi_registry *r, const struct tpi_change *change)
+{
+    const struct tpi_product_slot *slot = tpi_registry_product_slot(r, change->tenant, change->key);
+    if (slot == NULL || slot->current == NULL) {
+        return tpi_name_make(r->env->alloc, change->key);
+    }
+    atomic_fetch_add_explicit(&slot->current->name->refs, 1, memory_order_relaxed);
+    return slot->current->name;
+}
+
 static int make_product(struct tpi_registry *r, struct tpi_change *change, struct tpc_error *err,
                         struct tpi_product **ret)
 {
-    size_t bytes = sizeof(struct tpi_product) + change->key.len + change->tenant_key.len + 2;
+    size_t bytes = sizeof(struct tpi_product) + change->tenant_key.len + 1;
     struct tpi_product *p = tpi_alloc_zero(r->env->alloc, bytes);
-    if (p == NULL) {
+    struct tpi_name *name = p != NULL ? name_of(r, change) : NULL;
+    if (name == NULL) {
+        tpi_free(r->env->alloc, p, bytes);
         return tpi_registry_no_memory(err);
     }
-    char *key = (char *) (p + 1);
-    char *tenant = key + change->key.len + 1;
-    memcpy(key, change->key.ptr, change->key.len);
+    char *tenant = (char *) (p + 1);
     memcpy(tenant, change->tenant_key.ptr, change->tenant_key.len);
     atomic_init(&p->refs, 1);
     p->alloc = r->env->alloc;
@@ -205,7 +235,8 @@ static int make_product(struct tpi_registry *r, struct tpi_change *change, struc
     p->revision = (uint32_t) change->revision;
     p->id = change->id;
     p->tenant_id = change->tenant;
-    p->key = (struct tpc_str){ key, change->key.len };
+    p->name = name;
+    p->key = (struct tpc_str){ name->text, name->len };
     p->tenant = (struct tpc_str){ tenant, change->tenant_key.len };
     int rc = make_model(r, change, err, &p->model);
     rc = rc != 0 ? rc : make_program(r, change, p, err);
@@ -219,9 +250,8 @@ static int make_product(struct tpi_registry *r, struct tpi_change *change, struc
 
 static void free_moves(struct tpi_registry *r, struct product_change *c)
 {
-    uint32_t count = tpi_model_property_count(c->product->model);
     for (uint32_t i = 0; i < c->move_count && c->moves != NULL; i++) {
-        tpi_latest_free(r->env->alloc, c->moves[i], count);
+        tpi_latest_free(r->env->alloc, c->moves[i], c->product->model);
     }
     tpi_free(r->env->alloc, c->moves, c->move_count * sizeof(*c->moves));
 }
@@ -235,14 +265,13 @@ static int make_moves(struct tpi_registry *r, struct product_change *c)
         tpi_latest_same_layout(old->model, c->product->model)) {
         return 0;
     }
-    uint32_t count = tpi_model_property_count(c->product->model);
     c->moves = tpi_alloc_array(r->env->alloc, c->slot->device_count, sizeof(*c->moves));
     if (c->moves == NULL) {
         return TPC_ENOMEM;
     }
     c->move_count = c->slot->device_count;
-    for (uint32_t i = 0; i < c->move_count && count > 0; i++) {
-        c->moves[i] = tpi_latest_make(r->env->alloc, count);
+    for (uint32_t i = 0; i < c->move_count; i++) {
+        c->moves[i] = tpi_latest_make(r->env->alloc, c->product->model);
         if (c->moves[i] == NULL) {
             free_moves(r, c);
             c->moves = NULL;

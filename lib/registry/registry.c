@@ -21,92 +21,6 @@ const struct tpi_metric_def tpi_registry_metrics[] = {
 const uint32_t tpi_registry_metric_count =
     sizeof(tpi_registry_metrics) / sizeof(tpi_registry_metrics[0]);
 
-/* ---- tables of devices ---- */
-
-static uint64_t hash_by_key(const struct tpc_device *d)
-{
-    return d->key_hash;
-}
-
-static uint64_t hash_by_id(const struct tpc_device *d)
-{
-    return tpi_hash64(d->id);
-}
-
-int tpi_table_reserve(struct tpi_registry *r, struct tpi_device_table *t)
-{
-    if (t->cap > 0 && (t->count + 1) * 4 <= t->cap * 3) {
-        return 0;
-    }
-    struct tpi_device_table next = *t;
-    next.cap = t->cap == 0 ? 64 : t->cap * 2;
-    next.count = 0;
-    next.slots = tpi_alloc_array(r->env->alloc, next.cap, sizeof(struct tpc_device *));
-    if (next.slots == NULL) {
-        return TPC_ENOMEM;
-    }
-    for (size_t i = 0; i < t->cap; i++) {
-        if (t->slots[i] != NULL) {
-            tpi_table_put(&next, t->slots[i]);
-        }
-    }
-    tpi_free(r->env->alloc, t->slots, t->cap * sizeof(struct tpc_device *));
-    *t = next;
-    return 0;
-}
-
-void tpi_table_put(struct tpi_device_table *t, struct tpc_device *d)
-{
-    size_t at = t->hash(d) & (t->cap - 1);
-    while (t->slots[at] != NULL) {
-        at = (at + 1) & (t->cap - 1);
-    }
-    t->slots[at] = d;
-    t->count++;
-}
-
-void tpi_table_remove(struct tpi_device_table *t, struct tpc_device *d)
-{
-    size_t mask = t->cap - 1;
-    size_t hole = t->hash(d) & mask;
-    while (t->slots[hole] != d) {
-        hole = (hole + 1) & mask;
-    }
-    /* Whoever stands behind the hole and would rather stand before it moves up (Knuth 6.4, R). */
-    for (size_t at = (hole + 1) & mask; t->slots[at] != NULL; at = (at + 1) & mask) {
-        size_t home = t->hash(t->slots[at]) & mask;
-        if (((at - home) & mask) >= ((at - hole) & mask)) {
-            t->slots[hole] = t->slots[at];
-            hole = at;
-        }
-    }
-    t->slots[hole] = NULL;
-    t->count--;
-}
-
-uint64_t tpi_registry_key_hash(const struct tpi_registry *r, uint64_t tenant_id, struct tpc_str key)
-{
-    return tpi_hash(key.ptr, key.len, r->seed ^ tenant_id);
-}
-
-struct tpc_device *tpi_table_find_key(const struct tpi_registry *r, uint64_t tenant_id,
-                                      struct tpc_str key)
-{
-    const struct tpi_device_table *t = &r->by_key;
-    if (t->cap == 0 || key.len == 0) {
-        return NULL;
-    }
-    uint64_t hash = tpi_registry_key_hash(r, tenant_id, key);
-    for (size_t at = hash & (t->cap - 1); t->slots[at] != NULL; at = (at + 1) & (t->cap - 1)) {
-        struct tpc_device *d = t->slots[at];
-        if (d->key_hash == hash && d->tenant_id == tenant_id && d->key.len == key.len &&
-            memcmp(d->key.ptr, key.ptr, key.len) == 0) {
-            return d;
-        }
-    }
-    return NULL;
-}
-
 /* ---- products ---- */
 
 static size_t product_key(uint64_t tenant_id, struct tpc_str key, char out[KEY_BYTES])
@@ -201,8 +115,7 @@ int tpi_registry_create(const struct tpi_env *env, const struct tpi_registry_hos
     tpi_map_init(&r->tenants, env->alloc);
     tpi_map_init(&r->products, env->alloc);
     tpi_map64_init(&r->product_ids, env->alloc);
-    r->by_key.hash = hash_by_key;
-    r->by_id.hash = hash_by_id;
+    tpi_tables_init(r);
     tpi_registry_tenant_kind(r, &r->kinds[0]);
     tpi_registry_product_kind(r, &r->kinds[1]);
     tpi_registry_device_kind(r, &r->kinds[2]);
@@ -222,8 +135,8 @@ static void free_devices(struct tpi_registry *r)
         r->gone = d->next;
         tpi_device_free(d);
     }
-    tpi_free(r->env->alloc, r->by_id.slots, r->by_id.cap * sizeof(struct tpc_device *));
-    tpi_free(r->env->alloc, r->by_key.slots, r->by_key.cap * sizeof(struct tpc_device *));
+    tpi_table_fini(r, &r->by_id);
+    tpi_table_fini(r, &r->by_key);
 }
 
 void tpi_registry_destroy(struct tpi_registry *r)
@@ -241,7 +154,7 @@ void tpi_registry_destroy(struct tpi_registry *r)
     }
     iter = 0;
     while (tpi_map_next(&r->tenants, &iter, NULL, &value)) {
-        tpi_free(r->env->alloc, value, sizeof(struct tpi_tenant));
+        tpi_tenant_unref(value);
     }
     tpi_map_fini(&r->products);
     tpi_map_fini(&r->tenants);
@@ -292,19 +205,6 @@ struct tpc_device *tpi_registry_find(struct tpi_registry *r, struct tpc_str tena
                                      struct tpc_str key)
 {
     return tpi_registry_find_in(r, tpi_registry_tenant(r, tenant), key);
-}
-
-struct tpc_device *tpi_registry_by_id(struct tpi_registry *r, uint64_t id)
-{
-    const struct tpi_device_table *t = &r->by_id;
-    if (t->cap == 0) {
-        return NULL;
-    }
-    size_t at = tpi_hash64(id) & (t->cap - 1);
-    while (t->slots[at] != NULL && t->slots[at]->id != id) {
-        at = (at + 1) & (t->cap - 1);
-    }
-    return t->slots[at];
 }
 
 struct tpi_product *tpi_registry_product(struct tpi_registry *r, struct tpc_str tenant,

@@ -28,8 +28,7 @@ struct tpc_device;
 
 /*
  * codec_find   Table and instance of a codec by name. TPC_ENOENT.
- * device_gone  The last reference of a device goes: free what its slots hold. Any thread. May be
- * NULL.
+ * device_gone  The last reference of a device goes. Any thread. May be NULL.
  */
 struct tpi_registry_host {
     void *user;
@@ -53,6 +52,7 @@ struct tpi_product {
     void *program; /* of codec; NULL if it has no compile() */
     /* Private to lib/registry. */
     const struct tpc_allocator *alloc;
+    struct tpi_name *name; /* holds key */
     size_t bytes;
 };
 

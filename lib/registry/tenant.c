@@ -1,5 +1,7 @@
 #include "registry/inside.h"
 
+#include <string.h>
+
 #include "base/alloc.h"
 
 static const struct tpc_option tenant_schema[] = {
@@ -10,6 +12,27 @@ static const struct tpc_option tenant_schema[] = {
       .help = "Name for people." },
 };
 
+void tpi_tenant_unref(struct tpi_tenant *t)
+{
+    if (t != NULL && atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) == 1) {
+        tpi_free(t->registry->env->alloc, t, sizeof(*t) + t->key.len + 1);
+    }
+}
+
+static struct tpi_tenant *make_tenant(struct tpi_registry *r, const struct tpi_change *change)
+{
+    struct tpi_tenant *t = tpi_alloc_zero(r->env->alloc, sizeof(*t) + change->key.len + 1);
+    if (t != NULL) {
+        char *key = (char *) (t + 1);
+        atomic_init(&t->refs, 1);
+        t->id = change->id;
+        t->registry = r;
+        memcpy(key, change->key.ptr, change->key.len);
+        t->key = (struct tpc_str){ key, change->key.len };
+    }
+    return t;
+}
+
 /* An entry that nobody sees yet, so that apply needs no memory. */
 static int tenant_prepare(void *user, struct tpi_change *change, struct tpc_error *err)
 {
@@ -18,16 +41,15 @@ static int tenant_prepare(void *user, struct tpi_change *change, struct tpc_erro
     if (change->deleted || tpi_map_get(&r->tenants, change->key.ptr, change->key.len) != NULL) {
         return 0;
     }
-    struct tpi_tenant *t = tpi_alloc_zero(r->env->alloc, sizeof(*t));
+    struct tpi_tenant *t = make_tenant(r, change);
     if (t == NULL) {
         return tpi_registry_no_memory(err);
     }
-    t->id = change->id;
     pthread_rwlock_wrlock(&r->lock);
     rc = tpi_map_put(&r->tenants, change->key.ptr, change->key.len, t, NULL);
     pthread_rwlock_unlock(&r->lock);
     if (rc != 0) {
-        tpi_free(r->env->alloc, t, sizeof(*t));
+        tpi_tenant_unref(t);
         return tpi_registry_no_memory(err);
     }
     change->prepared = t;
@@ -39,7 +61,7 @@ static void remove_tenant(struct tpi_registry *r, struct tpc_str key)
     pthread_rwlock_wrlock(&r->lock);
     void *t = tpi_map_remove(&r->tenants, key.ptr, key.len);
     pthread_rwlock_unlock(&r->lock);
-    tpi_free(r->env->alloc, t, sizeof(struct tpi_tenant));
+    tpi_tenant_unref(t);
 }
 
 static void tenant_apply(void *user, struct tpi_change *change)

@@ -55,8 +55,8 @@ int up_dead_params(struct tpi_uplink *u, const struct tpi_up_input *in, const st
     put_text(&p, "reason", keep(u->arena, why->text));
     put_text(&p, "origin", in->origin);
     put_text(&p, "topic", f->topic);
-    put_text(&p, "tenant", in->device != NULL ? in->device->tenant : in->tenant);
-    put_text(&p, "product", in->device != NULL ? in->device->product_key : f->product);
+    put_text(&p, "tenant", in->device != NULL ? tpi_device_tenant(in->device) : in->tenant);
+    put_text(&p, "product", in->device != NULL ? tpi_device_product_key(in->device) : f->product);
     put_text(&p, "device", in->device != NULL ? in->device->key : f->device);
     put_int(&p, "line", why->line);
     put_int(&p, "column", why->column);

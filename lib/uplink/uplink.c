@@ -339,17 +339,19 @@ static void apply_one(struct tpi_uplink *u, struct tpi_up_msg *um)
     if (d == NULL || m->kind == TPC_MSG_DEAD_LETTER) {
         return;
     }
-    m->tenant = d->tenant;
-    m->product = d->product_key;
+    m->tenant = tpi_device_tenant(d);
+    m->product = tpi_device_product_key(d);
     m->device = d->key;
     tpi_device_seen(d, m->received_unix_ms);
     if (m->kind == TPC_MSG_TELEMETRY || m->kind == TPC_MSG_ATTRIBUTES) {
+        tpi_device_latest_begin(d);
         for (uint32_t i = 0; i < m->point_count; i++) {
             const struct tpc_point *p = &m->points[i];
             /* Out of memory for a long text: the value is in the log and the history. */
-            (void) tpi_device_latest_set(d, u->indexes[um->first_point + i], &p->value,
+            (void) tpi_device_latest_put(d, u->indexes[um->first_point + i], &p->value,
                                          p->unix_ms != 0 ? p->unix_ms : m->unix_ms);
         }
+        tpi_device_latest_end(d);
     }
     if ((m->flags & TPC_MSG_RETAINED) == 0) {
         u->host.message(u->host.user, d, m);

@@ -99,10 +99,11 @@ struct bench *bench_new(void)
     ck_assert_ptr_nonnull(b->records);
     tk_env_init(&b->env);
     make_model(b);
+    b->tenant.key = TPC_STR("main");
     for (uint32_t i = 0; i < BENCH_DEVICES; i++) {
         b->devices[i].id = i + 1;
         b->devices[i].partition = i % BENCH_PARTITIONS;
-        b->devices[i].tenant = TPC_STR("main");
+        b->devices[i].tenant = &b->tenant;
         b->devices[i].key = tpc_str_from(keys[i]);
         b->devices[i].product = &b->product;
         atomic_init(&b->devices[i].refs, 1);

@@ -40,6 +40,7 @@ struct bench {
     struct tpi_downlink *d;
     struct tpi_model *model;
     struct tpi_product product;
+    struct tpi_tenant tenant;
     struct tpc_device devices[BENCH_DEVICES];
     struct bench_record *records;
     size_t record_count;

@@ -397,7 +397,7 @@ START_TEST(no_memory_refuses_the_scene_and_leaks_nothing)
     o.change.doc = &doc;
     o.change.id = 77;
     o.change.revision = 1;
-    o.change.tenant = o.device->tenant_id;
+    o.change.tenant = o.device->tenant->id;
     o.change.tenant_key = TPC_STR("main");
     o.change.key = TPC_STR("s");
     ck_assert_uint_gt(tk_each_alloc_fails(put_and_fire, &o), 20);
