@@ -50,6 +50,9 @@ const struct tpc_option sqdb_options[SQDB_OPTIONS] = {
 
 int sqdb_code(int rc)
 {
+    if (rc == SQLITE_IOERR_NOMEM) {
+        return TPC_ENOMEM;
+    }
     switch (rc & 0xff) {
     case SQLITE_OK:
     case SQLITE_ROW:
@@ -195,11 +198,17 @@ static int on_wal(void *user, sqlite3 *conn, const char *name, int pages)
     return SQLITE_OK;
 }
 
-static int set_wal(struct sqdb *db)
+static int set_wal(struct sqdb *db, bool empty)
 {
     char sql[160];
     sqlite3_stmt *stmt = NULL;
-    int rc = sqlite3_prepare_v2(db->writer, "PRAGMA journal_mode=WAL", -1, &stmt, NULL);
+    int rc = SQLITE_OK;
+    if (empty && db->schema->shrinks) { /* takes effect only before the first page is written */
+        rc = sqlite3_exec(db->writer, "PRAGMA auto_vacuum=INCREMENTAL", NULL, NULL, NULL);
+    }
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_prepare_v2(db->writer, "PRAGMA journal_mode=WAL", -1, &stmt, NULL);
+    }
     if (rc != SQLITE_OK) {
         return rc;
     }
@@ -219,9 +228,15 @@ static int set_wal(struct sqdb *db)
 static int open_writer(struct sqdb *db)
 {
     struct tpc_error err = { .size = sizeof(err) };
+    bool empty = false;
     int rc = connect_file(db, true, &db->writer);
     if (rc == SQLITE_OK) {
-        rc = set_wal(db);
+        int code =
+            sqdb_check(db, &empty); /* before anything is written: it may be a foreign file */
+        if (code != 0) {
+            return code;
+        }
+        rc = set_wal(db, empty);
     }
     if (rc != SQLITE_OK) {
         int code = sqdb_fail(db, db->writer, rc, "cannot be opened", &err);

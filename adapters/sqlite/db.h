@@ -35,6 +35,7 @@ struct sqdb_schema {
     uint32_t version;
     const char *const *steps; /* steps[v] brings version v to v + 1 */
     bool wipe;                /* secure_delete: overwrite what is deleted */
+    bool shrinks;             /* auto_vacuum: what is deleted can be given back to the disk */
 };
 
 struct sqdb {
@@ -66,6 +67,10 @@ extern const struct sqdb_schema sqdb_history_schema;
 int sqdb_open(struct sqdb *db, const struct tpc_host *host, void *ctx, const struct tpc_value *cfg,
               const struct sqdb_schema *schema);
 void sqdb_close(struct sqdb *db);
+
+/* Whether the file is ours and not too new; nothing is written. Returns 0 or a code after
+ * host->fail(). */
+int sqdb_check(struct sqdb *db, bool *ret_empty);
 
 /* Brings an opened writer to the schema's version. Returns 0 or a code after host->fail(). */
 int sqdb_migrate(struct sqdb *db);

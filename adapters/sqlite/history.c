@@ -3,10 +3,33 @@
  */
 #include "db.h"
 
+#include <stdio.h>
+
 #include "base/error.h"
 
-enum writer_stmts { PUT_CHUNK, PUT_MARK, PUT_SPAN, DELETE_DEVICE, DELETE_ALL };
-enum reader_stmts { SCAN_OLDEST, SCAN_NEWEST, MARKS };
+enum writer_stmts {
+    PUT_CHUNK,
+    REPLACE_CHUNK,
+    PUT_MARK,
+    PUT_SPAN,
+    DELETE_DEVICE,
+    DELETE_ALL,
+    FREE_PAGES,
+    PAGE_SIZE
+};
+enum reader_stmts {
+    SCAN_OLDEST,
+    SCAN_NEWEST,
+    OVER_OLDEST,
+    OVER_NEWEST,
+    MARKS,
+    READ_BEGIN,
+    READ_END
+};
+
+enum {
+    DELETE_CHUNKS = 4096, /* in one call: the writer is not to be held for long */
+};
 
 struct history {
     struct sqdb db;
@@ -81,16 +104,22 @@ static int put_span(struct history *h, int64_t span)
     return rc;
 }
 
+/* A row that is replaced may have been deleted meanwhile: then it is made again. */
 static int put_row(struct history *h, const struct tpc_chunk *c, uint64_t id)
 {
     int rc;
     sqlite3_stmt *stmt =
-        sqdb_stmt(&h->db, PUT_CHUNK,
-                  "INSERT INTO chunk(id, dev, t0, t1, n, flags, blob) VALUES(?1, ?2, ?3, ?4, ?5,"
-                  " ?6, ?7) ON CONFLICT(id) DO UPDATE SET dev = excluded.dev, t0 = excluded.t0,"
-                  " t1 = excluded.t1, n = excluded.n, flags = excluded.flags,"
-                  " blob = excluded.blob",
-                  &rc);
+        id >= h->next_id
+            ? sqdb_stmt(&h->db, PUT_CHUNK,
+                        "INSERT INTO chunk(id, dev, t0, t1, n, flags, blob) VALUES(?1, ?2, ?3, ?4,"
+                        " ?5, ?6, ?7)",
+                        &rc)
+            : sqdb_stmt(&h->db, REPLACE_CHUNK,
+                        "INSERT INTO chunk(id, dev, t0, t1, n, flags, blob) VALUES(?1, ?2, ?3, ?4,"
+                        " ?5, ?6, ?7) ON CONFLICT(id) DO UPDATE SET dev = excluded.dev,"
+                        " t0 = excluded.t0, t1 = excluded.t1, n = excluded.n,"
+                        " flags = excluded.flags, blob = excluded.blob",
+                        &rc);
     if (stmt == NULL) {
         return rc;
     }
@@ -181,6 +210,8 @@ static void history_rollback(void *self)
     h->span_pending = h->span_stored;
 }
 
+/* ---- deleting ---- */
+
 static int history_delete_before(void *self, uint64_t device_id, int64_t unix_ms,
                                  uint64_t *ret_count)
 {
@@ -188,13 +219,20 @@ static int history_delete_before(void *self, uint64_t device_id, int64_t unix_ms
     int rc;
     sqlite3_stmt *stmt =
         device_id != 0
-            ? sqdb_stmt(&h->db, DELETE_DEVICE, "DELETE FROM chunk WHERE t1 < ?1 AND dev = ?2", &rc)
-            : sqdb_stmt(&h->db, DELETE_ALL, "DELETE FROM chunk WHERE t1 < ?1", &rc);
+            ? sqdb_stmt(&h->db, DELETE_DEVICE,
+                        "DELETE FROM chunk WHERE id IN (SELECT id FROM chunk INDEXED BY chunk_first"
+                        " WHERE dev = ?2 AND t0 < ?1 AND t1 < ?1 LIMIT ?3)",
+                        &rc)
+            : sqdb_stmt(&h->db, DELETE_ALL,
+                        "DELETE FROM chunk WHERE id IN (SELECT id FROM chunk WHERE t1 < ?1"
+                        " LIMIT ?3)",
+                        &rc);
     if (stmt != NULL) {
         sqlite3_bind_int64(stmt, 1, unix_ms);
         if (device_id != 0) {
             sqlite3_bind_int64(stmt, 2, (int64_t) device_id);
         }
+        sqlite3_bind_int64(stmt, 3, DELETE_CHUNKS);
         rc = sqdb_run(stmt);
     }
     if (rc == SQLITE_OK) {
@@ -203,56 +241,174 @@ static int history_delete_before(void *self, uint64_t device_id, int64_t unix_ms
     return sqdb_code(rc);
 }
 
-/* ---- reading ---- */
-
-static int scan_rows(sqlite3_stmt *stmt, uint64_t device, tpc_chunk_fn *fn, void *user)
+static int writer_number(struct history *h, int index, const char *sql, int64_t *ret)
 {
     int rc;
-    while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
-        struct tpc_chunk c = { .size = sizeof(c),
-                               .id = (uint64_t) sqlite3_column_int64(stmt, 0),
-                               .device_id = device,
-                               .first_unix_ms = sqlite3_column_int64(stmt, 1),
-                               .last_unix_ms = sqlite3_column_int64(stmt, 2),
-                               .samples = (uint32_t) sqlite3_column_int64(stmt, 3),
-                               .flags = (uint32_t) sqlite3_column_int64(stmt, 4),
-                               .blob = sqdb_column_bytes(stmt, 5) };
-        int stop = fn(user, &c);
-        if (stop != 0) {
-            return stop;
+    sqlite3_stmt *stmt = sqdb_stmt(&h->db, index, sql, &rc);
+    if (stmt == NULL) {
+        return rc;
+    }
+    rc = sqlite3_step(stmt);
+    if (rc == SQLITE_ROW) {
+        *ret = sqlite3_column_int64(stmt, 0);
+    }
+    int end = sqlite3_reset(stmt);
+    return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : end;
+}
+
+/* Moves free pages to the end of the file and cuts it, max_bytes at a time. A file of schema version
+ * 1 has no auto_vacuum: its free pages are used again, but it does not become shorter. */
+static int history_give_back(void *self, uint64_t max_bytes, uint64_t *ret_bytes)
+{
+    struct history *h = self;
+    int64_t before = 0;
+    int64_t after = 0;
+    int64_t page = 0;
+    if (h->db.in_transaction) {
+        return TPC_ESTATE;
+    }
+    int rc = writer_number(h, FREE_PAGES, "PRAGMA freelist_count", &before);
+    rc = rc != SQLITE_OK ? rc : writer_number(h, PAGE_SIZE, "PRAGMA page_size", &page);
+    if (rc != SQLITE_OK || before == 0 || page == 0) {
+        *ret_bytes = 0;
+        return sqdb_code(rc);
+    }
+    char sql[64];
+    uint64_t pages = max_bytes / (uint64_t) page;
+    snprintf(sql, sizeof(sql), "PRAGMA incremental_vacuum(%llu)",
+             (unsigned long long) (pages > 0 ? pages : 1));
+    rc = sqlite3_exec(h->db.writer, sql, NULL, NULL, NULL);
+    rc = rc != SQLITE_OK ? rc : writer_number(h, FREE_PAGES, "PRAGMA freelist_count", &after);
+    if (rc == SQLITE_OK) {
+        *ret_bytes = after < before ? (uint64_t) (before - after) * (uint64_t) page : 0;
+    }
+    return sqdb_code(rc);
+}
+
+/* ---- reading ---- */
+
+/* Chunks of one kind in their order; `row` says whether the statement stands on one. */
+struct stream {
+    sqlite3_stmt *stmt;
+    bool row;
+    struct tpc_chunk chunk; /* without its blob */
+};
+
+static int stream_step(struct stream *s)
+{
+    int rc = sqlite3_step(s->stmt);
+    s->row = rc == SQLITE_ROW;
+    if (s->row) {
+        s->chunk.id = (uint64_t) sqlite3_column_int64(s->stmt, 0);
+        s->chunk.first_unix_ms = sqlite3_column_int64(s->stmt, 1);
+        s->chunk.last_unix_ms = sqlite3_column_int64(s->stmt, 2);
+    }
+    return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
+/* Which of two comes first: by begin, or by end if newest come first. */
+static bool stream_before(const struct stream *a, const struct stream *b, bool descending)
+{
+    if (!a->row || !b->row) {
+        return a->row;
+    }
+    if (descending) {
+        return a->chunk.last_unix_ms >= b->chunk.last_unix_ms;
+    }
+    return a->chunk.first_unix_ms < b->chunk.first_unix_ms ||
+           (a->chunk.first_unix_ms == b->chunk.first_unix_ms && a->chunk.id < b->chunk.id);
+}
+
+static int scan_streams(struct stream *clean, struct stream *over, const struct tpc_scan *q,
+                        tpc_chunk_fn *fn, void *user)
+{
+    int rc = stream_step(clean);
+    rc = rc != SQLITE_OK ? rc : stream_step(over);
+    while (rc == SQLITE_OK && (clean->row || over->row)) {
+        struct stream *s = stream_before(clean, over, q->descending != 0) ? clean : over;
+        if (s == clean && q->descending != 0 && s->chunk.last_unix_ms < q->from_unix_ms) {
+            clean->row = false; /* those before it end still earlier */
+            continue;
         }
+        if (s->chunk.last_unix_ms >= q->from_unix_ms) {
+            struct tpc_chunk c = { .size = sizeof(c),
+                                   .id = s->chunk.id,
+                                   .device_id = q->device_id,
+                                   .first_unix_ms = s->chunk.first_unix_ms,
+                                   .last_unix_ms = s->chunk.last_unix_ms,
+                                   .samples = (uint32_t) sqlite3_column_int64(s->stmt, 3),
+                                   .flags = (uint32_t) sqlite3_column_int64(s->stmt, 4),
+                                   .blob = sqdb_column_bytes(s->stmt, 5) };
+            int stop = fn(user, &c);
+            if (stop != 0) {
+                return stop;
+            }
+        }
+        rc = stream_step(s);
     }
     return sqdb_code(rc);
 }
 
 #define SCAN_COLUMNS "SELECT id, t0, t1, n, flags, blob FROM chunk "
-/* Bounds where a scan begins. Of the scan's own snapshot: another one could lack a wider chunk. */
+/* Bounds where a scan of overlapping chunks begins. Of the scan's own snapshot: another one could
+ * lack a wider chunk. */
 #define SPAN "(SELECT value FROM meta WHERE name = 'max_span_ms')"
+#define CLEAN SCAN_COLUMNS "INDEXED BY chunk_first WHERE dev = ?1 AND flags & 2 = 0 AND t0 < ?3 "
+/* The last one that begins at or before a time: those before it end before it begins. */
+#define CLEAN_BEGIN                                                                                \
+    "AND t0 >= coalesce((SELECT t0 FROM chunk INDEXED BY chunk_first WHERE dev = ?1 AND"           \
+    " t0 <= ?2 AND flags & 2 = 0 ORDER BY t0 DESC LIMIT 1), ?2) "
 
+static const char *const scan_sql[] = {
+    [SCAN_OLDEST] = CLEAN CLEAN_BEGIN "ORDER BY t0",
+    [SCAN_NEWEST] = CLEAN "ORDER BY t0 DESC",
+    [OVER_OLDEST] = SCAN_COLUMNS "INDEXED BY over_first WHERE dev = ?1 AND flags & 2 AND t1 >= ?2"
+                                 " AND t0 < ?3 AND t0 >= ?2 - " SPAN " ORDER BY t0, id",
+    [OVER_NEWEST] = SCAN_COLUMNS "INDEXED BY over_last WHERE dev = ?1 AND flags & 2 AND t1 >= ?2"
+                                 " AND t0 < ?3 AND t1 <= ?3 + " SPAN " ORDER BY t1 DESC",
+};
+
+static int stream_open(struct sqdb_reader *r, int index, const struct tpc_scan *q,
+                       struct stream *ret)
+{
+    int rc;
+    *ret = (struct stream){ .stmt = sqdb_reader_stmt(r, index, scan_sql[index], &rc) };
+    if (ret->stmt != NULL) {
+        sqlite3_bind_int64(ret->stmt, 1, (int64_t) q->device_id);
+        sqlite3_bind_int64(ret->stmt, 2, q->from_unix_ms);
+        sqlite3_bind_int64(ret->stmt, 3, q->to_unix_ms);
+    }
+    return rc;
+}
+
+static int reader_run(struct sqdb_reader *r, int index, const char *sql)
+{
+    int rc;
+    sqlite3_stmt *stmt = sqdb_reader_stmt(r, index, sql, &rc);
+    return stmt != NULL ? sqdb_run(stmt) : rc;
+}
+
+/* Chunks without and with the flag OVERLAP, merged; both of one snapshot. */
 static int history_scan(void *self, const struct tpc_scan *q, tpc_chunk_fn *fn, void *user)
 {
     struct history *h = self;
+    struct stream clean;
+    struct stream over;
     int rc;
     struct sqdb_reader *r = sqdb_take(&h->db, &rc);
     if (r == NULL) {
         return sqdb_code(rc);
     }
-    sqlite3_stmt *stmt =
-        q->descending != 0
-            ? sqdb_reader_stmt(r, SCAN_NEWEST,
-                               SCAN_COLUMNS "INDEXED BY chunk_last WHERE dev = ?1 AND t1 >= ?2 AND"
-                                            " t0 < ?3 AND t1 <= ?3 + " SPAN " ORDER BY t1 DESC",
-                               &rc)
-            : sqdb_reader_stmt(r, SCAN_OLDEST,
-                               SCAN_COLUMNS "INDEXED BY chunk_first WHERE dev = ?1 AND t1 >= ?2 AND"
-                                            " t0 < ?3 AND t0 >= ?2 - " SPAN " ORDER BY t0",
-                               &rc);
+    rc = stream_open(r, q->descending != 0 ? SCAN_NEWEST : SCAN_OLDEST, q, &clean);
+    rc = rc != SQLITE_OK ? rc
+                         : stream_open(r, q->descending != 0 ? OVER_NEWEST : OVER_OLDEST, q, &over);
+    rc = rc != SQLITE_OK ? rc : reader_run(r, READ_BEGIN, "BEGIN");
     int code = sqdb_code(rc);
-    if (stmt != NULL) {
-        sqlite3_bind_int64(stmt, 1, (int64_t) q->device_id);
-        sqlite3_bind_int64(stmt, 2, q->from_unix_ms);
-        sqlite3_bind_int64(stmt, 3, q->to_unix_ms);
-        code = scan_rows(stmt, q->device_id, fn, user);
+    if (rc == SQLITE_OK) {
+        code = scan_streams(&clean, &over, q, fn, user);
+        sqlite3_reset(clean.stmt);
+        sqlite3_reset(over.stmt);
+        (void) reader_run(r, READ_END, "COMMIT");
     }
     sqdb_give(&h->db, r);
     return code;
@@ -310,4 +466,5 @@ const struct tpc_history_ops sqdb_history_ops = {
     .scan = history_scan,
     .marks = history_marks,
     .delete_before = history_delete_before,
+    .give_back = history_give_back,
 };

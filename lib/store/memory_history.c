@@ -425,13 +425,14 @@ static int memory_delete_before(void *self, uint64_t device_id, int64_t unix_ms,
     struct memory *m = self;
     uint64_t gone = 0;
     size_t iter = 0;
-    uint64_t id;
     void *value;
     pthread_rwlock_wrlock(&m->lock);
-    while (tpi_map64_next(&m->devices, &iter, &id, &value)) {
-        if (device_id == 0 || device_id == id) {
-            gone += delete_of(m, value, unix_ms);
-        }
+    if (device_id != 0) {
+        value = tpi_map64_get(&m->devices, device_id);
+        gone = value != NULL ? delete_of(m, value, unix_ms) : 0;
+    }
+    while (device_id == 0 && tpi_map64_next(&m->devices, &iter, NULL, &value)) {
+        gone += delete_of(m, value, unix_ms);
     }
     pthread_rwlock_unlock(&m->lock);
     *ret_count = gone;

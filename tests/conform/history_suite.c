@@ -9,6 +9,8 @@
 
 #include "base/env.h"
 
+enum { PUTS_MAX = 128 };
+
 static const struct history_engine *engine;
 static struct tpc_error host_error;
 
@@ -105,11 +107,17 @@ struct fixture {
     const struct tpc_history_ops *ops;
     const struct tpc_value *cfg;
     void *self;
+    uint32_t put_count;
+    struct span { /* of every chunk that was put: what overlaps is told by them */
+        uint64_t device;
+        uint64_t id;
+        int64_t last;
+    } puts[PUTS_MAX];
 };
 
 static struct fixture open_fresh(void)
 {
-    struct fixture f = { engine->ops, engine->fresh(), NULL };
+    struct fixture f = { .ops = engine->ops, .cfg = engine->fresh() };
     f.self = history_engine_open(f.ops, f.cfg);
     return f;
 }
@@ -142,8 +150,15 @@ static uint64_t put(struct fixture *f, uint64_t id, uint64_t device, int64_t fir
                            .samples = 3,
                            .blob = { (const uint8_t *) blob, strlen(blob) } };
     uint64_t made = 0;
+    for (uint32_t i = 0; i < f->put_count && i < PUTS_MAX; i++) {
+        if (f->puts[i].device == device && f->puts[i].id != id && f->puts[i].last >= first &&
+            (id == 0 || f->puts[i].id < id)) {
+            c.flags |= TPC_CHUNK_OVERLAP;
+        }
+    }
     tk_ok(f->ops->put_chunk(f->self, &c, NULL, &made));
     ck_assert_uint_ne(made, 0);
+    f->puts[f->put_count++ % PUTS_MAX] = (struct span){ device, made, last };
     return made;
 }
 
@@ -408,6 +423,46 @@ START_TEST(deletion_takes_whole_chunks_older_than_a_time)
 }
 END_TEST
 
+START_TEST(deleting_goes_on_until_nothing_is_left_and_gives_space_back)
+{
+    struct fixture f = open_fresh();
+    uint64_t gone = 1;
+    uint64_t total = 0;
+    uint64_t bytes = 0;
+    tk_ok(f.ops->begin(f.self, NULL));
+    for (int i = 0; i < 9000; i++) {
+        struct tpc_chunk c = { .size = sizeof(c),
+                               .device_id = (uint64_t) (i % 2 + 1),
+                               .first_unix_ms = i * 10,
+                               .last_unix_ms = i * 10 + 9,
+                               .samples = 3,
+                               .blob = { (const uint8_t *) "0123456789012345678901234567890",
+                                         31 } };
+        uint64_t id;
+        tk_ok(f.ops->put_chunk(f.self, &c, NULL, &id));
+    }
+    tk_ok(f.ops->commit(f.self, NULL));
+    tk_ok(f.ops->begin(f.self, NULL)); /* deleting may be a part of a transaction, too */
+    tk_ok(f.ops->delete_before(f.self, 2, 100, &gone));
+    ck_assert_uint_eq(gone, 5);
+    tk_ok(f.ops->commit(f.self, NULL));
+    while (gone > 0) {
+        tk_ok(f.ops->delete_before(f.self, 0, 89995, &gone));
+        total += gone;
+    }
+    ck_assert_uint_eq(total, 8994);
+    check_scan(&f, 2, INT64_MIN, INT64_MAX, false, "0123456789012345678901234567890 ");
+    gone = 0;
+    while (f.ops->give_back != NULL && (bytes == 0 || gone > 0)) {
+        tk_ok(f.ops->give_back(f.self, 65536, &gone));
+        ck_assert_uint_le(gone, 65536);
+        ck_assert(bytes > 0 || gone > 0);
+        bytes += gone;
+    }
+    close_fixture(&f);
+}
+END_TEST
+
 /* ---- threads ---- */
 
 struct racing {
@@ -484,6 +539,7 @@ Suite *history_engine_suite(void)
     tcase_add_test(c, open_transaction_is_not_seen_and_not_kept);
     tcase_add_test(c, marks_are_kept_by_type_and_key_and_replaced);
     tcase_add_test(c, deletion_takes_whole_chunks_older_than_a_time);
+    tcase_add_test(c, deleting_goes_on_until_nothing_is_left_and_gives_space_back);
     tcase_add_test(c, readers_see_whole_transactions_only);
     suite_add_tcase(s, c);
     return s;

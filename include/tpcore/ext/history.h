@@ -13,7 +13,9 @@ enum tpc_history_shape { TPC_HISTORY_BLOB = 1 };
 
 enum tpc_chunk_flags {
     TPC_CHUNK_PROVISIONAL = 1, /* an open chunk written by a checkpoint: replaced when it fills */
-    TPC_CHUNK_OVERLAP = 2      /* its time range overlaps another chunk of the device */
+    /* It begins at or before the end of a chunk of the device that was put before it. Engines may
+     * rely on it: chunks without it stand in one order by id, by begin and by end. */
+    TPC_CHUNK_OVERLAP = 2
 };
 
 struct tpc_chunk {
@@ -60,7 +62,13 @@ typedef int tpc_mark_fn(void *user, const struct tpc_mark *mark);
  *                One writer thread. commit returns when all of it is on stable storage; TPC_ENOSPC,
  *                TPC_EIO, TPC_EAGAIN: nothing of it is there and rollback was done.
  * scan, marks    Several threads at once, each sees the last commit.
- * delete_before  device 0 = all; whole chunks with last < unix_ms; *ret_count chunks are gone.
+ *                Ascending scans come by first time, descending ones by last time.
+ * delete_before  The writer thread, inside a transaction (part of it, or at once) or outside. Device
+ *                0 = all; whole chunks with last < unix_ms; *ret_count chunks are gone. An engine
+ *                may stop after many: again until it says 0.
+ * give_back      May be missing. The writer thread, outside a transaction: makes what deleting freed
+ *                the operating system's again, about max_bytes at a time; *ret_bytes 0 = nothing
+ *                is left.
  */
 struct tpc_history_ops {
     struct tpc_iface iface; /* major 1 */
@@ -81,6 +89,7 @@ struct tpc_history_ops {
     int (*scan)(void *self, const struct tpc_scan *q, tpc_chunk_fn *fn, void *user);
     int (*marks)(void *self, uint32_t type, tpc_mark_fn *fn, void *user);
     int (*delete_before)(void *self, uint64_t device_id, int64_t unix_ms, uint64_t *ret_count);
+    int (*give_back)(void *self, uint64_t max_bytes, uint64_t *ret_bytes);
 };
 
 TPC_END

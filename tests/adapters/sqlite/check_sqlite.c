@@ -123,6 +123,15 @@ static int count_chunks(void *self)
 
 /* ---- versions ---- */
 
+/* The first bytes of history.db: a change of the journal's mode would show there. */
+static void head_of(struct place *p, uint8_t ret[64])
+{
+    FILE *f = fopen(file_of(p, "history.db"), "rb");
+    ck_assert_ptr_nonnull(f);
+    ck_assert_uint_eq(fread(ret, 1, 64, f), 64);
+    fclose(f);
+}
+
 START_TEST(newer_schema_is_refused_naming_both_versions)
 {
     struct place p;
@@ -131,9 +140,9 @@ START_TEST(newer_schema_is_refused_naming_both_versions)
     sql(&p, "history.db", "PRAGMA user_version=7");
     tk_fails(TPC_EVERSION, try_open(&p));
     ck_assert(said("version 7"));
-    ck_assert(said("up to 1"));
+    ck_assert(said("up to 2"));
     ck_assert(said("history.db"));
-    sql(&p, "history.db", "PRAGMA user_version=1");
+    sql(&p, "history.db", "PRAGMA user_version=2");
     tk_ok(try_open(&p));
 }
 END_TEST
@@ -144,9 +153,73 @@ START_TEST(file_of_another_program_is_left_alone)
     place_make(&p, false);
     tk_ok(history_host()->files->make_dir(history_host()->files->user, p.dir, NULL));
     sql(&p, "history.db", "CREATE TABLE bank(money)");
+    uint8_t before[64];
+    uint8_t after[64];
+    head_of(&p, before);
     tk_fails(TPC_EVERSION, try_open(&p));
     ck_assert(said("another program"));
+    head_of(&p, after);
+    ck_assert_mem_eq(before, after, sizeof(before));
     sql(&p, "history.db", "SELECT money FROM bank");
+}
+END_TEST
+
+START_TEST(file_of_schema_version_1_is_brought_up)
+{
+    struct place p;
+    place_make(&p, false);
+    void *self = history_engine_open(sqlite_history_ops(), &p.cfg);
+    for (int i = 0; i < 5; i++) {
+        tk_ok(write_one(self, i * 10, NULL));
+    }
+    history_engine_close(sqlite_history_ops(), self);
+    sql(&p, "history.db",
+        "DROP INDEX over_first;DROP INDEX over_last;UPDATE chunk SET flags = 2, t0 = 5 WHERE t0 = "
+        "20;"
+        "UPDATE meta SET value = 20;CREATE INDEX chunk_last ON chunk(dev, t1, t0);"
+        "PRAGMA user_version=1");
+    self = history_engine_open(sqlite_history_ops(), &p.cfg);
+    ck_assert_int_eq(count_chunks(self), 5);
+    struct tpc_scan q = { sizeof(q), 1, 1, 15, 20 };
+    int count = 0;
+    tk_ok(sqlite_history_ops()->scan(self, &q, count_one, &count));
+    ck_assert_int_eq(count, 1);
+    history_engine_close(sqlite_history_ops(), self);
+    sql(&p, "history.db",
+        "INSERT INTO chunk SELECT 99, dev, t0, t1, n, flags, blob FROM chunk"
+        " INDEXED BY over_last WHERE dev = 1 AND flags & 2");
+}
+END_TEST
+
+static off_t size_of(struct place *p)
+{
+    struct stat st;
+    ck_assert_int_eq(stat(file_of(p, "history.db"), &st), 0);
+    return st.st_size;
+}
+
+START_TEST(space_of_deleted_chunks_goes_back_to_the_disk)
+{
+    struct place p;
+    uint64_t gone;
+    place_make(&p, false);
+    void *self = history_engine_open(sqlite_history_ops(), &p.cfg);
+    tk_ok(sqlite_history_ops()->begin(self, NULL));
+    for (int i = 0; i < 500; i++) {
+        tk_ok(put_one(self, i * 10, NULL));
+    }
+    tk_ok(sqlite_history_ops()->commit(self, NULL));
+    history_engine_close(sqlite_history_ops(), self);
+    off_t before = size_of(&p);
+    self = history_engine_open(sqlite_history_ops(), &p.cfg);
+    tk_ok(sqlite_history_ops()->delete_before(self, 1, 4500, &gone));
+    ck_assert_uint_eq(gone, 450);
+    do {
+        tk_ok(sqlite_history_ops()->give_back(self, 100000, &gone));
+    } while (gone > 0);
+    ck_assert_int_eq(count_chunks(self), 50);
+    history_engine_close(sqlite_history_ops(), self);
+    ck_assert_int_lt(size_of(&p), before / 4);
 }
 END_TEST
 
@@ -537,6 +610,8 @@ Suite *sqlite_suite(void)
     tcase_set_timeout(c, 60);
     tcase_add_test(c, newer_schema_is_refused_naming_both_versions);
     tcase_add_test(c, file_of_another_program_is_left_alone);
+    tcase_add_test(c, file_of_schema_version_1_is_brought_up);
+    tcase_add_test(c, space_of_deleted_chunks_goes_back_to_the_disk);
     tcase_add_test(c, schema_is_as_the_document_says);
     tcase_add_test(c, bad_options_are_named);
     tcase_add_test(c, second_instance_is_told_that_the_file_is_in_use);
