@@ -3,6 +3,7 @@
  * hangs, against the same with a disk that works. Times on the wall: what people wait for.
  */
 #include "bench.h"
+#include "bench_util.h"
 
 #include <string.h>
 #include <tpcore/tpcore.h>
@@ -70,10 +71,10 @@ int main(void)
     struct tpc_core_options o = TPC_CORE_OPTIONS_INIT;
     struct tpc_core *core;
     struct tk_files files;
-    char dir[200] = "/tmp/bench-latch-XXXXXX";
+    char dir[UTIL_PATH_BYTES];
     char options[300];
     uint64_t ns;
-    bench_must(mkdtemp(dir) != NULL, "a folder");
+    util_folder(NULL, dir);
     tk_files_init(&files);
     o.workers = 2;
     o.files = &files.base;
@@ -99,6 +100,6 @@ int main(void)
     bench_line("latch_command_p99", latched_us, "us", "a disk that works", open_us / latched_us);
     bench_must(tpc_core_destroy(core) == 0, "destroy");
     tk_files_fini(&files);
-    snprintf(options, sizeof(options), "rm -r %s", dir);
-    return system(options) == 0 ? 0 : 1;
+    util_remove(dir);
+    return 0;
 }

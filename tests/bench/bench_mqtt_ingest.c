@@ -5,22 +5,15 @@
  * messages per CPU-second of the platform's process; the ratio is to QoS 0 in the same run.
  */
 #include "bench.h"
+#include "bench_util.h"
 #include "broker.h"
 
-#include <netinet/in.h>
 #include <poll.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <tpcore/modules.h>
 #include <tpcore/tpcore.h>
 #include <unistd.h>
-
-#ifndef MOSQUITTO
-#define MOSQUITTO ""
-#endif
 
 enum { MESSAGES = 30000, DEVICES = 16, WAIT_S = 60 };
 
@@ -35,63 +28,9 @@ struct mode {
     const char *name, *options;
 };
 
-static double wall_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double) t.tv_sec * 1e9 + (double) t.tv_nsec;
-}
-
 static int64_t now_ms(void)
 {
-    return (int64_t) (wall_ns() / 1e6);
-}
-
-static int connects(uint16_t port)
-{
-    struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons(port) };
-    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    int rc = connect(fd, (struct sockaddr *) &at, sizeof(at));
-    close(fd);
-    return rc == 0;
-}
-
-/* A free port of the loopback. */
-static uint16_t free_port(void)
-{
-    struct sockaddr_in at = { .sin_family = AF_INET };
-    socklen_t size = sizeof(at);
-    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bench_must(bind(fd, (struct sockaddr *) &at, sizeof(at)) == 0, "bind");
-    bench_must(getsockname(fd, (struct sockaddr *) &at, &size) == 0, "port");
-    close(fd);
-    return ntohs(at.sin_port);
-}
-
-static pid_t start_broker(const char *dir, uint16_t port)
-{
-    char config[256];
-    snprintf(config, sizeof(config), "%s/mosquitto.conf", dir);
-    FILE *f = fopen(config, "w");
-    bench_must(f != NULL, "configuration");
-    fprintf(f,
-            "listener %u 127.0.0.1\nallow_anonymous true\npersistence false\n"
-            "max_queued_messages 0\nmax_inflight_messages 0\nlog_dest none\nuser root\n",
-            port);
-    fclose(f);
-    pid_t pid = fork();
-    if (pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        execl(MOSQUITTO, "mosquitto", "-c", config, (char *) NULL);
-        _exit(127);
-    }
-    for (int i = 0; i < 500 && !connects(port); i++) {
-        poll(NULL, 0, 10);
-    }
-    bench_must(connects(port), "mosquitto");
-    return pid;
+    return (int64_t) (util_wall_ns() / 1e6);
 }
 
 /* The child: as fast as 64 messages in flight go. */
@@ -179,7 +118,7 @@ static double run(const char *dir, uint16_t port, const struct mode *m, double *
     int up = 0;
     double seen[2] = { 0, 0 };
     struct tpc_core *core = open_core(dir, port, m, &up);
-    double wall = wall_ns(), cpu = bench_cpu_ns();
+    double wall = util_wall_ns(), cpu = bench_cpu_ns();
     pid_t child = fork();
     if (child == 0) {
         publish_all(port);
@@ -189,7 +128,7 @@ static double run(const char *dir, uint16_t port, const struct mode *m, double *
         seen[0] = seen[1] = 0;
         tpc_core_stats(core, find_metric, seen);
     }
-    wall = wall_ns() - wall;
+    wall = util_wall_ns() - wall;
     cpu = bench_cpu_ns() - cpu;
     waitpid(child, NULL, 0);
     bench_must(seen[0] + seen[1] >= MESSAGES, m->name);
@@ -205,17 +144,16 @@ int main(void)
         { "qos1_received", ",\"ack\":\"received\"" },
         { "qos1_appended", "" },
     };
-    char dir[] = "/tmp/tp-bench-XXXXXX", command[64], name[64];
+    char dir[UTIL_PATH_BYTES], name[64];
     double first = 0, first_cpu = 0;
-    if (MOSQUITTO[0] == '\0' || access(MOSQUITTO, X_OK) != 0) {
-        fprintf(stderr, "bench: mosquitto is not installed\n");
+    struct util_broker broker;
+    util_folder(NULL, dir);
+    if (util_broker_start(&broker, dir) != 0) {
+        util_remove(dir);
         return 77;
     }
-    bench_must(mkdtemp(dir) != NULL, "folder");
-    uint16_t port = free_port();
-    pid_t broker = start_broker(dir, port);
     for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
-        double cpu, wall = run(dir, port, &modes[i], &cpu);
+        double cpu, wall = run(dir, broker.port, &modes[i], &cpu);
         first = i == 0 ? wall : first;
         first_cpu = i == 0 ? cpu : first_cpu;
         snprintf(name, sizeof(name), "mqtt_ingest_%s", modes[i].name);
@@ -223,8 +161,7 @@ int main(void)
         snprintf(name, sizeof(name), "mqtt_ingest_%s_cpu", modes[i].name);
         bench_line(name, cpu, "messages/CPU-second", "mqtt_ingest_qos0_cpu", cpu / first_cpu);
     }
-    kill(broker, SIGKILL);
-    waitpid(broker, NULL, 0);
-    snprintf(command, sizeof(command), "rm -rf %s", dir);
-    return system(command);
+    util_broker_stop(&broker);
+    util_remove(dir);
+    return 0;
 }

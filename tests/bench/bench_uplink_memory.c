@@ -1,144 +1,119 @@
 /*
- * uplink_memory: JSON bytes to decoded, checked, logged (in memory), latest value, history and one
- * scene; messages per CPU-second of the whole process, workers = 0, so on one core. The target is
- * 300,000. Allocations per message count what passes through the core's allocator once it is warm.
+ * uplink_memory: bytes in memory to decoded, checked, logged, latest value, one scene and history,
+ * 1,000 devices of 8 keys, one worker, all on one core; against what mosquitto's process pays to
+ * take the same messages at QoS 0 when nobody subscribes.
  */
-#include "bench.h"
+#include "bench_util.h"
+#include "rig.h"
 
+#include <netinet/in.h>
 #include <string.h>
-#include <tpcore/ext/host.h>
-#include <tpcore/tpcore.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
-enum { DEVICES = 64, BATCH = 256, WARM = 200, ROUNDS = 5, BATCHES = 800 };
+enum { DEVICES = 1000, KEYS = 8, MESSAGES = 5000000, BROKER_PART = 5, BUFFER = 1 << 16 };
 
-static const char product[] =
-    TPC_JSON({
-    "key": "thermo", "codec": "json",
-    "model": { "properties": [
-        { "id": "temperature", "type": "double", "min": -40, "max": 125 },
-        { "id": "humidity", "type": "double", "min": 0, "max": 100 },
-        { "id": "battery", "type": "int", "min": 0, "max": 100 },
-        { "id": "rssi", "type": "int" },
-        { "id": "state", "type": "text" },
-        { "id": "on", "type": "bool", "access": "rw" },
-        { "id": "counter", "type": "int" } ],
-      "services": [] } });
-static const char scene[] =
-    TPC_JSON({
-    "key": "hot",
-    "when": { "product": "thermo", "expr": "temperature > 90 && humidity < 40" },
-    "then": [{ "command": { "service": "set", "params": { "on": true } } }] });
-
-static unsigned long allocations;
-
-static void *count_resize(void *user, void *ptr, size_t old_size, size_t new_size)
+static void send_all(int fd, const uint8_t *p, size_t len)
 {
-    const struct tpc_allocator *inner = user;
-    allocations += new_size > old_size;
-    return inner->resize(inner->user, ptr, old_size, new_size);
+    while (len > 0) {
+        ssize_t n = send(fd, p, len, MSG_NOSIGNAL);
+        bench_must(n > 0, "sending to mosquitto");
+        p += n;
+        len -= (size_t) n;
+    }
 }
 
-struct fixture {
-    struct tpc_core *core;
-    struct tpc_device *devices[DEVICES];
-    uint64_t seq;
-};
-
-static void one_batch(struct fixture *f)
+/* PUBLISH at QoS 0 (MQTT 3.1.1, 3.3). Returns its length. */
+static size_t put_publish(uint8_t *at, const char *topic, const char *payload, size_t len)
 {
-    char text[256];
-    for (int i = 0; i < BATCH; i++) {
-        uint64_t n = f->seq++;
-        struct tpc_frame frame;
-        memset(&frame, 0, sizeof(frame));
-        frame.size = sizeof(frame);
-        frame.unix_ms = 1795176000000 + (int64_t) (n / DEVICES) * 1000;
-        int len =
-            snprintf(text, sizeof(text),
-                     "{\"temperature\": %d.%d, \"humidity\": 45.%d, \"battery\": 87, "
-                     "\"rssi\": -%d, \"state\": \"running\", \"on\": false, \"counter\": %llu}",
-                     (int) (n % 40) + 10, (int) (n % 10), (int) (n % 7), (int) (n % 30) + 40,
-                     (unsigned long long) n);
-        frame.payload = (struct tpc_bytes){ (const uint8_t *) text, (size_t) len };
-        bench_must(tpc_feed_frame(f->devices[n % DEVICES], &frame, NULL, NULL) == 0,
-                   tpc_error_last()->text);
+    size_t topic_len = strlen(topic), rest = 2 + topic_len + len;
+    uint8_t *p = at;
+    *p++ = 0x30;
+    *p++ = (uint8_t) ((rest & 0x7f) | (rest > 0x7f ? 0x80 : 0));
+    if (rest > 0x7f) {
+        *p++ = (uint8_t) (rest >> 7);
     }
-    bench_must(tpc_core_step(f->core, 0, NULL) == 0, "step");
+    *p++ = (uint8_t) (topic_len >> 8);
+    *p++ = (uint8_t) topic_len;
+    memcpy(p, topic, topic_len);
+    memcpy(p + topic_len, payload, len);
+    return (size_t) (p - at) + topic_len + len;
 }
 
-/* What making the texts costs is the benchmark's, not the library's. */
-static double texts_ns(int batches)
+/* The child: all messages, then a ping whose answer says that they were read. */
+static void publish_all(uint16_t port, uint64_t messages)
 {
-    char text[256];
-    unsigned long sum = 0;
-    double begin = bench_cpu_ns();
-    for (int n = 0; n < batches * BATCH; n++) {
-        sum += (unsigned long) snprintf(
-            text, sizeof(text),
-            "{\"temperature\": %d.%d, \"humidity\": 45.%d, \"battery\": 87, "
-            "\"rssi\": -%d, \"state\": \"running\", \"on\": false, \"counter\": %llu}",
-            n % 40 + 10, n % 10, n % 7, n % 30 + 40, (unsigned long long) n);
+    static const uint8_t hello[] = { 0x10, 13, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 0, 0, 1, 'b' };
+    static const uint8_t ping[] = { 0xc0, 0 };
+    static uint8_t out[BUFFER];
+    struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(port) };
+    struct data d;
+    struct data_message m;
+    char text[512], key[DATA_KEY_BYTES], topic[64];
+    uint8_t answer[4];
+    size_t used = 0;
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bench_must(connect(fd, (struct sockaddr *) &to, sizeof(to)) == 0, "connecting");
+    send_all(fd, hello, sizeof(hello));
+    bench_must(recv(fd, answer, 4, MSG_WAITALL) == 4 && answer[3] == 0, "CONNACK");
+    data_init(&d, 1, DEVICES, KEYS, false);
+    for (uint64_t i = 0; i < messages; i++) {
+        data_next(&d, &m);
+        snprintf(topic, sizeof(topic), "devices/telemetry/%s", data_device(m.device, key));
+        size_t len = data_json(&m, text, sizeof(text));
+        used += put_publish(out + used, topic, text, len);
+        if (used > BUFFER - 1024) {
+            send_all(fd, out, used);
+            used = 0;
+        }
     }
-    bench_must(sum > 0, "texts");
-    return bench_cpu_ns() - begin;
+    send_all(fd, out, used);
+    send_all(fd, ping, sizeof(ping));
+    bench_must(recv(fd, answer, 2, MSG_WAITALL) == 2 && answer[0] == 0xd0, "PINGRESP");
+    _exit(0);
 }
 
-static int keep_metric(void *user, const struct tpc_metric *m)
+/* Nanoseconds of mosquitto's process for a message; 0 = not installed. */
+static double broker_ns(uint64_t messages)
 {
-    if (strcmp(m->name, "tpc_uplink_messages_total") == 0) {
-        *(double *) user = m->value;
+    char dir[UTIL_PATH_BYTES];
+    struct util_broker b;
+    int status = 1;
+    util_folder(NULL, dir);
+    if (util_broker_start(&b, dir) != 0) {
+        util_remove(dir);
+        return 0;
     }
-    return 0;
-}
-
-static void open_core(struct fixture *f, const struct tpc_allocator *alloc)
-{
-    struct tpc_core_options o = TPC_CORE_OPTIONS_INIT;
-    char device[64];
-    o.allocator = alloc;
-    bench_must(tpc_core_create(&o, &f->core) == 0, "create");
-    bench_must(tpc_entity_put(f->core, NULL, "product", TPC_STR(product), TPC_ANY_REV, NULL) == 0,
-               "product");
-    bench_must(tpc_entity_put(f->core, NULL, "scene", TPC_STR(scene), TPC_ANY_REV, NULL) == 0,
-               tpc_error_last()->text);
-    for (int i = 0; i < DEVICES; i++) {
-        snprintf(device, sizeof(device), "{\"key\":\"t%d\",\"product\":\"thermo\"}", i);
-        bench_must(
-            tpc_entity_put(f->core, NULL, "device", tpc_str_from(device), TPC_ANY_REV, NULL) == 0,
-            "device");
-        snprintf(device, sizeof(device), "t%d", i);
-        bench_must(tpc_device_open(f->core, tpc_str_from(device), &f->devices[i]) == 0, "open");
+    double cpu = util_broker_cpu_ns(&b);
+    pid_t child = fork();
+    if (child == 0) {
+        publish_all(b.port, messages);
     }
-    bench_must(tpc_core_start(f->core) == 0, tpc_error_last()->text);
+    waitpid(child, &status, 0);
+    cpu = util_broker_cpu_ns(&b) - cpu;
+    util_broker_stop(&b);
+    util_remove(dir);
+    bench_must(status == 0, "publishing");
+    return cpu / (double) messages;
 }
 
 int main(void)
 {
-    struct tpc_allocator counting = { count_resize, (void *) (uintptr_t) tpc_allocator_default() };
-    struct fixture f = { .core = NULL };
-    double best = 1e18;
-    double seen = 0;
-    open_core(&f, &counting);
-    for (int i = 0; i < WARM; i++) {
-        one_batch(&f);
-    }
-    allocations = 0;
-    double texts = texts_ns(BATCHES);
-    for (int r = 0; r < ROUNDS; r++) {
-        double begin = bench_cpu_ns();
-        for (int i = 0; i < BATCHES; i++) {
-            one_batch(&f);
-        }
-        double ns = (bench_cpu_ns() - begin - texts) / (BATCHES * BATCH);
-        best = ns < best ? ns : best;
-    }
-    double per_message = (double) allocations / (ROUNDS * BATCHES * BATCH);
-    bench_must(tpc_core_stats(f.core, keep_metric, &seen) == 0 && seen == (double) f.seq,
-               "every message counted");
-    bench_line("uplink_memory", 1e9 / best, "msg/s", "target 300000", 1e9 / best / 300000);
-    bench_line("uplink_memory_allocations", per_message, "1/msg", "none", per_message);
-    for (int i = 0; i < DEVICES; i++) {
-        tpc_device_unref(f.devices[i]);
-    }
-    return tpc_core_destroy(f.core);
+    struct rig_options o = { .devices = DEVICES, .keys = KEYS, .workers = 1 };
+    struct rig_result r;
+    o.messages = util_number("BENCH_MESSAGES", MESSAGES);
+    double theirs = broker_ns(o.messages / BROKER_PART);
+    util_pin(1);
+    rig_best(&o, &r);
+    double ours = rig_cost_ns(&o, &r);
+    bench_line("uplink_memory", 1e9 / ours, "msg/s/core", "target 800000", 1e9 / ours / 800000);
+    bench_line("uplink_memory_cost", ours, "ns/msg", "mosquitto, QoS 0, no subscriber",
+               theirs > 0 ? ours / theirs : 0);
+    bench_line("uplink_memory_generator", r.generator_ns / (double) o.messages, "ns/msg",
+               "subtracted", 0);
+    double allocated = (double) r.allocations / (double) o.messages;
+    bench_line("uplink_memory_allocations", allocated, "1/msg", "none", allocated);
+    return 0;
 }

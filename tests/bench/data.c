@@ -121,8 +121,9 @@ const char *data_product(const char *codec, uint32_t keys, bool noisy, char *out
                       "{\"key\":\"meter\",\"codec\":\"%s\",\"model\":{\"properties\":[", codec);
     for (uint32_t k = 0; k < keys; k++) {
         at += snprintf(out + at, DATA_PRODUCT_BYTES - (size_t) at,
-                       "%s{\"id\":\"%s\",\"type\":\"%s\",\"min\":-1000000,\"max\":1000000}",
-                       k == 0 ? "" : ",", data_key(k), k % 4 == 0 && !noisy ? "int" : "double");
+                       "%s{\"id\":\"%s\",\"type\":\"%s\",\"min\":-1000000,\"max\":1000000%s}",
+                       k == 0 ? "" : ",", data_key(k), k % 4 == 0 && !noisy ? "int" : "double",
+                       k == 0 ? ",\"access\":\"rw\"" : "");
     }
     snprintf(out + at, DATA_PRODUCT_BYTES - (size_t) at, "]}}");
     return out;

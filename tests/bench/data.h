@@ -60,7 +60,8 @@ size_t data_cbor(const struct data_message *m, uint8_t *out, size_t cap);
 const char *data_key(uint32_t key);
 /* out has DATA_KEY_BYTES. */
 const char *data_device(uint32_t device, char *out);
-/* A product "meter" with these keys; limits that no value breaks. out has DATA_PRODUCT_BYTES. */
+/* A product "meter" with these keys; limits that no value breaks; the first
+ * can be written. out has DATA_PRODUCT_BYTES. */
 const char *data_product(const char *codec, uint32_t keys, bool noisy, char *out);
 
 /* What was generated, and what was read back: count and a sum that does not depend on the order. */
