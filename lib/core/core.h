@@ -513,6 +513,9 @@ int tpi_send_frame(struct tpi_worker *w, struct tpc_device *device, const struct
 int tpi_core_entities(struct tpc_core *core, struct tpc_error *err);
 void tpi_core_properties(struct tpc_core *core); /* names of all properties to the history */
 
+/* ---- place.c ---- */
+void tpi_core_place(struct tpc_core *core); /* notes the log's folder in the history */
+
 /* ---- stream.c ---- */
 int tpi_streams_init(struct tpc_core *core);
 void tpi_streams_fini(struct tpc_core *core);

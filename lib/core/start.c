@@ -242,6 +242,7 @@ static int start(struct tpc_core *core, struct tpc_error *err)
     if (rc != 0) {
         return rc;
     }
+    tpi_core_place(core);
     tpi_core_properties(core);
     tpi_streams_start(core);
     atomic_store(&core->state, TPI_CORE_RUNNING);

@@ -34,7 +34,8 @@ enum tpc_mark_type {
     TPC_MARK_WATERMARK = 1, /* key = partition: lowest log offset not yet stored for good */
     TPC_MARK_OFF_END = 2, /* key = device: one past the last log offset inside its stored chunks */
     TPC_MARK_LOG = 3, /* key 0, text = log id as 32 hex digits, value = its creation in unix ms */
-    TPC_MARK_PROPERTY = 4 /* key = product id << 16 | property id; text = JSON {"key","type"} */
+    TPC_MARK_PROPERTY = 4, /* key = product id << 16 | property id; text = JSON {"key","type"} */
+    TPC_MARK_LOG_DIR = 5   /* key 0, text = folder of the log, relative to that of the history */
 };
 
 struct tpc_mark {
