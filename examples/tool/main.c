@@ -26,6 +26,12 @@ static int usage(void)
         "         \"device value\" for each sample\n"
         "       tp-tool log DIR\n"
         "         segments, cursors with their lags and dead letters of a log that is not open\n"
+#ifdef HAVE_SQLITE
+        "       tp-tool sql HISTORY_DB [--csv | --json] [--header] [SQL]\n"
+        "         table telemetry(tenant, device, product, property, ts, value) and the tables of\n"
+        "         history.db, read-only, also while the platform runs; SQL from stdin if not "
+        "given\n"
+#endif
         "       tp-tool modules [PATH/tpc_NAME.so ..]\n"
         "         modules linked in, and those of shared objects\n",
         stderr);
@@ -73,6 +79,10 @@ int main(int argc, char **argv)
         rc = tool_history(argc - 2, argv + 2);
     } else if (strcmp(command, "log") == 0) {
         rc = tool_log(argc - 2, argv + 2);
+#ifdef HAVE_SQLITE
+    } else if (strcmp(command, "sql") == 0) {
+        rc = tool_sql(argc - 2, argv + 2);
+#endif
     } else if (strcmp(command, "modules") == 0) {
         rc = tool_modules(argc - 2, argv + 2);
     }

@@ -8,5 +8,6 @@
 int tool_codec(int argc, char **argv);
 int tool_history(int argc, char **argv);
 int tool_log(int argc, char **argv);
+int tool_sql(int argc, char **argv);
 
 #endif

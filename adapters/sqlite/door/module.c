@@ -1,5 +1,6 @@
 /* The virtual table: plans, cursors, columns; and the extension's entry point. */
 #include "door.h"
+#include "tpcore_sql.h"
 
 #include <string.h>
 #include <tpcore/json.h>
@@ -630,9 +631,7 @@ static const sqlite3_module door_module = {
 #define DOOR_EXPORT __attribute__((visibility("default")))
 #endif
 
-/* The name that SQLite derives from tpcore_sql.so. */
-int sqlite3_tpcoresql_init(sqlite3 *db, char **message, const sqlite3_api_routines *api);
-
+/* SQLite derives the name from that of tpcore_sql.so. */
 DOOR_EXPORT int sqlite3_tpcoresql_init(sqlite3 *db, char **message, const sqlite3_api_routines *api)
 {
     SQLITE_EXTENSION_INIT2(api)
