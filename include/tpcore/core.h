@@ -53,7 +53,8 @@ struct tpc_core_options {
     uint32_t commands_max;          /* commands not closed, over all devices [100,000] */
     uint32_t device_queue_max;      /* commands not closed of one device [100] */
     uint64_t history_open_bytes;    /* open chunks [256 MiB] */
-    uint32_t history_checkpoint_ms; /* an open chunk is stored at least so often [60,000] */
+    uint32_t history_checkpoint_ms; /* an open chunk is stored after that; again when it has
+                                     * doubled, or after 16 times as long [60,000] */
     uint32_t reserved2;
 };
 

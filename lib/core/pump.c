@@ -439,7 +439,9 @@ static int commit(struct tpc_core *core, bool all)
     rc = rc != 0 ? rc : tpi_flush_now(core, TPC_FLUSH_SYNC, &err, NULL);
     rc = rc != 0 ? rc : store_rows(core, ops, count, &err);
     rc = rc != 0 ? rc : store_closed(core, &err);
-    rc = rc != 0 ? rc : tpi_history_commit(core->history, all, &err);
+    if (rc == 0 && (all || tpi_history_due(core->history))) {
+        rc = tpi_history_commit(core->history, all, &err);
+    }
     note(core, rc, &err);
     if (rc != 0) {
         return rc;

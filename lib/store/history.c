@@ -11,7 +11,12 @@
 
 static const char origin[] = "history";
 
-enum { FIRST_OPEN_BYTES = 256, MAX_PARTITIONS = 4096, PROPERTY_TEXT_BYTES = 512 };
+enum {
+    FIRST_OPEN_BYTES = 256,
+    CROWDED_BYTES = 256,
+    MAX_PARTITIONS = 4096,
+    PROPERTY_TEXT_BYTES = 512
+};
 
 #define METRIC(kind, field, text)                                                                  \
     {                                                                                              \
@@ -63,18 +68,20 @@ void tpi_open_dirty_remove(struct tpi_history *h, struct open_chunk *c)
     c->dirty = false;
 }
 
-static void use_add(struct tpi_history *h, struct open_chunk *c)
+void tpi_open_use_add(struct tpi_history *h, struct open_chunk *c)
 {
     c->use_prev = h->use_last;
     c->use_next = NULL;
     *(h->use_last != NULL ? &h->use_last->use_next : &h->use_first) = c;
     h->use_last = c;
+    h->open_count++;
 }
 
 void tpi_open_use_remove(struct tpi_history *h, struct open_chunk *c)
 {
     *(c->use_prev != NULL ? &c->use_prev->use_next : &h->use_first) = c->use_next;
     *(c->use_next != NULL ? &c->use_next->use_prev : &h->use_last) = c->use_prev;
+    h->open_count--;
 }
 
 void tpi_open_chunk_drop(struct tpi_history *h, struct open_chunk *c)
@@ -133,7 +140,7 @@ static const struct tpi_history_limits defaults = {
     .chunk_span_ms = UINT64_C(31) * 86400 * 1000,
     .checkpoint_ms = 60000,
     .checkpoint_records = 500000,
-    .commit_ms = 1000,
+    .commit_ms = 60000,
     .commit_chunks = 1024,
 };
 
@@ -464,7 +471,7 @@ static int chunk_begin(struct tpi_history *h, struct open_device *d, uint32_t pa
     c->max_ms = INT64_MIN;
     *(d->last != NULL ? &d->last->next : &d->first) = c;
     d->last = c;
-    use_add(h, c);
+    tpi_open_use_add(h, c);
     h->open_bytes += tpi_open_chunk_bytes(c);
     TPI_METRIC_ADD(h->counters.open_chunks, 1);
     *ret = c;
@@ -536,6 +543,16 @@ static bool chunk_fits(const struct tpi_history *h, const struct open_chunk *c, 
     return c->partition == partition && (uint64_t) high - (uint64_t) low <= h->limits.chunk_span_ms;
 }
 
+/* With many devices their chunks become smaller, lest they are written before they are full. */
+static bool chunk_full(const struct tpi_history *h, const struct open_chunk *c)
+{
+    if (c->rows >= h->limits.chunk_samples || c->samples.len >= h->limits.chunk_bytes) {
+        return true;
+    }
+    return h->open_bytes / 5 > h->limits.open_bytes / 8 && c->samples.len >= CROWDED_BYTES &&
+           tpi_open_chunk_bytes(c) > h->open_bytes / h->open_count;
+}
+
 static int take(struct tpi_history *h, struct open_device *d, const struct tpc_msg *msg,
                 uint32_t partition, int64_t min, int64_t max)
 {
@@ -561,11 +578,10 @@ static int take(struct tpi_history *h, struct open_device *d, const struct tpc_m
         }
         return rc == TPC_EINVAL ? 0 : rc;
     }
-    if (c->rows >= h->limits.chunk_samples || c->samples.len >= h->limits.chunk_bytes) {
+    if (chunk_full(h, c)) {
         freeze(h, c);
-    } else if (h->use_last != c) {
-        tpi_open_use_remove(h, c);
-        use_add(h, c);
+    } else {
+        c->touched = true;
     }
     return 0;
 }

@@ -31,9 +31,10 @@ struct tpi_history_limits {
     uint32_t chunk_samples;      /* 120: a chunk is full with so many rows .. */
     uint32_t chunk_bytes;        /* 1,700: .. or so many open bytes (about half of it encoded) */
     uint64_t chunk_span_ms;      /* 31 days between its first and its last time */
-    uint64_t checkpoint_ms;      /* 60 s: an open sample is stored at the latest after that */
+    uint64_t checkpoint_ms;      /* 60 s: an open sample is stored after that; of a chunk that was
+                                  * stored before when it has doubled, or after 16 times as long */
     uint64_t checkpoint_records; /* 500,000 log records above the watermark (about 64 MiB) */
-    uint64_t commit_ms;          /* 1 s: full chunks wait at most so long .. */
+    uint64_t commit_ms;          /* 60 s: full chunks wait at most so long .. */
     uint32_t commit_chunks;      /* 1,024: .. or until there are so many */
     uint32_t reserved;
 };

@@ -6,7 +6,12 @@
 
 static const char origin[] = "history";
 
-enum { MARK_RUN = 64, MARK_TEXT_BYTES = 24 };
+enum {
+    MARK_RUN = 64,
+    MARK_TEXT_BYTES = 24,
+    PATIENCE = 16,     /* times checkpoint_ms until a chunk that hardly grew is written again */
+    PROPERTY_MS = 1000 /* names of new properties wait no longer */
+};
 
 /* One transaction on its way. */
 struct commit {
@@ -45,6 +50,14 @@ static bool behind(const struct tpi_history *h, const struct open_partition *p)
     return p->applied - p->watermark >= h->limits.checkpoint_records;
 }
 
+/* The same samples are not to be written again every minute: a chunk that was stored before has to
+ * have doubled, so that all its provisional states together are no more than it is at the end. */
+static uint64_t checkpoint_delay(const struct tpi_history *h, const struct open_chunk *c)
+{
+    bool grown = c->frozen || c->rows >= 2 * c->stored_rows;
+    return grown ? h->limits.checkpoint_ms : h->limits.checkpoint_ms * PATIENCE;
+}
+
 uint64_t tpi_history_due_ms(struct tpi_history *h)
 {
     uint64_t now = tpi_mono_ms(h->env);
@@ -60,13 +73,14 @@ uint64_t tpi_history_due_ms(struct tpi_history *h)
     }
     pthread_mutex_lock(&h->property_lock);
     if (h->property_count > 0) {
-        due = lesser(due, wait_ms(now, h->property_ms, h->limits.commit_ms));
+        due = lesser(due, wait_ms(now, h->property_ms, PROPERTY_MS));
     }
     pthread_mutex_unlock(&h->property_lock);
     for (uint32_t i = 0; due > 0 && i < h->partition_count; i++) {
         const struct open_partition *p = &h->partitions[i];
         if (p->dirty_first != NULL) {
-            due = lesser(due, wait_ms(now, p->dirty_first->dirty_ms, h->limits.checkpoint_ms));
+            due = lesser(
+                due, wait_ms(now, p->dirty_first->dirty_ms, checkpoint_delay(h, p->dirty_first)));
         }
         if (behind(h, p)) {
             due = 0;
@@ -98,18 +112,17 @@ static void choose(struct commit *k, struct open_chunk *c)
 static void choose_dirty(struct commit *k, struct open_partition *p, bool all, uint64_t now)
 {
     struct tpi_history *h = k->h;
-    uint64_t due_ms = h->limits.checkpoint_ms;
     struct open_chunk *c = p->dirty_first;
     if (c == NULL) {
         return;
     }
     bool far = behind(h, p);
     uint64_t keep = h->limits.checkpoint_records / 2;
-    if (!all && !far && now - c->dirty_ms < due_ms) {
+    if (!all && !far && now - c->dirty_ms < checkpoint_delay(h, c)) {
         return;
     }
     for (; c != NULL; c = c->dirty_next) {
-        bool old = now - c->dirty_ms >= due_ms / 2;
+        bool old = now - c->dirty_ms >= checkpoint_delay(h, c) / 2;
         if (!all && !old && !(far && p->applied - c->dirty_offset > keep)) {
             return;
         }
@@ -117,7 +130,18 @@ static void choose_dirty(struct commit *k, struct open_partition *p, bool all, u
     }
 }
 
-/* Over three quarters of the memory: the least recently touched ones go, down to half. */
+/* Its memory is wanted: it goes now or with this transaction. */
+static void leave(struct commit *k, struct open_chunk *c)
+{
+    if (c->dirty) {
+        c->evict = true;
+        choose(k, c);
+    } else {
+        tpi_open_chunk_drop(k->h, c);
+    }
+}
+
+/* Over three quarters of the memory: those that were not touched for long go, down to half. */
 static void choose_idle(struct commit *k)
 {
     struct tpi_history *h = k->h;
@@ -125,17 +149,17 @@ static void choose_idle(struct commit *k)
     for (struct open_chunk *c = h->full_first; c != NULL; c = c->full_next) {
         left -= tpi_open_chunk_bytes(c);
     }
-    struct open_chunk *next;
-    for (struct open_chunk *c = h->use_first; c != NULL && left > h->limits.open_bytes / 2;
-         c = next) {
-        next = c->use_next;
-        left -= tpi_open_chunk_bytes(c);
-        if (c->dirty) {
-            c->evict = true;
-            choose(k, c);
+    struct open_chunk *c = h->use_first;
+    uint32_t looks = 2 * h->open_count; /* at each one twice: then nobody is touched any more */
+    for (; c != NULL && looks > 0 && left > h->limits.open_bytes / 2; looks--) {
+        struct open_chunk *next = c->use_next;
+        if (c->touched || c->evict) {
+            c->touched = false;
         } else {
-            tpi_open_chunk_drop(h, c);
+            left -= tpi_open_chunk_bytes(c);
+            leave(k, c);
         }
+        c = next != NULL ? next : h->use_first;
     }
 }
 
@@ -347,6 +371,7 @@ static void chunk_stored(struct tpi_history *h, struct open_chunk *c)
     c->device->off_end = c->last_offset + 1;
     c->device->partition = c->partition;
     c->stored_id = c->written_id;
+    c->stored_rows = c->rows;
     c->chosen = false;
     tpi_open_dirty_remove(h, c);
     if (c->frozen || c->evict) {

@@ -32,7 +32,7 @@ struct open_chunk {
     struct open_chunk *next; /* of the device */
     struct open_chunk *dirty_prev;
     struct open_chunk *dirty_next;
-    struct open_chunk *use_prev; /* least recently touched first; not of frozen ones */
+    struct open_chunk *use_prev; /* as they were begun or passed over; not of frozen ones */
     struct open_chunk *use_next;
     struct open_chunk *full_next; /* frozen ones in order */
     struct open_chunk *chosen_next;
@@ -49,8 +49,10 @@ struct open_chunk {
     uint64_t written_id;  /* in the transaction that runs */
     uint32_t partition;
     uint32_t rows;
+    uint32_t stored_rows; /* in its provisional row */
     bool dirty;
     bool frozen;
+    bool touched; /* since it was last looked at for eviction */
     bool chosen;
     bool evict; /* free it after the commit, though it is not full */
 };
@@ -88,6 +90,7 @@ struct tpi_history {
     bool moved;        /* a partition was applied to since the last commit */
     uint64_t moved_ms; /* since when */
     size_t open_bytes;
+    uint32_t open_count; /* of chunks that are not frozen */
     struct tpi_chunk_encoder encoder;
     struct tpi_buf blob;
     struct tpc_id log_id;
@@ -107,6 +110,7 @@ size_t tpi_open_chunk_bytes(const struct open_chunk *c);
 
 /* All under lock. */
 void tpi_open_dirty_remove(struct tpi_history *h, struct open_chunk *c);
+void tpi_open_use_add(struct tpi_history *h, struct open_chunk *c);
 void tpi_open_use_remove(struct tpi_history *h, struct open_chunk *c);
 /* Takes it out of every list and frees it. */
 void tpi_open_chunk_drop(struct tpi_history *h, struct open_chunk *c);
