@@ -30,7 +30,7 @@ static void print_history(struct tpc_core *core, struct tpc_device *d, struct tp
     check(tpc_history_query(core, &q, &rows));
     while (tpc_rows_next(rows, &b) > 0) {
         for (uint32_t i = 0; i < b->count; i++) {
-            printf("%lld %.2f\n", (long long) b->unix_ms[i], b->columns[0].values[i].as.d);
+            printf("%lld %.2f\n", (long long) b->unix_ms[i], b->columns[0].doubles[i]);
         }
     }
     tpc_rows_close(rows);

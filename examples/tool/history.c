@@ -2,17 +2,19 @@
 #include "../common/assemble.h"
 #include "tool.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEVICES_MAX = 100000, STOP_MS = 10000 };
+enum { DEVICES_MAX = 100000, STOP_MS = 10000, AGGREGATES_MAX = 16 };
 
 struct request {
     const char *config, *device, *property;
-    uint64_t limit;
     bool count, all;
+    struct tpc_history_query query; /* all but devices and properties */
+    struct tpc_aggregate aggregates[AGGREGATES_MAX];
 };
 
 struct set {
@@ -22,28 +24,124 @@ struct set {
     uint64_t samples;
 };
 
-static int parse(int argc, char **argv, struct request *r)
+/* A whole number; with units, a duration: 250ms, 10s, 5m, 1h, 7d. */
+static int parse_number(const char *text, bool units, int64_t *ret)
 {
-    for (int i = 0; i < argc; i++) {
-        if (strcmp(argv[i], "--count") == 0) {
-            r->count = true;
-        } else if (strcmp(argv[i], "--all") == 0) {
-            r->all = true;
-        } else if (strcmp(argv[i], "--limit") == 0 && i + 1 < argc) {
-            char *end;
-            r->limit = strtoull(argv[++i], &end, 10);
-            if (r->limit == 0 || *end != '\0' || argv[i][0] == '-') {
+    static const struct unit {
+        const char *name;
+        int64_t ms;
+    } list[] = { { "", 1 },      { "ms", 1 },      { "s", 1000 },
+                 { "m", 60000 }, { "h", 3600000 }, { "d", 86400000 } };
+    char *end;
+    errno = 0;
+    long long n = strtoll(text, &end, 10);
+    if (end == text || errno != 0) {
+        return -1;
+    }
+    for (size_t i = 0; i < (units ? sizeof(list) / sizeof(list[0]) : 1); i++) {
+        if (strcmp(end, list[i].name) == 0) {
+            if (n > INT64_MAX / list[i].ms || n < INT64_MIN / list[i].ms) {
                 return -1;
             }
-        } else if (r->config == NULL) {
-            r->config = argv[i];
-        } else if (r->device == NULL && !r->count && !r->all) {
-            r->device = argv[i];
-        } else if (r->property == NULL) {
-            r->property = argv[i];
-        } else {
+            *ret = n * list[i].ms;
+            return 0;
+        }
+    }
+    return -1;
+}
+
+/* "avg,max,p99" */
+static int parse_aggregates(const char *text, struct request *r)
+{
+    static const char *const names[] = { "",    "count", "min",  "max",        "sum",
+                                         "avg", "first", "last", "first_time", "last_time" };
+    r->query.aggregates = r->aggregates;
+    while (*text != '\0' && r->query.aggregate_count < AGGREGATES_MAX) {
+        size_t len = strcspn(text, ",");
+        struct tpc_aggregate *a = &r->aggregates[r->query.aggregate_count++];
+        for (uint32_t k = 1; k < sizeof(names) / sizeof(names[0]); k++) {
+            a->kind = strlen(names[k]) == len && memcmp(names[k], text, len) == 0 ? k : a->kind;
+        }
+        if (a->kind == 0 && *text == 'p') {
+            char *end;
+            a->kind = TPC_AGG_PERCENTILE;
+            a->percent = strtod(text + 1, &end);
+            len = end == text + 1 ? 0 : (size_t) (end - text);
+        }
+        if (a->kind == 0 || len == 0 || (text[len] != ',' && text[len] != '\0')) {
             return -1;
         }
+        text += len + (text[len] == ',');
+    }
+    return *text == '\0' && r->query.aggregate_count > 0 ? 0 : -1;
+}
+
+/* An option with a value. Returns 0, 1 if there is none of that name, or -1. */
+static int parse_option(const char *name, const char *value, struct request *r)
+{
+    struct tpc_history_query *q = &r->query;
+    int64_t n = 0;
+    if (strcmp(name, "--agg") == 0) {
+        return parse_aggregates(value, r);
+    }
+    bool every = strcmp(name, "--every") == 0;
+    int rc = parse_number(value, every, &n);
+    if (strcmp(name, "--from") == 0) {
+        q->from_unix_ms = n;
+    } else if (strcmp(name, "--to") == 0) {
+        q->to_unix_ms = n;
+    } else if (every) {
+        q->window_ms = (uint64_t) n;
+        rc = n <= 0 ? -1 : rc;
+    } else if (strcmp(name, "--limit") == 0) {
+        q->limit = (uint64_t) n;
+        rc = n <= 0 ? -1 : rc;
+    } else if (strcmp(name, "--lttb") == 0 || strcmp(name, "--average") == 0) {
+        q->sample = name[2] == 'l' ? TPC_SAMPLE_LTTB : TPC_SAMPLE_AVERAGE;
+        q->sample_points = (uint32_t) n;
+        rc = n <= 0 || n > TPC_HISTORY_MAX_POINTS ? -1 : rc;
+    } else {
+        return 1;
+    }
+    return rc;
+}
+
+static int parse_word(const char *word, struct request *r)
+{
+    if (strcmp(word, "--count") == 0) {
+        r->count = true;
+    } else if (strcmp(word, "--all") == 0) {
+        r->all = true;
+    } else if (strcmp(word, "--newest") == 0) {
+        r->query.descending = 1;
+    } else if (word[0] == '-' && word[1] == '-') {
+        return -1;
+    } else if (r->config == NULL) {
+        r->config = word;
+    } else if (r->device == NULL && !r->count && !r->all) {
+        r->device = word;
+    } else if (r->property == NULL) {
+        r->property = word;
+    } else {
+        return -1;
+    }
+    return 0;
+}
+
+static int parse(int argc, char **argv, struct request *r)
+{
+    static const struct tpc_history_query init = TPC_HISTORY_QUERY_INIT;
+    r->query = init;
+    for (int i = 0; i < argc; i++) {
+        bool option = argv[i][0] == '-' && i + 1 < argc;
+        int rc = option ? parse_option(argv[i], argv[i + 1], r) : 1;
+        i += rc == 0;
+        if (rc < 0 || (rc == 1 && parse_word(argv[i], r) != 0)) {
+            return -1;
+        }
+    }
+    if (r->query.window_ms != 0 && r->query.aggregate_count == 0) {
+        return -1;
     }
     return r->config != NULL && r->property != NULL && (r->count || r->all || r->device != NULL)
                ? 0
@@ -64,7 +162,6 @@ static void print_value(const struct tpc_value *v)
     if (tpc_json_write(v, 0, &buf) == 0) {
         fwrite(space, 1, buf.need, stdout);
     }
-    putchar('\n');
 }
 
 static int add(struct set *s, const struct tpc_value *v)
@@ -105,22 +202,26 @@ static void close_set(struct set *s)
 static int take(const struct request *r, struct set *s, const struct tpc_row_batch *b)
 {
     for (uint32_t i = 0; i < b->count; i++) {
-        const struct tpc_column *column = &b->columns[0];
-        if ((column->validity[i / 8] >> (i % 8) & 1) == 0) {
-            continue;
-        }
+        struct tpc_value v;
         if (r->count) {
-            if (add(s, &column->values[i]) != 0) {
+            if (tpc_column_value(&b->columns[0], i, &v) == 1 && add(s, &v) != 0) {
                 return -1;
             }
             continue;
         }
         if (r->all) {
-            printf("%.*s ", (int) b->device.len, b->device.ptr);
+            printf("%.*s", (int) b->device.len, b->device.ptr);
+        } else if (b->unix_ms[i] == INT64_MIN) {
+            printf("all"); /* one window without a begin */
         } else {
-            printf("%" PRId64 " ", b->unix_ms[i]);
+            printf("%" PRId64, b->unix_ms[i]);
         }
-        print_value(&column->values[i]);
+        for (uint32_t k = 0; k < b->column_count; k++) {
+            (void) tpc_column_value(&b->columns[k], i, &v);
+            putchar(' ');
+            print_value(&v);
+        }
+        putchar('\n');
     }
     return 0;
 }
@@ -128,7 +229,7 @@ static int take(const struct request *r, struct set *s, const struct tpc_row_bat
 static int query(struct tpc_core *core, const struct request *r, struct tpc_device *device,
                  struct set *s)
 {
-    struct tpc_history_query q = TPC_HISTORY_QUERY_INIT;
+    struct tpc_history_query q = r->query;
     struct tpc_str property = tpc_str_from(r->property);
     const struct tpc_row_batch *b;
     struct tpc_rows *rows;
@@ -136,7 +237,6 @@ static int query(struct tpc_core *core, const struct request *r, struct tpc_devi
     q.device_count = 1;
     q.properties = &property;
     q.property_count = 1;
-    q.limit = r->limit;
     int rc = tpc_history_query(core, &q, &rows);
     if (rc != 0) {
         return fail("query");

@@ -152,19 +152,24 @@ struct tpi_history_query {
     int64_t from_unix_ms;             /* inclusive */
     int64_t to_unix_ms;               /* exclusive; INT64_MAX = all */
     uint64_t limit;                   /* rows per device; 0 = no limit */
+    const struct tpc_aggregate *aggregates;
+    uint32_t aggregate_count;
+    uint32_t sample; /* enum tpc_sample_method */
+    uint32_t sample_points;
+    uint64_t window_ms;
+    int64_t origin_unix_ms;
     bool descending;
 };
 
-/* All of the query is copied. Returns 0, TPC_EINVAL (no device, no property, from >= to) or
- * TPC_ENOMEM. */
+/* All of the query is copied; what its members mean stands in <tpcore/history.h>. Returns 0,
+ * TPC_EINVAL (the text says what) or TPC_ENOMEM. */
 int tpi_history_query_open(struct tpi_history *h, const struct tpi_history_query *q,
                            struct tpc_error *err, struct tpi_history_rows **ret);
 
 /*
- * Next batch: devices in the query's order, rows in time order, at most 4,096. A row has at least
- * one value. Valid until the next call.
+ * Next batch: devices in the query's order, rows in time order. Valid until the next call.
  *
- * Returns 1, 0 at the end, or TPC_ECORRUPT, TPC_ENOMEM, TPC_EIO.
+ * Returns 1, 0 at the end, or TPC_ECORRUPT, TPC_ENOMEM, TPC_EIO, TPC_ETOOBIG.
  */
 int tpi_history_query_next(struct tpi_history_rows *rows, struct tpc_error *err,
                            const struct tpc_row_batch **ret);

@@ -173,8 +173,9 @@ static void read_back(struct bench *b, uint64_t messages, bool noisy)
             for (uint32_t k = 0; k < KEYS; k++) {
                 const struct tpc_column *c = &rows->columns[k];
                 for (uint32_t i = 0; i < rows->count; i++) {
-                    if ((c->validity[i / 8] >> (i % 8) & 1) != 0) {
-                        data_sum_point(&got, d, k, rows->unix_ms[i], number_of(&c->values[i]));
+                    struct tpc_value v;
+                    if (tpc_column_value(c, i, &v) == 1) {
+                        data_sum_point(&got, d, k, rows->unix_ms[i], number_of(&v));
                     }
                 }
             }

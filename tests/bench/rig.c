@@ -370,12 +370,11 @@ static void sum_batch(const struct tpc_row_batch *b, const struct rig_options *o
     for (uint32_t k = 0; k < o->keys; k++) {
         const struct tpc_column *c = &b->columns[k];
         for (uint32_t i = 0; i < b->count; i++) {
-            if ((c->validity[i / 8] >> (i % 8) & 1) == 0) {
-                continue;
+            struct tpc_value v;
+            double x = 0;
+            if (tpc_column_value(c, i, &v) == 1 && tpc_value_double(&v, &x) == 0) {
+                data_sum_point(sum, device, k, b->unix_ms[i], x);
             }
-            const struct tpc_value *v = &c->values[i];
-            data_sum_point(sum, device, k, b->unix_ms[i],
-                           v->type == TPC_INT ? (double) v->as.i : v->as.d);
         }
     }
 }

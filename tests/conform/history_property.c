@@ -278,10 +278,10 @@ static void check_row(const struct reading *r, const struct tpi_history_query *q
         for (size_t k = 0; k < count; k++) {
             c = cells[k]->property == ids[i] ? cells[k] : c;
         }
-        bool valid = (b->columns[i].validity[r->row / 8] >> (r->row % 8) & 1) != 0;
-        ck_assert_int_eq(valid, c != NULL);
+        struct tpc_value value;
+        ck_assert_int_eq(tpc_column_value(&b->columns[i], r->row, &value), c != NULL);
         if (c != NULL) {
-            ck_assert_msg(tpc_value_equal(&b->columns[i].values[r->row], &c->value),
+            ck_assert_msg(value.type == c->value.type && tpc_value_equal(&value, &c->value),
                           "device %llu property %u at %lld", (unsigned long long) c->device,
                           c->property, (long long) c->unix_ms);
         }

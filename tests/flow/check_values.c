@@ -102,14 +102,15 @@ static bool same_bits(const struct tpc_value *a, const struct tpc_value *b)
 static void check_batch(const struct tpc_row_batch *b, const struct rows *want, uint32_t *at)
 {
     for (uint32_t i = 0; i < b->count; i++, ++*at) {
-        const struct tpc_value *got = &b->columns[0].values[i];
+        struct tpc_value got;
+        ck_assert_int_eq(tpc_column_value(&b->columns[0], i, &got), 1);
         ck_assert_msg(*at < want->count, "%s: more than %u rows", want->property,
                       (unsigned) want->count);
         const struct row *r = &want->row[*at];
         ck_assert_msg(b->unix_ms[i] == r->unix_ms, "%s, row %u: time %" PRId64 ", not %" PRId64,
                       want->property, (unsigned) *at, b->unix_ms[i], r->unix_ms);
-        ck_assert_msg(same_bits(got, &r->value), "%s, row %u: other value, %.17g, not %.17g",
-                      want->property, (unsigned) *at, got->as.d, r->value.as.d);
+        ck_assert_msg(same_bits(&got, &r->value), "%s, row %u: other value, %.17g, not %.17g",
+                      want->property, (unsigned) *at, got.as.d, r->value.as.d);
     }
 }
 

@@ -129,12 +129,13 @@ int crowd_feed(struct crowd *c, uint32_t device)
 
 static bool same_row(const struct tpc_row_batch *batch, uint32_t row, uint32_t number)
 {
-    const struct tpc_value *level = &batch->columns[1].values[row];
-    const struct tpc_value *note = &batch->columns[2].values[row];
+    struct tpc_value values[3];
+    const struct tpc_value *level = &values[1];
+    const struct tpc_value *note = &values[2];
     char text[12];
     snprintf(text, sizeof(text), "n%u", (unsigned) (number % 100));
     for (uint32_t i = 0; i < 3; i++) {
-        if ((batch->columns[i].validity[row / 8] >> (row % 8) & 1) == 0) {
+        if (tpc_column_value(&batch->columns[i], row, &values[i]) == 0) {
             return false;
         }
     }
@@ -147,7 +148,7 @@ static void take_batch(const struct crowd *c, uint32_t device, const struct tpc_
 {
     uint32_t given = atomic_load(&c->book->given[device]);
     for (uint32_t i = 0; i < batch->count; i++) {
-        int64_t number = batch->columns[0].values[i].as.i;
+        int64_t number = batch->columns[0].ints != NULL ? batch->columns[0].ints[i] : -1;
         found->stored++;
         if (number < 0 || number >= (int64_t) given ||
             crowd_time(c, device, (uint32_t) number) != batch->unix_ms[i] ||

@@ -393,11 +393,12 @@ static void count_batch(const struct tpc_row_batch *b, struct fx_rows *r, int64_
 {
     const struct tpc_column *c = b->columns;
     for (uint32_t i = 0; i < b->count; i++) {
+        struct tpc_value v;
         double d = NAN;
-        if ((c->validity[i / 8] >> (i % 8) & 1) == 0) {
+        if (tpc_column_value(c, i, &v) == 0) {
             continue;
         }
-        tk_ok(tpc_value_double(&c->values[i], &d));
+        tk_ok(tpc_value_double(&v, &d));
         r->ordered &= b->unix_ms[i] > *before;
         r->growing &= r->count == 0 || fabs(d - r->last - 1) < 0.5;
         *before = b->unix_ms[i];

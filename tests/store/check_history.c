@@ -119,7 +119,7 @@ static void check_values(struct tpi_history *h, uint64_t device, const char *exp
         for (uint32_t i = 0; i < b->count; i++) {
             size_t len = strlen(text);
             snprintf(text + len, sizeof(text) - len, "%lld=%lld ", (long long) b->unix_ms[i],
-                     (long long) b->columns[0].values[i].as.i);
+                     (long long) b->columns[0].ints[i]);
         }
     }
     tpi_history_query_close(rows);
@@ -481,7 +481,7 @@ static void *read_on(void *user)
         while (tpi_history_query_next(rows, NULL, &b) == 1) {
             for (uint32_t i = 0; i < b->count; i++) {
                 ck_assert_int_eq(b->unix_ms[i], next + 1);
-                ck_assert_int_eq(b->columns[0].values[i].as.i, next);
+                ck_assert_int_eq(b->columns[0].ints[i], next);
                 next++;
             }
         }
