@@ -34,6 +34,7 @@ static const struct core_option core_options[] = {
     OPTION("device_queue_max", device_queue_max, false),
     OPTION("history_open", history_open_bytes, true),
     OPTION("history_checkpoint_ms", history_checkpoint_ms, false),
+    OPTION("history_keep_ms", history_keep_ms, false),
 };
 
 static int fail_at(struct config *c, const char *path, const char *text)

@@ -56,12 +56,14 @@ struct tpc_core_options {
     uint32_t history_checkpoint_ms; /* an open chunk is stored after that; again when it has
                                      * doubled, or after 16 times as long [60,000] */
     uint32_t reserved2;
+    uint64_t history_keep_ms; /* samples older than that are deleted, for products that do not say
+                               * it themselves ("history": {"keep"}) [0 = kept for ever] */
 };
 
 #define TPC_CORE_OPTIONS_INIT                                                                      \
     {                                                                                              \
         sizeof(struct tpc_core_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,  \
-            0                                                                                      \
+            0, 0                                                                                   \
     }
 
 /*

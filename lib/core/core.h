@@ -283,7 +283,9 @@ struct tpc_core {
     struct tpi_rules *rules;
     struct tpi_entities *entities;
     struct tpi_history *history;
-    struct tpi_map done; /* command id -> struct done: see command.c */
+    uint64_t keep_next_ms; /* next turn of retention: pump */
+    bool keep_running;     /* a round has begun */
+    struct tpi_map done;   /* command id -> struct done: see command.c */
     pthread_mutex_t done_lock;
 
     struct tpi_worker *workers;
@@ -484,6 +486,11 @@ void tpi_pump_kick(struct tpc_core *core);
 /* Waits until what is in the log now is stored. false: it cannot be waited for here. */
 bool tpi_pump_catch_up(struct tpc_core *core);
 uint64_t tpi_pump_next_ms(struct tpc_core *core);
+
+/* Retention (keep.c): all by the pump. A turn is a small piece of work, if it is time for one. */
+void tpi_keep_open(struct tpc_core *core);
+void tpi_keep_turn(struct tpc_core *core);
+uint64_t tpi_keep_due_ms(struct tpc_core *core);
 int tpi_replay(struct tpc_core *core, struct tpc_error *err);
 /* A record as message: body decoded, keys of its device filled in (*ret_device counted or NULL). */
 int tpi_record_msg(struct tpc_core *core, const struct tpc_record *record, struct tpc_arena *arena,

@@ -108,6 +108,7 @@ int tpi_pump_open(struct tpc_core *core, struct tpc_error *err)
     }
     p->last_save_ms = tpi_mono_ms(&core->env);
     p->last_trim_ms = p->last_save_ms;
+    tpi_keep_open(core);
     p->failing = false;
     return rc;
 }
@@ -547,6 +548,7 @@ bool tpi_pump_turn(struct tpc_core *core)
     } else if (tpi_history_due(core->history) || p->closed_count > 0 || save_due(core)) {
         (void) commit(core, false);
     }
+    tpi_keep_turn(core);
     return did;
 }
 
@@ -566,6 +568,8 @@ uint64_t tpi_pump_next_ms(struct tpc_core *core)
         return p->retry_ms > now ? p->retry_ms - now : 0;
     }
     uint64_t due = tpi_history_due_ms(core->history);
+    uint64_t keep = tpi_keep_due_ms(core);
+    due = keep < due ? keep : due;
     if (p->moved) {
         uint64_t since = tpi_mono_ms(&core->env) - p->last_save_ms;
         uint64_t save = since < SAVE_MS ? SAVE_MS - since : 0;

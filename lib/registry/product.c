@@ -7,6 +7,15 @@
 
 #include "base/alloc.h"
 
+static const struct tpc_option history_schema[] = {
+    { .name = "keep",
+      .type = TPC_OPT_DURATION,
+      .max = INT64_MAX,
+      .since = "0.1",
+      .help = "Samples older than that are deleted, a chunk at a time; 0 = kept for ever, absent = "
+              "as the option history_keep_ms says." },
+};
+
 static const struct tpc_option product_schema[] = {
     { .name = "name",
       .type = TPC_OPT_TEXT,
@@ -23,6 +32,11 @@ static const struct tpc_option product_schema[] = {
       .flags = TPC_OPT_REQUIRED,
       .since = "0.1",
       .help = "Thing model: properties, services, events." },
+    { .name = "history",
+      .type = TPC_OPT_TABLE,
+      .sub = TPC_OPTIONS(history_schema),
+      .since = "0.1",
+      .help = "What becomes of its samples." },
     { .name = "secret",
       .type = TPC_OPT_SECRET,
       .since = "0.1",
@@ -238,6 +252,11 @@ static int make_product(struct tpi_registry *r, struct tpi_change *change, struc
     p->name = name;
     p->key = (struct tpc_str){ name->text, name->len };
     p->tenant = (struct tpc_str){ tenant, change->tenant_key.len };
+    const struct tpc_value *history = tpc_value_get(change->doc, TPC_STR("history"));
+    p->keep_ms = -1;
+    if (history != NULL) {
+        (void) tpc_value_int(tpc_value_get(history, TPC_STR("keep")), &p->keep_ms);
+    }
     int rc = make_model(r, change, err, &p->model);
     rc = rc != 0 ? rc : make_program(r, change, p, err);
     if (rc != 0) {

@@ -49,7 +49,8 @@ struct tpi_product {
     struct tpi_model *model;
     const struct tpc_codec_ops *codec;
     void *codec_self;
-    void *program; /* of codec; NULL if it has no compile() */
+    void *program;   /* of codec; NULL if it has no compile() */
+    int64_t keep_ms; /* how long samples are kept; 0 = for ever, -1 = as the core's option says */
     /* Private to lib/registry. */
     const struct tpc_allocator *alloc;
     struct tpi_name *name; /* holds key */

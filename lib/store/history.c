@@ -34,6 +34,8 @@ const struct tpi_metric_def tpi_history_metrics[] = {
     METRIC("_total", commits, "Transactions"),
     METRIC("_total", commit_errors, "Transactions that failed and are tried again"),
     METRIC("_total", refused, "Records that had to wait because open_bytes was reached"),
+    METRIC("_total", deleted, "Chunks deleted because they were older than they are kept"),
+    METRIC("_total", given_back, "Bytes of the database given back to the disk"),
     METRIC("", open_bytes, "Memory of open chunks"),
     METRIC("", open_chunks, "Open chunks in memory"),
 };
@@ -414,12 +416,6 @@ uint64_t tpi_history_off_end(struct tpi_history *h, uint64_t device_id)
 struct tpi_history_counters *tpi_history_counters(struct tpi_history *h)
 {
     return &h->counters;
-}
-
-int tpi_history_delete_before(struct tpi_history *h, uint64_t device_id, int64_t unix_ms,
-                              uint64_t *ret_chunks)
-{
-    return h->ops->delete_before(h->self, device_id, unix_ms, ret_chunks);
 }
 
 /* ---- apply ---- */

@@ -49,6 +49,8 @@ struct tpi_history_counters {
     _Atomic uint64_t commits;
     _Atomic uint64_t commit_errors;
     _Atomic uint64_t refused;     /* applies answered TPC_EAGAIN: open_bytes */
+    _Atomic uint64_t deleted;     /* chunks, by retention */
+    _Atomic uint64_t given_back;  /* bytes, to the operating system */
     _Atomic uint64_t open_bytes;  /* gauge */
     _Atomic uint64_t open_chunks; /* gauge */
 };
@@ -129,10 +131,21 @@ int tpi_history_commit(struct tpi_history *h, bool all, struct tpc_error *err);
 int tpi_history_property(struct tpi_history *h, uint64_t product_id, uint16_t property_id,
                          struct tpc_str key, struct tpc_str type);
 
-/* Deletes stored chunks with all samples older than unix_ms; device 0 = of all. Not while a commit
- * runs: pump thread. Returns 0 or what the back end says. */
-int tpi_history_delete_before(struct tpi_history *h, uint64_t device_id, int64_t unix_ms,
-                              uint64_t *ret_chunks);
+/* Samples of a device older than that are no longer kept; INT64_MIN = all are. No lock is held. */
+typedef int64_t tpi_history_keep_fn(void *user, uint64_t device_id);
+
+/* A round of retention begins anew. Pump thread, like the turns. */
+void tpi_history_keep_begin(struct tpi_history *h);
+
+/*
+ * A piece of the round, small enough for a commit to wait for it: deletes chunks of which all
+ * samples are too old, then gives the space back. Never while a commit runs.
+ *
+ * Returns 1 if there is more to do, 0 when the round is at its end, or what the back end says: the
+ * same piece is then tried again by the next turn.
+ */
+int tpi_history_keep_turn(struct tpi_history *h, tpi_history_keep_fn *keep, void *user,
+                          struct tpc_error *err);
 
 struct tpi_history_counters *tpi_history_counters(struct tpi_history *h);
 

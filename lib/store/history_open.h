@@ -102,6 +102,9 @@ struct tpi_history {
     uint32_t property_count;
     uint64_t property_ms;
     struct tpi_map64 known; /* property mark -> hash of its text, as a pointer */
+    enum { KEEP_RESTING, KEEP_DELETING, KEEP_GIVING_BACK } keep_stage;
+    size_t keep_iter;  /* in devices */
+    size_t keep_first; /* where the turn that runs began */
     struct tpi_history_counters counters;
 };
 

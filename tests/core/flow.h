@@ -78,5 +78,6 @@ Suite *fault_flow_suite(void);
 Suite *command_flow_suite(void);
 Suite *hold_flow_suite(void);
 Suite *state_flow_suite(void);
+Suite *keep_flow_suite(void);
 
 #endif
