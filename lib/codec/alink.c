@@ -18,6 +18,7 @@ struct envelope {
     bool reply;
     int params_event;       /* first event of params' value; 0 = absent */
     struct tpi_json params; /* reader that has just given it */
+    bool direct;            /* params were read straight to points */
     int data_event;
     struct tpi_json data;
 };
@@ -85,6 +86,23 @@ static int keep(struct tpi_json *r, int event, struct tpc_error *err, struct tpi
     return tpi_json_skip(r, event) != 0 ? tpi_json_fail(r, err) : 0;
 }
 
+/* Properties, where it is known that they are. */
+static int read_params(struct tpi_json *r, int event, const struct tpc_decode_sink *sink,
+                       struct tpc_error *err, struct envelope *e)
+{
+    struct tpi_direct *d = tpi_codec_direct(sink);
+    struct tpi_json ahead = *r;
+    e->direct = d != NULL && event == TPI_JSON_MAP && tpc_str_equal(e->method, property_post) &&
+                d->json(d, &ahead, TPI_DIRECT_ANY_CASE);
+    if (!e->direct) {
+        return keep(r, event, err, &e->params, &e->params_event);
+    }
+    e->params = *r;
+    e->params_event = event;
+    *r = ahead;
+    return 0;
+}
+
 static int read_member(struct tpi_json *r, const struct tpc_decode_sink *sink,
                        struct tpc_error *err, struct envelope *e)
 {
@@ -103,7 +121,7 @@ static int read_member(struct tpi_json *r, const struct tpc_decode_sink *sink,
         return read_label(r, event, "method", sink, err, &e->method);
     }
     if (tpc_str_equal(key, TPC_STR("params"))) {
-        return keep(r, event, err, &e->params, &e->params_event);
+        return read_params(r, event, sink, err, e);
     }
     if (tpc_str_equal(key, TPC_STR("id")) && e->request_id.len == 0) {
         return read_label(r, event, "id", sink, err, &e->request_id);
@@ -188,6 +206,11 @@ static int emit_properties(uint32_t index, struct envelope *e, struct tpc_decode
     head->kind = TPC_MSG_TELEMETRY;
     head->flags = TPC_DECODED_ANSWER | TPC_DECODED_ANY_CASE;
     head->name = property_post;
+    struct tpi_direct *d = tpi_codec_direct(sink);
+    struct tpi_json ahead = e->params;
+    if (d != NULL && (e->direct || d->json(d, &ahead, TPI_DIRECT_ANY_CASE))) {
+        return d->message(d, index, head) != 0 ? TPI_CODEC_ENDED : 0;
+    }
     if (sink->begin(sink->user, index, head) != 0) {
         return TPI_CODEC_ENDED;
     }

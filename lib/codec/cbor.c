@@ -7,11 +7,22 @@
 
 enum { FIRST_BYTES = 256 };
 
+static uint16_t data_kind(const struct tpc_frame *frame)
+{
+    return frame->kind == TPC_MSG_ATTRIBUTES ? TPC_MSG_ATTRIBUTES : TPC_MSG_TELEMETRY;
+}
+
 static int cbor_frame(const struct tpc_frame *frame, uint32_t index,
                       const struct tpc_decode_sink *sink, struct tpc_error *err)
 {
     if (frame->kind == TPC_MSG_RAW) {
         return tpi_codec_raw(frame, index, sink);
+    }
+    struct tpi_direct *d = tpi_codec_direct(sink);
+    struct tpc_decoded head;
+    if (d != NULL && frame->kind <= TPC_MSG_ATTRIBUTES && d->cbor(d, frame->payload)) {
+        head = tpi_codec_head(frame, data_kind(frame));
+        return d->message(d, index, &head) != 0 ? TPI_CODEC_ENDED : 0;
     }
     struct tpc_value v;
     int rc = tpc_cbor_parse(sink->arena, frame->payload, err, &v);
@@ -24,14 +35,11 @@ static int cbor_frame(const struct tpc_frame *frame, uint32_t index,
     if (v.type != TPC_MAP) {
         return tpi_error_set(err, TPC_EDECODE, "cbor", "a map was expected");
     }
-    struct tpc_decoded head;
     switch (frame->kind) {
     case TPC_MSG_UNKNOWN:
     case TPC_MSG_TELEMETRY:
-        head = tpi_codec_head(frame, TPC_MSG_TELEMETRY);
-        return tpi_codec_emit_map(index, sink, &head, &v);
     case TPC_MSG_ATTRIBUTES:
-        head = tpi_codec_head(frame, TPC_MSG_ATTRIBUTES);
+        head = tpi_codec_head(frame, data_kind(frame));
         return tpi_codec_emit_map(index, sink, &head, &v);
     case TPC_MSG_EVENT:
         return tpi_codec_event(frame, index, &v, sink, 0, err);

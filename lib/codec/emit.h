@@ -5,9 +5,10 @@
 #ifndef TPI_CODEC_EMIT_H
 #define TPI_CODEC_EMIT_H
 
+#include <stddef.h>
 #include <tpcore/ext/codec.h>
 
-struct tpi_json;
+#include "model/direct.h"
 
 /* Answer of an emitting function: the sink wants no more of this frame. Not an error of the frame.
  */
@@ -35,6 +36,18 @@ int tpi_codec_emit_map(uint32_t index, const struct tpc_decode_sink *sink,
 /* Points of the map whose MAP event was read, up to and with MAP_END. Codes as a frame_fn. */
 int tpi_codec_read_points(struct tpi_json *r, const struct tpc_decode_sink *sink,
                           struct tpc_error *err);
+
+/* The way straight to points, or NULL: this sink has none, or this is a module's copy of the code,
+ * whose core may be of another version. */
+static inline struct tpi_direct *tpi_codec_direct(const struct tpc_decode_sink *sink)
+{
+#ifdef TPC_EXT_BUILD
+    (void) sink;
+    return NULL;
+#else
+    return sink->size > offsetof(struct tpc_decode_sink, direct) ? sink->direct : NULL;
+#endif
+}
 
 /* Event {"method", "params"?}. */
 int tpi_codec_event(const struct tpc_frame *frame, uint32_t index, const struct tpc_value *map,

@@ -7,6 +7,20 @@
 
 #include <string.h>
 
+/* The message by the way that the model directs: r has just given MAP. False: nothing happened. */
+static bool decode_direct(const struct tpi_json *r, uint32_t index,
+                          const struct tpc_decode_sink *sink, const struct tpc_decoded *head,
+                          uint32_t flags, int *ret)
+{
+    struct tpi_direct *d = tpi_codec_direct(sink);
+    struct tpi_json ahead = *r;
+    if (d == NULL || !d->json(d, &ahead, flags) || tpi_json_next(&ahead) != TPI_JSON_END) {
+        return false;
+    }
+    *ret = d->message(d, index, head) != 0 ? TPI_CODEC_ENDED : 0;
+    return true;
+}
+
 /* Flat object straight from the text to points. */
 static int decode_flat(const struct tpc_frame *frame, uint32_t index,
                        const struct tpc_decode_sink *sink, struct tpc_error *err)
@@ -22,10 +36,14 @@ static int decode_flat(const struct tpc_frame *frame, uint32_t index,
     }
     uint16_t kind = frame->kind == TPC_MSG_ATTRIBUTES ? TPC_MSG_ATTRIBUTES : TPC_MSG_TELEMETRY;
     struct tpc_decoded head = tpi_codec_head(frame, kind);
+    int rc;
+    if (decode_direct(&r, index, sink, &head, 0, &rc)) {
+        return rc;
+    }
     if (sink->begin(sink->user, index, &head) != 0) {
         return TPI_CODEC_ENDED;
     }
-    int rc = tpi_codec_read_points(&r, sink, err);
+    rc = tpi_codec_read_points(&r, sink, err);
     if (rc != 0) {
         return rc;
     }
@@ -164,6 +182,27 @@ static uint16_t answer_flag(const struct tpc_frame *frame)
     return frame->correlation.len > 0 ? TPC_DECODED_ANSWER : 0;
 }
 
+static struct tpc_decoded report_head(const struct tpc_frame *frame)
+{
+    bool attributes = frame->kind == TPC_MSG_ATTRIBUTES;
+    struct tpc_decoded head =
+        tpi_codec_head(frame, attributes ? TPC_MSG_ATTRIBUTES : TPC_MSG_TELEMETRY);
+    /* A report is what answers a get (contract 1.5). */
+    head.flags = attributes ? answer_flag(frame) | TPC_DECODED_GOT : 0;
+    return head;
+}
+
+/* Values with a message id in their topic, of which no key may be there twice. */
+static bool answered_direct(const struct tpc_frame *frame, uint32_t index,
+                            const struct tpc_decode_sink *sink, int *ret)
+{
+    struct tpc_decoded head = report_head(frame);
+    struct tpi_json r;
+    tpi_json_begin(&r, tpi_codec_payload_text(frame));
+    return tpi_json_next(&r) == TPI_JSON_MAP &&
+           decode_direct(&r, index, sink, &head, TPI_DIRECT_UNIQUE, ret);
+}
+
 static int thingspanel_data(const struct tpc_frame *frame, uint32_t index,
                             const struct tpc_value *v, const struct tpc_decode_sink *sink,
                             struct tpc_error *err)
@@ -171,11 +210,7 @@ static int thingspanel_data(const struct tpc_frame *frame, uint32_t index,
     if (frame->kind == TPC_MSG_EVENT) {
         return tpi_codec_event(frame, index, v, sink, answer_flag(frame), err);
     }
-    bool attributes = frame->kind == TPC_MSG_ATTRIBUTES;
-    struct tpc_decoded head =
-        tpi_codec_head(frame, attributes ? TPC_MSG_ATTRIBUTES : TPC_MSG_TELEMETRY);
-    /* A report is what answers a get (contract 1.5). */
-    head.flags = attributes ? answer_flag(frame) | TPC_DECODED_GOT : 0;
+    struct tpc_decoded head = report_head(frame);
     return tpi_codec_emit_map(index, sink, &head, v);
 }
 
@@ -190,7 +225,11 @@ static int thingspanel_up(const struct tpc_frame *frame, uint32_t index,
         if (!gateway && !event && answer_flag(frame) == 0) {
             return decode_flat(frame, index, sink, err);
         }
-        int rc = parse_map(frame, sink, err, &v);
+        int rc;
+        if (!gateway && !event && answered_direct(frame, index, sink, &rc)) {
+            return rc;
+        }
+        rc = parse_map(frame, sink, err, &v);
         if (rc == 0 && gateway) {
             rc = gateway_part(&v, err, &v);
         }

@@ -1,28 +1,25 @@
 #include "data/json_read.h"
 
 #include "base/error.h"
+#include "data/json_scan.h"
 #include "data/number.h"
 #include "data/tree.h"
 #include "data/utf8.h"
 
 #include <math.h>
 
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
-
 /* What may come next, r->expect. */
 enum {
-    AT_VALUE = 0,       /* a value: at the top, after a colon, after a comma of an array */
-    AT_FIRST_ITEM = 1,  /* a value or ']' */
-    AT_FIRST_KEY = 2,   /* a key or '}' */
-    AT_AFTER_VALUE = 3, /* ',' or the end of the container; at the top the end of the text */
+    AT_VALUE =
+        TPI_JSON_AT_VALUE, /* a value: at the top, after a colon, after a comma of an array */
+    AT_AFTER_VALUE =
+        TPI_JSON_AT_AFTER_VALUE, /* ',' or the container's end; at the top the text's */
+    AT_FIRST_ITEM = 2,           /* a value or ']' */
+    AT_FIRST_KEY = 3,            /* a key or '}' */
     AT_FAILED = 4
 };
 
-/* The grammar's functions are small and called from few places; GCC stops inlining them too early.
- */
-#define HOT static inline __attribute__((always_inline))
+#define HOT TPI_HOT
 
 static const char expected_value[] = "a value was expected";
 
@@ -35,44 +32,7 @@ static __attribute__((cold, noinline)) int fail(struct tpi_json *r, const char *
     return TPI_JSON_ERROR;
 }
 
-HOT const char *skip_blanks(const char *p, const char *end)
-{
-    while (p < end && (unsigned char) *p <= ' ' &&
-           (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t')) {
-        p++;
-    }
-    return p;
-}
-
 /* ---- text ---- */
-
-static inline bool plain(char c)
-{
-    return (unsigned char) c >= 0x20 && (unsigned char) c < 0x80 && c != '"' && c != '\\';
-}
-
-/* First byte at or after p that is a quote, a backslash, a control byte or not ASCII. */
-HOT const char *scan_plain(const char *p, const char *end)
-{
-#ifdef __SSE2__
-    while (end - p >= 16) {
-        __m128i x = _mm_loadu_si128((const __m128i *) (const void *) p);
-        /* Signed: bytes from 0x80 on are negative, so below a blank too. */
-        __m128i odd = _mm_cmplt_epi8(x, _mm_set1_epi8(0x20));
-        odd = _mm_or_si128(odd, _mm_cmpeq_epi8(x, _mm_set1_epi8('"')));
-        odd = _mm_or_si128(odd, _mm_cmpeq_epi8(x, _mm_set1_epi8('\\')));
-        unsigned int mask = (unsigned int) _mm_movemask_epi8(odd);
-        if (mask != 0) {
-            return p + __builtin_ctz(mask);
-        }
-        p += 16;
-    }
-#endif
-    while (p < end && plain(*p)) {
-        p++;
-    }
-    return p;
-}
 
 static int hex_digit(char c)
 {
@@ -150,7 +110,7 @@ static char short_escape(char c)
 /* The rest of a text from its first byte that is not plain. Returns the closing quote, or NULL. */
 static __attribute__((noinline)) const char *scan_odd(struct tpi_json *r, const char *p)
 {
-    for (;; p = scan_plain(p, r->end)) {
+    for (;; p = tpi_scan_text(p, r->end)) {
         if (p == r->end) {
             fail(r, p, "the text does not end");
             return NULL;
@@ -168,7 +128,7 @@ static __attribute__((noinline)) const char *scan_odd(struct tpi_json *r, const 
                 fail(r, p, "the text is not UTF-8");
                 return NULL;
             }
-            p += step;
+            p += step; /* the scan goes on behind it */
             continue;
         }
         r->escaped = true;
@@ -189,7 +149,7 @@ static __attribute__((noinline)) const char *scan_odd(struct tpi_json *r, const 
 HOT const char *read_text(struct tpi_json *r, const char *p)
 {
     p++;
-    const char *quote = scan_plain(p, r->end);
+    const char *quote = tpi_scan_plain(p, r->end);
     r->escaped = false;
     if (__builtin_expect(quote == r->end || *quote != '"', 0)) {
         quote = scan_odd(r, quote);
@@ -237,50 +197,6 @@ int tpi_json_unescape(const struct tpi_json *r, struct tpc_arena *arena, struct 
 
 /* ---- numbers ---- */
 
-HOT bool digit(const char *p, const char *end)
-{
-    return p < end && (unsigned char) (*p - '0') < 10;
-}
-
-/* Eight digits at once, as little-endian machines load them (Lemire, "number parsing at a gigabyte
- * per second", 2021, section 4). */
-HOT bool eight_digits(const char *p, uint64_t *ret)
-{
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    uint64_t x;
-    memcpy(&x, p, 8);
-    uint64_t high = (x & 0xF0F0F0F0F0F0F0F0u) ^ 0x3030303030303030u;
-    uint64_t over = ((x + 0x0606060606060606u) & 0xF0F0F0F0F0F0F0F0u) ^ 0x3030303030303030u;
-    if ((high | over) != 0) {
-        return false;
-    }
-    x -= 0x3030303030303030u;
-    x = x * 10 + (x >> 8);
-    uint64_t low = (x & 0x000000FF000000FFu) * 0x000F424000000064u;
-    uint64_t rest = ((x >> 16) & 0x000000FF000000FFu) * 0x0000271000000001u;
-    *ret = (low + rest) >> 32;
-    return true;
-#else
-    (void) p;
-    (void) ret;
-    return false;
-#endif
-}
-
-/* A run of digits into *m, which wraps around after 19 of them: the caller counts. */
-HOT const char *read_digits(const char *p, const char *end, uint64_t *m)
-{
-    uint64_t eight;
-    while (end - p >= 8 && (unsigned char) (p[7] - '0') < 10 && eight_digits(p, &eight)) {
-        *m = *m * 100000000 + eight;
-        p += 8;
-    }
-    while (digit(p, end)) {
-        *m = *m * 10 + (uint64_t) (*p++ - '0');
-    }
-    return p;
-}
-
 enum { EXPONENT_MAX = 1000000 };
 
 static const char *read_exponent(const char *p, const char *end, int64_t *exp10)
@@ -290,11 +206,11 @@ static const char *read_exponent(const char *p, const char *end, int64_t *exp10)
     if (p < end && (*p == '+' || *p == '-')) {
         negative = *p++ == '-';
     }
-    if (!digit(p, end)) {
+    if (!tpi_scan_is_digit(p, end)) {
         return NULL;
     }
     int64_t e = 0;
-    for (; digit(p, end); p++) {
+    for (; tpi_scan_is_digit(p, end); p++) {
         if (e < EXPONENT_MAX) {
             e = e * 10 + (*p - '0');
         }
@@ -323,10 +239,10 @@ HOT int read_number(struct tpi_json *r, const char *p)
     p += negative;
     const char *digits = p;
     uint64_t m = 0;
-    if (!digit(p, end)) {
+    if (!tpi_scan_is_digit(p, end)) {
         return fail(r, p, "a digit was expected");
     }
-    p = read_digits(p, end, &m);
+    p = tpi_scan_digits(p, end, &m);
     int64_t count = p - digits;
     if (*digits == '0' && count > 1) {
         return fail(r, digits, "a number starts with 0");
@@ -342,7 +258,7 @@ HOT int read_number(struct tpi_json *r, const char *p)
     int64_t exp10 = 0;
     if (*p == '.') {
         const char *fraction = ++p;
-        p = read_digits(p, end, &m);
+        p = tpi_scan_digits(p, end, &m);
         exp10 = fraction - p;
         if (exp10 == 0) {
             return fail(r, p, "a digit was expected");
@@ -439,7 +355,7 @@ HOT int read_key(struct tpi_json *r, const char *p)
     if (p == NULL) {
         return TPI_JSON_ERROR;
     }
-    p = skip_blanks(p, r->end);
+    p = tpi_scan_blanks(p, r->end);
     if (p == r->end || *p != ':') {
         return fail(r, p, "':' was expected");
     }
@@ -474,7 +390,7 @@ HOT int read_after(struct tpi_json *r, const char *p)
         }
         return fail(r, p, map ? "',' or '}' was expected" : "',' or ']' was expected");
     }
-    p = skip_blanks(p + 1, r->end);
+    p = tpi_scan_blanks(p + 1, r->end);
     if (map) {
         return read_key(r, p);
     }
@@ -483,13 +399,13 @@ HOT int read_after(struct tpi_json *r, const char *p)
 
 HOT int next_value(struct tpi_json *r)
 {
-    const char *p = skip_blanks(r->p, r->end);
+    const char *p = tpi_scan_blanks(r->p, r->end);
     return p == r->end ? fail(r, p, expected_value) : read_value(r, p);
 }
 
 HOT int next_event(struct tpi_json *r)
 {
-    const char *p = skip_blanks(r->p, r->end);
+    const char *p = tpi_scan_blanks(r->p, r->end);
     switch (r->expect) {
     case AT_AFTER_VALUE:
         return read_after(r, p);

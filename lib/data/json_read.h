@@ -46,6 +46,16 @@ struct tpi_json {
     const char *begin;
 };
 
+/* Of r->expect, for readers that take steps of their own: see tpi_json_at(). */
+enum { TPI_JSON_AT_VALUE = 0, TPI_JSON_AT_AFTER_VALUE = 1 };
+
+/* Goes on at p, which stands where a value begins or just behind one. */
+static inline void tpi_json_at(struct tpi_json *r, const char *p, uint8_t expect)
+{
+    r->p = p;
+    r->expect = expect;
+}
+
 /* Starts reading; the text must outlive the reader and every view it gave. */
 void tpi_json_begin(struct tpi_json *r, struct tpc_str text);
 

@@ -1,4 +1,4 @@
-#include "model/spec.h"
+#include "model/keys.h"
 
 #include <float.h>
 #include <limits.h>
@@ -640,7 +640,8 @@ static int compile(struct compiler *c, const struct tpc_value *def, const struct
     rc = rc != 0 ? rc
                  : compile_functions(c, def, "services", "input", &m->services, &m->service_count);
     rc = rc != 0 ? rc : compile_functions(c, def, "events", "output", &m->events, &m->event_count);
-    return rc != 0 ? rc : assign_ids(c, ids, m);
+    rc = rc != 0 ? rc : assign_ids(c, ids, m);
+    return rc == 0 && tpi_keys_make(m) != 0 ? no_memory(c) : rc;
 }
 
 int tpi_model_compile(const struct tpc_allocator *alloc, const struct tpc_value *model,
@@ -652,13 +653,15 @@ int tpi_model_compile(const struct tpc_allocator *alloc, const struct tpc_value 
         return no_memory(&c);
     }
     struct tpi_model *m = take(&c, 1, sizeof(*m));
+    if (m != NULL) {
+        m->alloc = alloc;
+        m->arena = c.arena;
+    }
     int rc = m == NULL ? no_memory(&c) : compile(&c, model, ids, m);
     if (rc != 0) {
         tpc_arena_destroy(c.arena);
         return rc;
     }
-    m->alloc = alloc;
-    m->arena = c.arena;
     m->revision = revision;
     atomic_init(&m->refs, 1);
     *ret = m;

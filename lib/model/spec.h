@@ -52,6 +52,16 @@ struct tpi_given_id {
     uint16_t id;
 };
 
+struct tpi_key;
+
+/* The key table of keys.h. */
+struct tpi_keys {
+    struct tpi_key *at; /* by property index */
+    uint16_t *hash;     /* index + 1, 0 = free; NULL = look up with tpi_model_find() */
+    uint32_t count;
+    uint32_t shift; /* 64 - log2 of hash's size */
+};
+
 struct tpi_model {
     atomic_uint refs;
     uint32_t revision;
@@ -69,6 +79,7 @@ struct tpi_model {
     uint32_t event_count;
     struct tpi_function *services;
     struct tpi_function *events;
+    struct tpi_keys keys;
 };
 
 /* Unix ms of "2026-11-20T12:00:00.250+01:00", "2026-11-20 12:00:00" (UTC) and the like. Returns 0

@@ -3,6 +3,7 @@
 #define TPI_UPLINK_PRIVATE_H
 
 #include "base/buf.h"
+#include "model/direct.h"
 #include "registry/device.h"
 #include "uplink/dedup.h"
 #include "uplink/uplink.h"
@@ -60,7 +61,10 @@ struct tpi_uplink {
     bool again;       /* which wants its answer, if any of its points is good */
     bool no_memory;
     uint32_t bad_points;  /* of the open message */
+    bool untold;          /* why the last of them is bad stands in direct, not yet in bad */
     struct tpc_error bad; /* the last of them */
+    struct tpi_direct direct;
+    struct tpi_guesses guesses;
 };
 
 /* The sink of a decoder; see sink.c. */

@@ -137,6 +137,7 @@ static int sink_begin(void *user, uint32_t frame, const struct tpc_decoded *head
     u->open = true;
     u->flags = head->flags;
     u->bad_points = 0;
+    u->untold = false;
     u->skip = head->kind != TPC_MSG_REPLY && came_before(u, u->current, correlation);
     if (u->skip) {
         skip_begin(u, head, correlation);
@@ -213,6 +214,30 @@ static int sink_point(void *user, struct tpc_str key, const struct tpc_value *va
     return 0;
 }
 
+/* Why the last value of a message that came directly was refused: by the same check once more, for
+ * a reason takes longer to write than to find, and most are never read. */
+static void explain_bad(struct tpi_uplink *u)
+{
+    struct tpc_point point;
+    uint32_t index;
+    if (u->untold) {
+        u->untold = false;
+        (void) up_check_point(u->product->model, u->flags, u->direct.bad_key, &u->direct.bad_value,
+                              u->arena, NULL, &u->bad, &point, &index);
+    }
+}
+
+static void log_bad(struct tpi_uplink *u, const struct tpi_up_msg *um)
+{
+    if (u->env->log == NULL || u->env->log_level < TPC_LOG_DEBUG) {
+        return;
+    }
+    explain_bad(u);
+    tpi_log(u->env, TPC_LOG_DEBUG, "model", "device %s: %u values refused, the last: %s%s%s",
+            um->device->key.ptr, (unsigned) u->bad_points, u->bad.path,
+            u->bad.path[0] != '\0' ? ": " : "", u->bad.text);
+}
+
 static int sink_end(void *user)
 {
     struct tpi_uplink *u = user;
@@ -227,13 +252,12 @@ static int sink_end(void *user)
     um->msg.point_count = u->point_count - um->first_point;
     if (u->bad_points > 0) {
         add(&u->host.counters->points_refused, u->bad_points);
-        tpi_log(u->env, TPC_LOG_DEBUG, "model", "device %s: %u values refused, the last: %s%s%s",
-                um->device->key.ptr, (unsigned) u->bad_points, u->bad.path,
-                u->bad.path[0] != '\0' ? ": " : "", u->bad.text);
+        log_bad(u, um);
     }
     bool data = um->msg.kind == TPC_MSG_TELEMETRY || um->msg.kind == TPC_MSG_ATTRIBUTES;
     if (data && um->msg.point_count == 0) {
         if (u->bad_points > 0) {
+            explain_bad(u);
             up_refuse(u, u->current, &u->bad);
         }
         return 0;
@@ -262,8 +286,71 @@ static void sink_refuse(void *user, uint32_t frame, const struct tpc_error *err)
     up_refuse(u, u->base + frame, err);
 }
 
+/* ---- straight to points ---- */
+
+static void direct_room(struct tpi_uplink *u)
+{
+    u->direct.points = u->points + u->point_count;
+    u->direct.indexes = u->indexes + u->point_count;
+    u->direct.cap = u->point_cap - u->point_count;
+}
+
+static void direct_start(struct tpi_direct *d)
+{
+    struct tpi_uplink *u = d->user;
+    const struct tpi_model *m = u->product->model;
+    if (d->model != m || d->guess == NULL) {
+        d->model = m;
+        d->guess = tpi_guess_of(&u->guesses, m);
+    }
+    d->count = 0;
+    d->bad = 0;
+    if (u->point_cap > 0) {
+        direct_room(u);
+    } else {
+        d->cap = 0;
+    }
+}
+
+static bool direct_more(struct tpi_direct *d)
+{
+    struct tpi_uplink *u = d->user;
+    uint32_t taken = u->point_count;
+    if (d->count >= d->most || u->no_memory) {
+        return false;
+    }
+    u->point_count = taken + d->count; /* what was read moves along */
+    bool ok = up_room_point(u);
+    u->point_count = taken;
+    if (ok) {
+        direct_room(u);
+    }
+    return ok;
+}
+
+static int direct_message(struct tpi_direct *d, uint32_t frame, const struct tpc_decoded *head)
+{
+    struct tpi_uplink *u = d->user;
+    int rc = sink_begin(u, frame, head);
+    if (rc != 0) {
+        return rc;
+    }
+    if (u->skip) {
+        if (u->again && d->count > 0) {
+            u->states[u->current].again = true;
+            u->again = false;
+        }
+    } else {
+        u->point_count += d->count;
+        u->bad_points = d->bad;
+        u->untold = d->bad > 0;
+    }
+    return sink_end(u);
+}
+
 void up_sink(struct tpi_uplink *u, struct tpc_decode_sink *ret)
 {
+    tpi_direct_init(&u->direct);
     *ret = (struct tpc_decode_sink){
         .size = sizeof(*ret),
         .user = u,
@@ -272,7 +359,14 @@ void up_sink(struct tpi_uplink *u, struct tpc_decode_sink *ret)
         .point = sink_point,
         .end = sink_end,
         .refuse = sink_refuse,
+        .direct = &u->direct,
     };
+    u->direct.user = u;
+    u->direct.arena = u->arena;
+    u->direct.most = TPI_UPLINK_POINTS;
+    u->direct.start = direct_start;
+    u->direct.more = direct_more;
+    u->direct.message = direct_message;
 }
 
 /* One message for each distinct time, in the order in which the times appear. */

@@ -11,6 +11,7 @@ Suite *json_suite(void);
 Suite *alink_suite(void);
 Suite *envelope_suite(void);
 Suite *encode_suite(void);
+Suite *points_suite(void);
 
 static inline struct tpc_bytes bytes_of(const char *text)
 {

@@ -52,6 +52,7 @@ struct tpc_decode_sink {
     int (*point)(void *user, struct tpc_str key, const struct tpc_value *value, int64_t unix_ms);
     int (*end)(void *user);
     void (*refuse)(void *user, uint32_t frame, const struct tpc_error *err);
+    void *direct; /* for the codecs inside the library alone; modules leave it */
 };
 
 /* What to encode: a command, a set, a get, or the answer to an uplink message (kind reply). */

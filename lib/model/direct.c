@@ -1,0 +1,38 @@
+#include "model/direct.h"
+
+#include "model/put.h"
+
+void tpi_direct_init(struct tpi_direct *d)
+{
+    *d = (struct tpi_direct){ .json = tpi_direct_json, .cbor = tpi_direct_cbor };
+}
+
+struct tpi_guess *tpi_guess_of(struct tpi_guesses *all, const struct tpi_model *m)
+{
+    uint64_t hash = (uint64_t) (uintptr_t) m * UINT64_C(0x9E3779B97F4A7C15);
+    struct tpi_guess *g = &all->of[hash >> 32 & (TPI_GUESSES - 1)];
+    if (g->model != m) {
+        g->model = m;
+        for (uint32_t i = 0; i < TPI_GUESS_KEYS; i++) {
+            g->after[i] = (uint16_t) i;
+        }
+    }
+    return g;
+}
+
+bool tpi_put_checked(struct tpi_direct *d, uint32_t index, const struct tpc_value *v)
+{
+    const struct tpi_key *k = &d->model->keys.at[index];
+    struct tpc_value checked;
+    int rc = tpi_model_check(d->model, index, v, d->arena, NULL, &checked);
+    if (rc == TPC_ENOMEM) {
+        return false;
+    }
+    if (rc != 0) {
+        tpi_put_bad(d, k->key, v);
+        return true;
+    }
+    tpi_put(d, k, index, checked.type, checked.len, 0);
+    d->points[d->count - 1].value = checked;
+    return true;
+}

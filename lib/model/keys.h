@@ -1,0 +1,140 @@
+/*
+ * The compiled key table of a model: what readers need of a property to go straight from bytes to a
+ * checked point. Private to lib/model; made by keys.c, never changed.
+ */
+#ifndef TPI_MODEL_KEYS_H
+#define TPI_MODEL_KEYS_H
+
+#include <string.h>
+
+#include "model/spec.h"
+
+enum {
+    TPI_KEYS_PROBES =
+        16 /* places at which a key is looked for; a table that needs more is not made */
+};
+
+/* Bytes to compare by words: the first eight and the last eight, which may overlap. */
+struct tpi_pattern {
+    uint64_t head; /* masked */
+    uint64_t mask;
+    uint64_t tail; /* of 8 bytes or more */
+    const char *text;
+    uint32_t len;
+    uint32_t need; /* bytes that must be readable: len or 8 */
+};
+
+/* How a value is checked in place. */
+enum tpi_key_check {
+    TPI_KEY_OTHER = 0, /* tpi_model_check() */
+    TPI_KEY_DOUBLE = 1,
+    TPI_KEY_INT = 2,
+    TPI_KEY_BOOL = 3,
+    TPI_KEY_TEXT = 4
+};
+
+struct tpi_key {
+    struct tpi_pattern json; /* "key": */
+    uint16_t id;
+    uint8_t check; /* enum tpi_key_check */
+    uint8_t reserved;
+    uint16_t flags; /* of its points */
+    uint16_t reserved2;
+    union {
+        struct {
+            double min, max;
+        } d;
+        struct {
+            int64_t min, max;
+        } i;
+        uint64_t length; /* most bytes of a text */
+    } of;
+    struct tpc_str key;
+    uint64_t head, tail; /* of the key: tpi_key_words() */
+    struct tpi_pattern cbor;
+};
+
+/* Fills m->keys from its properties. Returns 0 or TPC_ENOMEM. */
+int tpi_keys_make(struct tpi_model *m);
+
+/* Whether the pattern stands at p. */
+static inline bool tpi_pattern_at(const struct tpi_pattern *t, const char *p, const char *end)
+{
+    uint64_t word;
+    if ((size_t) (end - p) < t->need) {
+        return (size_t) (end - p) >= t->len && memcmp(p, t->text, t->len) == 0;
+    }
+    memcpy(&word, p, 8);
+    if ((word & t->mask) != t->head) {
+        return false;
+    }
+    if (t->len <= 8) {
+        return true;
+    }
+    memcpy(&word, p + t->len - 8, 8);
+    if (word != t->tail) {
+        return false;
+    }
+    for (uint32_t i = 8; i + 8 < t->len; i += 8) {
+        uint64_t other;
+        memcpy(&word, p + i, 8);
+        memcpy(&other, t->text + i, 8);
+        if (word != other) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* First and last eight bytes of a key; a shorter one is filled up with zeros. readable: bytes from
+ * p on. */
+static inline void tpi_key_words(const char *p, size_t len, size_t readable, uint64_t *head,
+                                 uint64_t *tail)
+{
+    if (len >= 8) {
+        memcpy(head, p, 8);
+        memcpy(tail, p + len - 8, 8);
+        return;
+    }
+    uint64_t mask = 0;
+    uint64_t word = 0;
+    static const unsigned char masks[16] = { 255, 255, 255, 255, 255, 255, 255, 255 };
+    if (readable >= 8) {
+        memcpy(&word, p, 8);
+        memcpy(&mask, masks + 8 - len, 8);
+        word &= mask;
+    } else if (len > 0) {
+        memcpy(&word, p, len);
+    }
+    *head = word;
+    *tail = word;
+}
+
+static inline uint64_t tpi_key_hash(uint64_t head, uint64_t tail, size_t len)
+{
+    return (head ^ (tail << 7 | tail >> 57) ^ len) * UINT64_C(0x9E3779B97F4A7C15);
+}
+
+/* Index of a key, or -1. */
+static inline int tpi_keys_find(const struct tpi_model *m, const char *p, size_t len,
+                                size_t readable)
+{
+    const struct tpi_keys *k = &m->keys;
+    uint64_t head, tail;
+    if (k->hash == NULL) {
+        return tpi_model_find(m, (struct tpc_str){ p, len }, NULL);
+    }
+    tpi_key_words(p, len, readable, &head, &tail);
+    uint32_t last = ((uint32_t) 1 << (64 - k->shift)) - 1;
+    uint32_t at = (uint32_t) (tpi_key_hash(head, tail, len) >> k->shift);
+    for (int i = 0; i < TPI_KEYS_PROBES && k->hash[at] != 0; i++, at = (at + 1) & last) {
+        const struct tpi_key *key = &k->at[k->hash[at] - 1];
+        if (key->head == head && key->tail == tail && key->key.len == len &&
+            (len <= 16 || memcmp(key->key.ptr, p, len) == 0)) {
+            return (int) k->hash[at] - 1;
+        }
+    }
+    return -1;
+}
+
+#endif
