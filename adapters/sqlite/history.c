@@ -161,11 +161,13 @@ static int history_put_chunk(void *self, const struct tpc_chunk *chunk, struct t
 static int put_mark(struct history *h, const struct tpc_mark *m)
 {
     int rc;
-    sqlite3_stmt *stmt = sqdb_stmt(&h->db, PUT_MARK,
-                                   "INSERT INTO mark(type, key, value, text) VALUES(?1, ?2, ?3, ?4)"
-                                   " ON CONFLICT(type, key) DO UPDATE SET value = excluded.value,"
-                                   " text = excluded.text",
-                                   &rc);
+    sqlite3_stmt *stmt =
+        sqdb_stmt(&h->db, PUT_MARK,
+                  "INSERT INTO mark(type, key, value, text, data) VALUES(?1, ?2, ?3, ?4,"
+                  " ?5)"
+                  " ON CONFLICT(type, key) DO UPDATE SET value = excluded.value,"
+                  " text = excluded.text, data = excluded.data",
+                  &rc);
     if (stmt == NULL) {
         return rc;
     }
@@ -173,6 +175,11 @@ static int put_mark(struct history *h, const struct tpc_mark *m)
     sqlite3_bind_int64(stmt, 2, (int64_t) m->key);
     sqlite3_bind_int64(stmt, 3, (int64_t) m->value);
     rc = sqdb_bind_text(stmt, 4, m->text);
+    if (rc == SQLITE_OK && m->size > offsetof(struct tpc_mark, data) && m->data.len > 0) {
+        rc = sqdb_bind_bytes(stmt, 5, m->data);
+    } else if (rc == SQLITE_OK) {
+        rc = sqlite3_bind_null(stmt, 5);
+    }
     return rc == SQLITE_OK ? sqdb_run(stmt) : rc;
 }
 
@@ -422,7 +429,8 @@ static int mark_rows(sqlite3_stmt *stmt, uint32_t type, tpc_mark_fn *fn, void *u
                               .type = type,
                               .key = (uint64_t) sqlite3_column_int64(stmt, 0),
                               .value = (uint64_t) sqlite3_column_int64(stmt, 1),
-                              .text = sqdb_column_text(stmt, 2) };
+                              .text = sqdb_column_text(stmt, 2),
+                              .data = sqdb_column_bytes(stmt, 3) };
         int stop = fn(user, &m);
         if (stop != 0) {
             return stop;
@@ -440,7 +448,7 @@ static int history_marks(void *self, uint32_t type, tpc_mark_fn *fn, void *user)
         return sqdb_code(rc);
     }
     sqlite3_stmt *stmt =
-        sqdb_reader_stmt(r, MARKS, "SELECT key, value, text FROM mark WHERE type = ?1", &rc);
+        sqdb_reader_stmt(r, MARKS, "SELECT key, value, text, data FROM mark WHERE type = ?1", &rc);
     int code = sqdb_code(rc);
     if (stmt != NULL) {
         sqlite3_bind_int64(stmt, 1, type);

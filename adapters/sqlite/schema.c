@@ -39,7 +39,8 @@ static const char *const history_steps[] = {
      * both ways, and only the others, which are rare, need more. */
     "DROP INDEX chunk_last;"
     "CREATE INDEX over_first ON chunk(dev, t0, t1) WHERE flags & 2;"
-    "CREATE INDEX over_last ON chunk(dev, t1, t0) WHERE flags & 2;",
+    "CREATE INDEX over_last ON chunk(dev, t1, t0) WHERE flags & 2;"
+    "ALTER TABLE mark ADD COLUMN data BLOB;",
 };
 
 /* application_id: "TPCE" and "TPCH" */

@@ -19,7 +19,7 @@ enum tpc_kind {
     TPC_MSG_TELEMETRY = 1,       /* up: points */
     TPC_MSG_ATTRIBUTES = 2,      /* up: points */
     TPC_MSG_EVENT = 3,           /* up: name, params */
-    TPC_MSG_PRESENCE = 4,        /* up: params {"online": bool} */
+    TPC_MSG_PRESENCE = 4,        /* up: params {"online": bool}; "session": true = by a session */
     TPC_MSG_REPLY = 5,           /* up: answer to a command, id or correlation, code, params */
     TPC_MSG_COMMAND = 6,         /* down: name, params */
     TPC_MSG_ATTRIBUTES_SET = 7,  /* down: params */

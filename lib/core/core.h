@@ -171,6 +171,7 @@ struct tpi_worker {
     uint32_t held_count;
     uint64_t held_retry_ms;
     uint64_t sequence;          /* of its last append */
+    atomic_uint batches;        /* that ended */
     atomic_bool busy;           /* between a batch's append and the last of its commands */
     atomic_bool renew;          /* its open commands keep a full log */
     atomic_bool adding;         /* a COMMAND is appended and not yet in the downlink */
@@ -283,9 +284,11 @@ struct tpc_core {
     struct tpi_rules *rules;
     struct tpi_entities *entities;
     struct tpi_history *history;
-    uint64_t keep_next_ms; /* next turn of retention: pump */
-    bool keep_running;     /* a round has begun */
-    struct tpi_map done;   /* command id -> struct done: see command.c */
+    int64_t latest_before_ms;    /* at start: values that came before it are loaded */
+    struct tpi_missing *missing; /* at start: values and sessions to look after */
+    uint64_t keep_next_ms;       /* next turn of retention: pump */
+    bool keep_running;           /* a round has begun */
+    struct tpi_map done;         /* command id -> struct done: see command.c */
     pthread_mutex_t done_lock;
 
     struct tpi_worker *workers;
@@ -391,6 +394,8 @@ int tpi_part_order(struct tpc_core *core, struct tpc_error *err, struct tpi_part
 void tpi_host_init(struct tpc_core *core);
 int tpi_session_open(struct tpi_part *part, const struct tpc_session_options *o, uint64_t *ret);
 void tpi_session_close(struct tpi_part *part, uint64_t session);
+/* A session that an earlier run did not close. The device's worker. */
+void tpi_session_ended(struct tpi_worker *w, struct tpc_device *d);
 bool tpi_session_is_open(struct tpc_core *core, uint64_t session);
 int tpi_session_receive(struct tpi_part *part, uint64_t session, const struct tpc_frame *frame,
                         uint64_t ticket);
@@ -515,6 +520,17 @@ void tpi_command_drop_nodes(struct tpi_worker *w);
 void tpi_command_fini(struct tpc_core *core);
 int tpi_send_frame(struct tpi_worker *w, struct tpc_device *device, const struct tpc_encode *what,
                    uint64_t ticket, struct tpc_error *err);
+
+/* ---- latest.c ---- */
+/* Between making the history stage and starting it. */
+void tpi_latest_attach(struct tpc_core *core);
+/* After the history's start: values of its marks that came before a time. */
+int tpi_latest_load_before(struct tpc_core *core, int64_t before_ms, struct tpc_error *err);
+/* All, unless newer ones are there; those that the marks only name are looked up. */
+int tpi_latest_load_all(struct tpc_core *core, struct tpc_error *err);
+void tpi_latest_forget_missing(struct tpc_core *core);
+/* After the replay, as the workers: who was online by a session of an earlier run is not. */
+int tpi_latest_end_sessions(struct tpc_core *core, struct tpc_error *err);
 
 /* ---- entity.c ---- */
 int tpi_core_entities(struct tpc_core *core, struct tpc_error *err);

@@ -44,6 +44,7 @@ int tpc_device_info(struct tpc_device *d, struct tpc_device_info *ret)
         .partition = d->partition,
         .messages = atomic_load(&d->messages),
         .last_seen_unix_ms = atomic_load(&d->last_seen_unix_ms),
+        .presence_unix_ms = atomic_load(&d->presence_unix_ms),
     };
     tpi_registry_read_lock(core->registry);
     info.product = tpi_device_product_key(d);

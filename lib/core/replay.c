@@ -55,6 +55,21 @@ static void apply_data(struct replay *x, struct tpc_device *d, const struct tpc_
     tpi_registry_read_unlock(core->registry);
 }
 
+static void apply_state(struct tpc_device *d, const struct tpc_msg *m)
+{
+    const struct tpc_value *online = tpc_value_get(&m->params, TPC_STR("online"));
+    const struct tpc_value *session = tpc_value_get(&m->params, TPC_STR("session"));
+    if (m->kind == TPC_MSG_PRESENCE) {
+        tpi_device_presence(d, online != NULL && online->type == TPC_BOOL && online->as.b,
+                            session != NULL && session->type == TPC_BOOL && session->as.b,
+                            m->unix_ms);
+    }
+    if ((m->kind != TPC_MSG_PRESENCE || session == NULL) &&
+        m->received_unix_ms > atomic_load_explicit(&d->last_seen_unix_ms, memory_order_relaxed)) {
+        atomic_store_explicit(&d->last_seen_unix_ms, m->received_unix_ms, memory_order_relaxed);
+    }
+}
+
 static int replay_data(struct replay *x, const struct tpc_record *r)
 {
     struct tpc_msg m;
@@ -68,9 +83,11 @@ static int replay_data(struct replay *x, const struct tpc_record *r)
         return rc == TPC_ENOMEM ? rc : 0;
     }
     tpi_uplink_remember(x->w->uplink, &m);
-    if (d != NULL && d->partition == x->partition &&
-        (m.kind == TPC_MSG_TELEMETRY || m.kind == TPC_MSG_ATTRIBUTES)) {
-        apply_data(x, d, &m);
+    if (d != NULL && d->partition == x->partition) {
+        apply_state(d, &m);
+        if (m.kind == TPC_MSG_TELEMETRY || m.kind == TPC_MSG_ATTRIBUTES) {
+            apply_data(x, d, &m);
+        }
     }
     tpi_device_unref(d);
     return 0;
@@ -148,13 +165,53 @@ static int find_state(struct replay *x, uint64_t end, struct tpc_error *err)
     return rc == TPC_ENOENT ? 0 : rc;
 }
 
+static int take_time(void *user, const struct tpc_record *r)
+{
+    int64_t *first = user;
+    *first = r->received_unix_ms < *first ? r->received_unix_ms : *first;
+    return 0;
+}
+
+/* Loads the states of the rules: ret_from says what they contain of each partition. */
+static int load_states(struct tpc_core *core, struct tpc_error *err, uint64_t *ret_from)
+{
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < core->options.partitions; i++) {
+        struct replay x = { .core = core, .w = tpi_worker_of(core, i), .partition = i };
+        uint64_t first;
+        uint64_t end = 0;
+        rc = core->bus->range(core->bus_self, i, &first, &end);
+        rc = rc != 0 ? rc : find_state(&x, end, err);
+        ret_from[i] = x.rules_from;
+    }
+    return rc;
+}
+
+/* When the first record came that rules have not seen for certain; INT64_MAX = there is none. */
+static int64_t unseen_since(struct tpc_core *core, const uint64_t *from)
+{
+    int64_t since = INT64_MAX;
+    for (uint32_t i = 0; i < core->options.partitions; i++) {
+        uint64_t first = 0;
+        uint64_t end = 0;
+        uint64_t next;
+        (void) core->bus->range(core->bus_self, i, &first, &end);
+        first = from[i] > first ? from[i] : first;
+        if (first < end) {
+            (void) core->bus->read(core->bus_self, i, first, 1, 0, take_time, &since, &next);
+        }
+    }
+    return since;
+}
+
 static int replay_partition(struct tpc_core *core, uint32_t partition, bool commands,
-                            struct tpc_error *err)
+                            uint64_t rules_from, struct tpc_error *err)
 {
     struct replay x = { .core = core,
                         .w = tpi_worker_of(core, partition),
                         .partition = partition,
-                        .commands = commands };
+                        .commands = commands,
+                        .rules_from = rules_from };
     uint64_t first;
     uint64_t end;
     uint64_t from = 0;
@@ -167,11 +224,31 @@ static int replay_partition(struct tpc_core *core, uint32_t partition, bool comm
         rc = core->bus->cursor_position(core->bus_self, core->pump.cursor_downlink, partition,
                                         &from);
     } else {
-        rc = find_state(&x, end, err);
         from = end > TPI_REPLAY_RECORDS ? end - TPI_REPLAY_RECORDS : 0;
         from = x.rules_from < from ? x.rules_from : from;
+        /* below it, the history's marks have told latest values and presence */
+        uint64_t told = tpi_history_watermark(core->history, partition);
+        from = told < from ? told : from;
     }
     return rc != 0 ? rc : read_all(&x, from > first ? from : first, end, err);
+}
+
+static int replay_all_data(struct tpc_core *core, struct tpc_error *err)
+{
+    size_t n = core->options.partitions;
+    uint64_t *from = tpi_alloc_array(core->env.alloc, n, sizeof(*from));
+    if (from == NULL) {
+        return tpi_error_set(err, TPC_ENOMEM, "core", "no memory to replay the log");
+    }
+    int rc = load_states(core, err, from);
+    if (rc == 0 && atomic_load(&tpi_rules_count(core->rules)->scenes) > 0) {
+        rc = tpi_latest_load_before(core, unseen_since(core, from), err);
+    }
+    for (uint32_t i = 0; rc == 0 && i < n; i++) {
+        rc = replay_partition(core, i, false, from[i], err);
+    }
+    tpi_free(core->env.alloc, from, n * sizeof(*from));
+    return rc != 0 ? rc : tpi_latest_load_all(core, err);
 }
 
 int tpi_replay(struct tpc_core *core, struct tpc_error *err)
@@ -182,11 +259,10 @@ int tpi_replay(struct tpc_core *core, struct tpc_error *err)
         atomic_store(&core->workers[i].who, (uintptr_t) pthread_self());
     }
     for (uint32_t i = 0; rc == 0 && i < core->options.partitions; i++) {
-        rc = replay_partition(core, i, true, err);
+        rc = replay_partition(core, i, true, 0, err);
     }
-    for (uint32_t i = 0; rc == 0 && i < core->options.partitions; i++) {
-        rc = replay_partition(core, i, false, err);
-    }
+    rc = rc != 0 ? rc : replay_all_data(core, err);
+    rc = rc != 0 ? rc : tpi_latest_end_sessions(core, err);
     for (uint32_t i = 0; rc == 0 && i < core->worker_count; i++) {
         tpi_downlink_replayed(core->workers[i].downlink);
         tpi_command_rule(&core->workers[i]);

@@ -97,7 +97,10 @@ void tpi_sessions_fini(struct tpc_core *core)
 static void append_presence(struct tpi_worker *w, struct tpc_device *d, const char *origin,
                             bool online)
 {
-    struct tpc_member member = { TPC_STR("online"), { .type = TPC_BOOL, .as.b = online } };
+    struct tpc_member members[] = {
+        { TPC_STR("online"), { .type = TPC_BOOL, .as.b = online } },
+        { TPC_STR("session"), { .type = TPC_BOOL, .as.b = true } },
+    };
     struct tpc_msg m = {
         .size = sizeof(m),
         .kind = TPC_MSG_PRESENCE,
@@ -107,15 +110,21 @@ static void append_presence(struct tpi_worker *w, struct tpc_device *d, const ch
         .unix_ms = tpi_unix_ms(&w->core->env),
         .origin = tpc_str_from(origin),
         .point_size = sizeof(struct tpc_point),
-        .params = { .type = TPC_MAP, .len = 1, .as.members = &member },
+        .params = { .type = TPC_MAP, .len = 2, .as.members = members },
     };
     m.received_unix_ms = m.unix_ms;
+    tpi_device_presence(d, online, true, m.unix_ms);
     struct tpc_error err;
     if (tpi_log_append_msg(w, &m, 0, &err, NULL) != 0) {
         tpi_count(&w->core->counters.append_waits, 1);
         tpi_log(&w->core->env, TPC_LOG_WARN, "core", "presence of %s is not logged: %s", d->key.ptr,
                 err.text);
     }
+}
+
+void tpi_session_ended(struct tpi_worker *w, struct tpc_device *d)
+{
+    append_presence(w, d, "core", false);
 }
 
 static void device_online(struct tpi_worker *w, struct tpi_session *s)
@@ -127,7 +136,6 @@ static void device_online(struct tpi_worker *w, struct tpi_session *s)
     atomic_store_explicit(&d->session, atomic_load(&s->id), memory_order_relaxed);
     d->adapter = s->part;
     if ((s->flags & TPC_SESSION_PRESENCE) != 0 && !atomic_load(&d->online)) {
-        atomic_store(&d->online, true);
         append_presence(w, d, s->part->name, true);
     }
     tpi_downlink_online(w->downlink, d);
@@ -142,7 +150,6 @@ static void device_offline(struct tpi_worker *w, struct tpi_session *s, uint64_t
     atomic_store_explicit(&d->session, 0, memory_order_relaxed);
     d->adapter = NULL;
     if ((s->flags & TPC_SESSION_PRESENCE) != 0 && atomic_load(&d->online)) {
-        atomic_store(&d->online, false);
         append_presence(w, d, s->part->name, false);
     }
 }

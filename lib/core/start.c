@@ -33,6 +33,7 @@ static int start_history(struct tpc_core *core, struct tpc_error *err)
     if (rc != 0) {
         return rc;
     }
+    tpi_latest_attach(core);
     atomic_store(&core->flush.appended, info.appended_sequence);
     atomic_store(&core->flush.flushed, info.flushed_sequence);
     return tpi_history_start(core->history, &info.log_id, info.created_unix_ms,
@@ -219,6 +220,7 @@ static void unwind(struct tpc_core *core)
     if (!core->threads) {
         pthread_mutex_unlock(&core->step_lock);
     }
+    tpi_latest_forget_missing(core);
     tpi_pump_close(core);
     for (uint32_t i = 0; i < core->worker_count; i++) {
         tpi_worker_release(&core->workers[i]);

@@ -318,7 +318,7 @@ static void act_on(struct tpi_worker *w, const struct tpi_up_msg *um)
     } else if (um->msg.kind == TPC_MSG_PRESENCE) {
         const struct tpc_value *online = tpc_value_get(&um->msg.params, TPC_STR("online"));
         bool up = online != NULL && online->type == TPC_BOOL && online->as.b;
-        atomic_store(&d->online, up);
+        tpi_device_presence(d, up, false, um->msg.unix_ms);
         if (up) {
             tpi_downlink_online(w->downlink, d);
         }
@@ -431,10 +431,12 @@ static bool drain(struct tpi_worker *w)
     }
     if (rc == 0) {
         finish_batch(w, n);
-        atomic_store(&w->busy, false);
+    }
+    atomic_fetch_add(&w->batches, 1);
+    atomic_store(&w->busy, false);
+    if (rc == 0) {
         return true;
     }
-    atomic_store(&w->busy, false);
     bool waited_for = w->items[0]->ticket != 0 || w->items[0]->done != NULL;
     if (rc == TPC_ENOMEM && n == 1 && (!waited_for || tpi_tickets_reserve(w, 1) == 0)) {
         refuse_one(w);

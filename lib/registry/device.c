@@ -54,6 +54,7 @@ void tpi_device_info(struct tpc_device *d, struct tpc_device_info *ret)
         .partition = d->partition,
         .messages = atomic_load_explicit(&d->messages, memory_order_relaxed),
         .last_seen_unix_ms = atomic_load_explicit(&d->last_seen_unix_ms, memory_order_relaxed),
+        .presence_unix_ms = atomic_load_explicit(&d->presence_unix_ms, memory_order_relaxed),
     };
     tpi_registry_read_unlock(d->tenant->registry);
 }

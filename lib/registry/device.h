@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <tpcore/device.h>
 
+#include "base/buf.h"
 #include "registry/registry.h"
 
 /*
@@ -59,8 +60,8 @@ struct tpc_device {
     atomic_flag latest_lock;             /* guards blocks of text and trees */
 
     atomic_bool deleted;
-    atomic_bool online; /* owner writes */
-    bool by_session;    /* owner: it is online by a session of this process */
+    atomic_bool online;     /* owner writes */
+    atomic_bool by_session; /* owner: it is online by a session of this process */
     uint32_t partition;
     atomic_uint refs;
     struct tpi_tenant *tenant;
@@ -96,6 +97,17 @@ static inline void tpi_device_seen(struct tpc_device *d, int64_t unix_ms)
     uint64_t n = atomic_load_explicit(&d->messages, memory_order_relaxed);
     atomic_store_explicit(&d->messages, n + 1, memory_order_relaxed);
     atomic_store_explicit(&d->last_seen_unix_ms, unix_ms, memory_order_relaxed);
+}
+
+/* What is known of the device's presence, and since when. Owner. */
+static inline void tpi_device_presence(struct tpc_device *d, bool online, bool by_session,
+                                       int64_t unix_ms)
+{
+    atomic_store_explicit(&d->by_session, online && by_session, memory_order_relaxed);
+    if (atomic_load_explicit(&d->online, memory_order_relaxed) != online) {
+        atomic_store_explicit(&d->online, online, memory_order_relaxed);
+        atomic_store_explicit(&d->presence_unix_ms, unix_ms, memory_order_relaxed);
+    }
 }
 
 enum { TPI_ESTIMATE_AHEAD_MS = 1000 };
@@ -155,5 +167,24 @@ int tpi_device_latest_peek(const struct tpc_device *d, uint32_t index, struct tp
  * or TPC_ETOOBIG with buf->need set. */
 int tpi_device_latest_copy(struct tpc_device *d, uint32_t index, struct tpc_buf *buf,
                            struct tpc_value *ret, int64_t *ret_unix_ms);
+
+/* ---- latest values and last_seen as bytes, for a restart: latest_pack.c ---- */
+
+enum { TPI_LATEST_PACK_BYTES = 4096 }; /* of values; those that do not fit are told by their time */
+
+/* Any thread, under the read lock. Appends nothing if there is nothing to tell. Returns 0 or
+ * TPC_ENOMEM. */
+int tpi_device_latest_pack(struct tpc_device *d, struct tpi_buf *out);
+
+/* A value that was told by its time only: the history has it. */
+typedef int tpi_latest_missing_fn(void *user, struct tpc_device *d, uint16_t property,
+                                  int64_t unix_ms);
+
+/* The owner, under the read lock. Only values that came before before_unix_ms (on our clock, as far
+ * as can be told; INT64_MAX = all). Values of another product or of properties that are gone are
+ * passed over, present ones of the same time or newer stay. missing may be NULL. Returns 0, TPC_EVERSION, TPC_ECORRUPT, TPC_ENOMEM or what missing
+ * says. */
+int tpi_device_latest_unpack(struct tpc_device *d, struct tpc_bytes data, int64_t before_unix_ms,
+                             struct tpc_arena *arena, tpi_latest_missing_fn *missing, void *user);
 
 #endif

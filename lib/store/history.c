@@ -204,6 +204,8 @@ int tpi_history_create(const struct tpi_env *env, const struct tpc_history_ops *
     pthread_mutex_init(&h->property_lock, NULL);
     tpi_map64_init(&h->devices, env->alloc);
     tpi_map64_init(&h->known, env->alloc);
+    tpi_map64_init(&h->presence_known, env->alloc);
+    tpi_buf_init(&h->packed, env->alloc, 0);
     tpi_chunk_encoder_init(&h->encoder, env->alloc);
     tpi_buf_init(&h->blob, env->alloc, 0);
     *ret = h;
@@ -237,6 +239,9 @@ void tpi_history_destroy(struct tpi_history *h)
         tpi_free(alloc, p, sizeof(*p) + p->len);
     }
     tpi_map64_fini(&h->known);
+    tpi_open_presence_clear(h);
+    tpi_map64_fini(&h->presence_known);
+    tpi_buf_fini(&h->packed);
     tpi_chunk_encoder_fini(&h->encoder);
     tpi_buf_fini(&h->blob);
     pthread_mutex_destroy(&h->lock);
@@ -315,6 +320,12 @@ static int load_off_end(void *user, const struct tpc_mark *mark)
     return rc;
 }
 
+static int load_presence(void *user, const struct tpc_mark *mark)
+{
+    struct loading *l = user;
+    return tpi_open_presence_load(l->h, mark);
+}
+
 static int load_log(void *user, const struct tpc_mark *mark)
 {
     struct loading *l = user;
@@ -347,6 +358,7 @@ static int load_marks(struct loading *l)
     } steps[] = { { TPC_MARK_LOG, load_log },
                   { TPC_MARK_WATERMARK, load_watermark },
                   { TPC_MARK_OFF_END, load_off_end },
+                  { TPC_MARK_PRESENCE, load_presence },
                   { TPC_MARK_PROPERTY, load_property } };
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < sizeof(steps) / sizeof(steps[0]); i++) {
@@ -622,6 +634,12 @@ int tpi_history_apply(struct tpi_history *h, const struct tpc_msg *msg, uint32_t
         pthread_mutex_lock(&h->lock);
         int rc = apply_points(h, msg, partition);
         pthread_mutex_unlock(&h->lock);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    if (msg->kind == TPC_MSG_PRESENCE) {
+        int rc = tpi_open_presence_note(h, msg->device_id);
         if (rc != 0) {
             return rc;
         }

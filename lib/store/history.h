@@ -14,6 +14,7 @@
 #ifndef TPI_STORE_HISTORY_H
 #define TPI_STORE_HISTORY_H
 
+#include "base/buf.h"
 #include "base/env.h"
 #include "base/metric.h"
 
@@ -61,6 +62,35 @@ extern const uint32_t tpi_history_metric_count;
 /* The built-in engine "memory": chunks and marks in this process, gone with it. */
 extern const struct tpc_history_ops tpi_memory_history;
 
+/* How a device is to be found after a restart. */
+struct tpi_history_presence {
+    bool online;
+    bool by_session; /* of this process: nobody knows after its end */
+    int64_t since_unix_ms;
+    int64_t seen_unix_ms; /* 0 = not known */
+};
+
+/*
+ * The registry, of which the marks keep what a restart needs. Called by commit():
+ *   settle         First of all. When it returns, the registry knows all that was applied.
+ *   latest_pack    Appends a device's latest values; nothing if it has none.
+ *   presence_get   Fills in; false = no such device.
+ *   before_commit  All is written: the log must now be on stable storage as far as the registry
+ *                  knows it.
+ * presence_load is called by start(), latest_load by tpi_history_latest(), once for each device; both
+ * return 0 or a code that ends it.
+ */
+struct tpi_history_registry {
+    void *user;
+    void (*settle)(void *user);
+    int (*latest_pack)(void *user, uint64_t device_id, struct tpi_buf *out);
+    bool (*presence_get)(void *user, uint64_t device_id, struct tpi_history_presence *ret);
+    int (*before_commit)(void *user, struct tpc_error *err);
+    int (*latest_load)(void *user, uint64_t device_id, struct tpc_bytes data);
+    int (*presence_load)(void *user, uint64_t device_id,
+                         const struct tpi_history_presence *presence);
+};
+
 /*
  * Makes the stage over an initialised back end (self stays the caller's and must outlive it).
  * limits NULL = defaults. env stays in use.
@@ -70,6 +100,9 @@ extern const struct tpc_history_ops tpi_memory_history;
 int tpi_history_create(const struct tpi_env *env, const struct tpc_history_ops *ops, void *self,
                        const struct tpi_history_limits *limits, uint32_t partitions,
                        struct tpc_error *err, struct tpi_history **ret);
+
+/* Before start. All functions are there; registry is copied. Without it marks keep no values. */
+void tpi_history_attach(struct tpi_history *h, const struct tpi_history_registry *registry);
 
 /* What was not committed is forgotten (it is in the log). All queries are closed. NULL is fine. */
 void tpi_history_destroy(struct tpi_history *h);
@@ -83,6 +116,10 @@ void tpi_history_destroy(struct tpi_history *h);
  */
 int tpi_history_start(struct tpi_history *h, const struct tpc_id *log_id, int64_t log_created_ms,
                       bool accept_gap, struct tpc_error *err);
+
+/* Gives the latest values that the marks keep to the registry. Not beside a commit. Returns 0 or
+ * what latest_load or the back end says. */
+int tpi_history_latest(struct tpi_history *h, struct tpc_error *err);
 
 /* Offset from which the log is to be read: lowest one not stored for good, as of the last commit.
  */

@@ -8,7 +8,7 @@ static const char origin[] = "history";
 
 enum {
     MARK_RUN = 64,
-    MARK_TEXT_BYTES = 24,
+    MARK_TEXT_BYTES = TPI_PRESENCE_TEXT,
     PATIENCE = 16,     /* times checkpoint_ms until a chunk that hardly grew is written again */
     PROPERTY_MS = 1000 /* names of new properties wait no longer */
 };
@@ -22,6 +22,7 @@ struct commit {
     struct tpc_error *err;
     struct tpc_mark marks[MARK_RUN];
     char texts[MARK_RUN][MARK_TEXT_BYTES];
+    size_t packed[MARK_RUN]; /* where a mark's data begins in h->packed */
     uint32_t mark_count;
     uint64_t bytes;
 };
@@ -62,7 +63,7 @@ uint64_t tpi_history_due_ms(struct tpi_history *h)
 {
     uint64_t now = tpi_mono_ms(h->env);
     uint64_t due = UINT64_MAX;
-    if (h->full_count >= h->limits.commit_chunks || memory_short(h)) {
+    if (h->full_count >= h->limits.commit_chunks || memory_short(h) || tpi_open_presence_many(h)) {
         return 0;
     }
     if (h->full_count > 0) {
@@ -240,8 +241,14 @@ static int flush_marks(struct commit *k)
     if (k->mark_count == 0) {
         return 0;
     }
+    for (uint32_t i = 0; i < k->mark_count; i++) {
+        if (k->marks[i].data.len > 0) {
+            k->marks[i].data.ptr = k->h->packed.ptr + k->packed[i];
+        }
+    }
     int rc = k->h->ops->put_marks(k->h->self, k->marks, k->mark_count, sizeof(k->marks[0]), k->err);
     k->mark_count = 0;
+    tpi_buf_clear(&k->h->packed);
     return rc;
 }
 
@@ -270,6 +277,38 @@ static int put_number_mark(struct commit *k, uint32_t type, uint64_t key, uint64
     return put_mark(k, type, key, value, (struct tpc_str){ text, (size_t) len });
 }
 
+/* How far the device is stored, and its latest values. */
+static int put_off_end(struct commit *k, const struct open_chunk *c)
+{
+    struct tpi_history *h = k->h;
+    int rc = put_number_mark(k, TPC_MARK_OFF_END, c->device->id, c->last_offset + 1, c->partition);
+    if (rc != 0 || h->registry.latest_pack == NULL) {
+        return rc;
+    }
+    size_t from = h->packed.len;
+    rc = h->registry.latest_pack(h->registry.user, c->device->id, &h->packed);
+    if (rc != 0) {
+        return tpi_error_set(k->err, rc, origin, "no memory for latest values");
+    }
+    k->packed[k->mark_count - 1] = from;
+    k->marks[k->mark_count - 1].data.len = h->packed.len - from;
+    return 0;
+}
+
+static int put_presence(struct commit *k, uint64_t device_id)
+{
+    struct tpi_history *h = k->h;
+    struct tpi_history_presence presence;
+    int rc = k->mark_count == MARK_RUN ? flush_marks(k) : 0;
+    if (rc != 0 || !h->registry.presence_get(h->registry.user, device_id, &presence)) {
+        return rc;
+    }
+    char *text = k->texts[k->mark_count];
+    size_t len = tpi_open_presence_text(&presence, text);
+    return put_mark(k, TPC_MARK_PRESENCE, device_id, (uint64_t) presence.since_unix_ms,
+                    (struct tpc_str){ text, len });
+}
+
 /* Lowest offset of the partition that stays unwritten after this transaction. */
 static uint64_t next_watermark(const struct open_partition *p)
 {
@@ -291,11 +330,14 @@ static int write_marks(struct commit *k)
 {
     struct tpi_history *h = k->h;
     int rc = 0;
+    tpi_buf_clear(&h->packed);
     for (struct open_chunk *c = k->first; rc == 0 && c != NULL; c = c->chosen_next) {
         if (last_chosen(c)) {
-            rc = put_number_mark(k, TPC_MARK_OFF_END, c->device->id, c->last_offset + 1,
-                                 c->partition);
+            rc = put_off_end(k, c);
         }
+    }
+    for (struct open_presence *p = h->presence; rc == 0 && p != NULL; p = p->next) {
+        rc = put_presence(k, p->device_id);
     }
     for (uint32_t i = 0; rc == 0 && i < h->partition_count; i++) {
         struct open_partition *p = &h->partitions[i];
@@ -332,6 +374,9 @@ static int write_all(struct commit *k)
     }
     if (rc == 0) {
         rc = write_marks(k);
+    }
+    if (rc == 0 && h->registry.before_commit != NULL) {
+        rc = h->registry.before_commit(h->registry.user, k->err);
     }
     if (rc != 0) {
         h->ops->rollback(h->self);
@@ -402,6 +447,7 @@ static void succeed(struct commit *k)
     tpi_open_gauges(h);
     pthread_mutex_unlock(&h->lock);
     drop_properties(h, k->properties);
+    tpi_open_presence_clear(h);
     h->log_changed = false;
     h->moved = false;
     TPI_METRIC_ADD(h->counters.commits, 1);
@@ -412,8 +458,9 @@ int tpi_history_commit(struct tpi_history *h, bool all, struct tpc_error *err)
 {
     struct commit k = { .h = h, .err = err };
     choose_all(&k, all);
-    bool moved = h->moved &&
-                 (all || wait_ms(tpi_mono_ms(h->env), h->moved_ms, h->limits.checkpoint_ms) == 0);
+    bool moved = tpi_open_presence_many(h);
+    moved |= h->moved &&
+             (all || wait_ms(tpi_mono_ms(h->env), h->moved_ms, h->limits.checkpoint_ms) == 0);
     if (k.first == NULL && k.properties == 0 && !h->log_changed && !moved) {
         return 0;
     }
@@ -421,6 +468,9 @@ int tpi_history_commit(struct tpi_history *h, bool all, struct tpc_error *err)
         if (c->device->has_stored) {
             find_stored_max(h, c->device);
         }
+    }
+    if (h->registry.settle != NULL) {
+        h->registry.settle(h->registry.user);
     }
     int rc = write_all(&k);
     if (rc != 0) {

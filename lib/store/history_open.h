@@ -72,6 +72,12 @@ struct open_property {
     char text[];
 };
 
+/* A device whose presence changed since the last commit. */
+struct open_presence {
+    struct open_presence *next;
+    uint64_t device_id;
+};
+
 struct tpi_history {
     const struct tpi_env *env;
     const struct tpc_history_ops *ops;
@@ -101,7 +107,11 @@ struct tpi_history {
     struct open_property *property_last;
     uint32_t property_count;
     uint64_t property_ms;
-    struct tpi_map64 known; /* property mark -> hash of its text, as a pointer */
+    struct tpi_history_registry registry; /* user and functions NULL: none */
+    struct open_presence *presence;
+    struct tpi_map64 presence_known; /* the same by device */
+    struct tpi_buf packed;           /* data of the marks on their way */
+    struct tpi_map64 known;          /* property mark -> hash of its text, as a pointer */
     enum { KEEP_RESTING, KEEP_DELETING, KEEP_GIVING_BACK } keep_stage;
     size_t keep_iter;  /* in devices */
     size_t keep_first; /* where the turn that runs began */
@@ -118,5 +128,17 @@ void tpi_open_use_remove(struct tpi_history *h, struct open_chunk *c);
 /* Takes it out of every list and frees it. */
 void tpi_open_chunk_drop(struct tpi_history *h, struct open_chunk *c);
 void tpi_open_gauges(struct tpi_history *h);
+
+/* ---- history_latest.c: pump ---- */
+/* Remembers that the device's presence changed. Returns 0 or TPC_ENOMEM. */
+int tpi_open_presence_note(struct tpi_history *h, uint64_t device_id);
+void tpi_open_presence_clear(struct tpi_history *h);
+/* A mark of an earlier run to the registry. */
+int tpi_open_presence_load(void *history, const struct tpc_mark *mark);
+/* Text of a presence mark, "online 1795000000000". */
+enum { TPI_PRESENCE_TEXT = 40, TPI_PRESENCE_MAX = 65536 };
+/* So many wait that a commit is due. */
+bool tpi_open_presence_many(const struct tpi_history *h);
+size_t tpi_open_presence_text(const struct tpi_history_presence *p, char *text);
 
 #endif

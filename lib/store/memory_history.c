@@ -14,7 +14,7 @@
 
 static const char origin[] = "history";
 
-enum { FIRST_ITEMS = 8, MARK_TYPES = 4 };
+enum { FIRST_ITEMS = 8, MARK_TYPES = 6 };
 
 struct mem_chunk {
     struct tpc_chunk c; /* blob follows */
@@ -29,7 +29,7 @@ struct mem_device {
 };
 
 struct mem_mark {
-    struct tpc_mark m; /* text follows */
+    struct tpc_mark m; /* text and data follow */
     struct mem_mark *staged_next;
 };
 
@@ -96,7 +96,9 @@ static void chunk_free(struct memory *m, struct mem_chunk *c)
 
 static void mark_free(struct memory *m, struct mem_mark *k)
 {
-    tpi_free(m->alloc, k, sizeof(*k) + k->m.text.len);
+    if (k != NULL) {
+        tpi_free(m->alloc, k, sizeof(*k) + k->m.text.len + k->m.data.len);
+    }
 }
 
 static void drop_staged(struct memory *m)
@@ -235,6 +237,31 @@ static int reserve_mark(struct memory *m, const struct tpc_mark *mark)
     return rc;
 }
 
+static struct mem_mark *copy_mark(struct memory *m, const struct tpc_mark *mark)
+{
+    static const struct tpc_bytes none;
+    struct tpc_bytes data = mark->size > offsetof(struct tpc_mark, data) ? mark->data : none;
+    size_t size = sizeof(struct mem_mark) + mark->text.len + data.len;
+    struct mem_mark *k = tpi_alloc_zero(m->alloc, size);
+    if (k == NULL) {
+        return NULL;
+    }
+    uint8_t *p = (uint8_t *) (k + 1);
+    k->m = (struct tpc_mark){ .size = sizeof(k->m),
+                              .type = mark->type,
+                              .key = mark->key,
+                              .value = mark->value,
+                              .text = { (const char *) p, mark->text.len },
+                              .data = { p + mark->text.len, data.len } };
+    if (mark->text.len > 0) {
+        memcpy(p, mark->text.ptr, mark->text.len);
+    }
+    if (data.len > 0) {
+        memcpy(p + mark->text.len, data.ptr, data.len);
+    }
+    return k;
+}
+
 static int memory_put_marks(void *self, const struct tpc_mark *marks, uint32_t count,
                             size_t mark_size, struct tpc_error *err)
 {
@@ -248,18 +275,11 @@ static int memory_put_marks(void *self, const struct tpc_mark *marks, uint32_t c
         if (mark->type == 0 || mark->type > MARK_TYPES) {
             return tpi_error_set(err, TPC_EINVAL, origin, "no such mark: %u", mark->type);
         }
-        struct mem_mark *k = tpi_alloc(m->alloc, sizeof(*k) + mark->text.len);
+        struct mem_mark *k = copy_mark(m, mark);
         if (k == NULL || reserve_mark(m, mark) != 0) {
-            tpi_free(m->alloc, k, sizeof(*k) + mark->text.len);
+            mark_free(m, k);
             return tpi_error_set(err, TPC_ENOMEM, origin, "no memory for a mark");
         }
-        k->m = *mark;
-        k->m.size = sizeof(k->m);
-        k->m.text.ptr = (const char *) (k + 1);
-        if (mark->text.len > 0) {
-            memcpy(k + 1, mark->text.ptr, mark->text.len);
-        }
-        k->staged_next = NULL;
         *(m->staged_marks_last != NULL ? &m->staged_marks_last->staged_next : &m->staged_marks) = k;
         m->staged_marks_last = k;
     }

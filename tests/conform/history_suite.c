@@ -400,6 +400,45 @@ START_TEST(marks_are_kept_by_type_and_key_and_replaced)
 }
 END_TEST
 
+static int see_data(void *user, const struct tpc_mark *m)
+{
+    struct seen *s = user;
+    snprintf(s->text, sizeof(s->text), "%zu:", m->data.len);
+    for (size_t i = 0; i < m->data.len; i++) {
+        size_t len = strlen(s->text);
+        snprintf(s->text + len, sizeof(s->text) - len, "%02x", m->data.ptr[i]);
+    }
+    return 0;
+}
+
+START_TEST(a_mark_keeps_bytes_and_one_of_an_older_caller_has_none)
+{
+    static const uint8_t bytes[] = { 0, 255, 0, 1 };
+    static const char *const expected[] = { "4:00ff0001", "1:00", "0:", "0:" };
+    for (int i = 0; i < 4; i++) {
+        struct fixture f = open_fresh();
+        struct tpc_mark m = { .size = sizeof(m),
+                              .type = TPC_MARK_OFF_END,
+                              .key = 7,
+                              .value = 1,
+                              .text = TPC_STR("3"),
+                              .data = { bytes, i == 0 ? 4 : (i == 1 ? 1 : 0) } };
+        size_t size = i == 3 ? offsetof(struct tpc_mark, data) : sizeof(m);
+        struct seen s = { 0 };
+        tk_ok(f.ops->begin(f.self, NULL));
+        for (int round = 0; round < 2; round++) {
+            m.size = (uint32_t) (round == 0 ? sizeof(m) : size);
+            tk_ok(f.ops->put_marks(f.self, &m, 1, m.size, NULL));
+        }
+        tk_ok(f.ops->commit(f.self, NULL));
+        (void) reopen(&f);
+        tk_ok(f.ops->marks(f.self, TPC_MARK_OFF_END, see_data, &s));
+        ck_assert(s.text[0] == 0 || strcmp(s.text, expected[i]) == 0);
+        close_fixture(&f);
+    }
+}
+END_TEST
+
 /* ---- deletion ---- */
 
 START_TEST(deletion_takes_whole_chunks_older_than_a_time)
@@ -538,6 +577,7 @@ Suite *history_engine_suite(void)
     tcase_add_test(c, rollback_leaves_no_trace);
     tcase_add_test(c, open_transaction_is_not_seen_and_not_kept);
     tcase_add_test(c, marks_are_kept_by_type_and_key_and_replaced);
+    tcase_add_test(c, a_mark_keeps_bytes_and_one_of_an_older_caller_has_none);
     tcase_add_test(c, deletion_takes_whole_chunks_older_than_a_time);
     tcase_add_test(c, deleting_goes_on_until_nothing_is_left_and_gives_space_back);
     tcase_add_test(c, readers_see_whole_transactions_only);

@@ -35,7 +35,8 @@ enum tpc_mark_type {
     TPC_MARK_OFF_END = 2, /* key = device: one past the last log offset inside its stored chunks */
     TPC_MARK_LOG = 3, /* key 0, text = log id as 32 hex digits, value = its creation in unix ms */
     TPC_MARK_PROPERTY = 4, /* key = product id << 16 | property id; text = JSON {"key","type"} */
-    TPC_MARK_LOG_DIR = 5   /* key 0, text = folder of the log, relative to that of the history */
+    TPC_MARK_LOG_DIR = 5,  /* key 0, text = folder of the log, relative to that of the history */
+    TPC_MARK_PRESENCE = 6  /* key = device, value = since when, unix ms; text = what it is */
 };
 
 struct tpc_mark {
@@ -44,6 +45,7 @@ struct tpc_mark {
     uint64_t key;
     uint64_t value;
     struct tpc_str text;
+    struct tpc_bytes data; /* bytes; of OFF_END: the device's latest values */
 };
 
 struct tpc_scan {

@@ -174,7 +174,8 @@ START_TEST(file_of_schema_version_1_is_brought_up)
     }
     history_engine_close(sqlite_history_ops(), self);
     sql(&p, "history.db",
-        "DROP INDEX over_first;DROP INDEX over_last;UPDATE chunk SET flags = 2, t0 = 5 WHERE t0 = "
+        "DROP INDEX over_first;DROP INDEX over_last;ALTER TABLE mark DROP COLUMN data;UPDATE chunk "
+        "SET flags = 2, t0 = 5 WHERE t0 = "
         "20;"
         "UPDATE meta SET value = 20;CREATE INDEX chunk_last ON chunk(dev, t1, t0);"
         "PRAGMA user_version=1");
