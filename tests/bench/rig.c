@@ -226,7 +226,10 @@ struct tpc_core *rig_open(const struct rig_options *o)
              o->extra != NULL ? o->extra : "");
     bench_must(tpc_core_open(core, "log", "file", tpc_str_from(text)) == 0, tpc_error_last()->text);
     snprintf(text, sizeof(text), "{\"dir\":\"%s\"}", o->dir);
-    bench_must(tpc_core_open(core, "store", "sqlite", tpc_str_from(text)) == 0,
+    bench_must(tpc_core_open(core, "entities", "sqlite", tpc_str_from(text)) == 0,
+               tpc_error_last()->text);
+    bench_must(tpc_core_open(core, "history", o->history != NULL ? o->history : "sqlite",
+                             o->history != NULL ? TPC_STR("{}") : tpc_str_from(text)) == 0,
                tpc_error_last()->text);
     bench_must(tpc_core_open(core, "feed", "feed", TPC_STR("{}")) == 0, tpc_error_last()->text);
     make_entities(core, o);
@@ -379,16 +382,13 @@ static void sum_batch(const struct tpc_row_batch *b, const struct rig_options *o
     }
 }
 
-/* Reads all that is there through the public functions of a platform that was opened anew. */
-static void read_back(const struct rig_options *o, struct data_sum *ret)
+void rig_read(struct tpc_core *core, const struct rig_options *o, struct data_sum *ret)
 {
-    struct tpc_core *core = rig_open(o);
     struct tpc_str keys[DATA_KEYS_MAX];
     memset(ret, 0, sizeof(*ret));
     for (uint32_t k = 0; k < o->keys; k++) {
         keys[k] = tpc_str_from(data_key(k));
     }
-    bench_must(tpc_core_start(core) == 0, tpc_error_last()->text);
     for (uint32_t i = 0; i < o->devices; i++) {
         char key[DATA_KEY_BYTES];
         struct tpc_device *d;
@@ -409,6 +409,14 @@ static void read_back(const struct rig_options *o, struct data_sum *ret)
         tpc_rows_close(rows);
         tpc_device_unref(d);
     }
+}
+
+/* From a platform that was opened anew. */
+static void read_back(const struct rig_options *o, struct data_sum *ret)
+{
+    struct tpc_core *core = rig_open(o);
+    bench_must(tpc_core_start(core) == 0, tpc_error_last()->text);
+    rig_read(core, o, ret);
     bench_must(tpc_core_destroy(core) == 0, "closing");
 }
 
@@ -430,12 +438,8 @@ static void pace(struct tpc_core *core, const struct rig_options *o)
     }
 }
 
-static void run_core(struct tpc_core *core, const struct rig_options *o, struct rig_result *ret)
+static void send_messages(struct tpc_core *core, const struct rig_options *o)
 {
-    uint64_t disk = util_disk_bytes();
-    uint64_t before = __atomic_load_n(&allocations, __ATOMIC_RELAXED);
-    double wall = util_wall_ns();
-    double cpu = bench_cpu_ns();
     for (uint32_t i = 0; i < rig.lane_count && o->rate == 0; i++) {
         bench_must(tpi_worker_call(&core->workers[i], send_first, NULL) == 0, "sending");
     }
@@ -443,6 +447,15 @@ static void run_core(struct tpc_core *core, const struct rig_options *o, struct 
         pace(core, o);
     }
     wait_lanes();
+}
+
+static void run_core(struct tpc_core *core, const struct rig_options *o, struct rig_result *ret)
+{
+    uint64_t disk = util_disk_bytes();
+    uint64_t before = __atomic_load_n(&allocations, __ATOMIC_RELAXED);
+    double wall = util_wall_ns();
+    double cpu = bench_cpu_ns();
+    send_messages(core, o);
     ret->rss_bytes = util_rss_bytes();
     ret->allocations = __atomic_load_n(&allocations, __ATOMIC_RELAXED) - before;
     bench_must(tpc_core_stop(core, 60000) == 0, tpc_error_last()->text);
@@ -453,18 +466,35 @@ static void run_core(struct tpc_core *core, const struct rig_options *o, struct 
     ret->disk_bytes = util_disk_bytes() - disk;
 }
 
+static void sum_lanes(struct data_sum *ret)
+{
+    memset(ret, 0, sizeof(*ret));
+    for (uint32_t i = 0; i < rig.lane_count; i++) {
+        ret->points += rig.lanes[i].sum.points;
+        ret->sum += rig.lanes[i].sum.sum;
+    }
+}
+
+void rig_fill(const struct rig_options *o, struct data_sum *ret)
+{
+    struct tpc_core *core = rig_open(o);
+    bench_must(tpc_core_start(core) == 0, tpc_error_last()->text);
+    make_lanes(core, o);
+    send_messages(core, o);
+    sum_lanes(ret);
+}
+
 void rig_run(const struct rig_options *o, struct rig_result *ret)
 {
     struct tpc_core *core = rig_open(o);
-    struct data_sum made = { 0, 0 }, read;
+    struct data_sum made, read;
     uint64_t bytes = 0;
     memset(ret, 0, sizeof(*ret));
     bench_must(tpc_core_start(core) == 0, tpc_error_last()->text);
     make_lanes(core, o);
     run_core(core, o, ret);
+    sum_lanes(&made);
     for (uint32_t i = 0; i < rig.lane_count; i++) {
-        made.points += rig.lanes[i].sum.points;
-        made.sum += rig.lanes[i].sum.sum;
         bytes += rig.lanes[i].payload_bytes;
     }
     ret->points = made.points;

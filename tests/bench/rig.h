@@ -17,9 +17,10 @@ struct rig_options {
     uint32_t keys;
     uint32_t workers;
     uint64_t messages;
-    uint32_t rate;     /* messages a second of wall-clock time; 0 = as fast as they are taken */
-    const char *extra; /* more members of the log's options, ",\"ack\":\"synced\""; NULL = none */
-    const char *dir;   /* of the files */
+    uint32_t rate;       /* messages a second of wall-clock time; 0 = as fast as they are taken */
+    const char *extra;   /* more members of the log's options, ",\"ack\":\"synced\""; NULL = none */
+    const char *dir;     /* of the files */
+    const char *history; /* module of the history; NULL = sqlite */
 };
 
 struct rig_result {
@@ -50,5 +51,11 @@ double rig_cost_ns(const struct rig_options *o, const struct rig_result *r);
  * for tpc_core_stats(): rig_metric() gives one. */
 struct tpc_core *rig_open(const struct rig_options *o);
 double rig_metric(struct tpc_core *core, const char *name);
+
+/* Sends the messages and returns once the log has them, the core still running. *ret = what was
+ * sent. */
+void rig_fill(const struct rig_options *o, struct data_sum *ret);
+/* All that the history of a started core gives for the devices. */
+void rig_read(struct tpc_core *core, const struct rig_options *o, struct data_sum *ret);
 
 #endif
