@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Bits of the presence varint, in the order of the fields. Never renumbered. */
@@ -28,11 +29,17 @@ enum {
     TAG_BLOB = 6,
     TAG_ARRAY = 7,
     TAG_MAP = 8,
+    TAG_DECIMAL = 9, /* a double as integer; 9 to 12: with 0 to 3 decimals */
+    TAG_DECIMAL_LAST = 12,
     TAG_TYPE = 15
 };
 
 /* High bits of a point's tag byte. */
-enum { TAG_HAS_TIME = 16, TAG_HAS_FLAGS = 32, TAG_UNKNOWN = 192 };
+enum { TAG_HAS_TIME = 16, TAG_HAS_FLAGS = 32, TAG_NEXT = 64, TAG_UNKNOWN = 128 };
+
+/* A decimal is shorter than eight bytes up to this. */
+enum { DECIMAL_DIGITS = 3, DECIMAL_MAX = 1 << 30 };
+static const double decimal_powers[DECIMAL_DIGITS + 1] = { 1, 10, 100, 1000 };
 
 enum {
     VARINT_BYTES = 10,
@@ -108,6 +115,28 @@ static inline uint8_t tag_of(const struct tpc_value *v)
 
 static int put_tree(struct writer *w, const struct tpc_value *v, uint32_t depth);
 
+/* The double as n / 10^digits, the fewest digits; false if that is not exactly this double. Division
+ * rounds correctly, so that what a text with so many decimals gave is what comes back. */
+static inline bool to_decimal(double d, int32_t *ret_n, uint32_t *ret_digits)
+{
+    double scaled = d * decimal_powers[DECIMAL_DIGITS];
+    if (!(scaled > -DECIMAL_MAX && scaled < DECIMAL_MAX)) {
+        return false;
+    }
+    int32_t n = (int32_t) (scaled < 0 ? scaled - 0.5 : scaled + 0.5);
+    if ((double) n / decimal_powers[DECIMAL_DIGITS] != d || (n == 0 && signbit(d))) {
+        return false;
+    }
+    uint32_t digits = DECIMAL_DIGITS;
+    while (digits > 0 && n % 10 == 0) {
+        n /= 10;
+        digits--;
+    }
+    *ret_n = n;
+    *ret_digits = digits;
+    return true;
+}
+
 /* What follows the tag. There is room for ten bytes at least. */
 static inline int put_payload(struct writer *w, const struct tpc_value *v, uint32_t depth)
 {
@@ -170,9 +199,19 @@ static int put_tree(struct writer *w, const struct tpc_value *v, uint32_t depth)
     return rc;
 }
 
-static inline int put_point(struct writer *w, const struct tpc_point *point, int64_t msg_unix_ms)
+/* Whether a point's property goes without saying after the one of the point in front of it. */
+static inline bool follows(uint32_t before, uint32_t property)
+{
+    return before != TPC_PROPERTY_NONE && property == before + 1;
+}
+
+/* before and after: the properties of its neighbours, 0 = none. */
+static inline int put_point(struct writer *w, const struct tpc_point *point, uint32_t before,
+                            uint32_t after, int64_t msg_unix_ms)
 {
     uint8_t tag = tag_of(&point->value);
+    uint32_t digits;
+    int32_t n;
     if (tag == UINT8_MAX) {
         return TPC_EINVAL;
     }
@@ -181,9 +220,13 @@ static inline int put_point(struct writer *w, const struct tpc_point *point, int
         return rc;
     }
     bool own_time = point->unix_ms != 0 && point->unix_ms != msg_unix_ms;
-    put_varint(w, point->property);
-    *w->p++ =
-        (uint8_t) (tag | (own_time ? TAG_HAS_TIME : 0) | (point->flags != 0 ? TAG_HAS_FLAGS : 0));
+    bool decimal = tag == TAG_DOUBLE && to_decimal(point->value.as.d, &n, &digits);
+    tag = decimal ? (uint8_t) (TAG_DECIMAL + digits) : tag;
+    tag |= (uint8_t) ((own_time ? TAG_HAS_TIME : 0) | (point->flags != 0 ? TAG_HAS_FLAGS : 0));
+    if (!follows(before, point->property)) {
+        put_varint(w, point->property);
+    }
+    *w->p++ = follows(point->property, after) ? tag | TAG_NEXT : tag;
     if (point->property == TPC_PROPERTY_NONE) {
         rc = put_bytes(w, point->key.ptr, point->key.len);
         rc = rc != 0 ? rc : room(w, POINT_BYTES);
@@ -198,6 +241,10 @@ static inline int put_point(struct writer *w, const struct tpc_point *point, int
         /* Unsigned, so that the difference of any two times has a value. */
         put_varint(w, zigzag((int64_t) ((uint64_t) point->unix_ms - (uint64_t) msg_unix_ms)));
     }
+    if (decimal) {
+        put_varint(w, zigzag(n));
+        return 0;
+    }
     return put_payload(w, &point->value, 0);
 }
 
@@ -211,8 +258,13 @@ static int put_points(struct writer *w, const struct tpc_msg *m)
         return rc;
     }
     put_varint(w, m->point_count);
+    uint32_t before = TPC_PROPERTY_NONE;
     for (uint32_t i = 0; i < m->point_count && rc == 0; i++) {
-        rc = put_point(w, tpc_msg_point(m, i), m->unix_ms);
+        const struct tpc_point *p = tpc_msg_point(m, i);
+        uint32_t after =
+            i + 1 < m->point_count ? tpc_msg_point(m, i + 1)->property : TPC_PROPERTY_NONE;
+        rc = put_point(w, p, before, after, m->unix_ms);
+        before = p->property;
     }
     return rc;
 }
@@ -488,13 +540,16 @@ static void get_tree(struct source *s, bool map, uint32_t depth, struct tpc_valu
     ret->len = (size_t) count;
 }
 
-static inline void get_point(struct source *s, int64_t msg_unix_ms, struct tpc_point *point)
+/* next: its property is the one of the point in front of it and one more; tells the same of the
+ * point behind it. */
+static inline bool get_point(struct source *s, int64_t msg_unix_ms, bool next, uint32_t before,
+                             struct tpc_point *point)
 {
-    uint64_t property = get_varint(s);
+    uint64_t property = next ? (uint64_t) before + 1 : get_varint(s);
     uint8_t tag = get_byte(s);
     if (property > UINT16_MAX || (tag & TAG_UNKNOWN) != 0) {
         bad(s, property > UINT16_MAX ? TPC_ECORRUPT : TPC_EVERSION);
-        return;
+        return false;
     }
     *point = (struct tpc_point){ .key = { "", 0 }, .property = (uint16_t) property };
     if (property == TPC_PROPERTY_NONE) {
@@ -506,7 +561,15 @@ static inline void get_point(struct source *s, int64_t msg_unix_ms, struct tpc_p
     if ((tag & TAG_HAS_TIME) != 0) {
         point->unix_ms = (int64_t) ((uint64_t) msg_unix_ms + (uint64_t) get_zigzag(s));
     }
-    get_payload(s, tag & TAG_TYPE, 0, &point->value);
+    uint32_t type = tag & TAG_TYPE;
+    if (type >= TAG_DECIMAL && type <= TAG_DECIMAL_LAST) {
+        int64_t n = get_zigzag(s);
+        point->value.type = TPC_DOUBLE;
+        point->value.as.d = (double) n / decimal_powers[type - TAG_DECIMAL];
+    } else {
+        get_payload(s, type, 0, &point->value);
+    }
+    return (tag & TAG_NEXT) != 0;
 }
 
 static void get_points(struct source *s, struct tpc_msg *m)
@@ -519,9 +582,10 @@ static void get_points(struct source *s, struct tpc_msg *m)
     if (count == 0) {
         return;
     }
-    struct tpc_point *points = get_room(s, count, 2, sizeof(*points));
+    struct tpc_point *points = get_room(s, count, 1, sizeof(*points));
+    bool next = false;
     for (size_t i = 0; points != NULL && i < count && s->code == 0; i++) {
-        get_point(s, m->unix_ms, &points[i]);
+        next = get_point(s, m->unix_ms, next, i > 0 ? points[i - 1].property : 0, &points[i]);
     }
     m->points = points;
     m->point_count = (uint32_t) count;

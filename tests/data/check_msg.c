@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 #include <stdlib.h>
+#include <math.h>
 #include <string.h>
 
 enum { BASE_MS = 1000000 };
@@ -89,8 +90,8 @@ START_TEST(golden_bodies_stay_as_they_are)
         const char *hex;
     } table[] = {
         { &telemetry, "20 04"
-                      " 01 04 0000000000c03740"
-                      " 02 03 05"
+                      " 01 4b 8e25"
+                      " 03 05"
                       " ac02 02"
                       " 00 35 04 646f6f72 01 f303 04 6f70656e" },
         { &reply, "59 000102030405060708090a0b0c0d0e0f 02 3432 0d"
@@ -187,6 +188,76 @@ START_TEST(random_messages_go_round)
 }
 END_TEST
 
+/* Points as they were written before decimals and following properties had a short form. */
+START_TEST(bodies_of_the_first_writer_are_read)
+{
+    struct tpc_arena *arena = data_arena();
+    struct tpc_point points[] = { { .property = 1, .value = num(23.75) },
+                                  { .property = 2, .value = whole(-3) } };
+    struct tpc_msg m = blank();
+    struct tpc_msg back = blank();
+    struct tpc_error err;
+    uint8_t bytes[32];
+    m.points = points;
+    m.point_count = 2;
+    size_t n = data_hex("20 02 01 04 0000000000c03740 02 03 05", bytes, sizeof(bytes));
+    tk_ok(tpi_msg_decode((struct tpc_bytes){ bytes, n }, arena, &err, &back));
+    same_body(&m, &back);
+    tpc_arena_destroy(arena);
+}
+END_TEST
+
+/* Whatever a double is: the same 64 bits come back, and those of few decimals are short. */
+START_TEST(doubles_come_back_bit_by_bit)
+{
+    static const struct {
+        double value;
+        size_t bytes; /* of the body */
+    } table[] = {
+        { 0.0, 5 },         { -0.0, 12 },       { 21.5, 6 },     { -0.001, 5 },
+        { 1e6, 7 },         { 1073741.823, 9 }, { 1e7, 12 },     { 1e308, 12 },
+        { 4.9e-324, 12 },   { 0.1 + 0.2, 12 },  { 0.3, 5 },      { INFINITY, 12 },
+        { -INFINITY, 12 },  { NAN, 12 },        { 1.0 / 3, 12 }, { 12.3456, 12 },
+        { -536870.912, 9 },
+    };
+    struct tpc_arena *arena = data_arena();
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        struct tpc_point point = { .property = 1, .value = num(table[i].value) };
+        struct tpc_msg m = blank();
+        struct tpc_msg back = blank();
+        struct tpc_error err;
+        struct tpi_buf buf;
+        tpi_buf_init(&buf, NULL, 0);
+        m.points = &point;
+        m.point_count = 1;
+        tk_ok(tpi_msg_encode(&m, &buf));
+        tk_ok(tpi_msg_decode((struct tpc_bytes){ buf.ptr, buf.len }, arena, &err, &back));
+        ck_assert_mem_eq(&back.points->value.as.d, &table[i].value, sizeof(double));
+        ck_assert_msg(buf.len == table[i].bytes, "%g takes %zu", table[i].value, buf.len);
+        tpi_buf_fini(&buf);
+    }
+    uint64_t state = 9;
+    for (int i = 0; i < 200000; i++) {
+        struct tpi_buf buf;
+        int32_t n = (int32_t) data_random(&state) >> (i % 24);
+        static const double powers[] = { 1, 10, 100, 1000, 10000 };
+        struct tpc_point point = { .property = 1, .value = num(n / powers[i % 5]) };
+        struct tpc_msg m = blank();
+        struct tpc_msg back = blank();
+        struct tpc_error err;
+        tpc_arena_reset(arena);
+        tpi_buf_init(&buf, NULL, 0);
+        m.points = &point;
+        m.point_count = 1;
+        tk_ok(tpi_msg_encode(&m, &buf));
+        tk_ok(tpi_msg_decode((struct tpc_bytes){ buf.ptr, buf.len }, arena, &err, &back));
+        ck_assert_mem_eq(&back.points->value.as.d, &point.value.as.d, sizeof(double));
+        tpi_buf_fini(&buf);
+    }
+    tpc_arena_destroy(arena);
+}
+END_TEST
+
 START_TEST(damaged_and_newer_bodies_are_told_apart)
 {
     static const struct {
@@ -196,9 +267,12 @@ START_TEST(damaged_and_newer_bodies_are_told_apart)
         { "00", 0 },
         { "20 00", 0 },
         { "8002", TPC_EVERSION },
-        { "20 01 01 40", TPC_EVERSION },
+        { "20 02 01 40 00", 0 },
+        { "20 02 ffff03 40 00", TPC_ECORRUPT },
         { "20 01 01 80", TPC_EVERSION },
-        { "20 01 01 09", TPC_EVERSION },
+        { "20 01 01 0d", TPC_EVERSION },
+        { "20 01 01 0c", TPC_ECORRUPT },
+        { "40 09", TPC_EVERSION },
         { "40 0f", TPC_EVERSION },
         { "40 10", TPC_EVERSION },
         { "", TPC_ECORRUPT },
@@ -364,6 +438,8 @@ Suite *msg_suite(void)
     TCase *t = tcase_create("msg");
     tcase_set_timeout(t, 60);
     tcase_add_test(t, golden_bodies_stay_as_they_are);
+    tcase_add_test(t, bodies_of_the_first_writer_are_read);
+    tcase_add_test(t, doubles_come_back_bit_by_bit);
     tcase_add_test(t, random_messages_go_round);
     tcase_add_test(t, damaged_and_newer_bodies_are_told_apart);
     tcase_add_test(t, trees_of_32_levels_are_kept_and_no_deeper_ones);
