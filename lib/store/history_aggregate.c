@@ -44,6 +44,7 @@ struct tpi_aggregation {
     bool ends;          /* the first or the last sample, or its time, is asked for */
     bool end_times;     /* its time is */
     bool one_is_enough; /* done as soon as every property had a sample: reading begins at its end */
+    bool done;          /* that is the case */
     bool open;
     int64_t begin; /* of the window: [begin, end) */
     int64_t end;
@@ -406,7 +407,7 @@ static bool head_is_enough(const struct tpi_aggregation *a, const struct tpi_chu
     if (a->end_times && c->count != rows) {
         return false;
     }
-    if (c->type == TPC_DOUBLE && (isnan(c->sum) || isnan(c->min))) {
+    if (c->type == TPC_DOUBLE && !tpi_read_all_numbers(c)) {
         return false;
     }
     return !a->ends || c->type <= TPC_DOUBLE;
@@ -521,7 +522,8 @@ static int take_cluster(struct tpi_history_rows *r)
 {
     struct tpi_source *sources;
     size_t count;
-    int rc = is_enough(r) ? 0 : tpi_read_cluster(r, &sources, &count);
+    r->aggregation->done = r->aggregation->done || is_enough(r);
+    int rc = r->aggregation->done ? 0 : tpi_read_cluster(r, &sources, &count);
     if (rc <= 0) {
         return rc;
     }
@@ -565,6 +567,7 @@ int tpi_aggregate_next(struct tpi_history_rows *r)
     for (; r->device < r->q.device_count; r->device++, r->begun = false) {
         if (!r->begun) {
             r->aggregation->open = false;
+            r->aggregation->done = false;
         }
         int rc = r->begun ? 0 : tpi_read_begin(r);
         rc = rc != 0 ? rc : device_rows(r);

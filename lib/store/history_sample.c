@@ -76,13 +76,23 @@ static bool number_at(const struct tpi_vector *v, uint32_t row, double *ret)
     return tpi_vector_has(v, row) && tpi_vector_number(v, row, ret) && !isnan(*ret);
 }
 
+/* Returns 1 if the chunk's heads were taken, 0 if its rows are needed, or an error. */
 static int count_heads(struct tpi_history_rows *r, const struct tpi_source *source)
 {
     struct tpi_chunk_reader in;
     struct tpi_chunk_column c;
-    uint32_t at = 0;
     int rc = tpi_read_open_chunk(r, source, &in);
-    while (rc == 0 && (rc = tpi_read_next_column(r, &in, &at, &c)) == 1) {
+    if (rc != 0) {
+        return rc;
+    }
+    struct tpi_chunk_reader again = in;
+    uint32_t at = 0;
+    while ((rc = tpi_read_next_column(r, &in, &at, &c)) == 1) {
+        if (c.type == TPC_DOUBLE && !tpi_read_all_numbers(&c)) {
+            return 0;
+        }
+    }
+    for (at = 0; rc == 0 && (rc = tpi_read_next_column(r, &again, &at, &c)) == 1; rc = 0) {
         bool number = c.type == TPC_BOOL || c.type == TPC_INT || c.type == TPC_DOUBLE;
         for (uint32_t k = at; number && k < r->wanted_count; k++) {
             if (r->wanted[k].id != c.property) {
@@ -90,9 +100,8 @@ static int count_heads(struct tpi_history_rows *r, const struct tpi_source *sour
             }
             r->sampling->thins[r->wanted[k].column].total += c.count;
         }
-        rc = 0;
     }
-    return rc;
+    return rc < 0 ? rc : 1;
 }
 
 static int count_rows(struct tpi_history_rows *r, struct tpi_source *sources, size_t count)
@@ -113,9 +122,9 @@ static int count_device(struct tpi_history_rows *r)
     size_t count;
     int rc;
     while ((rc = tpi_read_cluster(r, &sources, &count)) == 1) {
-        bool heads = count == 1 && tpi_read_inside(r, sources);
-        rc = heads ? count_heads(r, sources) : 1;
-        if (rc == 1) {
+        bool alone = count == 1 && tpi_read_inside(r, sources);
+        rc = alone ? count_heads(r, sources) : 0;
+        if (rc == 0) {
             rc = count_rows(r, sources, count);
         }
         if (rc < 0) {

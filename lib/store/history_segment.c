@@ -56,6 +56,11 @@ int tpi_read_next_column(struct tpi_history_rows *r, struct tpi_chunk_reader *in
     return *at < r->wanted_count ? rc : 0;
 }
 
+bool tpi_read_all_numbers(const struct tpi_chunk_column *c)
+{
+    return c->type == TPC_BOOL || c->type == TPC_INT;
+}
+
 /* ---- room ---- */
 
 void tpi_segment_fini(struct tpi_history_rows *r, struct tpi_segment *s)

@@ -21,6 +21,7 @@ const struct history_engine *history_suite_engine(void);
 
 Suite *history_engine_suite(void);
 Suite *history_property_suite(void);
+Suite *history_read_suite(void);
 
 /* ---- for tests of one engine ---- */
 
