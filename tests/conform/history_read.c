@@ -7,8 +7,6 @@
 #include "history_suite.h"
 
 #include <math.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -126,7 +124,6 @@ static void begin_world(struct world *w, uint64_t seed)
     w->random = seed * UINT64_C(0x9E3779B97F4A7C15) + 1;
     w->table = calloc(1, sizeof(*w->table));
     tk_env_init(&w->env);
-    w->env.env.alloc = tpc_allocator_default(); /* the kit's counts for one thread */
     struct tpi_history_limits limits = { .chunk_samples = 1 + (uint32_t) below(w, 60),
                                          .chunk_bytes = 200 + (uint32_t) below(w, 4000) };
     w->ordered = below(w, 3) != 0;
@@ -231,9 +228,9 @@ static void check_cell(const struct reading *r, uint32_t column, const struct ce
     if (want->has) {
         ck_assert_msg(same_value(&got, &want->value),
                       "column %u (aggregate %u) at %lld: type %u, %lld, not type %u, %lld", column,
-                      r->batch->columns[column].aggregate,
-                      (long long) r->batch->unix_ms[r->row], got.type, (long long) got.as.i,
-                      want->value.type, (long long) want->value.as.i);
+                      r->batch->columns[column].aggregate, (long long) r->batch->unix_ms[r->row],
+                      got.type, (long long) got.as.i, want->value.type,
+                      (long long) want->value.as.i);
     }
 }
 
@@ -727,88 +724,12 @@ START_TEST(answers_are_those_of_a_plain_table)
 }
 END_TEST
 
-/* ---- beside the writer ---- */
-
-struct racing {
-    struct world w;
-    atomic_int written; /* samples of device 1 so far: time t0 + i, value i */
-    atomic_int done;
-};
-
-static void *ask_on(void *user)
-{
-    static const struct tpc_aggregate aggregates[] = { { TPC_AGG_COUNT, 0, 0 },
-                                                       { TPC_AGG_SUM, 0, 0 },
-                                                       { TPC_AGG_LAST, 0, 0 },
-                                                       { TPC_AGG_PERCENTILE, 0, 100 } };
-    struct racing *r = user;
-    const uint16_t id = 1;
-    const struct tpc_str key = TPC_STR_INIT("key");
-    const struct tpi_history_device d = { 1, TPC_STR_INIT("dev"), &id };
-    for (uint32_t turn = 0; atomic_load(&r->done) == 0; turn++) {
-        int64_t n = atomic_load(&r->written);
-        struct tpi_history_query q = { .devices = &d,
-                                       .device_count = 1,
-                                       .property_count = 1,
-                                       .properties = &key,
-                                       .aggregates = aggregates,
-                                       .aggregate_count = turn % 2 == 0 ? 3 : 4,
-                                       .from_unix_ms = INT64_MIN,
-                                       .to_unix_ms = t0 + n,
-                                       .descending = turn % 4 > 1 };
-        struct tpi_history_rows *rows;
-        const struct tpc_row_batch *b;
-        tk_ok(tpi_history_query_open(r->w.history, &q, NULL, &rows));
-        int rc = tpi_history_query_next(rows, NULL, &b);
-        ck_assert_int_eq(rc, n > 0);
-        if (rc == 1) {
-            ck_assert_int_eq(b->columns[0].ints[0], n);
-            ck_assert(b->columns[1].doubles[0] == (double) (n - 1) * (double) n / 2);
-            ck_assert_int_eq(b->columns[2].ints[0], n - 1);
-            ck_assert(q.aggregate_count < 4 || b->columns[3].doubles[0] == (double) (n - 1));
-        }
-        tpi_history_query_close(rows);
-    }
-    return NULL;
-}
-
-START_TEST(aggregates_beside_the_pump_count_every_sample_once)
-{
-    static struct racing r;
-    pthread_t reader;
-    begin_world(&r.w, 77);
-    atomic_store(&r.written, 0);
-    atomic_store(&r.done, 0);
-    pthread_create(&reader, NULL, ask_on, &r);
-    for (int64_t i = 0; i < 4000; i++) {
-        struct tpc_point p = { .property = 1, .value = { .type = TPC_INT, .as = { .i = i } } };
-        struct tpc_msg m = { .size = sizeof(m),
-                             .kind = TPC_MSG_TELEMETRY,
-                             .offset = r.w.offset++,
-                             .device_id = 1,
-                             .unix_ms = t0 + i,
-                             .point_count = 1,
-                             .point_size = sizeof(p),
-                             .points = &p };
-        tk_ok(tpi_history_apply(r.w.history, &m, 0));
-        atomic_store(&r.written, (int) i + 1);
-        if (i % 25 == 24) {
-            tk_ok(tpi_history_commit(r.w.history, i % 75 == 74, NULL));
-        }
-    }
-    atomic_store(&r.done, 1);
-    pthread_join(reader, NULL);
-    end_world(&r.w);
-}
-END_TEST
-
 Suite *history_read_suite(void)
 {
     Suite *s = suite_create("history read");
     TCase *c = tcase_create("random");
     tcase_set_timeout(c, 100);
     tcase_add_test(c, answers_are_those_of_a_plain_table);
-    tcase_add_test(c, aggregates_beside_the_pump_count_every_sample_once);
     suite_add_tcase(s, c);
     return s;
 }

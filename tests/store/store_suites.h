@@ -5,5 +5,6 @@
 
 Suite *chunk_suite(void);
 Suite *history_suite(void);
+Suite *read_suite(void);
 
 #endif
