@@ -47,12 +47,14 @@ struct tpc_core_options {
     int32_t log_level;              /* enum tpc_log_level [TPC_LOG_INFO] */
     uint32_t frame_max_bytes;       /* payload of one frame, up to 64 MiB [262,144] */
     uint64_t memory_limit_bytes;    /* of all that is allocated through the core's allocator; from
+                                     * 80 % on caches shrink and open chunks are stored early, from
                                      * 95 % on frames are answered TPC_EAGAIN [none] */
     uint64_t ring_bytes;            /* frames waiting for one worker, up to 1 GiB; at least twice
                                      * the largest frame is taken [4 MiB] */
     uint32_t commands_max;          /* commands not closed, over all devices [100,000] */
     uint32_t device_queue_max;      /* commands not closed of one device [100] */
-    uint64_t history_open_bytes;    /* open chunks [256 MiB] */
+    uint64_t history_open_bytes;    /* open chunks [256 MiB, or a quarter of memory_limit_bytes if
+                                     * that is less] */
     uint32_t history_checkpoint_ms; /* an open chunk is stored after that; again when it has
                                      * doubled, or after 16 times as long [60,000] */
     uint32_t reserved2;

@@ -171,16 +171,26 @@ static bool sync_due(const struct tpi_file_log *log, uint32_t flags)
     return since >= log->sync_interval_ms * 1000000ULL;
 }
 
-/* Under the lock. Chunks that are acknowledged go when the cache is full. */
-static void shrink_cache(struct tpi_file_log *log)
+/* Under the lock. Chunks that are acknowledged go when there are more bytes than these. */
+static void shrink_cache(struct tpi_file_log *log, uint64_t bytes)
 {
     struct tpi_tape *t = &log->base.tape;
     uint64_t safe = log->flushed_pos < log->written_pos ? log->flushed_pos : log->written_pos;
 
-    while (t->bytes > log->cache_bytes && t->oldest != t->newest &&
+    while (t->bytes > bytes && t->oldest != t->newest &&
            t->oldest->start + t->oldest->len <= safe) {
         tpi_tape_drop(t);
     }
+}
+
+void tpi_log_shrink(void *self)
+{
+    struct tpi_file_log *log = self;
+
+    pthread_mutex_lock(&log->base.lock);
+    shrink_cache(log, 0);
+    tpi_tape_free_spares(&log->base.tape);
+    pthread_mutex_unlock(&log->base.lock);
 }
 
 /* As the leader. */
@@ -214,7 +224,7 @@ static int lead(struct tpi_file_log *log, uint32_t flags, struct tpc_error *err)
         log->flushed_pos = target;
         log->flushed_sequence = sequence;
     }
-    shrink_cache(log);
+    shrink_cache(log, log->cache_bytes);
     pthread_mutex_unlock(&log->base.lock);
     if (rc != 0) {
         return tpi_error_native(err, rc, native, "log", "cannot write to %s: %s", log->dir,

@@ -513,4 +513,5 @@ const struct tpc_bus_ops tpi_bus_file = {
     .info = file_info,
     .cursors = tpi_bus_cursors,
     .segments = file_segments,
+    .shrink = tpi_log_shrink,
 };

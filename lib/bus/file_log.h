@@ -169,6 +169,8 @@ int tpi_log_cursors_save(struct tpi_file_log *log);
 /* file_read.c */
 int tpi_log_read(void *self, uint32_t partition, uint64_t from, uint32_t max_records,
                  uint32_t flags, tpc_record_fn *fn, void *user, uint64_t *ret_next);
+/* Drops what is written and only kept for readers that follow closely. */
+void tpi_log_shrink(void *self);
 void tpi_log_readers_close(struct tpi_file_log *log);
 
 #endif

@@ -69,17 +69,23 @@ int tpi_tape_init(struct tpi_tape *t, const struct tpc_allocator *alloc, uint32_
     return t->runs == NULL ? TPC_ENOMEM : 0;
 }
 
-void tpi_tape_fini(struct tpi_tape *t)
+void tpi_tape_free_spares(struct tpi_tape *t)
 {
-    while (t->oldest != NULL) {
-        tpi_tape_drop(t);
-    }
     while (t->spares != NULL) {
         struct tpi_chunk *c = t->spares;
 
         t->spares = c->older;
         tpi_free(t->alloc, c, chunk_size(c->partitions, c->cap));
     }
+    t->spare_count = 0;
+}
+
+void tpi_tape_fini(struct tpi_tape *t)
+{
+    while (t->oldest != NULL) {
+        tpi_tape_drop(t);
+    }
+    tpi_tape_free_spares(t);
     tpi_free(t->alloc, t->parts, (size_t) t->partitions * sizeof(*t->parts));
     tpi_free(t->alloc, t->runs, (size_t) t->partitions * sizeof(*t->runs));
     tpi_free(t->alloc, t->links, (size_t) t->link_cap * sizeof(*t->links));

@@ -102,6 +102,9 @@ int tpi_tape_links(struct tpi_tape *t, uint32_t count);
 uint32_t tpi_tape_append(struct tpi_tape *t, struct tpc_record *records, uint32_t count,
                          size_t record_size, int64_t now_ms);
 
+/* Frees the empty chunks that are kept for later. */
+void tpi_tape_free_spares(struct tpi_tape *t);
+
 /* Drops the oldest chunk, which is not the newest, or is after begin. */
 void tpi_tape_drop(struct tpi_tape *t);
 

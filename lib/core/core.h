@@ -42,7 +42,8 @@ enum {
     TPI_PART_METRICS = 64,      /* counted by one instance */
     TPI_SESSION_PAGE = 256,     /* sessions of one page */
     TPI_SESSION_PAGES = 4096,   /* 1,048,576 sessions */
-    TPI_MEMORY_TIGHT_PCT = 95,  /* of memory_limit_bytes: receive() says later */
+    TPI_MEMORY_HIGH_PCT = 80,   /* of memory_limit_bytes: caches shrink, open chunks are stored */
+    TPI_MEMORY_TIGHT_PCT = 95,  /* .. receive() says later */
     TPI_STALL_MS = 20,          /* until a log that said later is asked again */
     TPI_FLUSH_RETRY_MS = 100,   /* until a log that failed is flushed again */
     TPI_FLUSH_POLL_MS = 2,      /* until a log that syncs now and then is asked again */
@@ -238,6 +239,7 @@ struct tpi_pump {
     uint64_t last_save_ms;
     uint64_t last_trim_ms;
     uint64_t last_pressed_ms;
+    uint64_t last_shrink_ms;
     uint64_t waits_seen; /* append_waits when it was looked at last */
     bool moved;          /* a position went on since cursors were committed */
     atomic_uint_fast64_t failures;
@@ -247,6 +249,7 @@ struct tpi_core_counters {
     _Atomic uint64_t receive_later; /* receive() or feed answered TPC_EAGAIN */
     _Atomic uint64_t receive_too_big;
     _Atomic uint64_t memory_tight;
+    _Atomic uint64_t memory_high;
     _Atomic uint64_t sessions; /* open */
     _Atomic uint64_t settled;
     _Atomic uint64_t append_waits;
@@ -420,6 +423,7 @@ int tpi_feed_put(struct tpc_core *core, const struct tpi_feed *feed, const struc
 /* The views of an item. */
 void tpi_feed_input(const struct tpi_up_item *item, struct tpi_up_input *ret);
 bool tpi_core_memory_tight(struct tpc_core *core);
+bool tpi_core_memory_high(struct tpc_core *core);
 
 /* ---- worker.c ---- */
 int tpi_worker_init(struct tpc_core *core, struct tpi_worker *w, uint32_t index);

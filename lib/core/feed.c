@@ -8,10 +8,20 @@
 
 enum { FEED_TEXT_BYTES = 4096 };
 
-bool tpi_core_memory_tight(struct tpc_core *core)
+static bool memory_over(struct tpc_core *core, unsigned int percent)
 {
     size_t limit = tpi_meter_limit(&core->meter);
-    return limit != 0 && tpi_meter_used(&core->meter) > limit / 100 * TPI_MEMORY_TIGHT_PCT;
+    return limit != 0 && tpi_meter_used(&core->meter) > limit / 100 * percent;
+}
+
+bool tpi_core_memory_tight(struct tpc_core *core)
+{
+    return memory_over(core, TPI_MEMORY_TIGHT_PCT);
+}
+
+bool tpi_core_memory_high(struct tpc_core *core)
+{
+    return memory_over(core, TPI_MEMORY_HIGH_PCT);
 }
 
 static char *put(char *at, struct tpc_str s)

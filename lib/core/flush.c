@@ -161,6 +161,9 @@ int tpi_flush_now(struct tpc_core *core, uint32_t flags, struct tpc_error *err, 
         }
         return rc;
     }
+    if (core->bus->shrink != NULL && tpi_core_memory_high(core)) {
+        core->bus->shrink(core->bus_self); /* also while the pump waits for a slow disk */
+    }
     if (reached > atomic_load(&f->flushed)) {
         raise_to(&f->flushed, reached);
         if (core->threads) {

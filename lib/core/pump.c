@@ -23,6 +23,7 @@ enum {
     TRIM_MS = 1000,
     RETRY_MS = 500,
     PRESSED_MS = 200,     /* between two checkpoints that a full log asks for */
+    SHRINK_MS = 50,       /* between two times that caches shrink */
     PENDING_MAX = 1 << 20 /* above it a full log waits for its disk, not for us */
 };
 
@@ -480,6 +481,9 @@ static bool read_partition(struct tpc_core *core, uint32_t partition)
     }
     if (x.rc != 0) {
         p->position[partition] = x.next;
+        if (x.rc == TPC_ENOMEM) {
+            tpi_history_squeeze(core->history);
+        }
         return commit(core, x.rc == TPC_ENOMEM) == 0 && x.count > 0;
     }
     if (rc == 0) {
@@ -504,6 +508,25 @@ static bool pressed(struct tpc_core *core)
     p->waits_seen = waits;
     p->last_pressed_ms = now;
     return core->bus->info(core->bus_self, &info) == 0 && info.pending_bytes < PENDING_MAX;
+}
+
+/* From 80 % of the memory on: what can be read again goes, and half of the open chunks with the
+ * commit that follows. */
+static void shrink(struct tpc_core *core)
+{
+    struct tpi_pump *p = &core->pump;
+    uint64_t now = tpi_mono_ms(&core->env);
+    if (!tpi_core_memory_high(core) || now - p->last_shrink_ms < SHRINK_MS) {
+        return;
+    }
+    p->last_shrink_ms = now;
+    tpi_count(&core->counters.memory_high, 1);
+    if (core->bus->shrink != NULL) {
+        core->bus->shrink(core->bus_self);
+    }
+    if (tpi_core_memory_high(core)) {
+        tpi_history_squeeze(core->history);
+    }
 }
 
 /* Cursors go on without a commit of the history, too: not every message has samples. */
@@ -539,6 +562,7 @@ bool tpi_pump_turn(struct tpc_core *core)
         }
     }
     p->moved |= did;
+    shrink(core);
     if (pressed(core)) {
         did |= commit(core, true) == 0;
         renew_commands(core);
@@ -577,6 +601,9 @@ uint64_t tpi_pump_next_ms(struct tpc_core *core)
     }
     if (TPI_METRIC_GET(core->counters.append_waits) != p->waits_seen && due > PRESSED_MS) {
         due = PRESSED_MS;
+    }
+    if (due > SHRINK_MS && tpi_core_memory_high(core)) {
+        due = SHRINK_MS;
     }
     return due < TPI_WHEEL_NONE ? due : TPI_WHEEL_NONE;
 }

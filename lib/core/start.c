@@ -15,6 +15,10 @@ static int start_history(struct tpc_core *core, struct tpc_error *err)
     struct tpi_history_limits limits = { .open_bytes = (size_t) core->options.history_open_bytes,
                                          .checkpoint_ms = core->options.history_checkpoint_ms };
     struct tpc_bus_info info;
+    size_t quarter = (size_t) (core->options.memory_limit_bytes / 4);
+    if (quarter > 0 && limits.open_bytes == 0 && quarter < TPI_HISTORY_OPEN_BYTES) {
+        limits.open_bytes = quarter;
+    }
     memset(&info, 0, sizeof(info));
     info.size = sizeof(info);
     int rc = core->bus->info(core->bus_self, &info);

@@ -21,6 +21,7 @@ static const struct tpi_metric_def core_metrics[] = {
     CORE_COUNTER(receive_later, "Frames answered with later: ring, log or memory full"),
     CORE_COUNTER(receive_too_big, "Frames over the limit of size"),
     CORE_COUNTER(memory_tight, "Frames answered with later because memory is short"),
+    CORE_COUNTER(memory_high, "Times that caches shrank because memory was at 80 %"),
     CORE_GAUGE(sessions, "Sessions that are open"),
     CORE_COUNTER(settled, "Tickets settled"),
     CORE_COUNTER(append_waits, "Appends that the log could not take at once"),

@@ -136,7 +136,7 @@ static void freeze(struct tpi_history *h, struct open_chunk *c)
 /* ---- life ---- */
 
 static const struct tpi_history_limits defaults = {
-    .open_bytes = (size_t) 256 << 20,
+    .open_bytes = TPI_HISTORY_OPEN_BYTES,
     .chunk_samples = 120,
     .chunk_bytes = 1700,
     .chunk_span_ms = UINT64_C(31) * 86400 * 1000,

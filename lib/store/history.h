@@ -23,6 +23,8 @@
 #include <tpcore/history.h>
 #include <tpcore/msg.h>
 
+enum { TPI_HISTORY_OPEN_BYTES = 256 << 20 };
+
 struct tpi_history;
 struct tpi_history_rows;
 
@@ -144,6 +146,10 @@ uint64_t tpi_history_applied(const struct tpi_history *h, uint32_t partition);
  * same); nothing of the record is then taken. TPC_EINVAL for a partition that is not there.
  */
 int tpi_history_apply(struct tpi_history *h, const struct tpc_msg *msg, uint32_t partition);
+
+/* Memory is short outside of this stage: a commit is due now, and the next one stores and lets go of
+ * the least recently touched open chunks, half of all. Pump thread. */
+void tpi_history_squeeze(struct tpi_history *h);
 
 /* Milliseconds until a commit is due: 0 = now, UINT64_MAX = nothing waits. */
 uint64_t tpi_history_due_ms(struct tpi_history *h);

@@ -9,8 +9,9 @@ static const char origin[] = "history";
 enum {
     MARK_RUN = 64,
     MARK_TEXT_BYTES = TPI_PRESENCE_TEXT,
-    PATIENCE = 16,     /* times checkpoint_ms until a chunk that hardly grew is written again */
-    PROPERTY_MS = 1000 /* names of new properties wait no longer */
+    PATIENCE = 16,      /* times checkpoint_ms until a chunk that hardly grew is written again */
+    PROPERTY_MS = 1000, /* names of new properties wait no longer */
+    SQUEEZE_BYTES = 1 << 20 /* of open chunks: with less there is nothing to win */
 };
 
 /* One transaction on its way. */
@@ -42,7 +43,12 @@ static uint64_t lesser(uint64_t a, uint64_t b)
 
 static bool memory_short(const struct tpi_history *h)
 {
-    return h->open_bytes >= h->limits.open_bytes / 4 * 3;
+    return h->squeeze || h->open_bytes >= h->limits.open_bytes / 4 * 3;
+}
+
+void tpi_history_squeeze(struct tpi_history *h)
+{
+    h->squeeze = h->open_bytes >= SQUEEZE_BYTES;
 }
 
 /* Records above the watermark, counting those that nobody holds as stored. */
@@ -142,17 +148,19 @@ static void leave(struct commit *k, struct open_chunk *c)
     }
 }
 
-/* Over three quarters of the memory: those that were not touched for long go, down to half. */
+/* Over three quarters of the memory: those that were not touched for long go, down to half
+ * (squeezed: to half of what there is). */
 static void choose_idle(struct commit *k)
 {
     struct tpi_history *h = k->h;
     size_t left = h->open_bytes;
+    size_t keep = h->squeeze ? left / 2 : h->limits.open_bytes / 2;
     for (struct open_chunk *c = h->full_first; c != NULL; c = c->full_next) {
         left -= tpi_open_chunk_bytes(c);
     }
     struct open_chunk *c = h->use_first;
     uint32_t looks = 2 * h->open_count; /* at each one twice: then nobody is touched any more */
-    for (; c != NULL && looks > 0 && left > h->limits.open_bytes / 2; looks--) {
+    for (; c != NULL && looks > 0 && left > keep; looks--) {
         struct open_chunk *next = c->use_next;
         if (c->touched || c->evict) {
             c->touched = false;
@@ -450,6 +458,7 @@ static void succeed(struct commit *k)
     tpi_open_presence_clear(h);
     h->log_changed = false;
     h->moved = false;
+    h->squeeze = false;
     TPI_METRIC_ADD(h->counters.commits, 1);
     TPI_METRIC_ADD(h->counters.bytes, k->bytes);
 }

@@ -93,6 +93,7 @@ struct tpi_history {
     struct open_chunk *full_last;
     uint32_t full_count;
     uint64_t full_ms;  /* when the first of them became full */
+    bool squeeze;      /* the next commit lets go of half of the open chunks */
     bool moved;        /* a partition was applied to since the last commit */
     uint64_t moved_ms; /* since when */
     size_t open_bytes;

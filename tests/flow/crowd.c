@@ -162,30 +162,45 @@ static void take_batch(const struct crowd *c, uint32_t device, const struct tpc_
     }
 }
 
-static void read_device(const struct crowd *c, uint32_t device, uint8_t *seen,
-                        struct crowd_found *found)
+/* Reads a device's rows into seen and found. */
+static int read_rows(const struct crowd *c, uint32_t device, uint8_t *seen,
+                     struct crowd_found *found)
 {
-    struct crowd_book *b = c->book;
-    uint32_t numbers = numbers_of(b, device);
     struct tpc_str names[3] = { TPC_STR("seq"), TPC_STR("level"), TPC_STR("note") };
     struct tpc_history_query q = TPC_HISTORY_QUERY_INIT;
     struct tpc_rows *rows;
     const struct tpc_row_batch *batch;
     struct tpc_device *d = c->devices[device];
-    int rc;
-    memset(seen, 0, numbers);
     q.devices = &d;
     q.device_count = 1;
     q.properties = names;
     q.property_count = 3;
-    rc = tpc_history_query(c->f->core, &q, &rows);
+    int rc = tpc_history_query(c->f->core, &q, &rows);
     if (rc != 0) {
-        fx_ok(rc, "query");
+        return rc;
     }
     while ((rc = tpc_rows_next(rows, &batch)) > 0) {
         take_batch(c, device, batch, seen, found);
     }
     tpc_rows_close(rows);
+    return rc;
+}
+
+static void read_device(const struct crowd *c, uint32_t device, uint8_t *seen,
+                        struct crowd_found *found)
+{
+    struct crowd_book *b = c->book;
+    uint32_t numbers = numbers_of(b, device);
+    struct crowd_found before = *found;
+    int rc = TPC_ENOMEM;
+    for (int i = 0; i < 1000 && rc == TPC_ENOMEM; i++) { /* short just now: once more */
+        if (i > 0) {
+            nanosleep(&(struct timespec){ 0, 10000000 }, NULL);
+        }
+        *found = before;
+        memset(seen, 0, numbers);
+        rc = read_rows(c, device, seen, found);
+    }
     if (rc != 0) {
         fx_ok(rc, "rows");
     }

@@ -9,7 +9,7 @@
 
 #include <stdatomic.h>
 
-enum { CROWD_DEVICES = 1000, CROWD_MESSAGES = 1 << 18 };
+enum { CROWD_DEVICES = 20000, CROWD_MESSAGES = 1 << 21 };
 
 /* What was given and what of it was acknowledged, by device; shared with children that are killed. */
 struct crowd_book {

@@ -20,6 +20,7 @@ Suite *stop_suite(void);
 Suite *kill_points_suite(void);
 Suite *values_suite(void);
 Suite *lag_suite(void);
+Suite *memory_suite(void);
 Suite *latest_suite(void);
 
 #endif

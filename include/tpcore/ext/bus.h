@@ -121,6 +121,8 @@ enum tpc_flush_flags { TPC_FLUSH_SYNC = 1 /* to stable storage, whatever the pol
  *                  for.
  * info             Counters and sizes. Any thread.
  * cursors, segments  Optional: calls fn for each. Any thread.
+ * shrink           Optional: memory is short: lets go of what it only keeps to be faster. Any
+ *                  thread.
  */
 struct tpc_bus_ops {
     struct tpc_iface iface; /* major 1 */
@@ -146,6 +148,7 @@ struct tpc_bus_ops {
     int (*info)(void *self, struct tpc_bus_info *ret);
     int (*cursors)(void *self, tpc_cursor_info_fn *fn, void *user);
     int (*segments)(void *self, tpc_segment_info_fn *fn, void *user);
+    void (*shrink)(void *self);
 };
 
 enum { TPC_APPEND_RESERVE = 1 };
