@@ -48,6 +48,18 @@ if ls "$libdir"/libtpcore-sqlite.a >/dev/null 2>&1; then
     ok "C++17 CMake project with archives and its own SQLite"
 fi
 
+door=$(find "$tmp/root" -name tpcore_sql.so)
+if [ -n "$door" ] && command -v sqlite3 >/dev/null 2>&1; then
+    exported=$(nm -D --defined-only "$door" | awk '{ print $3 }')
+    needed=$(readelf -d "$door" | grep -c 'NEEDED.*\(sqlite3\|libtpcore\)') || true
+    loaded=$(sqlite3 -cmd ".load ${door%.so}" :memory: "SELECT name FROM pragma_module_list WHERE name = 'telemetry'")
+    if [ "$exported $needed $loaded" != "sqlite3_tpcoresql_init 0 telemetry" ]; then
+        echo "tpcore_sql.so: exports $exported, needs $needed libraries that it must not, loaded: $loaded"
+        exit 1
+    fi
+    ok "extension for sqlite3"
+fi
+
 if [ -d "$root/examples/adapter-skeleton" ]; then
     cp -r "$root/examples/adapter-skeleton" "$tmp/skeleton"
     meson setup "$tmp/skeleton/build" "$tmp/skeleton" >"$tmp/skeleton.log" 2>&1 &&

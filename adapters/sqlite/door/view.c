@@ -32,6 +32,9 @@ const struct tpc_allocator sqdoor_alloc = { .resize = heap_resize };
 int sqdoor_fail(struct sqdoor_view *v, int code, const char *format, ...)
 {
     va_list args;
+    if ((code & 0xff) == SQLITE_NOMEM) {
+        return SQLITE_NOMEM; /* SQLite has its own words for it */
+    }
     va_start(args, format);
     sqlite3_free(*v->message);
     *v->message = sqlite3_vmprintf(format, args);
@@ -41,7 +44,7 @@ int sqdoor_fail(struct sqdoor_view *v, int code, const char *format, ...)
 
 int sqdoor_fail_sql(struct sqdoor_view *v, sqlite3 *db, int code)
 {
-    if (code == SQLITE_INTERRUPT || code == SQLITE_NOMEM) {
+    if (code == SQLITE_INTERRUPT) {
         return code;
     }
     return sqdoor_fail(v, code, "%s", sqlite3_errmsg(db));
