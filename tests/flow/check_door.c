@@ -75,9 +75,10 @@ static void api_rows(struct fx *f, const char *device, const char *property, int
     fx_ok(tpc_history_query(f->core, &q, &rows), "query");
     while ((rc = tpc_rows_next(rows, &b)) > 0) {
         for (uint32_t i = 0; i < b->count; i++) {
-            if ((b->columns[0].validity[i / 8] >> (i % 8) & 1) != 0) {
+            struct tpc_value value;
+            if (tpc_column_value(&b->columns[0], i, &value) == 1) {
                 door_add(ret, "%lld|", (long long) b->unix_ms[i]);
-                add_value(ret, &b->columns[0].values[i]);
+                add_value(ret, &value);
             }
         }
     }

@@ -109,8 +109,12 @@ def platform_and_devices(folder, start):
         raise SystemExit("sql: mosquitto does not start")
     os.environ.update(MQTT_PORT=str(port), DATA=folder + "/data")
     os.mkdir(folder + "/data")
+    # The quickstart's own configuration; open chunks are stored within the seconds of this test.
+    config = shutil.copytree(root / "examples/quickstart.d", folder + "/config") + "/platform.yaml"
+    text = pathlib.Path(config).read_text()
+    pathlib.Path(config).write_text(text.replace("core:\n", "core:\n  history_checkpoint_ms: 2000\n"))
     with open(folder + "/platform.log", "wb") as log:
-        start(build / "examples/platform/tp-platform", root / "examples/quickstart.d/platform.yaml", stdout=log, stderr=log)
+        start(build / "examples/platform/tp-platform", config, stdout=log, stderr=log)
     connected = lambda: "connected to" in pathlib.Path(folder + "/platform.log").read_text()
     if not wait_until(connected, 20):
         raise SystemExit("sql: the platform does not start: " + pathlib.Path(folder + "/platform.log").read_text())
