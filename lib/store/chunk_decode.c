@@ -1,9 +1,6 @@
-#include "store/chunk.h"
-
 #include <math.h>
-#include <string.h>
-#include <tpcore/cbor.h>
 
+#include "base/crc32c.h"
 #include "base/error.h"
 #include "store/chunk_format.h"
 
@@ -14,29 +11,70 @@ static int corrupt(struct tpc_error *err, const char *what)
 
 /* ---- head ---- */
 
+/* Magic, version and CRC. */
+static int read_seal(struct tpi_chunk_reader *r, struct tpc_bytes blob, struct tpc_error *err)
+{
+    struct tpi_reader *in = &r->in;
+    uint8_t magic = tpi_read_u8(in);
+    r->version = tpi_read_u8(in);
+    if (in->bad || (magic != CHUNK_MAGIC && (magic != CHUNK_MAGIC_1 || r->version != 1))) {
+        return corrupt(err, "these bytes are no chunk");
+    }
+    if (magic == CHUNK_MAGIC_1) {
+        return 0;
+    }
+    if (r->version > TPI_CHUNK_VERSION) {
+        return tpi_error_set(err, TPC_EVERSION, "chunk",
+                             "chunk has format %u, this library reads up to %d", r->version,
+                             TPI_CHUNK_VERSION);
+    }
+    uint32_t crc = tpi_read_u32(in);
+    if (r->version != TPI_CHUNK_VERSION || in->bad ||
+        crc != tpi_crc32c(tpi_crc32c(0, blob.ptr, 2), in->p, tpi_reader_left(in))) {
+        return corrupt(err, "the CRC of the chunk is wrong");
+    }
+    return 0;
+}
+
+static int read_times(struct tpi_chunk_reader *r, struct tpc_error *err)
+{
+    struct tpi_reader *in = &r->in;
+    uint32_t rows = r->span.rows;
+    if (rows == 1) {
+        r->span.last_unix_ms = r->span.first_unix_ms;
+        return 0;
+    }
+    uint64_t length = tpi_read_varint(in);
+    r->step = tpi_read_varint(in);
+    uint64_t bytes = tpi_read_varint(in);
+    if (in->bad || bytes > tpi_reader_left(in) || length < rows - 1 ||
+        length > (uint64_t) INT64_MAX - (uint64_t) r->span.first_unix_ms) {
+        return corrupt(err, "the times of the chunk do not hold");
+    }
+    r->span.last_unix_ms = (int64_t) ((uint64_t) r->span.first_unix_ms + length);
+    r->times = (struct tpc_bytes){ in->p, (size_t) bytes };
+    in->p += bytes;
+    return 0;
+}
+
 int tpi_chunk_open(struct tpi_chunk_reader *r, struct tpc_bytes blob, struct tpc_error *err)
 {
     struct tpi_reader *in = &r->in;
     memset(r, 0, sizeof(*r));
     tpi_reader_init(in, blob.ptr, blob.len);
-    uint8_t magic = tpi_read_u8(in);
-    uint8_t version = tpi_read_u8(in);
-    if (in->bad || magic != CHUNK_MAGIC) {
-        return corrupt(err, "these bytes are no chunk");
-    }
-    if (version == 0 || version > TPI_CHUNK_VERSION) {
-        return tpi_error_set(err, TPC_EVERSION, "chunk",
-                             "chunk has format %u, this library reads up to %d", version,
-                             TPI_CHUNK_VERSION);
+    int rc = read_seal(r, blob, err);
+    if (rc != 0) {
+        return rc;
     }
     uint64_t rows = tpi_read_varint(in);
     uint64_t columns = tpi_read_varint(in);
     uint64_t first = tpi_read_varint(in);
     uint64_t span = tpi_read_varint(in);
     int64_t at = tpi_read_zigzag(in);
-    /* every row but the first takes a byte, every column three */
+    /* every row but the first takes a byte in version 1, every column three */
     if (in->bad || rows == 0 || columns == 0 || span > UINT64_MAX - first ||
-        rows - 1 > tpi_reader_left(in) || columns > tpi_reader_left(in) / 3) {
+        rows > TPI_CHUNK_MAX_SAMPLES || (r->version == 1 && rows - 1 > tpi_reader_left(in)) ||
+        columns > tpi_reader_left(in) / 3) {
         return corrupt(err, "the head of the chunk does not hold");
     }
     r->span = (struct tpi_chunk_span){ .rows = (uint32_t) rows,
@@ -44,30 +82,34 @@ int tpi_chunk_open(struct tpi_chunk_reader *r, struct tpc_bytes blob, struct tpc
                                        .first_offset = first,
                                        .last_offset = first + span };
     r->columns = (uint32_t) columns;
-    r->times.ptr = in->p;
-    for (uint64_t i = 1; i < rows; i++) {
-        uint64_t delta = tpi_read_varint(in);
-        if (in->bad || delta == 0 || delta > (uint64_t) INT64_MAX - (uint64_t) at) {
-            return corrupt(err, "the times of the chunk do not rise");
-        }
-        at = (int64_t) ((uint64_t) at + delta);
-    }
-    r->times.len = (size_t) (in->p - r->times.ptr);
-    r->span.last_unix_ms = at;
-    return 0;
+    return r->version == 1 ? tpi_chunk_old_skip_times(r, err) : read_times(r, err);
 }
 
 int tpi_chunk_times(const struct tpi_chunk_reader *r, struct tpc_error *err, int64_t *ret)
 {
-    struct tpi_reader in;
-    tpi_reader_init(&in, r->times.ptr, r->times.len);
-    uint64_t at = (uint64_t) r->span.first_unix_ms;
-    ret[0] = r->span.first_unix_ms;
-    for (uint32_t i = 1; i < r->span.rows; i++) {
-        at += tpi_read_varint(&in);
-        ret[i] = (int64_t) at;
+    struct chunk_ints ints;
+    int64_t block[INTS_BLOCK];
+    if (r->version == 1) {
+        return tpi_chunk_old_times(r, err, ret);
     }
-    return in.bad ? corrupt(err, "the times of the chunk are cut") : 0;
+    ret[0] = r->span.first_unix_ms;
+    uint64_t line = (uint64_t) ret[0];
+    bool rising = true;
+    uint32_t row = 1;
+    tpi_chunk_ints_init(&ints, r->times, r->span.rows - 1, 0);
+    while (ints.left > 0 && rising) {
+        uint32_t n = tpi_chunk_ints_next(&ints, block);
+        rising = n > 0;
+        for (uint32_t i = 0; i < n; i++, row++) {
+            line += r->step;
+            ret[row] = (int64_t) (line + (uint64_t) block[i]);
+            rising = rising && ret[row] > ret[row - 1];
+        }
+    }
+    if (!rising || !tpi_chunk_ints_done(&ints) || ret[row - 1] != r->span.last_unix_ms) {
+        return corrupt(err, "the times of the chunk do not rise to its end");
+    }
+    return 0;
 }
 
 /* ---- columns ---- */
@@ -89,252 +131,352 @@ static uint32_t count_bits(const uint8_t *p, uint32_t bits)
     return count;
 }
 
-static double read_double(struct tpi_reader *in)
+static struct tpc_value make_double(double x)
 {
-    uint64_t bits = tpi_read_u64(in);
-    double x;
-    memcpy(&x, &bits, sizeof(x));
-    return x;
+    return (struct tpc_value){ .type = TPC_DOUBLE, .as.d = x };
 }
 
-static int read_stats(struct tpi_reader *in, struct tpi_chunk_column *c, struct tpc_error *err)
+static bool read_runs(struct tpi_chunk_column *c, uint32_t *ret_set, bool *ret_last)
 {
-    if (c->type == TPC_INT) {
-        int64_t min = tpi_read_zigzag(in);
-        uint64_t range = tpi_read_varint(in);
-        if (range > (uint64_t) INT64_MAX - (uint64_t) min) {
-            return corrupt(err, "a column's greatest value passes 64 bits");
+    struct tpi_reader in;
+    bool now = c->coding == CODE_RUNS_TRUE;
+    uint32_t left = c->count;
+    tpi_reader_init(&in, c->values.ptr, c->values.len);
+    for (; left > 0; now = !now) {
+        uint64_t run = tpi_read_varint(&in);
+        if (in.bad || run == 0 || run > left) {
+            return false;
         }
-        c->min = (double) min;
-        c->max = (double) (int64_t) ((uint64_t) min + range);
-        c->sum = read_double(in);
-    } else if (c->type == TPC_DOUBLE) {
-        c->min = read_double(in);
-        c->max = read_double(in);
-        c->sum = read_double(in);
-    } else if (c->type == TPC_BOOL) {
-        size_t need = ((size_t) c->count + 7) / 8;
-        uint32_t set = tpi_reader_left(in) == need ? count_bits(in->p, c->count) : UINT32_MAX;
+        left -= (uint32_t) run;
+        *ret_set += now ? (uint32_t) run : 0;
+        *ret_last = now;
+    }
+    return tpi_reader_left(&in) == 0;
+}
+
+static int read_bools(struct tpi_reader *in, struct tpi_chunk_column *c, struct tpc_error *err)
+{
+    uint32_t set = 0;
+    bool first = c->coding == CODE_RUNS_TRUE;
+    bool last = false;
+    c->values = (struct tpc_bytes){ in->p, tpi_reader_left(in) };
+    if (c->coding == CODE_BITS) {
+        set =
+            c->values.len == ((size_t) c->count + 7) / 8 ? count_bits(in->p, c->count) : UINT32_MAX;
         if (set == UINT32_MAX) {
             return corrupt(err, "a column of truth values has another length than its count");
         }
-        c->min = set == c->count;
-        c->max = set > 0;
-        c->sum = set;
+        first = chunk_bit(in->p, 0);
+        last = chunk_bit(in->p, c->count - 1);
+    } else if (c->coding > CODE_RUNS_TRUE || !read_runs(c, &set, &last)) {
+        return corrupt(err, "runs of truth values do not fit the count of their column");
     }
+    c->min = set == c->count;
+    c->max = set > 0;
+    c->sum = set;
+    c->first = (struct tpc_value){ .type = TPC_BOOL, .as.b = first };
+    c->last = (struct tpc_value){ .type = TPC_BOOL, .as.b = last };
     return 0;
 }
 
-static bool read_bit(const uint8_t *p, uint32_t i)
+/* Integers at the ends of a column, and the sum of the distances from the first. */
+struct ends {
+    int64_t last;
+    int64_t min;
+    int64_t max;
+};
+
+static bool read_ends(struct tpi_reader *in, struct tpi_chunk_column *c, struct ends *ret)
 {
-    return (p[i / 8] >> (i % 8) & 1) != 0;
+    c->base = chunk_read_zigzag(in);
+    *ret = (struct ends){ c->base, c->base, c->base };
+    if (c->count > 1) {
+        uint64_t last = (uint64_t) chunk_read_zigzag(in);
+        uint64_t low = chunk_read_varint(in);
+        uint64_t high = chunk_read_varint(in);
+        ret->last = (int64_t) ((uint64_t) c->base + last);
+        ret->min = (int64_t) ((uint64_t) c->base - low);
+        ret->max = (int64_t) ((uint64_t) c->base + high);
+    }
+    return !in->bad && ret->min <= c->base && ret->max >= c->base;
 }
 
-/* First and last value of what read_stats() left in c->values. */
-static void read_ends(struct tpi_chunk_column *c)
+/* first * count + distances: exact until it is a double */
+static double sum_of(int64_t first, uint32_t count, int64_t distances)
+{
+    __extension__ __int128 sum = (__int128) first * count + distances;
+    return (double) sum;
+}
+
+static bool read_ints(struct tpi_reader *in, struct tpi_chunk_column *c)
+{
+    struct ends ends;
+    if (c->coding > CODE_INTS_WIDE || !read_ends(in, c, &ends)) {
+        return false;
+    }
+    c->min = (double) ends.min;
+    c->max = (double) ends.max;
+    c->sum = (double) c->base;
+    if (c->count > 1) {
+        c->sum = c->coding == CODE_INTS ? sum_of(c->base, c->count, chunk_read_zigzag(in))
+                                        : chunk_read_double(in);
+    }
+    c->first = (struct tpc_value){ .type = TPC_INT, .as.i = c->base };
+    c->last = (struct tpc_value){ .type = TPC_INT, .as.i = ends.last };
+    return !in->bad;
+}
+
+/* Finds the patches' bytes and adds the patches to the statistics of the decimals. */
+static bool read_patches(struct tpi_reader *in, struct tpi_chunk_column *c)
+{
+    uint64_t count = tpi_read_varint(in);
+    uint64_t place = 0;
+    if (in->bad || count == 0 || count >= c->count) {
+        return false;
+    }
+    c->patch_count = (uint32_t) count;
+    c->patches.ptr = in->p;
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t gap = tpi_read_varint(in);
+        (void) tpi_read_u64(in);
+        place += gap;
+        if (in->bad || gap > c->count || place >= c->count || (i > 0 && gap == 0)) {
+            return false;
+        }
+    }
+    c->patches.len = (size_t) (in->p - c->patches.ptr);
+    return true;
+}
+
+static void add_patches(struct tpi_chunk_column *c)
 {
     struct tpi_reader in;
-    tpi_reader_init(&in, c->values.ptr, c->values.len);
-    if (c->type == TPC_INT) {
-        uint64_t x = (uint64_t) tpi_read_zigzag(&in);
-        c->first = (struct tpc_value){ .type = TPC_INT, .as.i = (int64_t) x };
-        for (uint32_t i = 1; i < c->count; i++) {
-            x += (uint64_t) tpi_read_zigzag(&in);
+    uint64_t place = 0;
+    tpi_reader_init(&in, c->patches.ptr, c->patches.len);
+    for (uint32_t i = 0; i < c->patch_count; i++) {
+        place += tpi_read_varint(&in);
+        double x = chunk_read_double(&in);
+        if (!isnan(x)) {
+            c->min = x < c->min ? x : c->min;
+            c->max = x > c->max ? x : c->max;
+            c->sum += x;
         }
-        c->last = (struct tpc_value){ .type = TPC_INT, .as.i = (int64_t) x };
-    } else if (c->type == TPC_DOUBLE && c->values.len == c->count * sizeof(double)) {
-        c->first = (struct tpc_value){ .type = TPC_DOUBLE, .as.d = read_double(&in) };
-        in.p = in.end - sizeof(double);
-        c->last = (struct tpc_value){ .type = TPC_DOUBLE, .as.d = read_double(&in) };
-    } else if (c->type == TPC_BOOL) {
-        c->first = (struct tpc_value){ .type = TPC_BOOL, .as.b = read_bit(in.p, 0) };
-        c->last = (struct tpc_value){ .type = TPC_BOOL, .as.b = read_bit(in.p, c->count - 1) };
+        if (place == 0) {
+            c->first = make_double(x);
+        }
+        if (place == c->count - 1) {
+            c->last = make_double(x);
+        }
     }
 }
 
+static bool read_decimals(struct tpi_reader *in, struct tpi_chunk_column *c)
+{
+    uint32_t scale = c->coding & CODE_SCALE_MASK;
+    struct ends ends;
+    if (scale > CHUNK_MAX_SCALE || ((c->coding & CODE_PATCHED) != 0 && !read_patches(in, c)) ||
+        !read_ends(in, c, &ends)) {
+        return false;
+    }
+    double power = chunk_powers[scale];
+    c->min = (double) ends.min / power;
+    c->max = (double) ends.max / power;
+    c->sum = (double) c->base / power;
+    if (c->count > 1) {
+        c->sum = sum_of(c->base, c->count - c->patch_count, chunk_read_zigzag(in)) / power;
+    }
+    c->first = make_double((double) c->base / power);
+    c->last = make_double((double) ends.last / power);
+    add_patches(c);
+    return !in->bad;
+}
+
+static bool read_reals(struct tpi_reader *in, struct tpi_chunk_column *c)
+{
+    c->shift = tpi_read_u8(in);
+    if (c->coding > CODE_REAL_NAN || c->shift > 63) {
+        return false;
+    }
+    uint64_t bits = tpi_read_u64(in);
+    c->base = chunk_order(bits, c->shift);
+    double first = chunk_double(bits);
+    c->first = c->last = make_double(first);
+    c->min = c->max = first;
+    c->sum = isnan(first) ? 0 : first;
+    if (c->count > 1) {
+        uint64_t base = (uint64_t) c->base;
+        int64_t last = (int64_t) (base + (uint64_t) tpi_read_zigzag(in));
+        int64_t min = (int64_t) (base + (uint64_t) tpi_read_zigzag(in));
+        int64_t max = (int64_t) (base + (uint64_t) tpi_read_zigzag(in));
+        c->last = make_double(chunk_double(chunk_unorder(last, c->shift)));
+        c->min = chunk_double(chunk_unorder(min, c->shift));
+        c->max = chunk_double(chunk_unorder(max, c->shift));
+        c->sum = chunk_read_double(in);
+    }
+    return !in->bad;
+}
+
+/* What stands before the values. */
+static int read_stats(const struct tpi_chunk_reader *r, struct tpi_reader *in,
+                      struct tpi_chunk_column *c, struct tpc_error *err)
+{
+    bool number = c->type == TPC_INT || c->type == TPC_DOUBLE;
+    if (r->version == 1 && number) {
+        return tpi_chunk_old_column(in, err, c);
+    }
+    if (r->version != 1 && c->type != TPC_NULL) {
+        c->coding = tpi_read_u8(in);
+    }
+    if (in->bad || (c->type >= TPC_TEXT && c->coding > CODE_DICTIONARY)) {
+        return corrupt(err, "a column is coded in no known way");
+    }
+    if (c->type == TPC_BOOL) {
+        return read_bools(in, c, err);
+    }
+    bool good = !number || (c->type == TPC_INT             ? read_ints(in, c)
+                            : (c->coding & CODE_REAL) == 0 ? read_decimals(in, c)
+                                                           : read_reals(in, c));
+    return good ? 0 : corrupt(err, "the statistics of a column do not hold");
+}
+
 /* Splits a body into bitmap, statistics and values. */
-static int read_body(struct tpc_bytes body, uint32_t rows, bool full, struct tpc_error *err,
-                     struct tpi_chunk_column *c)
+static int read_body(const struct tpi_chunk_reader *r, struct tpc_bytes body, bool full,
+                     struct tpc_error *err, struct tpi_chunk_column *c)
 {
     struct tpi_reader in;
     tpi_reader_init(&in, body.ptr, body.len);
     if (!full) {
-        c->presence.len = ((size_t) rows + 7) / 8;
+        c->presence.len = ((size_t) r->span.rows + 7) / 8;
         c->presence.ptr = tpi_read_bytes(&in, c->presence.len);
-        if (c->presence.ptr == NULL || count_bits(c->presence.ptr, rows) != c->count) {
+        if (c->presence.ptr == NULL || count_bits(c->presence.ptr, r->span.rows) != c->count) {
             return corrupt(err, "a column's bitmap does not fit its count");
         }
     }
-    int rc = read_stats(&in, c, err);
+    int rc = read_stats(r, &in, c, err);
     if (rc != 0) {
         return rc;
     }
-    if (in.bad) {
-        return corrupt(err, "a column is cut");
-    }
     c->values = (struct tpc_bytes){ in.p, tpi_reader_left(&in) };
-    read_ends(c);
+    return in.bad ? corrupt(err, "a column is cut") : 0;
+}
+
+/* At the start of a group: its last key and its end. */
+static int read_group(struct tpi_chunk_reader *r, struct tpc_error *err)
+{
+    struct tpi_reader *in = &r->in;
+    if (r->version == 1 || r->columns <= CHUNK_GROUP || r->column % CHUNK_GROUP != 0 ||
+        r->group_end != NULL) {
+        return 0;
+    }
+    uint64_t key = tpi_read_varint(in);
+    uint64_t len = tpi_read_varint(in);
+    if (in->bad || key > UINT32_MAX - r->last_key || len > tpi_reader_left(in)) {
+        return corrupt(err, "the head of a group does not hold");
+    }
+    r->group_key = r->last_key + (uint32_t) key;
+    r->group_end = in->p + len;
+    return 0;
+}
+
+static int end_group(struct tpi_chunk_reader *r, struct tpc_error *err)
+{
+    if (r->group_end == NULL || (r->column % CHUNK_GROUP != 0 && r->column != r->columns)) {
+        return 0;
+    }
+    bool good = r->in.p == r->group_end && r->last_key == r->group_key;
+    r->group_end = NULL;
+    return good ? 0 : corrupt(err, "a group does not end with its last column");
+}
+
+/* What stands before a column's body: its key, its count, its length. */
+struct column_head {
+    uint64_t key;
+    uint64_t count;
+    bool full;
+    struct tpc_bytes body;
+};
+
+static int read_column_head(struct tpi_chunk_reader *r, struct tpc_error *err,
+                            struct column_head *ret)
+{
+    struct tpi_reader *in = &r->in;
+    uint64_t most = (uint64_t) UINT16_MAX << CHUNK_TYPE_BITS | CHUNK_TYPE_MASK;
+    uint64_t delta = chunk_read_varint(in);
+    uint64_t count = chunk_read_varint(in);
+    uint64_t len = chunk_read_varint(in);
+    const uint8_t *body = len <= tpi_reader_left(in) ? tpi_read_bytes(in, (size_t) len) : NULL;
+    uint64_t key = delta <= most ? r->last_key + delta : UINT64_MAX;
+    if (in->bad || body == NULL || delta == 0 || key > most || key >> CHUNK_TYPE_BITS == 0) {
+        return corrupt(err, "the head of a column does not hold");
+    }
+    *ret =
+        (struct column_head){ key, count >> 1, (count & CHUNK_FULL) != 0, { body, (size_t) len } };
+    if (ret->count == 0 || ret->count > r->span.rows || ret->full != (ret->count == r->span.rows)) {
+        return corrupt(err, "a column's count does not fit the chunk");
+    }
     return 0;
 }
 
 int tpi_chunk_next(struct tpi_chunk_reader *r, struct tpc_error *err, struct tpi_chunk_column *ret)
 {
-    struct tpi_reader *in = &r->in;
+    struct column_head head;
     if (r->column == r->columns) {
-        return tpi_reader_left(in) == 0 ? 0 : corrupt(err, "bytes follow the last column");
+        return tpi_reader_left(&r->in) == 0 ? 0 : corrupt(err, "bytes follow the last column");
     }
-    uint64_t delta = tpi_read_varint(in);
-    uint64_t count = tpi_read_varint(in);
-    uint64_t len = tpi_read_varint(in);
-    const uint8_t *body = len <= tpi_reader_left(in) ? tpi_read_bytes(in, (size_t) len) : NULL;
-    bool full = (count & CHUNK_FULL) != 0;
-    count >>= 1;
-    uint64_t most = (uint64_t) UINT16_MAX << CHUNK_TYPE_BITS | CHUNK_TYPE_MASK;
-    uint64_t key = delta <= most ? r->last_key + delta : UINT64_MAX;
-    if (in->bad || body == NULL || delta == 0 || key > most || key >> CHUNK_TYPE_BITS == 0) {
-        return corrupt(err, "the head of a column does not hold");
-    }
-    if (count == 0 || count > r->span.rows || full != (count == r->span.rows)) {
-        return corrupt(err, "a column's count does not fit the chunk");
-    }
-    struct tpi_chunk_column c = { .property = (uint16_t) (key >> CHUNK_TYPE_BITS),
-                                  .type = (uint8_t) (key & CHUNK_TYPE_MASK),
-                                  .count = (uint32_t) count };
-    int rc = read_body((struct tpc_bytes){ body, (size_t) len }, r->span.rows, full, err, &c);
+    int rc = read_group(r, err);
+    rc = rc != 0 ? rc : read_column_head(r, err, &head);
     if (rc != 0) {
         return rc;
     }
-    r->last_key = (uint32_t) key;
+    struct tpi_chunk_column c = { .property = (uint16_t) (head.key >> CHUNK_TYPE_BITS),
+                                  .type = (uint8_t) (head.key & CHUNK_TYPE_MASK),
+                                  .count = (uint32_t) head.count };
+    rc = read_body(r, head.body, head.full, err, &c);
+    if (rc != 0) {
+        return rc;
+    }
+    r->last_key = (uint32_t) head.key;
     r->column++;
+    rc = end_group(r, err);
+    if (rc != 0) {
+        return rc;
+    }
     *ret = c;
     return 1;
 }
 
-/* ---- values ---- */
-
-struct cursor {
-    struct tpi_reader in;
-    uint64_t before; /* integer before */
-    uint32_t index;  /* of the value in the column */
-    struct tpc_arena *arena;
-    struct tpc_error *err;
-};
-
-static int read_tree(struct cursor *k, uint8_t type, struct tpc_bytes bytes, struct tpc_value *ret)
+int tpi_chunk_seek(struct tpi_chunk_reader *r, uint16_t property, struct tpc_error *err)
 {
-    struct tpc_value v;
-    int rc = tpc_cbor_parse(k->arena, bytes, k->err, &v);
-    if (rc == TPC_ENOMEM) {
-        return rc;
-    }
-    if (rc != 0 || v.type != type) {
-        return corrupt(k->err, "a value is not the CBOR that it should be");
-    }
-    *ret = v;
-    return 0;
-}
-
-static int read_value(struct cursor *k, uint8_t type, struct tpc_value *ret)
-{
-    struct tpc_value v = { .type = type };
-    uint64_t len;
-    switch (type) {
-    case TPC_NULL:
-        break;
-    case TPC_BOOL:
-        v.as.b = (k->in.p[k->index / 8] >> (k->index % 8) & 1) != 0;
-        break;
-    case TPC_INT:
-        k->before += (uint64_t) tpi_read_zigzag(&k->in);
-        v.as.i = (int64_t) k->before;
-        break;
-    case TPC_DOUBLE:
-        v.as.d = read_double(&k->in);
-        break;
-    default:
-        len = tpi_read_varint(&k->in);
-        if (len > tpi_reader_left(&k->in)) {
-            k->in.bad = true;
-            break;
-        }
-        v.len = (size_t) len;
-        v.as.blob = tpi_read_bytes(&k->in, v.len);
-        if (type == TPC_ARRAY || type == TPC_MAP) {
-            return read_tree(k, type, (struct tpc_bytes){ v.as.blob, v.len }, ret);
-        }
-        break;
-    }
-    k->index++;
-    if (k->in.bad) {
-        return corrupt(k->err, "the values of a column are cut");
-    }
-    *ret = v;
-    return 0;
-}
-
-int tpi_chunk_values(const struct tpi_chunk_column *c, uint32_t rows, struct tpc_arena *arena,
-                     struct tpc_error *err, struct tpc_value *ret, uint8_t *ret_validity)
-{
-    struct cursor k = { .arena = arena, .err = err };
-    tpi_reader_init(&k.in, c->values.ptr, c->values.len);
-    for (uint32_t row = 0; row < rows; row++) {
-        if (c->presence.len != 0 && (c->presence.ptr[row / 8] >> (row % 8) & 1) == 0) {
-            continue;
-        }
-        int rc = read_value(&k, c->type, &ret[row]);
+    while (r->column < r->columns) {
+        int rc = read_group(r, err);
         if (rc != 0) {
             return rc;
         }
-        ret_validity[row / 8] |= (uint8_t) (1u << (row % 8));
-    }
-    if (c->type != TPC_BOOL && tpi_reader_left(&k.in) != 0) {
-        return corrupt(err, "bytes follow the values of a column");
-    }
-    return 0;
-}
-
-int tpi_chunk_ints(const struct tpi_chunk_column *c, struct tpc_error *err, int64_t *ret)
-{
-    struct tpi_reader in;
-    uint64_t x = 0;
-    if (c->type != TPC_INT && c->type != TPC_BOOL) {
-        return tpi_error_set(err, TPC_EINVAL, "chunk", "the column holds no integers");
-    }
-    tpi_reader_init(&in, c->values.ptr, c->values.len);
-    for (uint32_t i = 0; i < c->count; i++) {
-        if (c->type == TPC_BOOL) {
-            ret[i] = read_bit(c->values.ptr, i);
+        if (r->group_end != NULL && r->column % CHUNK_GROUP == 0 &&
+            r->group_key >> CHUNK_TYPE_BITS < property) {
+            uint32_t left = r->columns - r->column;
+            r->column += left < CHUNK_GROUP ? left : CHUNK_GROUP;
+            r->last_key = r->group_key;
+            r->in.p = r->group_end;
+            r->group_end = NULL;
             continue;
         }
-        x += (uint64_t) tpi_read_zigzag(&in);
-        ret[i] = (int64_t) x;
-    }
-    if (c->type == TPC_INT && (in.bad || tpi_reader_left(&in) != 0)) {
-        return corrupt(err, "the values of a column are not as many as its count");
-    }
-    return 0;
-}
-
-int tpi_chunk_doubles(const struct tpi_chunk_column *c, struct tpc_error *err, double *ret)
-{
-    struct tpi_reader in;
-    if (c->type != TPC_DOUBLE) {
-        int64_t *ints = (int64_t *) (void *) ret;
-        int rc = tpi_chunk_ints(c, err, ints);
-        for (uint32_t i = 0; rc == 0 && i < c->count; i++) {
-            int64_t x;
-            memcpy(&x, &ints[i], sizeof(x));
-            double d = (double) x;
-            memcpy(&ret[i], &d, sizeof(d));
+        struct tpi_reader before = r->in;
+        struct column_head head;
+        rc = read_column_head(r, err, &head);
+        if (rc != 0) {
+            return rc;
         }
-        return rc;
-    }
-    if (c->values.len != c->count * sizeof(double)) {
-        return corrupt(err, "the values of a column are not as many as its count");
-    }
-    tpi_reader_init(&in, c->values.ptr, c->values.len);
-    for (uint32_t i = 0; i < c->count; i++) {
-        ret[i] = read_double(&in);
+        if (head.key >> CHUNK_TYPE_BITS >= property) {
+            r->in = before;
+            return 0;
+        }
+        r->last_key = (uint32_t) head.key;
+        r->column++;
+        rc = end_group(r, err);
+        if (rc != 0) {
+            return rc;
+        }
     }
     return 0;
 }

@@ -46,7 +46,7 @@ const uint32_t tpi_history_metric_count =
 
 size_t tpi_open_chunk_bytes(const struct open_chunk *c)
 {
-    return sizeof(*c) + c->samples.cap;
+    return sizeof(*c) + tpi_chunk_samples_bytes(&c->samples);
 }
 
 static void dirty_add(struct tpi_history *h, struct open_chunk *c)
@@ -106,7 +106,7 @@ void tpi_open_chunk_drop(struct tpi_history *h, struct open_chunk *c)
     }
     h->open_bytes -= tpi_open_chunk_bytes(c);
     TPI_METRIC_ADD(h->counters.open_chunks, (uint64_t) -1);
-    tpi_buf_fini(&c->samples);
+    tpi_chunk_samples_fini(&c->samples);
     tpi_free(h->env->alloc, c, sizeof(*c));
 }
 
@@ -138,7 +138,7 @@ static void freeze(struct tpi_history *h, struct open_chunk *c)
 static const struct tpi_history_limits defaults = {
     .open_bytes = TPI_HISTORY_OPEN_BYTES,
     .chunk_samples = 120,
-    .chunk_bytes = 1700,
+    .chunk_bytes = 12000,
     .chunk_span_ms = UINT64_C(31) * 86400 * 1000,
     .checkpoint_ms = 60000,
     .checkpoint_records = 500000,
@@ -466,8 +466,8 @@ static int chunk_begin(struct tpi_history *h, struct open_device *d, uint32_t pa
     if (c == NULL) {
         return TPC_ENOMEM;
     }
-    tpi_buf_init(&c->samples, h->env->alloc, 0);
-    int rc = tpi_buf_reserve(&c->samples, FIRST_OPEN_BYTES);
+    tpi_chunk_samples_init(&c->samples, h->env->alloc);
+    int rc = tpi_buf_reserve(&c->samples.bytes, FIRST_OPEN_BYTES);
     if (rc != 0) {
         tpi_free(h->env->alloc, c, sizeof(*c));
         return rc;
@@ -486,28 +486,42 @@ static int chunk_begin(struct tpi_history *h, struct open_device *d, uint32_t pa
     return 0;
 }
 
+/* Points from `at` on that are usable and of one time, as a row; ret_next is the first one after
+ * them. */
+static struct tpi_chunk_row next_row(struct tpi_history *h, const struct tpc_msg *msg, uint32_t at,
+                                     uint32_t *ret_next)
+{
+    const struct tpc_point *first = tpc_msg_point(msg, at);
+    struct tpi_chunk_row row = { .unix_ms = point_time(msg, first),
+                                 .points = first,
+                                 .stride = msg->point_size };
+    for (; at < msg->point_count; at++, row.count++) {
+        const struct tpc_point *p = tpc_msg_point(msg, at);
+        if (!point_usable(p) || point_time(msg, p) != row.unix_ms) {
+            break;
+        }
+    }
+    if (row.count == 0) {
+        TPI_METRIC_ADD(h->counters.unusable, 1);
+        at++;
+    }
+    *ret_next = at;
+    return row;
+}
+
 static int put_points(struct tpi_history *h, struct open_chunk *c, const struct tpc_msg *msg)
 {
     uint32_t taken = 0;
-    for (uint32_t i = 0; i < msg->point_count; i++) {
-        const struct tpc_point *p = tpc_msg_point(msg, i);
-        if (!point_usable(p)) {
-            TPI_METRIC_ADD(h->counters.unusable, 1);
-            continue;
+    for (uint32_t i = 0; i < msg->point_count;) {
+        struct tpi_chunk_row row = next_row(h, msg, i, &i);
+        int n = row.count > 0 ? tpi_chunk_samples_row(&c->samples, &row) : 0;
+        if (n == TPC_ENOMEM) {
+            return n;
         }
-        int64_t at = point_time(msg, p);
-        bool timed = c->samples.len == 0 || at != c->last_ms;
-        int rc = tpi_chunk_sample_put(&c->samples, timed ? &at : NULL, p->property, &p->value);
-        if (rc == TPC_ENOMEM) {
-            return rc;
-        }
-        if (rc != 0) {
-            TPI_METRIC_ADD(h->counters.unusable, 1);
-            continue;
-        }
-        c->rows += timed;
-        c->last_ms = at;
-        taken++;
+        n = n > 0 ? n : 0;
+        TPI_METRIC_ADD(h->counters.unusable, row.count - (uint32_t) n);
+        c->rows += n > 0;
+        taken += (uint32_t) n;
     }
     TPI_METRIC_ADD(h->counters.samples, taken);
     return taken > 0 ? 0 : TPC_EINVAL;
@@ -517,19 +531,17 @@ static int put_points(struct tpi_history *h, struct open_chunk *c, const struct 
 static int chunk_add(struct tpi_history *h, struct open_chunk *c, const struct tpc_msg *msg,
                      int64_t min, int64_t max)
 {
-    size_t len = c->samples.len;
-    size_t cap = c->samples.cap;
+    struct tpi_chunk_mark before = tpi_chunk_samples_mark(&c->samples);
+    size_t bytes = tpi_chunk_samples_bytes(&c->samples);
     uint32_t rows = c->rows;
-    int64_t last_ms = c->last_ms;
     int rc = put_points(h, c, msg);
-    h->open_bytes += c->samples.cap - cap;
+    h->open_bytes += tpi_chunk_samples_bytes(&c->samples) - bytes;
     if (rc != 0) {
-        c->samples.len = len;
+        tpi_chunk_samples_back(&c->samples, before);
         c->rows = rows;
-        c->last_ms = last_ms;
         return rc;
     }
-    if (len == 0) {
+    if (before.len == 0) {
         c->first_offset = msg->offset;
     }
     c->last_offset = msg->offset;
@@ -554,10 +566,10 @@ static bool chunk_fits(const struct tpi_history *h, const struct open_chunk *c, 
 /* With many devices their chunks become smaller, lest they are written before they are full. */
 static bool chunk_full(const struct tpi_history *h, const struct open_chunk *c)
 {
-    if (c->rows >= h->limits.chunk_samples || c->samples.len >= h->limits.chunk_bytes) {
+    if (c->rows >= h->limits.chunk_samples || c->samples.bytes.len >= h->limits.chunk_bytes) {
         return true;
     }
-    return h->open_bytes / 5 > h->limits.open_bytes / 8 && c->samples.len >= CROWDED_BYTES &&
+    return h->open_bytes / 5 > h->limits.open_bytes / 8 && c->samples.bytes.len >= CROWDED_BYTES &&
            tpi_open_chunk_bytes(c) > h->open_bytes / h->open_count;
 }
 
@@ -581,7 +593,7 @@ static int take(struct tpi_history *h, struct open_device *d, const struct tpc_m
     }
     int rc = chunk_add(h, c, msg, min, max);
     if (rc != 0) {
-        if (c->samples.len == 0) {
+        if (c->samples.bytes.len == 0) {
             tpi_open_chunk_drop(h, c);
         }
         return rc == TPC_EINVAL ? 0 : rc;

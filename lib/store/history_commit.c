@@ -221,7 +221,8 @@ static int write_chunk(struct commit *k, struct open_chunk *c)
     struct tpi_history *h = k->h;
     struct tpi_chunk_span span;
     tpi_buf_clear(&h->blob);
-    int rc = tpi_chunk_encode(&h->encoder, (struct tpc_bytes){ c->samples.ptr, c->samples.len },
+    int rc = tpi_chunk_encode(&h->encoder,
+                              (struct tpc_bytes){ c->samples.bytes.ptr, c->samples.bytes.len },
                               c->first_offset, c->last_offset, &h->blob, &span);
     if (rc != 0) {
         return tpi_error_set(k->err, rc, origin, "a chunk of device %llu cannot be encoded",

@@ -36,14 +36,13 @@ struct open_chunk {
     struct open_chunk *use_next;
     struct open_chunk *full_next; /* frozen ones in order */
     struct open_chunk *chosen_next;
-    struct tpi_buf samples;
+    struct tpi_chunk_samples samples;
     uint64_t first_offset;
     uint64_t last_offset;
     uint64_t dirty_offset; /* lowest one not stored */
     uint64_t dirty_ms;     /* monotonic time when that came */
     int64_t min_ms;
     int64_t max_ms;
-    int64_t last_ms;      /* of the newest sample, for the time tag */
     int64_t prior_max_ms; /* closed_max_ms when it began */
     uint64_t stored_id;   /* its provisional row; 0 = none */
     uint64_t written_id;  /* in the transaction that runs */

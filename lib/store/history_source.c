@@ -24,7 +24,8 @@ enum {
 static int copy_open(struct tpi_history_rows *r, const struct open_device *d)
 {
     for (const struct open_chunk *c = d->first; c != NULL; c = c->next) {
-        if (c->samples.len == 0 || c->max_ms < r->q.from_unix_ms || c->min_ms >= r->q.to_unix_ms) {
+        if (c->samples.bytes.len == 0 || c->max_ms < r->q.from_unix_ms ||
+            c->min_ms >= r->q.to_unix_ms) {
             continue;
         }
         struct tpi_part *p = tpi_list_add(r->alloc, &r->parts);
@@ -32,11 +33,11 @@ static int copy_open(struct tpi_history_rows *r, const struct open_device *d)
             return TPC_ENOMEM;
         }
         *p = (struct tpi_part){ .begin = r->raw.len,
-                                .len = c->samples.len,
+                                .len = c->samples.bytes.len,
                                 .first_offset = c->first_offset,
                                 .last_offset = c->last_offset,
                                 .stored_id = c->stored_id };
-        int rc = tpi_buf_put(&r->raw, c->samples.ptr, c->samples.len);
+        int rc = tpi_buf_put(&r->raw, c->samples.bytes.ptr, c->samples.bytes.len);
         if (rc != 0) {
             return rc;
         }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/crc32c.h"
 #include "history_suite.h"
 #include "store/chunk.h"
 
@@ -268,14 +269,20 @@ static int read_all(struct tpc_bytes blob, struct tpc_arena *arena)
     if (rc != 0) {
         return rc;
     }
+    struct tpi_chunk_reader ahead = in;
+    (void) tpi_chunk_seek(&ahead, 90, NULL);
     uint32_t rows = in.span.rows;
     int64_t *times = calloc(rows, sizeof(*times));
     struct tpc_value *values = calloc(rows, sizeof(*values));
     uint8_t *validity = calloc((rows + 7) / 8, 1);
+    double *doubles = calloc(rows, sizeof(*doubles));
     rc = tpi_chunk_times(&in, NULL, times);
     while (rc >= 0 && (rc = tpi_chunk_next(&in, NULL, &c)) == 1) {
+        (void) tpi_chunk_ints(&c, NULL, times);
+        (void) tpi_chunk_doubles(&c, NULL, doubles);
         rc = tpi_chunk_values(&c, rows, arena, NULL, values, validity);
     }
+    free(doubles);
     free(times);
     free(values);
     free(validity);
@@ -315,6 +322,99 @@ START_TEST(cut_chunk_is_refused_at_every_length)
 }
 END_TEST
 
+START_TEST(each_changed_byte_is_found)
+{
+    struct fixture f;
+    begin(&f);
+    build_mixed(&f.open);
+    encode_and_open(&f);
+    for (size_t i = 0; i < f.blob.len; i++) {
+        for (int x = 1; x < 256; x++) {
+            f.blob.ptr[i] ^= (uint8_t) x;
+            struct tpi_chunk_reader in;
+            int rc = tpi_chunk_open(&in, (struct tpc_bytes){ f.blob.ptr, f.blob.len }, NULL);
+            ck_assert(rc == TPC_ECORRUPT || rc == TPC_EVERSION);
+            f.blob.ptr[i] ^= (uint8_t) x;
+        }
+    }
+    end(&f);
+}
+END_TEST
+
+/* As one who wants harm would: the CRC is that of the changed bytes. */
+static void seal(uint8_t *chunk, size_t len)
+{
+    tpi_put_u32(chunk + 2, tpi_crc32c(tpi_crc32c(0, chunk, 2), chunk + 6, len - 6));
+}
+
+static void build_wide(struct tpi_buf *open)
+{
+    static const char *const words[] = { "on", "off", "standby" };
+    for (int i = 0; i < 20; i++) {
+        for (uint16_t k = 1; k <= 100; k++) {
+            const char *word = words[(i + k) % 3];
+            struct tpc_value text = { .type = TPC_TEXT, .len = strlen(word), .as.text = word };
+            bool odd = (i + k) % 17 == 0;
+            put(open, i * 1000, k,
+                k % 3 == 0 ? text : make_double(odd ? NAN : (double) (i * k) / 10));
+        }
+    }
+}
+
+START_TEST(hostile_bytes_never_read_outside_the_chunk)
+{
+    struct fixture f;
+    uint64_t random = 77;
+    begin(&f);
+    for (int round = 0; round < 2; round++) {
+        round == 0 ? build_mixed(&f.open) : build_wide(&f.open);
+        encode_and_open(&f);
+        for (int i = 0; i < 20000; i++) {
+            uint8_t *copy = malloc(f.blob.len);
+            memcpy(copy, f.blob.ptr, f.blob.len);
+            for (uint64_t n = history_random(&random) % 3 + 1; n > 0; n--) {
+                uint64_t at = 6 + history_random(&random) % (f.blob.len - 6);
+                copy[at] = (uint8_t) (history_random(&random) >> 7);
+            }
+            seal(copy, f.blob.len);
+            (void) read_all((struct tpc_bytes){ copy, f.blob.len }, f.arena);
+            tpc_arena_reset(f.arena);
+            free(copy);
+        }
+    }
+    end(&f);
+}
+END_TEST
+
+START_TEST(one_property_of_many_is_found_without_the_others)
+{
+    struct fixture f;
+    begin(&f);
+    for (uint16_t k = 2; k <= 2000; k = (uint16_t) (k + 2)) {
+        put(&f.open, 5, k, make_int(k));
+        put(&f.open, 9, k, make_int(k + 1));
+    }
+    encode_and_open(&f);
+    for (uint16_t k = 1; k <= 2002; k = (uint16_t) (k + 1 + k % 7)) {
+        struct tpi_chunk_column c;
+        tk_ok(tpi_chunk_open(&f.in, (struct tpc_bytes){ f.blob.ptr, f.blob.len }, NULL));
+        tk_ok(tpi_chunk_seek(&f.in, k, NULL));
+        int rc = tpi_chunk_next(&f.in, NULL, &c);
+        ck_assert_int_eq(rc, k <= 2000);
+        if (rc == 1) {
+            ck_assert_uint_eq(c.property, (uint16_t) (k + k % 2));
+            ck_assert_int_eq(c.first.as.i, c.property);
+            ck_assert_int_eq(c.last.as.i, c.property + 1);
+        }
+        while (rc == 1) {
+            rc = tpi_chunk_next(&f.in, NULL, &c);
+        }
+        ck_assert_int_eq(rc, 0);
+    }
+    end(&f);
+}
+END_TEST
+
 START_TEST(changed_bytes_never_read_outside_the_chunk)
 {
     struct fixture f;
@@ -338,11 +438,11 @@ END_TEST
 
 START_TEST(newer_format_is_refused_by_number)
 {
-    const uint8_t newer[] = { 0xC7, 2, 1, 1, 0, 0, 0 };
+    const uint8_t newer[] = { 0xC8, 3, 1, 1, 0, 0, 0 };
     struct tpi_chunk_reader in;
     struct tpc_error err = { .size = sizeof(err) };
     tk_fails(TPC_EVERSION, tpi_chunk_open(&in, (struct tpc_bytes){ newer, 7 }, &err));
-    ck_assert_ptr_ne(strstr(err.text, "format 2"), NULL);
+    ck_assert_ptr_ne(strstr(err.text, "format 3"), NULL);
     tk_fails(TPC_ECORRUPT, tpi_chunk_open(&in, (struct tpc_bytes){ newer + 1, 6 }, NULL));
 }
 END_TEST
@@ -351,17 +451,26 @@ END_TEST
 START_TEST(bytes_are_those_of_the_document)
 {
     static const uint8_t expected[] = {
-        0xC7, 0x01, 0x02, 0x02, 0x07, 0x02, 0xD0, 0x0F, 0x0A, /* head */
-        0x0A, 0x05, 0x0C, 0x28, 0x01, 0,    0,    0,    0,
-        0,    0x80, 0x44, 0x40, 0x28, 0x02, /* 1: int */
-        0x07, 0x02, 0x02, 0x02, 0x01,       /* 2: bool */
+        0xC8, 0x02, 0x0B, 0x0C, 0x00, 0x14, 0x05, 0x02, 0x07, 0x04,             /* head */
+        0xD0, 0x0F, 0xA5, 0x1F, 0xE9, 0x07, 0x04, 0x05, 0xB2, 0x06, 0x04,       /* times */
+        0x0B, 0x0B, 0x0A, 0x01, 0x9A, 0x03, 0x0A, 0x00, 0x05, 0x12, 0x04, 0x14, /* 1: double */
+        0x80, 0x06, 0x08, 0x03, 0x1E, 0x00, 0x0C,                               /* 2: bool */
     };
+    static const int64_t times[] = { 1000, 2010, 3000, 4000, 5005 };
+    static const double values[] = { 20.5, 20.7, 20.6, 20.6, 21 };
     struct fixture f;
+    struct tpi_chunk_encoder e;
     begin(&f);
-    put(&f.open, 1000, 1, make_int(20));
-    put(&f.open, 1010, 1, make_int(21));
-    put(&f.open, 1010, 2, (struct tpc_value){ .type = TPC_BOOL, .as = { .b = true } });
-    encode_and_open(&f);
+    for (int i = 0; i < 5; i++) {
+        put(&f.open, times[i], 1, make_double(values[i]));
+        if (i > 0) {
+            put(&f.open, times[i], 2, (struct tpc_value){ .type = TPC_BOOL, .as.b = i > 2 });
+        }
+    }
+    tpi_chunk_encoder_init(&e, NULL);
+    tk_ok(tpi_chunk_encode(&e, (struct tpc_bytes){ f.open.ptr, f.open.len }, 7, 11, &f.blob,
+                           &f.span));
+    tpi_chunk_encoder_fini(&e);
     ck_assert_uint_eq(f.blob.len, sizeof(expected));
     ck_assert_mem_eq(f.blob.ptr, expected, sizeof(expected));
     end(&f);
@@ -393,6 +502,68 @@ static int encode_with(const struct tpc_allocator *a, void *user)
     return rc;
 }
 
+static int rows_with(const struct tpc_allocator *a, void *user)
+{
+    struct tpi_chunk_samples samples;
+    struct tpi_chunk_encoder e;
+    struct tpi_chunk_span span;
+    struct tpi_buf out;
+    struct tpc_point points[90] = { { .property = 1 } };
+    (void) user;
+    tpi_chunk_samples_init(&samples, a);
+    tpi_chunk_encoder_init(&e, a);
+    tpi_buf_init(&out, a, 0);
+    int rc = 0;
+    for (int i = 0; rc >= 0 && i < 40; i++) {
+        struct tpi_chunk_row row = { i, points, sizeof(points[0]), i % 2 == 0 ? 90 : 7 };
+        for (uint16_t k = 0; k < row.count; k++) {
+            points[k].property = (uint16_t) (k + 1);
+            points[k].value = k % 2 == 0 ? make_double(k / 10.0 + i) : make_int(i * k);
+        }
+        size_t before = samples.bytes.len;
+        rc = tpi_chunk_samples_row(&samples, &row);
+        if (rc < 0) {
+            ck_assert_uint_eq(samples.bytes.len, before);
+        }
+    }
+    if (rc >= 0) {
+        struct tpc_bytes open = { samples.bytes.ptr, samples.bytes.len };
+        rc = tpi_chunk_encode(&e, open, 0, 9, &out, &span);
+    }
+    tpi_chunk_samples_fini(&samples);
+    tpi_chunk_encoder_fini(&e);
+    tpi_buf_fini(&out);
+    return rc;
+}
+
+START_TEST(rows_survive_every_failed_allocation)
+{
+    ck_assert_uint_gt(tk_each_alloc_fails(rows_with, NULL), 5);
+}
+END_TEST
+
+START_TEST(rows_that_hold_what_cannot_be_kept_keep_the_rest)
+{
+    struct tpc_value deep[40];
+    struct tpc_point points[3] = { { .property = 1, .value = make_int(1) },
+                                   { .property = 2 },
+                                   { .property = 0, .value = make_int(3) } };
+    struct tpi_chunk_row row = { 5, points, sizeof(points[0]), 3 };
+    struct tpi_chunk_samples samples;
+    deep[0] = make_int(1);
+    for (int i = 1; i < 40; i++) {
+        deep[i] = (struct tpc_value){ .type = TPC_ARRAY, .len = 1, .as.items = &deep[i - 1] };
+    }
+    points[1].value = deep[39];
+    tpi_chunk_samples_init(&samples, NULL);
+    ck_assert_int_eq(tpi_chunk_samples_row(&samples, &row), 1);
+    points[1].value = deep[32];
+    row.count = 2;
+    ck_assert_int_eq(tpi_chunk_samples_row(&samples, &row), 2);
+    tpi_chunk_samples_fini(&samples);
+}
+END_TEST
+
 START_TEST(encoding_survives_every_failed_allocation)
 {
     ck_assert_uint_gt(tk_each_alloc_fails(encode_with, NULL), 5);
@@ -411,9 +582,14 @@ Suite *chunk_suite(void)
     tcase_add_test(c, typed_values_and_ends_agree_with_the_values);
     tcase_add_test(c, sample_that_cannot_be_kept_leaves_the_run_as_it_was);
     tcase_add_test(c, cut_chunk_is_refused_at_every_length);
+    tcase_add_test(c, each_changed_byte_is_found);
+    tcase_add_test(c, hostile_bytes_never_read_outside_the_chunk);
+    tcase_add_test(c, one_property_of_many_is_found_without_the_others);
     tcase_add_test(c, changed_bytes_never_read_outside_the_chunk);
     tcase_add_test(c, newer_format_is_refused_by_number);
     tcase_add_test(c, bytes_are_those_of_the_document);
+    tcase_add_test(c, rows_survive_every_failed_allocation);
+    tcase_add_test(c, rows_that_hold_what_cannot_be_kept_keep_the_rest);
     tcase_add_test(c, encoding_survives_every_failed_allocation);
     suite_add_tcase(s, c);
     return s;

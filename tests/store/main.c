@@ -13,10 +13,10 @@ int main(void)
 {
     static const struct history_engine memory = { "memory", &tpi_memory_history, false,
                                                   no_options };
-    static tk_suite_fn *const suites[] = {
-        chunk_suite,        history_suite, read_suite, history_engine_suite, history_property_suite,
-        history_read_suite, NULL
-    };
+    static tk_suite_fn *const suites[] = { chunk_suite,          chunk_series_suite,
+                                           history_suite,        read_suite,
+                                           history_engine_suite, history_property_suite,
+                                           history_read_suite,   NULL };
     history_suite_use(&memory);
     return tk_main("store", suites);
 }

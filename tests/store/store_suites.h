@@ -4,6 +4,7 @@
 #include "tk.h"
 
 Suite *chunk_suite(void);
+Suite *chunk_series_suite(void);
 Suite *history_suite(void);
 Suite *read_suite(void);
 
