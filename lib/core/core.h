@@ -114,7 +114,7 @@ struct tpi_ticket {
 
 struct tpi_session {
     atomic_uint_fast64_t id; /* 0 = free */
-    atomic_flag lock;        /* of device, tenant and the three at the end; held for a copy only */
+    atomic_flag lock;        /* of device, tenant and the three at the end; held for copies only */
     struct tpi_part *part;
     struct tpc_device *device; /* counted; NULL on a link */
     uint64_t generation;
@@ -123,8 +123,9 @@ struct tpi_session {
     uint32_t worker; /* that hears of it */
     char *tenant;    /* of a link; NULL = "main" */
     size_t tenant_len;
-    struct tpi_session *next_free;
+    struct tpi_session *next_free; /* in the list of free ones, or of those that w->ended names */
     struct tpi_session *next_blocked;
+    uint64_t ended_at; /* end of the ring when it was closed */
     struct tpi_node node;
     bool blocked; /* in the list of a worker: of a link's session of any */
     bool queued;  /* node is in its worker's list */
@@ -149,11 +150,14 @@ struct tpi_worker {
     int timer; /* timerfd of worker 0 without threads; -1 = none */
     atomic_bool sleeping;
     atomic_bool poked; /* the log grew or was flushed since its turn began */
+    _Atomic int64_t
+        unix_ms; /* when its turn began, for what comes in meanwhile; 0 = ask the clock */
 
     pthread_mutex_t lock;
     struct tpi_node *first, *last;
     struct tpi_session *blocked;
     atomic_bool any_blocked;
+    struct tpi_session *ended_first, *ended_last; /* the ring still has frames of theirs */
 
     struct tpi_ring ring;
     bool ring_made;
@@ -164,6 +168,7 @@ struct tpi_worker {
     struct tpc_arena *send_arena; /* of one frame to a device */
     const struct tpi_up_item *items[TPI_UPLINK_BATCH];
     uint32_t batch_limit;
+    uint32_t taken; /* frames since it slept last */
     bool stalled;
     uint64_t retry_ms;
     struct tpi_node *held_first, *held_last;     /* commands that the log could not take */
@@ -318,7 +323,7 @@ struct tpc_core {
 
 /* A received thing in a worker's ring; texts and payload follow in this order. */
 struct tpi_up_item {
-    struct tpc_device *device; /* counted; NULL = unknown */
+    struct tpc_device *device; /* counted, unless borrowed; NULL = unknown */
     struct tpi_part *part;     /* NULL = fed by the program */
     uint64_t session;
     uint64_t ticket;
@@ -332,7 +337,8 @@ struct tpi_up_item {
     uint32_t payload_len;
     uint16_t kind;
     uint16_t flags;
-    uint16_t type; /* enum tpi_up_type */
+    uint8_t type;  /* enum tpi_up_type */
+    bool borrowed; /* its session counts the device */
     uint16_t tenant_len;
     uint16_t product_len;
     uint16_t device_len;
@@ -404,11 +410,14 @@ int tpi_session_receive(struct tpi_part *part, uint64_t session, const struct tp
                         uint64_t ticket);
 /* Tells adapters whose session was refused that there is room again. Worker. */
 bool tpi_session_resume(struct tpi_worker *w);
+/* Frees sessions that were closed, once the ring has none of their frames; all = it has no frames at
+ * all any more. Worker. */
+void tpi_session_sweep(struct tpi_worker *w, bool all);
 void tpi_sessions_fini(struct tpc_core *core);
 
 /* ---- feed.c ---- */
 struct tpi_feed {
-    struct tpc_device *device; /* counted by put when it succeeds */
+    struct tpc_device *device; /* counted by put when it succeeds, unless borrowed */
     struct tpi_part *part;
     uint64_t session;
     uint64_t ticket;
@@ -416,12 +425,14 @@ struct tpi_feed {
     void *user;
     struct tpc_str tenant; /* without a device */
     uint32_t partition;
-    uint16_t type;
+    uint8_t type;
+    bool borrowed; /* the session counts the device as long as the ring has this */
 };
 /* Copies into the owner's ring. 0, TPC_EAGAIN, TPC_ETOOBIG. */
 int tpi_feed_put(struct tpc_core *core, const struct tpi_feed *feed, const struct tpc_frame *frame);
-/* The views of an item. */
+/* The views of an item, and its end. */
 void tpi_feed_input(const struct tpi_up_item *item, struct tpi_up_input *ret);
+void tpi_feed_done(const struct tpi_up_item *item);
 bool tpi_core_memory_tight(struct tpc_core *core);
 bool tpi_core_memory_high(struct tpc_core *core);
 
@@ -445,6 +456,11 @@ struct tpi_worker *tpi_worker_current(struct tpc_core *core);
  * another one, or nobody will run it. */
 int tpi_worker_call(struct tpi_worker *w, int (*fn)(struct tpi_worker *w, void *user), void *user);
 bool tpi_worker_turn(struct tpi_worker *w);
+/* Before it sleeps. A worker that was busy and waits for nothing naps for a moment, so that producers
+ * find it awake and wake it once for many frames: true = it did. */
+bool tpi_worker_nap(struct tpi_worker *w);
+/* From here on producers wake it; it looks for work once more, then it waits. */
+void tpi_worker_drowse(struct tpi_worker *w);
 /* Nothing is received, queued or waiting for the log. */
 bool tpi_worker_empty(struct tpi_worker *w);
 uint64_t tpi_worker_next_ms(struct tpi_worker *w);

@@ -39,6 +39,13 @@ static bool too_long(const struct tpc_frame *f, struct tpc_str tenant)
            f->device.len > FEED_TEXT_BYTES || tenant.len > FEED_TEXT_BYTES;
 }
 
+/* One look at the clock a turn while the worker is awake, one a frame while it is not. */
+static int64_t now_ms(struct tpi_worker *w)
+{
+    int64_t now = atomic_load_explicit(&w->unix_ms, memory_order_relaxed);
+    return now != 0 ? now : tpi_unix_ms(&w->core->env);
+}
+
 int tpi_feed_put(struct tpc_core *core, const struct tpi_feed *feed, const struct tpc_frame *f)
 {
     struct tpi_worker *w = tpi_worker_of(core, feed->partition);
@@ -62,14 +69,15 @@ int tpi_feed_put(struct tpc_core *core, const struct tpi_feed *feed, const struc
         return TPC_EAGAIN;
     }
     *item = (struct tpi_up_item){
-        .device = feed->device != NULL ? tpi_device_ref(feed->device) : NULL,
+        .device =
+            feed->device != NULL && !feed->borrowed ? tpi_device_ref(feed->device) : feed->device,
         .part = feed->part,
         .session = feed->session,
         .ticket = feed->ticket,
         .done = feed->done,
         .user = feed->user,
         .unix_ms = f->unix_ms,
-        .received_unix_ms = tpi_unix_ms(&core->env),
+        .received_unix_ms = now_ms(w),
         .packet_id = f->packet_id,
         .code = f->code,
         .partition = feed->partition,
@@ -77,6 +85,7 @@ int tpi_feed_put(struct tpc_core *core, const struct tpi_feed *feed, const struc
         .kind = f->kind,
         .flags = f->flags,
         .type = feed->type,
+        .borrowed = feed->borrowed,
         .tenant_len = (uint16_t) tenant.len,
         .product_len = (uint16_t) f->product.len,
         .device_len = (uint16_t) device.len,
@@ -130,9 +139,16 @@ void tpi_feed_input(const struct tpi_up_item *item, struct tpi_up_input *ret)
     f->payload = (struct tpc_bytes){ (const uint8_t *) at, item->payload_len };
 }
 
+void tpi_feed_done(const struct tpi_up_item *item)
+{
+    if (!item->borrowed) {
+        tpi_device_unref(item->device);
+    }
+}
+
 /* ---- the program as an edge ---- */
 
-static int feed(struct tpc_device *device, const struct tpc_frame *frame, uint16_t type,
+static int feed(struct tpc_device *device, const struct tpc_frame *frame, uint8_t type,
                 tpc_done_fn *done, void *user)
 {
     struct tpc_core *core = tpi_device_owner(device);

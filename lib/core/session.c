@@ -2,6 +2,7 @@
  * Sessions: over what a device speaks. A session's number names a slot and how often the slot was
  * used, so that an old number finds nothing. Slots are never freed before the core.
  */
+#include <sched.h>
 #include <string.h>
 
 #include "base/hash.h"
@@ -12,7 +13,11 @@ enum { INDEX_BITS = 20 };
 
 static void lock_slot(struct tpi_session *s)
 {
+    uint32_t spins = 0;
     while (atomic_flag_test_and_set_explicit(&s->lock, memory_order_acquire)) {
+        if (++spins % 64 == 0) {
+            sched_yield();
+        }
     }
 }
 
@@ -78,6 +83,31 @@ static void free_slot(struct tpc_core *core, struct tpi_session *s)
     s->next_free = core->sessions.free;
     core->sessions.free = s;
     pthread_mutex_unlock(&core->sessions.lock);
+}
+
+/* A closed session: no frame of it comes any more, those in the ring borrow its device. */
+static void end_slot(struct tpi_worker *w, struct tpi_session *s)
+{
+    lock_slot(s); /* whoever found it open has put its frame */
+    unlock_slot(s);
+    s->ended_at = atomic_load(&w->ring.tail);
+    s->next_free = NULL;
+    *(w->ended_last != NULL ? &w->ended_last->next_free : &w->ended_first) = s;
+    w->ended_last = s;
+    tpi_session_sweep(w, false);
+}
+
+void tpi_session_sweep(struct tpi_worker *w, bool all)
+{
+    while (w->ended_first != NULL &&
+           (all || w->ended_first->ended_at <= atomic_load(&w->ring.head))) {
+        struct tpi_session *s = w->ended_first;
+        w->ended_first = s->next_free;
+        if (w->ended_first == NULL) {
+            w->ended_last = NULL;
+        }
+        free_slot(w->core, s);
+    }
 }
 
 void tpi_sessions_fini(struct tpc_core *core)
@@ -171,7 +201,7 @@ static void run_session(struct tpi_worker *w, struct tpi_node *node)
     uint64_t id = (s->generation << INDEX_BITS) | s->index;
     device_offline(w, s, id);
     if (!blocked) {
-        free_slot(w->core, s);
+        end_slot(w, s);
     } /* else tpi_session_resume() finds it closed */
 }
 
@@ -327,7 +357,7 @@ bool tpi_session_resume(struct tpi_worker *w)
         bool gone = s->closed && !s->queued;
         unlock_slot(s);
         if (gone) {
-            free_slot(core, s);
+            end_slot(w, s);
         } else if (id != 0 && p->ops->adapter.resume != NULL && !atomic_load(&p->stopped)) {
             p->ops->adapter.resume(p->self, id);
             did = true;
@@ -359,15 +389,12 @@ static struct tpc_device *link_device(struct tpc_core *core, struct tpc_str tena
     return d;
 }
 
-/* What a frame needs of its session, copied: another thread may close that meanwhile. */
-static int take_session(struct tpi_session *s, uint64_t id, char *tenant, struct tpi_feed *feed,
-                        bool *ret_link)
+/* The tenant of a link, copied: another thread may close the session meanwhile. */
+static int take_tenant(struct tpi_session *s, uint64_t id, char *tenant, struct tpi_feed *feed)
 {
     lock_slot(s);
     bool same = atomic_load_explicit(&s->id, memory_order_acquire) == id;
     if (same) {
-        *ret_link = (s->flags & TPC_SESSION_LINK) != 0;
-        feed->device = s->device != NULL ? tpi_device_ref(s->device) : NULL;
         feed->tenant = (struct tpc_str){ tenant, s->tenant != NULL ? s->tenant_len : 0 };
         if (feed->tenant.len > 0) {
             memcpy(tenant, s->tenant, feed->tenant.len);
@@ -375,6 +402,27 @@ static int take_session(struct tpi_session *s, uint64_t id, char *tenant, struct
     }
     unlock_slot(s);
     return same ? 0 : TPC_ESTATE;
+}
+
+/* A frame of the session's own device: the session keeps that while the frame is in the ring. */
+static int receive_own(struct tpi_session *s, uint64_t id, struct tpc_frame *frame, uint64_t ticket)
+{
+    struct tpi_part *p = s->part;
+    int rc = TPC_ESTATE;
+    frame->product = (struct tpc_str){ NULL, 0 }; /* checked when the session was opened */
+    lock_slot(s);
+    struct tpi_feed feed = {
+        .device = s->device, .part = p, .session = id, .ticket = ticket, .borrowed = true
+    };
+    if (atomic_load_explicit(&s->id, memory_order_acquire) == id) {
+        feed.partition = feed.device->partition;
+        rc = tpi_feed_put(p->core, &feed, frame);
+    }
+    unlock_slot(s);
+    if (rc == TPC_EAGAIN) {
+        block(p->core, feed.partition % p->core->worker_count, s);
+    }
+    return rc;
 }
 
 int tpi_session_receive(struct tpi_part *p, uint64_t id, const struct tpc_frame *given,
@@ -392,17 +440,15 @@ int tpi_session_receive(struct tpi_part *p, uint64_t id, const struct tpc_frame 
     struct tpc_frame frame;
     memset(&frame, 0, sizeof(frame));
     memcpy(&frame, given, given->size < sizeof(frame) ? given->size : sizeof(frame));
+    if ((s->flags & TPC_SESSION_LINK) == 0) {
+        return receive_own(s, id, &frame, ticket);
+    }
     struct tpi_feed feed = { .part = p, .session = id, .ticket = ticket };
     char tenant[TPI_TENANT_BYTES];
-    bool link = false;
-    if (take_session(s, id, tenant, &feed, &link) != 0) {
+    if (take_tenant(s, id, tenant, &feed) != 0) {
         return TPC_ESTATE;
     }
-    if (link) {
-        feed.device = link_device(core, feed.tenant, &frame);
-    } else {
-        frame.product = (struct tpc_str){ NULL, 0 }; /* checked when the session was opened */
-    }
+    feed.device = link_device(core, feed.tenant, &frame);
     feed.partition = feed.device != NULL ? feed.device->partition
                                          : (uint32_t) (tpi_hash64(id) % core->options.partitions);
     int rc = tpi_feed_put(core, &feed, &frame);

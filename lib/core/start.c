@@ -340,6 +340,7 @@ static void arm_timer(struct tpi_worker *w, uint64_t next)
 static uint64_t rest(struct tpc_core *core, uint64_t next)
 {
     struct tpi_worker *w = &core->workers[0];
+    atomic_store_explicit(&w->unix_ms, 0, memory_order_relaxed);
     atomic_store(&w->who, 0);
     arm_timer(w, next);
     atomic_store(&w->sleeping, true);
@@ -374,6 +375,7 @@ int tpc_core_step(struct tpc_core *core, uint32_t max_wait_ms, uint32_t *ret_nex
         uint64_t next = next_ms(core);
         uint64_t wait = next < max_wait_ms ? next : max_wait_ms;
         arm_timer(w, TPI_WHEEL_NONE);
+        atomic_store_explicit(&w->unix_ms, 0, memory_order_relaxed);
         atomic_store(&w->sleeping, true);
         atomic_thread_fence(memory_order_seq_cst);
         bool ready = tpi_worker_has_work(w);

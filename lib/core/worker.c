@@ -7,12 +7,19 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "codec/codec.h"
 #include "core/core.h"
 
-enum { ID_EVENT = 1, ID_TIMER = 2, ACTION_ARENA_BYTES = 512 << 20 };
+enum {
+    ID_EVENT = 1,
+    ID_TIMER = 2,
+    ACTION_ARENA_BYTES = 512 << 20,
+    NAP_MESSAGES = 32, /* taken since it slept last: then it naps first */
+    NAP_NS = 50000
+};
 
 /* ---- life ---- */
 
@@ -151,11 +158,12 @@ void tpi_worker_release(struct tpi_worker *w)
             if (item->done != NULL) {
                 item->done(item->user, TPC_ECANCELED);
             }
-            tpi_device_unref(item->device);
+            tpi_feed_done(item);
         }
         tpi_ring_fini(&w->ring);
         w->ring_made = false;
     }
+    tpi_session_sweep(w, true);
     tpi_command_drop_nodes(w);
     tpi_downlink_destroy(w->downlink);
     tpi_uplink_destroy(w->uplink);
@@ -368,9 +376,10 @@ static void finish_batch(struct tpi_worker *w, uint32_t n)
     tpi_command_rule(w);
     tpi_uplink_clear(w->uplink);
     for (uint32_t i = 0; i < n; i++) {
-        tpi_device_unref(w->items[i]->device);
+        tpi_feed_done(w->items[i]);
     }
     tpi_ring_release(&w->ring);
+    w->taken += n;
     w->stalled = false;
     w->batch_limit = TPI_UPLINK_BATCH;
 }
@@ -383,7 +392,7 @@ static void refuse_one(struct tpi_worker *w)
     tpi_log(&w->core->env, TPC_LOG_WARN, "uplink", "a frame of %u bytes is refused: out of memory",
             (unsigned) item->payload_len);
     tpi_ticket_put(w, item, TPC_ENOMEM);
-    tpi_device_unref(item->device);
+    tpi_feed_done(item);
     tpi_uplink_clear(w->uplink);
     tpi_ring_release(&w->ring);
     w->batch_limit = TPI_UPLINK_BATCH;
@@ -450,6 +459,7 @@ bool tpi_worker_turn(struct tpi_worker *w)
 {
     struct tpc_core *core = w->core;
     atomic_store(&w->poked, false);
+    atomic_store_explicit(&w->unix_ms, tpi_unix_ms(&core->env), memory_order_relaxed);
     bool did = tpi_wheel_run(&w->wheel, tpi_mono_ms(&core->env)) > 0;
     if (w->index == 0) {
         did |= tpi_loop_run_timers(core);
@@ -463,6 +473,7 @@ bool tpi_worker_turn(struct tpi_worker *w)
         tpi_command_held(w);
     }
     did |= drain(w);
+    tpi_session_sweep(w, false);
     did |= tpi_command_told(w);
     did |= tpi_tickets_settle(w, atomic_load(&core->flush.flushed));
     did |= tpi_streams_turn(w);
@@ -520,6 +531,41 @@ uint64_t tpi_worker_next_ms(struct tpi_worker *w)
 
 /* ---- threads ---- */
 
+bool tpi_worker_nap(struct tpi_worker *w)
+{
+    if (w->taken < NAP_MESSAGES || w->ticket_count > 0) {
+        w->taken = 0;
+        return false;
+    }
+    w->taken = 0;
+    (void) clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){ 0, NAP_NS }, NULL);
+    return true;
+}
+
+void tpi_worker_drowse(struct tpi_worker *w)
+{
+    atomic_store_explicit(&w->unix_ms, 0, memory_order_relaxed);
+    atomic_store(&w->sleeping, true);
+    atomic_thread_fence(memory_order_seq_cst);
+}
+
+static void rest(struct tpi_worker *w, int stop)
+{
+    if (stop == TPI_STOP_NOT && tpi_worker_nap(w)) {
+        return;
+    }
+    tpi_worker_drowse(w);
+    uint64_t next = tpi_worker_has_work(w) ? 0 : tpi_worker_next_ms(w);
+    if (stop != TPI_STOP_NOT) {
+        /* Nobody wakes it for a drain that ends by itself, and the core's clock may stand. */
+        next = least(next, TPI_STALL_MS);
+        w->stalled = false;
+        w->held_retry_ms = 0;
+    }
+    (void) tpi_loop_wait(w, next >= TPI_WHEEL_NONE ? -1 : (int) least(next, 3600000));
+    atomic_store(&w->sleeping, false);
+}
+
 static void *worker_main(void *user)
 {
     struct tpi_worker *w = user;
@@ -533,18 +579,9 @@ static void *worker_main(void *user)
         if (stop == TPI_STOP_NOW || (stop == TPI_STOP_EMPTY && tpi_worker_empty(w))) {
             break;
         }
-        atomic_store(&w->sleeping, true);
-        atomic_thread_fence(memory_order_seq_cst);
-        uint64_t next = tpi_worker_has_work(w) ? 0 : tpi_worker_next_ms(w);
-        if (stop != TPI_STOP_NOT) {
-            /* Nobody wakes it for a drain that ends by itself, and the core's clock may stand. */
-            next = least(next, TPI_STALL_MS);
-            w->stalled = false;
-            w->held_retry_ms = 0;
-        }
-        (void) tpi_loop_wait(w, next >= TPI_WHEEL_NONE ? -1 : (int) least(next, 3600000));
-        atomic_store(&w->sleeping, false);
+        rest(w, stop);
     }
+    atomic_store_explicit(&w->unix_ms, 0, memory_order_relaxed);
     atomic_store(&w->who, 0);
     atomic_fetch_add(&core->workers_gone, 1);
     return NULL;

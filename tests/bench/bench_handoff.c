@@ -106,16 +106,17 @@ static void *take_batches(void *user)
             tpi_feed_input(items[n++], &input);
         }
         for (uint32_t i = 0; i < n; i++) {
-            tpi_device_unref(items[i]->device);
+            tpi_feed_done(items[i]);
         }
         tpi_ring_release(&w->ring);
         taken += n;
-        if (n == 0) {
-            atomic_store(&w->sleeping, true);
-            atomic_thread_fence(memory_order_seq_cst);
+        w->taken += n;
+        if (n == 0 && !tpi_worker_nap(w)) {
+            tpi_worker_drowse(w);
             (void) tpi_loop_wait(w, tpi_ring_used(&w->ring) > 0 ? 0 : -1);
             atomic_store(&w->sleeping, false);
         }
+        atomic_store(&w->unix_ms, tpi_unix_ms(&w->core->env)); /* as a turn begins */
     }
     return NULL;
 }
