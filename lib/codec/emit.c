@@ -26,14 +26,6 @@ int tpi_codec_each(const struct tpc_frame *frames, uint32_t count, size_t frame_
     return 0;
 }
 
-struct tpc_decoded tpi_codec_head(const struct tpc_frame *frame, uint16_t kind)
-{
-    struct tpc_decoded head = { .size = sizeof(head), .kind = kind };
-    head.correlation = frame->correlation;
-    head.code = kind == TPC_MSG_REPLY ? (int32_t) frame->code : 0;
-    return head;
-}
-
 int tpi_codec_emit(uint32_t index, const struct tpc_decode_sink *sink,
                    const struct tpc_decoded *head)
 {

@@ -23,7 +23,21 @@ int tpi_codec_each(const struct tpc_frame *frames, uint32_t count, size_t frame_
                    const struct tpc_decode_sink *sink, tpi_codec_frame_fn *fn);
 
 /* A head of that kind with the frame's correlation, and of a reply its code. */
-struct tpc_decoded tpi_codec_head(const struct tpc_frame *frame, uint16_t kind);
+static inline struct tpc_decoded tpi_codec_head(const struct tpc_frame *frame, uint16_t kind)
+{
+    /* Every member by name: compilers then write the members and clear nothing before. */
+    return (struct tpc_decoded){
+        .size = sizeof(struct tpc_decoded),
+        .kind = kind,
+        .flags = 0,
+        .code = kind == TPC_MSG_REPLY ? (int32_t) frame->code : 0,
+        .unix_ms = 0,
+        .name = { NULL, 0 },
+        .correlation = frame->correlation,
+        .message = { NULL, 0 },
+        .params = { .type = TPC_NULL, .reserved = 0, .len = 0, .as = { .i = 0 } },
+    };
+}
 
 /* A message without points: begin and end. */
 int tpi_codec_emit(uint32_t index, const struct tpc_decode_sink *sink,

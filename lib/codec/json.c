@@ -7,14 +7,23 @@
 
 #include <string.h>
 
-/* The message by the way that the model directs: r has just given MAP. False: nothing happened. */
-static bool decode_direct(const struct tpi_json *r, uint32_t index,
+/* The message by the way that the model directs. False: nothing happened. */
+static bool decode_direct(const struct tpc_frame *frame, uint32_t index,
                           const struct tpc_decode_sink *sink, const struct tpc_decoded *head,
                           uint32_t flags, int *ret)
 {
     struct tpi_direct *d = tpi_codec_direct(sink);
-    struct tpi_json ahead = *r;
-    if (d == NULL || !d->json(d, &ahead, flags) || tpi_json_next(&ahead) != TPI_JSON_END) {
+    struct tpc_str text = tpi_codec_payload_text(frame);
+    struct tpi_json r;
+    size_t at = 0;
+    while (at < text.len && text.ptr[at] == ' ') {
+        at++;
+    }
+    if (d == NULL || at == text.len || text.ptr[at] != '{') {
+        return false;
+    }
+    tpi_json_enter(&r, text, text.ptr + at + 1);
+    if (!d->json(d, &r, flags) || (r.p != r.end && tpi_json_next(&r) != TPI_JSON_END)) {
         return false;
     }
     *ret = d->message(d, index, head) != 0 ? TPI_CODEC_ENDED : 0;
@@ -25,7 +34,13 @@ static bool decode_direct(const struct tpi_json *r, uint32_t index,
 static int decode_flat(const struct tpc_frame *frame, uint32_t index,
                        const struct tpc_decode_sink *sink, struct tpc_error *err)
 {
+    uint16_t kind = frame->kind == TPC_MSG_ATTRIBUTES ? TPC_MSG_ATTRIBUTES : TPC_MSG_TELEMETRY;
+    struct tpc_decoded head = tpi_codec_head(frame, kind);
     struct tpi_json r;
+    int rc;
+    if (decode_direct(frame, index, sink, &head, 0, &rc)) {
+        return rc;
+    }
     tpi_json_begin(&r, tpi_codec_payload_text(frame));
     int event = tpi_json_next(&r);
     if (event == TPI_JSON_ERROR) {
@@ -33,12 +48,6 @@ static int decode_flat(const struct tpc_frame *frame, uint32_t index,
     }
     if (event != TPI_JSON_MAP) {
         return tpi_error_set(err, TPC_EDECODE, "json", "an object was expected");
-    }
-    uint16_t kind = frame->kind == TPC_MSG_ATTRIBUTES ? TPC_MSG_ATTRIBUTES : TPC_MSG_TELEMETRY;
-    struct tpc_decoded head = tpi_codec_head(frame, kind);
-    int rc;
-    if (decode_direct(&r, index, sink, &head, 0, &rc)) {
-        return rc;
     }
     if (sink->begin(sink->user, index, &head) != 0) {
         return TPI_CODEC_ENDED;
@@ -197,10 +206,7 @@ static bool answered_direct(const struct tpc_frame *frame, uint32_t index,
                             const struct tpc_decode_sink *sink, int *ret)
 {
     struct tpc_decoded head = report_head(frame);
-    struct tpi_json r;
-    tpi_json_begin(&r, tpi_codec_payload_text(frame));
-    return tpi_json_next(&r) == TPI_JSON_MAP &&
-           decode_direct(&r, index, sink, &head, TPI_DIRECT_UNIQUE, ret);
+    return decode_direct(frame, index, sink, &head, TPI_DIRECT_UNIQUE, ret);
 }
 
 static int thingspanel_data(const struct tpc_frame *frame, uint32_t index,

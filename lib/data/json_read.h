@@ -56,6 +56,17 @@ static inline void tpi_json_at(struct tpi_json *r, const char *p, uint8_t expect
     r->expect = expect;
 }
 
+/* Starts reading a text behind its first brace, at p; only for a reader that takes steps of its own. */
+static inline void tpi_json_enter(struct tpi_json *r, struct tpc_str text, const char *p)
+{
+    r->code = 0;
+    r->depth = 1;
+    r->maps = 1;
+    r->begin = text.ptr;
+    r->end = text.ptr + text.len;
+    r->p = p;
+}
+
 /* Starts reading; the text must outlive the reader and every view it gave. */
 void tpi_json_begin(struct tpi_json *r, struct tpc_str text);
 

@@ -99,13 +99,11 @@ TPI_HOT bool tpi_scan_is_digit(const char *p, const char *end)
 
 #if TPI_SCAN_WORDS
 
-/* Bytes of a word, first one lowest, that are no digits: the lowest byte that is not 0 in the
- * answer is the first of them (bytes above it may be wrong). */
-TPI_HOT uint64_t tpi_scan_not_digits(uint64_t x)
+/* Of eight bytes, first one lowest, from which '0' was taken by xor: a byte's highest bit is set
+ * where there was no digit. True up to the first of these and a '.', bits above may be wrong. */
+TPI_HOT uint64_t tpi_scan_over_nine(uint64_t x)
 {
-    uint64_t high = (x & 0xF0F0F0F0F0F0F0F0u) ^ 0x3030303030303030u;
-    uint64_t over = ((x + 0x0606060606060606u) & 0xF0F0F0F0F0F0F0F0u) ^ 0x3030303030303030u;
-    return high | over;
+    return ((x + UINT64_C(0x7676767676767676)) | x) & UINT64_C(0x8080808080808080);
 }
 
 /* The number of eight digits from which '0' was taken off, first one lowest (Lemire, "number
@@ -126,10 +124,11 @@ TPI_HOT bool tpi_scan_eight_digits(const char *p, uint64_t *ret)
 #if TPI_SCAN_WORDS
     uint64_t x;
     memcpy(&x, p, 8);
-    if (tpi_scan_not_digits(x) != 0) {
+    x ^= UINT64_C(0x3030303030303030);
+    if (tpi_scan_over_nine(x) != 0) {
         return false;
     }
-    *ret = tpi_scan_eight(x - 0x3030303030303030u);
+    *ret = tpi_scan_eight(x);
     return true;
 #else
     (void) p;

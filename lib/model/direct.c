@@ -36,3 +36,15 @@ bool tpi_put_checked(struct tpi_direct *d, uint32_t index, const struct tpc_valu
     d->points[d->count - 1].value = checked;
     return true;
 }
+
+bool tpi_put_other_int(struct tpi_direct *d, uint32_t index, int64_t i)
+{
+    const struct tpi_key *k = &d->model->keys.at[index];
+    for (uint64_t n = 0; k->check == TPI_KEY_ENUM && n < k->of.e.count; n++) {
+        if (k->of.e.items[n].value == i) {
+            tpi_put(d, k, index, TPC_INT, 0, (uint64_t) i);
+            return true;
+        }
+    }
+    return tpi_put_checked(d, index, &(struct tpc_value){ .type = TPC_INT, .as.i = i });
+}

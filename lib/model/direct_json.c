@@ -65,7 +65,7 @@ static __attribute__((noinline)) const char *put_any(struct reader *s, const cha
     return p != NULL && tpi_put_checked(s->way.d, index, &v) ? p : NULL;
 }
 
-#if TPI_SCAN_WORDS
+#if TPI_SCAN_WORDS && FLT_EVAL_METHOD == 0
 
 /* The eight bytes at p < end, with zeros for those behind end. False: there are no eight bytes. */
 TPI_HOT bool word_at(const char *begin, const char *p, const char *end, uint64_t *ret)
@@ -82,50 +82,49 @@ TPI_HOT bool word_at(const char *begin, const char *p, const char *end, uint64_t
     return true;
 }
 
+/* Bytes from which '0' was taken. */
+enum { POINT = '.' ^ '0', EXPONENT = 'e' ^ '0', EXPONENT_BIG = 'E' ^ '0' };
+
 TPI_HOT bool is_exponent(uint64_t byte)
 {
-    return (byte | 0x20) == 'e';
+    return (byte | ('e' ^ 'E')) == (EXPONENT | EXPONENT_BIG);
 }
 
 /* A number that ends within eight bytes: most do. */
 TPI_HOT const char *put_number(struct reader *s, const char *p, const struct tpi_key *k,
                                uint32_t index)
 {
-    static const uint64_t zeros = 0x3030303030303030u;
     bool negative = *p == '-';
     const char *digits = p + negative;
     uint64_t x;
-    double d;
     if (!word_at(s->r->begin, digits, s->end, &x)) {
         return put_any(s, p, index);
     }
-    uint64_t odd = tpi_scan_not_digits(x);
+    x ^= UINT64_C(0x3030303030303030);
+    uint64_t odd = tpi_scan_over_nine(x);
     if (odd == 0) {
         return put_any(s, p, index);
     }
-    uint32_t whole = (uint32_t) __builtin_ctzll(odd) & ~(uint32_t) 7; /* in bits */
+    uint32_t whole = (uint32_t) __builtin_ctzll(odd) - 7; /* in bits, as all below */
     uint64_t stop = x >> whole & 0xFF;
-    if (whole == 0 || (whole > 8 && (x & 0xFF) == '0') || is_exponent(stop)) {
+    if (whole == 0 || (whole > 8 && (x & 0xFF) == 0) || is_exponent(stop)) {
         return put_any(s, p, index);
     }
-    if (stop != '.') {
-        int64_t i = (int64_t) tpi_scan_eight((x - zeros) << (64 - whole));
+    if (stop != POINT) {
+        int64_t i = (int64_t) tpi_scan_eight(x << (64 - whole));
         return tpi_put_int(s->way.d, k, index, negative ? -i : i) ? digits + whole / 8 : NULL;
     }
-    uint64_t rest = odd >> 8 >> whole;
-    uint32_t places = rest != 0 ? (uint32_t) __builtin_ctzll(rest) / 8 : 0;
-    if (places == 0 || is_exponent(x >> 8 >> whole >> 8 * places & 0xFF)) {
+    odd &= odd - 1;
+    uint32_t end = odd != 0 ? (uint32_t) __builtin_ctzll(odd) - 7 : 0;
+    if (end <= whole + 8 || is_exponent(x >> end & 0xFF)) {
         return put_any(s, p, index);
     }
-    /* The point taken out, the digits form one number. */
-    uint64_t low = x & (((uint64_t) 1 << whole) - 1);
-    uint64_t both = low | x >> 8 >> whole << whole;
-    uint64_t m = tpi_scan_eight((both - zeros) << (64 - whole - 8 * places));
-    if (!tpi_number_exact(m, -(int32_t) places, &d)) {
-        return put_any(s, p, index);
-    }
-    return tpi_put_number(s->way.d, k, index, negative ? -d : d) ? digits + whole / 8 + 1 + places
-                                                                 : NULL;
+    /* The point taken out, the digits form one number. Both factors are exact: see
+     * tpi_number_exact(). */
+    uint64_t low = ((uint64_t) 1 << whole) - 1;
+    uint64_t m = tpi_scan_eight(((x & low) | (x >> 8 & ~low)) << (72 - end));
+    double d = (double) (int64_t) m / tpi_pow10_exact((end - whole) / 8 - 1);
+    return tpi_put_number(s->way.d, k, index, negative ? -d : d) ? digits + end / 8 : NULL;
 }
 
 #else

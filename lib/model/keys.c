@@ -1,6 +1,6 @@
 #include "model/keys.h"
 
-#include <stdalign.h>
+#include <limits.h>
 #include <tpcore/msg.h>
 
 static void make_pattern(const char *text, size_t len, struct tpi_pattern *ret)
@@ -73,6 +73,11 @@ static void make_check(const struct tpi_spec *s, struct tpi_key *k)
         k->check = TPI_KEY_TEXT;
         k->of.length = s->length;
         break;
+    case TPI_DATA_ENUM:
+        k->check = TPI_KEY_ENUM;
+        k->of.e.items = s->of.items;
+        k->of.e.count = s->count;
+        break;
     default:
         k->check = TPI_KEY_OTHER;
     }
@@ -103,19 +108,55 @@ static int make_key(struct tpi_model *m, const struct tpi_property *p, struct tp
     return 0;
 }
 
-/* False: a key would stand too far from its place. */
-static bool put_hash(struct tpi_keys *keys, uint32_t index)
+/* Places that a key is away from its own; -1 if it would be too far. */
+static int put_hash(struct tpi_keys *keys, uint32_t index)
 {
     const struct tpi_key *k = &keys->at[index];
     uint32_t last = ((uint32_t) 1 << (64 - keys->shift)) - 1;
-    uint32_t at = (uint32_t) (tpi_key_hash(k->head, k->tail, k->key.len) >> keys->shift);
+    uint64_t hash = tpi_key_hash(k->head, k->tail, k->key.len, keys->seed);
+    uint32_t at = (uint32_t) (hash >> keys->shift);
     for (int probes = 0; probes < TPI_KEYS_PROBES; probes++, at = (at + 1) & last) {
         if (keys->hash[at] == 0) {
             keys->hash[at] = (uint16_t) (index + 1);
-            return true;
+            return probes;
         }
     }
-    return false;
+    return -1;
+}
+
+/* Fills the table; the steps from their places that keys take together, or -1. */
+static int fill_hash(struct tpi_keys *keys, size_t bytes, uint64_t seed)
+{
+    int steps = 0;
+    keys->seed = seed;
+    memset(keys->hash, 0, bytes);
+    for (uint32_t i = 0; i < keys->count; i++) {
+        int probes = put_hash(keys, i);
+        if (probes < 0) {
+            return -1;
+        }
+        steps += probes;
+    }
+    return steps;
+}
+
+/* Of some seeds the one whose keys are found with the fewest steps; of small models all keys then
+ * stand at their places. */
+static void choose_seed(struct tpi_keys *keys, size_t bytes)
+{
+    int best = INT_MAX;
+    uint64_t chosen = 0;
+    for (uint32_t i = 0; i < TPI_KEYS_SEEDS && best > 0; i++) {
+        uint64_t seed = (uint64_t) i << 33 | (uint64_t) i << 1; /* even: the factor stays odd */
+        int steps = fill_hash(keys, bytes, seed);
+        if (steps >= 0 && steps < best) {
+            best = steps;
+            chosen = seed;
+        }
+    }
+    if (best == INT_MAX || (best > 0 && fill_hash(keys, bytes, chosen) < 0)) {
+        keys->hash = NULL;
+    }
 }
 
 int tpi_keys_make(struct tpi_model *m)
@@ -133,16 +174,11 @@ int tpi_keys_make(struct tpi_model *m)
     if (keys->at == NULL || keys->hash == NULL) {
         return TPC_ENOMEM;
     }
-    memset(keys->hash, 0, bytes);
     for (uint32_t i = 0; i < m->count; i++) {
         if (make_key(m, &m->properties[i], &keys->at[i]) != 0) {
             return TPC_ENOMEM;
         }
     }
-    for (uint32_t i = 0; i < m->count && keys->hash != NULL; i++) {
-        if (!put_hash(keys, i)) {
-            keys->hash = NULL;
-        }
-    }
+    choose_seed(keys, bytes);
     return 0;
 }

@@ -10,8 +10,8 @@
 #include "model/spec.h"
 
 enum {
-    TPI_KEYS_PROBES =
-        16 /* places at which a key is looked for; a table that needs more is not made */
+    TPI_KEYS_PROBES = 16, /* places at which a key is looked for: without room there is no table */
+    TPI_KEYS_SEEDS = 32   /* tried for the best table */
 };
 
 /* Bytes to compare by words: the first eight and the last eight, which may overlap. */
@@ -30,7 +30,8 @@ enum tpi_key_check {
     TPI_KEY_DOUBLE = 1,
     TPI_KEY_INT = 2,
     TPI_KEY_BOOL = 3,
-    TPI_KEY_TEXT = 4
+    TPI_KEY_TEXT = 4,
+    TPI_KEY_ENUM = 5
 };
 
 struct tpi_key {
@@ -48,6 +49,10 @@ struct tpi_key {
             int64_t min, max;
         } i;
         uint64_t length; /* most bytes of a text */
+        struct {
+            const struct tpi_enum_item *items;
+            uint64_t count;
+        } e;
     } of;
     struct tpc_str key;
     uint64_t head, tail; /* of the key: tpi_key_words() */
@@ -56,6 +61,20 @@ struct tpi_key {
 
 /* Fills m->keys from its properties. Returns 0 or TPC_ENOMEM. */
 int tpi_keys_make(struct tpi_model *m);
+
+/* Whether two texts are the same whose first and last eight bytes are. */
+static inline bool tpi_same_middle(const char *a, const char *b, size_t len)
+{
+    for (size_t i = 8; i + 8 < len; i += 8) {
+        uint64_t x, y;
+        memcpy(&x, a + i, 8);
+        memcpy(&y, b + i, 8);
+        if (x != y) {
+            return false;
+        }
+    }
+    return true;
+}
 
 /* Whether the pattern stands at p. */
 static inline bool tpi_pattern_at(const struct tpi_pattern *t, const char *p, const char *end)
@@ -75,15 +94,7 @@ static inline bool tpi_pattern_at(const struct tpi_pattern *t, const char *p, co
     if (word != t->tail) {
         return false;
     }
-    for (uint32_t i = 8; i + 8 < t->len; i += 8) {
-        uint64_t other;
-        memcpy(&word, p + i, 8);
-        memcpy(&other, t->text + i, 8);
-        if (word != other) {
-            return false;
-        }
-    }
-    return true;
+    return tpi_same_middle(p, t->text, t->len);
 }
 
 /* First and last eight bytes of a key; a shorter one is filled up with zeros. readable: bytes from
@@ -91,28 +102,27 @@ static inline bool tpi_pattern_at(const struct tpi_pattern *t, const char *p, co
 static inline void tpi_key_words(const char *p, size_t len, size_t readable, uint64_t *head,
                                  uint64_t *tail)
 {
-    if (len >= 8) {
-        memcpy(head, p, 8);
-        memcpy(tail, p + len - 8, 8);
+    static const unsigned char masks[16] = { 255, 255, 255, 255, 255, 255, 255, 255 };
+    uint64_t a = 0;
+    uint64_t b;
+    if (readable >= 8) {
+        /* Without a branch on the length, which nobody can foretell. */
+        uint64_t mask;
+        memcpy(&a, p, 8);
+        memcpy(&b, p + (len > 8 ? len - 8 : 0), 8);
+        memcpy(&mask, masks + (len < 8 ? 8 - len : 0), 8);
+        *head = a & mask;
+        *tail = b & mask;
         return;
     }
-    uint64_t mask = 0;
-    uint64_t word = 0;
-    static const unsigned char masks[16] = { 255, 255, 255, 255, 255, 255, 255, 255 };
-    if (readable >= 8) {
-        memcpy(&word, p, 8);
-        memcpy(&mask, masks + 8 - len, 8);
-        word &= mask;
-    } else if (len > 0) {
-        memcpy(&word, p, len);
-    }
-    *head = word;
-    *tail = word;
+    memcpy(&a, p, len);
+    *head = a;
+    *tail = a;
 }
 
-static inline uint64_t tpi_key_hash(uint64_t head, uint64_t tail, size_t len)
+static inline uint64_t tpi_key_hash(uint64_t head, uint64_t tail, size_t len, uint64_t seed)
 {
-    return (head ^ (tail << 7 | tail >> 57) ^ len) * UINT64_C(0x9E3779B97F4A7C15);
+    return (head ^ (tail << 7 | tail >> 57) ^ len) * (UINT64_C(0x9E3779B97F4A7C15) + seed);
 }
 
 /* Index of a key, or -1. */
@@ -126,11 +136,11 @@ static inline int tpi_keys_find(const struct tpi_model *m, const char *p, size_t
     }
     tpi_key_words(p, len, readable, &head, &tail);
     uint32_t last = ((uint32_t) 1 << (64 - k->shift)) - 1;
-    uint32_t at = (uint32_t) (tpi_key_hash(head, tail, len) >> k->shift);
+    uint32_t at = (uint32_t) (tpi_key_hash(head, tail, len, k->seed) >> k->shift);
     for (int i = 0; i < TPI_KEYS_PROBES && k->hash[at] != 0; i++, at = (at + 1) & last) {
         const struct tpi_key *key = &k->at[k->hash[at] - 1];
         if (key->head == head && key->tail == tail && key->key.len == len &&
-            (len <= 16 || memcmp(key->key.ptr, p, len) == 0)) {
+            tpi_same_middle(p, key->key.ptr, len)) {
             return (int) k->hash[at] - 1;
         }
     }

@@ -45,17 +45,20 @@ static inline void tpi_way_learn(struct tpi_way *w, uint32_t index)
 /* False: the property may have come before. */
 TPI_HOT bool tpi_way_new(struct tpi_way *w, uint32_t index)
 {
+    if (!w->unique) {
+        return true;
+    }
     uint64_t bit = (uint64_t) 1 << (index & 63);
     bool seen = (w->known & bit) != 0;
     w->known |= bit;
-    return !seen || !w->unique;
+    return !seen;
 }
 
 static inline bool tpi_way_new_other(struct tpi_way *w, const char *key, size_t len)
 {
     uint64_t head, tail;
     tpi_key_words(key, len, len, &head, &tail);
-    uint64_t bit = (uint64_t) 1 << (tpi_key_hash(head, tail, len) >> 58);
+    uint64_t bit = (uint64_t) 1 << (tpi_key_hash(head, tail, len, 0) >> 58);
     bool seen = (w->others & bit) != 0;
     w->others |= bit;
     return !seen || !w->unique;
@@ -101,6 +104,9 @@ static inline void tpi_put_bad(struct tpi_direct *d, struct tpc_str key, const s
 /* Any value by tpi_model_check(). False: out of memory. */
 bool tpi_put_checked(struct tpi_direct *d, uint32_t index, const struct tpc_value *v);
 
+/* An int that is no number of a range. */
+bool tpi_put_other_int(struct tpi_direct *d, uint32_t index, int64_t i);
+
 TPI_HOT bool tpi_put_int(struct tpi_direct *d, const struct tpi_key *k, uint32_t index, int64_t i)
 {
     if (k->check == TPI_KEY_DOUBLE && (double) i >= k->of.d.min && (double) i <= k->of.d.max) {
@@ -111,7 +117,7 @@ TPI_HOT bool tpi_put_int(struct tpi_direct *d, const struct tpi_key *k, uint32_t
         tpi_put(d, k, index, TPC_INT, 0, (uint64_t) i);
         return true;
     }
-    return tpi_put_checked(d, index, &(struct tpc_value){ .type = TPC_INT, .as.i = i });
+    return tpi_put_other_int(d, index, i);
 }
 
 TPI_HOT bool tpi_put_number(struct tpi_direct *d, const struct tpi_key *k, uint32_t index,

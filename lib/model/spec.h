@@ -60,6 +60,7 @@ struct tpi_keys {
     uint16_t *hash;     /* index + 1, 0 = free; NULL = look up with tpi_model_find() */
     uint32_t count;
     uint32_t shift; /* 64 - log2 of hash's size */
+    uint64_t seed;  /* of the hash: chosen so that keys stand at their places */
 };
 
 struct tpi_model {

@@ -34,7 +34,7 @@ static void make(struct points *b, enum points_shape shape)
     char text[POINTS_BYTES];
     for (uint32_t i = 0; i < POINTS_MESSAGES; i++) {
         struct tpc_value v;
-        struct tpc_buf buf = { b->bytes[i], POINTS_BYTES, 0 };
+        struct tpc_buf buf = { points_place(b, i), POINTS_BYTES, 0 };
         size_t len = points_json(b, i, shape, text);
         tpc_arena_reset(b->arena);
         bench_must(tpc_json_parse(b->arena, (struct tpc_str){ text, len }, 0, NULL, &v) == 0 &&

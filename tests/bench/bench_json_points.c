@@ -35,7 +35,7 @@ static void run(struct points *b, const char *name, enum points_shape shape)
     b->bad = b->refused = b->points = b->count = 0;
     for (int round = 0; round < POINTS_ROUNDS; round++) {
         for (uint32_t i = 0; i < POINTS_MESSAGES; i++) {
-            b->len[i] = points_json(b, i, shape, (char *) b->bytes[i]);
+            b->len[i] = points_json(b, i, shape, (char *) points_place(b, i));
             b->total_bytes += b->len[i];
         }
         size_t before = b->allocations;

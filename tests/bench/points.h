@@ -19,12 +19,12 @@
 #include "model/direct.h"
 
 enum {
-    POINTS_MESSAGES = 4096, /* of a round */
+    POINTS_MESSAGES = 1024, /* of a round; they lie side by side, as in a queue of frames */
     POINTS_BYTES = 512,     /* of a message */
     POINTS_NUMBERS = 6,     /* of a message, beside a mode, a flag and a state */
     POINTS_KEYS = POINTS_NUMBERS + 3,
     POINTS_MEMBERS = POINTS_KEYS + 4,
-    POINTS_ROUNDS = 40
+    POINTS_ROUNDS = 160
 };
 
 enum points_shape {
@@ -45,7 +45,8 @@ struct points {
     size_t allocations;
     struct tpc_allocator counting;
 
-    uint8_t bytes[POINTS_MESSAGES][POINTS_BYTES];
+    uint8_t room_bytes[POINTS_MESSAGES * POINTS_BYTES];
+    uint8_t *bytes[POINTS_MESSAGES];
     size_t len[POINTS_MESSAGES];
     double sums[POINTS_MESSAGES]; /* of the numbers that are properties */
     uint32_t count;               /* messages taken */
@@ -158,7 +159,8 @@ static inline void points_fini(struct points *b)
 static inline int points_members(struct points *b, uint32_t n, enum points_shape shape,
                                  char out[POINTS_MEMBERS][64])
 {
-    static const char *const states[] = { "running", "stopped", "standby", "starting" };
+    static const char *const states[] = { "running on pv", "stopped: door", "standby: cold",
+                                          "starting: fan" };
     static const char *const texts[] = { "\\u6b63\\u5e38\\n", "运行中 21°C", "\\\"ok\\\" ✓",
                                          "größer\\t7" };
     struct data_message m;
@@ -182,7 +184,7 @@ static inline int points_members(struct points *b, uint32_t n, enum points_shape
              shape == POINTS_MIXED ? texts[n % 4] : states[n / 4 % 4]);
     if (shape == POINTS_MIXED) {
         snprintf(out[count++], 64, "\"rssi_dbm\":-%u", 40 + n % 50);
-        snprintf(out[count++], 64, "\"fw\":\"2.%u.%u\"", n % 7, n % 31);
+        snprintf(out[count++], 64, "\"fw\":\"v2.%u.%u-r\"", n % 7, n % 31);
         snprintf(out[count++], 64, "\"uptime_s\":%u", 1000 + n * 7);
     }
     return count;
@@ -208,6 +210,13 @@ static inline size_t points_json(struct points *b, uint32_t n, enum points_shape
             (size_t) snprintf(out + at, POINTS_BYTES - at, "%c%s", i == 0 ? '{' : ',', members[k]);
     }
     return at + (size_t) snprintf(out + at, POINTS_BYTES - at, "}");
+}
+
+/* Where message n is to be written: behind the one before it. */
+static inline uint8_t *points_place(struct points *b, uint32_t n)
+{
+    b->bytes[n] = n == 0 ? b->room_bytes : b->bytes[n - 1] + b->len[n - 1];
+    return b->bytes[n];
 }
 
 /* What was decoded is what was made: each message once more, with its numbers added up. */
