@@ -442,21 +442,34 @@ static bool point_usable(const struct tpc_point *p)
     return p->property != TPC_PROPERTY_NONE && p->value.type <= TPC_MAP;
 }
 
-/* First and last time of the points that are usable; false if there is none. */
-static bool message_span(const struct tpc_msg *msg, int64_t *ret_min, int64_t *ret_max)
+/* What is to be kept of a message. */
+struct taking {
+    const struct tpc_msg *msg;
+    uint32_t partition;
+    uint32_t usable; /* points */
+    bool one_time;   /* all points have min_ms */
+    int64_t min_ms;
+    int64_t max_ms;
+};
+
+static void look_at(const struct tpc_msg *msg, uint32_t partition, struct taking *ret)
 {
-    bool any = false;
+    *ret = (struct taking){ .msg = msg, .partition = partition, .one_time = true };
     for (uint32_t i = 0; i < msg->point_count; i++) {
         const struct tpc_point *p = tpc_msg_point(msg, i);
+        int64_t at = point_time(msg, p);
         if (!point_usable(p)) {
             continue;
         }
-        int64_t at = point_time(msg, p);
-        *ret_min = !any || at < *ret_min ? at : *ret_min;
-        *ret_max = !any || at > *ret_max ? at : *ret_max;
-        any = true;
+        if (ret->usable == 0) {
+            ret->min_ms = at;
+            ret->max_ms = at;
+        }
+        ret->one_time = ret->one_time && at == ret->min_ms;
+        ret->min_ms = at < ret->min_ms ? at : ret->min_ms;
+        ret->max_ms = at > ret->max_ms ? at : ret->max_ms;
+        ret->usable++;
     }
-    return any;
 }
 
 static int chunk_begin(struct tpi_history *h, struct open_device *d, uint32_t partition,
@@ -467,11 +480,6 @@ static int chunk_begin(struct tpi_history *h, struct open_device *d, uint32_t pa
         return TPC_ENOMEM;
     }
     tpi_chunk_samples_init(&c->samples, h->env->alloc);
-    int rc = tpi_buf_reserve(&c->samples.bytes, FIRST_OPEN_BYTES);
-    if (rc != 0) {
-        tpi_free(h->env->alloc, c, sizeof(*c));
-        return rc;
-    }
     c->device = d;
     c->partition = partition;
     c->prior_max_ms = d->closed_max_ms;
@@ -486,67 +494,60 @@ static int chunk_begin(struct tpi_history *h, struct open_device *d, uint32_t pa
     return 0;
 }
 
-/* Points from `at` on that are usable and of one time, as a row; ret_next is the first one after
- * them. */
-static struct tpi_chunk_row next_row(struct tpi_history *h, const struct tpc_msg *msg, uint32_t at,
-                                     uint32_t *ret_next)
+/* Rows of points that stand together and have one time. Returns the points taken, or an error. */
+static int64_t put_rows(struct open_chunk *c, const struct taking *t)
 {
-    const struct tpc_point *first = tpc_msg_point(msg, at);
-    struct tpi_chunk_row row = { .unix_ms = point_time(msg, first),
-                                 .points = first,
-                                 .stride = msg->point_size };
-    for (; at < msg->point_count; at++, row.count++) {
-        const struct tpc_point *p = tpc_msg_point(msg, at);
-        if (!point_usable(p) || point_time(msg, p) != row.unix_ms) {
-            break;
+    const struct tpc_msg *msg = t->msg;
+    int64_t taken = 0;
+    uint32_t i = 0;
+    while (i < msg->point_count) {
+        uint32_t first = i;
+        const struct tpc_point *p = tpc_msg_point(msg, first);
+        struct tpi_chunk_row row = { .unix_ms = t->one_time ? t->min_ms : point_time(msg, p),
+                                     .points = p,
+                                     .stride = msg->point_size };
+        i = t->one_time ? msg->point_count : first + 1;
+        while (i < msg->point_count && point_time(msg, tpc_msg_point(msg, i)) == row.unix_ms) {
+            i++;
         }
-    }
-    if (row.count == 0) {
-        TPI_METRIC_ADD(h->counters.unusable, 1);
-        at++;
-    }
-    *ret_next = at;
-    return row;
-}
-
-static int put_points(struct tpi_history *h, struct open_chunk *c, const struct tpc_msg *msg)
-{
-    uint32_t taken = 0;
-    for (uint32_t i = 0; i < msg->point_count;) {
-        struct tpi_chunk_row row = next_row(h, msg, i, &i);
-        int n = row.count > 0 ? tpi_chunk_samples_row(&c->samples, &row) : 0;
-        if (n == TPC_ENOMEM) {
-            return n;
+        row.count = i - first;
+        int rc = tpi_chunk_samples_row(&c->samples, &row);
+        if (rc == TPC_ENOMEM) {
+            return rc;
         }
-        n = n > 0 ? n : 0;
-        TPI_METRIC_ADD(h->counters.unusable, row.count - (uint32_t) n);
-        c->rows += n > 0;
-        taken += (uint32_t) n;
+        c->rows += rc > 0;
+        taken += rc > 0 ? rc : 0;
     }
-    TPI_METRIC_ADD(h->counters.samples, taken);
-    return taken > 0 ? 0 : TPC_EINVAL;
+    return taken;
 }
 
 /* Adds a message to the device's open chunk. On failure the chunk is as it was. */
-static int chunk_add(struct tpi_history *h, struct open_chunk *c, const struct tpc_msg *msg,
-                     int64_t min, int64_t max)
+static int chunk_add(struct tpi_history *h, struct open_chunk *c, const struct taking *t)
 {
+    const struct tpc_msg *msg = t->msg;
     struct tpi_chunk_mark before = tpi_chunk_samples_mark(&c->samples);
-    size_t bytes = tpi_chunk_samples_bytes(&c->samples);
+    size_t held = tpi_chunk_samples_bytes(&c->samples);
     uint32_t rows = c->rows;
-    int rc = put_points(h, c, msg);
-    h->open_bytes += tpi_chunk_samples_bytes(&c->samples) - bytes;
-    if (rc != 0) {
+    int64_t taken = put_rows(c, t);
+    h->open_bytes += tpi_chunk_samples_bytes(&c->samples) - held;
+    if (taken < 0) {
         tpi_chunk_samples_back(&c->samples, before);
         c->rows = rows;
-        return rc;
+        return (int) taken;
+    }
+    TPI_METRIC_ADD(h->counters.samples, (uint64_t) taken);
+    if (taken < msg->point_count) {
+        TPI_METRIC_ADD(h->counters.unusable, msg->point_count - (uint64_t) taken);
+    }
+    if (taken == 0) {
+        return TPC_EINVAL;
     }
     if (before.len == 0) {
         c->first_offset = msg->offset;
     }
     c->last_offset = msg->offset;
-    c->min_ms = min < c->min_ms ? min : c->min_ms;
-    c->max_ms = max > c->max_ms ? max : c->max_ms;
+    c->min_ms = t->min_ms < c->min_ms ? t->min_ms : c->min_ms;
+    c->max_ms = t->max_ms > c->max_ms ? t->max_ms : c->max_ms;
     if (!c->dirty) {
         c->dirty_offset = msg->offset;
         c->dirty_ms = tpi_mono_ms(h->env);
@@ -555,12 +556,13 @@ static int chunk_add(struct tpi_history *h, struct open_chunk *c, const struct t
     return 0;
 }
 
-static bool chunk_fits(const struct tpi_history *h, const struct open_chunk *c, uint32_t partition,
-                       int64_t min, int64_t max)
+static bool chunk_fits(const struct tpi_history *h, const struct open_chunk *c,
+                       const struct taking *t)
 {
-    int64_t low = min < c->min_ms ? min : c->min_ms;
-    int64_t high = max > c->max_ms ? max : c->max_ms;
-    return c->partition == partition && (uint64_t) high - (uint64_t) low <= h->limits.chunk_span_ms;
+    int64_t low = t->min_ms < c->min_ms ? t->min_ms : c->min_ms;
+    int64_t high = t->max_ms > c->max_ms ? t->max_ms : c->max_ms;
+    return c->partition == t->partition &&
+           (uint64_t) high - (uint64_t) low <= h->limits.chunk_span_ms;
 }
 
 /* With many devices their chunks become smaller, lest they are written before they are full. */
@@ -573,11 +575,10 @@ static bool chunk_full(const struct tpi_history *h, const struct open_chunk *c)
            tpi_open_chunk_bytes(c) > h->open_bytes / h->open_count;
 }
 
-static int take(struct tpi_history *h, struct open_device *d, const struct tpc_msg *msg,
-                uint32_t partition, int64_t min, int64_t max)
+static int take(struct tpi_history *h, struct open_device *d, const struct taking *t)
 {
     struct open_chunk *c = d->last;
-    if (c != NULL && !c->frozen && !chunk_fits(h, c, partition, min, max)) {
+    if (c != NULL && !c->frozen && !chunk_fits(h, c, t)) {
         if (c->dirty) {
             freeze(h, c);
         } else {
@@ -586,14 +587,14 @@ static int take(struct tpi_history *h, struct open_device *d, const struct tpc_m
         c = NULL;
     }
     if (c == NULL || c->frozen) {
-        int rc = chunk_begin(h, d, partition, &c);
+        int rc = chunk_begin(h, d, t->partition, &c);
         if (rc != 0) {
             return rc;
         }
     }
-    int rc = chunk_add(h, c, msg, min, max);
+    int rc = chunk_add(h, c, t);
     if (rc != 0) {
-        if (c->samples.bytes.len == 0) {
+        if (c->rows == 0) {
             tpi_open_chunk_drop(h, c);
         }
         return rc == TPC_EINVAL ? 0 : rc;
@@ -608,9 +609,9 @@ static int take(struct tpi_history *h, struct open_device *d, const struct tpc_m
 
 static int apply_points(struct tpi_history *h, const struct tpc_msg *msg, uint32_t partition)
 {
-    int64_t min = 0;
-    int64_t max = 0;
-    if (!message_span(msg, &min, &max)) {
+    struct taking t;
+    look_at(msg, partition, &t);
+    if (t.usable == 0) {
         TPI_METRIC_ADD(h->counters.unusable, msg->point_count);
         return 0;
     }
@@ -625,7 +626,7 @@ static int apply_points(struct tpi_history *h, const struct tpc_msg *msg, uint32
     }
     int rc = d != NULL ? 0 : device_add(h, msg->device_id, &d);
     if (rc == 0) {
-        rc = take(h, d, msg, partition, min, max);
+        rc = take(h, d, &t);
     }
     tpi_open_gauges(h);
     return rc;

@@ -32,7 +32,7 @@ struct tpi_history_rows;
 struct tpi_history_limits {
     size_t open_bytes;           /* 256 MiB: open samples of all devices; over it apply() refuses */
     uint32_t chunk_samples;      /* 120: a chunk is full with so many rows .. */
-    uint32_t chunk_bytes;        /* 1,700: .. or so many open bytes (about half of it encoded) */
+    uint32_t chunk_bytes;        /* 4,000: .. or so many open bytes (a bit less encoded: a page) */
     uint64_t chunk_span_ms;      /* 31 days between its first and its last time */
     uint64_t checkpoint_ms;      /* 60 s: an open sample is stored after that; of a chunk that was
                                   * stored before when it has doubled, or after 16 times as long */

@@ -18,34 +18,21 @@
 
 struct open_device {
     uint64_t id;
-    uint64_t off_end;         /* as of the last commit */
-    uint32_t partition;       /* of off_end */
-    bool has_stored;          /* chunks of an earlier run: stored_max_ms is not known yet */
-    int64_t stored_max_ms;    /* newest time in chunks of an earlier run; INT64_MIN = none */
-    int64_t closed_max_ms;    /* newest time in chunks of this run that are no longer open */
-    struct open_chunk *first; /* oldest frozen one first, the open one last */
-    struct open_chunk *last;
+    uint64_t off_end;        /* as of the last commit */
+    uint32_t partition;      /* of off_end */
+    bool has_stored;         /* chunks of an earlier run: stored_max_ms is not known yet */
+    struct open_chunk *last; /* the open one, if it is not frozen */
+    struct open_chunk *first;
+    int64_t stored_max_ms; /* newest time in chunks of an earlier run; INT64_MIN = none */
+    int64_t closed_max_ms; /* newest time in chunks of this run that are no longer open */
 };
 
 struct open_chunk {
-    struct open_device *device;
-    struct open_chunk *next; /* of the device */
-    struct open_chunk *dirty_prev;
-    struct open_chunk *dirty_next;
-    struct open_chunk *use_prev; /* as they were begun or passed over; not of frozen ones */
-    struct open_chunk *use_next;
-    struct open_chunk *full_next; /* frozen ones in order */
-    struct open_chunk *chosen_next;
-    struct tpi_chunk_samples samples;
-    uint64_t first_offset;
-    uint64_t last_offset;
-    uint64_t dirty_offset; /* lowest one not stored */
-    uint64_t dirty_ms;     /* monotonic time when that came */
+    struct tpi_chunk_samples samples; /* what each message touches stands first */
     int64_t min_ms;
     int64_t max_ms;
-    int64_t prior_max_ms; /* closed_max_ms when it began */
-    uint64_t stored_id;   /* its provisional row; 0 = none */
-    uint64_t written_id;  /* in the transaction that runs */
+    uint64_t first_offset;
+    uint64_t last_offset;
     uint32_t partition;
     uint32_t rows;
     uint32_t stored_rows; /* in its provisional row */
@@ -54,6 +41,19 @@ struct open_chunk {
     bool touched; /* since it was last looked at for eviction */
     bool chosen;
     bool evict; /* free it after the commit, though it is not full */
+    struct open_device *device;
+    struct open_chunk *next; /* of the device */
+    struct open_chunk *dirty_prev;
+    struct open_chunk *dirty_next;
+    struct open_chunk *use_prev; /* as they were begun or passed over; not of frozen ones */
+    struct open_chunk *use_next;
+    struct open_chunk *full_next; /* frozen ones in order */
+    struct open_chunk *chosen_next;
+    uint64_t dirty_offset; /* lowest one not stored */
+    uint64_t dirty_ms;     /* monotonic time when that came */
+    int64_t prior_max_ms;  /* closed_max_ms when it began */
+    uint64_t stored_id;    /* its provisional row; 0 = none */
+    uint64_t written_id;   /* in the transaction that runs */
 };
 
 struct open_partition {
