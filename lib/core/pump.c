@@ -19,7 +19,9 @@ enum {
     PUMP_ARENA_BYTES = 512 << 20, /* a record of 16 MiB as a tree */
     CLOSED_MAX = 4096,            /* ended commands in memory: then a commit comes first */
     CLOSED_TRANSACTION = 256,
-    SAVE_MS = 5000, /* between two saves of the rules' states */
+    READ_RUN = 32,           /* records that go to the history together */
+    READ_SMALL_BYTES = 4096, /* a record with more goes alone */
+    SAVE_MS = 5000,          /* between two saves of the rules' states */
     TRIM_MS = 1000,
     RETRY_MS = 500,
     PRESSED_MS = 200,     /* between two checkpoints that a full log asks for */
@@ -226,40 +228,81 @@ static int keep_closed(struct tpc_core *core, struct tpc_msg *m)
     return rc;
 }
 
+/* Records on their way to the history, decoded: they go there some at a time. */
 struct reading {
     struct tpc_core *core;
     uint32_t partition;
     uint64_t next;
     uint32_t count;
     int rc; /* why it stopped early */
+    uint32_t pending;
+    struct tpc_msg msgs[READ_RUN];
 };
+
+static int apply_read(struct reading *x)
+{
+    uint32_t done = 0;
+    if (x->pending == 0) {
+        return 0;
+    }
+    int rc = tpi_history_apply_some(x->core->history, x->msgs, x->pending, x->partition, &done);
+    if (done > 0) {
+        x->next = x->msgs[done - 1].offset + 1;
+        x->count += done;
+    }
+    x->pending = 0;
+    if (rc == TPC_EAGAIN || rc == TPC_ENOMEM) {
+        x->rc = rc; /* those that are left come again after a commit */
+    }
+    return rc;
+}
+
+/* The body is copied: what a record points to is the log's, until this returns. */
+static int decode_read(struct reading *x, const struct tpc_record *r)
+{
+    struct tpc_core *core = x->core;
+    struct tpc_record own = *r;
+    if (x->pending == 0) {
+        tpc_arena_reset(core->pump.arena);
+    }
+    uint8_t *body = tpc_arena_take(core->pump.arena, r->body.len + 1);
+    if (body == NULL) {
+        return TPC_ENOMEM;
+    }
+    if (r->body.len > 0) {
+        memcpy(body, r->body.ptr, r->body.len);
+    }
+    own.body = (struct tpc_bytes){ body, r->body.len };
+    struct tpc_msg *m = &x->msgs[x->pending];
+    int rc = tpi_record_msg(core, &own, core->pump.arena, m, NULL);
+    if (rc == TPC_ECORRUPT || rc == TPC_EVERSION) {
+        tpi_count(&core->counters.records_unreadable, 1);
+        memset(m, 0, sizeof(*m));
+        m->size = sizeof(*m);
+        m->partition = r->partition;
+        m->offset = r->offset;
+        rc = 0;
+    }
+    return rc;
+}
 
 static int read_one(void *user, const struct tpc_record *r)
 {
     struct reading *x = user;
     struct tpc_core *core = x->core;
-    struct tpc_msg m;
-    tpc_arena_reset(core->pump.arena);
-    int rc = tpi_record_msg(core, r, core->pump.arena, &m, NULL);
-    if (rc == TPC_ECORRUPT || rc == TPC_EVERSION) {
-        tpi_count(&core->counters.records_unreadable, 1);
-        memset(&m, 0, sizeof(m));
-        m.size = sizeof(m);
-        m.partition = r->partition;
-        m.offset = r->offset;
-        rc = 0;
+    bool alone = r->kind == TPC_MSG_COMMAND_CLOSED || r->body.len > READ_SMALL_BYTES;
+    int rc = alone || x->pending == READ_RUN ? apply_read(x) : 0;
+    rc = rc != 0 ? rc : decode_read(x, r);
+    if (rc == 0 && x->msgs[x->pending].kind == TPC_MSG_COMMAND_CLOSED) {
+        rc = core->pump.closed_count >= CLOSED_MAX ? TPC_EAGAIN
+                                                   : keep_closed(core, &x->msgs[x->pending]);
     }
-    if (rc == 0 && m.kind == TPC_MSG_COMMAND_CLOSED) {
-        rc = core->pump.closed_count >= CLOSED_MAX ? TPC_EAGAIN : keep_closed(core, &m);
-    }
-    rc = rc != 0 ? rc : tpi_history_apply(core->history, &m, x->partition);
     if (rc == TPC_EAGAIN || rc == TPC_ENOMEM) {
         x->rc = rc; /* this one comes again after a commit */
         return rc;
     }
-    x->next = r->offset + 1;
-    x->count++;
-    return 0;
+    x->pending++;
+    return alone ? apply_read(x) : 0;
 }
 
 /* ---- committing ---- */
@@ -469,6 +512,7 @@ static bool read_partition(struct tpc_core *core, uint32_t partition)
     uint64_t next = x.next;
     int rc = core->bus->read(core->bus_self, partition, x.next, TPI_READ_RECORDS, TPC_READ_FLUSHED,
                              read_one, &x, &next);
+    (void) apply_read(&x);
     if (rc == TPC_EGAP) {
         tpi_log(&core->env, TPC_LOG_ERROR, "store",
                 "partition %u: records %llu to %llu are not in the log any more",
@@ -491,6 +535,7 @@ static bool read_partition(struct tpc_core *core, uint32_t partition)
         p->position[partition] = next;
         return did;
     }
+    p->position[partition] = x.next;
     return false;
 }
 

@@ -12,8 +12,9 @@
 static const char origin[] = "history";
 
 enum {
-    FIRST_OPEN_BYTES = 256,
-    CROWDED_BYTES = 256,
+    APPLY_RUN = 32, /* messages whose memory is fetched together */
+    CACHE_LINE = 64,
+    CROWDED_BYTES = 256, /* of a chunk: no smaller one is closed for want of memory */
     MAX_PARTITIONS = 4096,
     PROPERTY_TEXT_BYTES = 512
 };
@@ -663,6 +664,53 @@ int tpi_history_apply(struct tpi_history *h, const struct tpc_msg *msg, uint32_t
         h->moved_ms = tpi_mono_ms(h->env);
     }
     return 0;
+}
+
+static void fetch(const void *p, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i += CACHE_LINE) {
+        __builtin_prefetch((const char *) p + i, 1);
+    }
+}
+
+/* Nobody else changes devices and chunks, so they may be looked at without the lock. */
+static void fetch_some(const struct tpi_history *h, const struct tpc_msg *msgs, uint32_t count)
+{
+    const struct open_device *devices[APPLY_RUN];
+    for (uint32_t i = 0; i < count; i++) {
+        devices[i] = tpi_map64_get(&h->devices, msgs[i].device_id);
+        if (devices[i] != NULL) {
+            fetch(devices[i], 1);
+        }
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (devices[i] != NULL && devices[i]->last != NULL) {
+            fetch(devices[i]->last, offsetof(struct open_chunk, device));
+        }
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        const struct open_chunk *c = devices[i] != NULL ? devices[i]->last : NULL;
+        if (c != NULL && !c->frozen) {
+            fetch(c->samples.bytes.ptr + c->samples.bytes.len, 1);
+            fetch(c->samples.shapes.columns, 4 * CACHE_LINE);
+        }
+    }
+}
+
+int tpi_history_apply_some(struct tpi_history *h, const struct tpc_msg *msgs, uint32_t count,
+                           uint32_t partition, uint32_t *ret_done)
+{
+    uint32_t done = 0;
+    int rc = 0;
+    while (rc == 0 && done < count) {
+        uint32_t end = count - done < APPLY_RUN ? count : done + APPLY_RUN;
+        fetch_some(h, msgs + done, end - done);
+        while (done < end && (rc = tpi_history_apply(h, &msgs[done], partition)) == 0) {
+            done++;
+        }
+    }
+    *ret_done = done;
+    return rc;
 }
 
 /* ---- properties ---- */

@@ -32,7 +32,7 @@ struct tpi_history_rows;
 struct tpi_history_limits {
     size_t open_bytes;           /* 256 MiB: open samples of all devices; over it apply() refuses */
     uint32_t chunk_samples;      /* 120: a chunk is full with so many rows .. */
-    uint32_t chunk_bytes;        /* 4,000: .. or so many open bytes (a bit less encoded: a page) */
+    uint32_t chunk_bytes;        /* 12,000: .. or so many open bytes (a bit less encoded) */
     uint64_t chunk_span_ms;      /* 31 days between its first and its last time */
     uint64_t checkpoint_ms;      /* 60 s: an open sample is stored after that; of a chunk that was
                                   * stored before when it has doubled, or after 16 times as long */
@@ -150,6 +150,15 @@ int tpi_history_apply(struct tpi_history *h, const struct tpc_msg *msg, uint32_t
 /* Memory is short outside of this stage: a commit is due now, and the next one stores and lets go of
  * the least recently touched open chunks, half of all. Pump thread. */
 void tpi_history_squeeze(struct tpi_history *h);
+
+/*
+ * The same for records that follow one another. What they need of memory is fetched for all of them
+ * before it is used: with many devices that is most of the cost.
+ *
+ * Returns 0 or the code of the first one that was not taken; *ret_done = how many were before it.
+ */
+int tpi_history_apply_some(struct tpi_history *h, const struct tpc_msg *msgs, uint32_t count,
+                           uint32_t partition, uint32_t *ret_done);
 
 /* Milliseconds until a commit is due: 0 = now, UINT64_MAX = nothing waits. */
 uint64_t tpi_history_due_ms(struct tpi_history *h);
