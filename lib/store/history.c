@@ -203,7 +203,6 @@ int tpi_history_create(const struct tpi_env *env, const struct tpc_history_ops *
     set_limits(h, limits);
     pthread_mutex_init(&h->lock, NULL);
     pthread_mutex_init(&h->property_lock, NULL);
-    tpi_map64_init(&h->devices, env->alloc);
     tpi_map64_init(&h->known, env->alloc);
     tpi_map64_init(&h->presence_known, env->alloc);
     tpi_buf_init(&h->packed, env->alloc, 0);
@@ -213,27 +212,13 @@ int tpi_history_create(const struct tpi_env *env, const struct tpc_history_ops *
     return 0;
 }
 
-static void free_devices(struct tpi_history *h)
-{
-    size_t iter = 0;
-    void *value;
-    while (tpi_map64_next(&h->devices, &iter, NULL, &value)) {
-        struct open_device *d = value;
-        while (d->first != NULL) {
-            tpi_open_chunk_drop(h, d->first);
-        }
-        tpi_free(h->env->alloc, d, sizeof(*d));
-    }
-    tpi_map64_fini(&h->devices);
-}
-
 void tpi_history_destroy(struct tpi_history *h)
 {
     if (h == NULL) {
         return;
     }
     const struct tpc_allocator *alloc = h->env->alloc;
-    free_devices(h);
+    tpi_open_devices_free(h);
     while (h->property_first != NULL) {
         struct open_property *p = h->property_first;
         h->property_first = p->next;
@@ -274,24 +259,6 @@ static uint64_t text_number(struct tpc_str text, uint64_t fallback)
     return text.len > 0 ? x : fallback;
 }
 
-static int device_add(struct tpi_history *h, uint64_t id, struct open_device **ret)
-{
-    struct open_device *d = tpi_alloc_zero(h->env->alloc, sizeof(*d));
-    if (d == NULL) {
-        return TPC_ENOMEM;
-    }
-    d->id = id;
-    d->stored_max_ms = INT64_MIN;
-    d->closed_max_ms = INT64_MIN;
-    int rc = tpi_map64_put(&h->devices, id, d, NULL);
-    if (rc != 0) {
-        tpi_free(h->env->alloc, d, sizeof(*d));
-        return rc;
-    }
-    *ret = d;
-    return 0;
-}
-
 static int load_watermark(void *user, const struct tpc_mark *mark)
 {
     struct loading *l = user;
@@ -311,14 +278,8 @@ static int load_watermark(void *user, const struct tpc_mark *mark)
 static int load_off_end(void *user, const struct tpc_mark *mark)
 {
     struct loading *l = user;
-    struct open_device *d = tpi_map64_get(&l->h->devices, mark->key);
-    int rc = d != NULL ? 0 : device_add(l->h, mark->key, &d);
-    if (rc == 0) {
-        d->off_end = mark->value;
-        d->partition = (uint32_t) text_number(mark->text, 0);
-        d->has_stored = true;
-    }
-    return rc;
+    return tpi_open_device_rest(l->h, mark->key, mark->value,
+                                (uint32_t) text_number(mark->text, 0));
 }
 
 static int load_presence(void *user, const struct tpc_mark *mark)
@@ -420,8 +381,8 @@ uint64_t tpi_history_applied(const struct tpi_history *h, uint32_t partition)
 uint64_t tpi_history_off_end(struct tpi_history *h, uint64_t device_id)
 {
     pthread_mutex_lock(&h->lock);
-    const struct open_device *d = tpi_map64_get(&h->devices, device_id);
-    uint64_t off_end = d != NULL ? d->off_end : 0;
+    uint32_t partition;
+    uint64_t off_end = tpi_open_device_off_end(h, device_id, &partition);
     pthread_mutex_unlock(&h->lock);
     return off_end;
 }
@@ -616,8 +577,12 @@ static int apply_points(struct tpi_history *h, const struct tpc_msg *msg, uint32
         TPI_METRIC_ADD(h->counters.unusable, msg->point_count);
         return 0;
     }
-    struct open_device *d = tpi_map64_get(&h->devices, msg->device_id);
-    if (d != NULL && d->partition == partition && msg->offset < d->off_end) {
+    struct open_device *d = tpi_open_device_get(h, msg->device_id);
+    uint32_t stored_in;
+    uint64_t off_end =
+        d != NULL ? d->off_end : tpi_open_device_off_end(h, msg->device_id, &stored_in);
+    stored_in = d != NULL ? d->partition : stored_in;
+    if (stored_in == partition && msg->offset < off_end) {
         TPI_METRIC_ADD(h->counters.skipped, 1);
         return 0;
     }
@@ -625,7 +590,7 @@ static int apply_points(struct tpi_history *h, const struct tpc_msg *msg, uint32
         TPI_METRIC_ADD(h->counters.refused, 1);
         return TPC_EAGAIN;
     }
-    int rc = d != NULL ? 0 : device_add(h, msg->device_id, &d);
+    int rc = d != NULL ? 0 : tpi_open_device_make(h, msg->device_id, &d);
     if (rc == 0) {
         rc = take(h, d, &t);
     }

@@ -35,7 +35,7 @@ static uint32_t next_devices(struct tpi_history *h, tpi_history_keep_fn *keep, v
     size_t iter = h->keep_iter;
     uint32_t n = 0;
     pthread_mutex_lock(&h->lock);
-    while (n < KEEP_DEVICES && tpi_map64_next(&h->devices, &iter, &ids[n], NULL)) {
+    while (n < KEEP_DEVICES && tpi_open_device_next(h, &iter, &ids[n])) {
         iters[n++] = iter;
     }
     pthread_mutex_unlock(&h->lock);

@@ -27,6 +27,19 @@ struct open_device {
     int64_t closed_max_ms; /* newest time in chunks of this run that are no longer open */
 };
 
+/* word: 0 = free; else the address of a struct open_device, or what is stored of one that is silent.
+ */
+struct open_slot {
+    uint64_t id;
+    uint64_t word;
+};
+
+struct open_table {
+    struct open_slot *slots;
+    size_t cap;
+    size_t count;
+};
+
 struct open_chunk {
     struct tpi_chunk_samples samples; /* what each message touches stands first */
     int64_t min_ms;
@@ -85,7 +98,7 @@ struct tpi_history {
     uint32_t partition_count;
     struct open_partition *partitions;
     pthread_mutex_t lock;
-    struct tpi_map64 devices; /* struct open_device */
+    struct open_table devices;
     struct open_chunk *use_first;
     struct open_chunk *use_last;
     struct open_chunk *full_first;
@@ -128,6 +141,19 @@ void tpi_open_use_remove(struct tpi_history *h, struct open_chunk *c);
 /* Takes it out of every list and frees it. */
 void tpi_open_chunk_drop(struct tpi_history *h, struct open_chunk *c);
 void tpi_open_gauges(struct tpi_history *h);
+
+/* ---- history_devices.c, under lock ---- */
+/* NULL: not known, or nothing came of it since the start. */
+struct open_device *tpi_open_device_get(const struct tpi_history *h, uint64_t id);
+/* Known or not: 0 = nothing is stored. */
+uint64_t tpi_open_device_off_end(const struct tpi_history *h, uint64_t id, uint32_t *ret_partition);
+/* The one that is there, or a new one. Returns 0 or TPC_ENOMEM. */
+int tpi_open_device_make(struct tpi_history *h, uint64_t id, struct open_device **ret);
+/* At start: chunks of an earlier run. Returns 0 or TPC_ENOMEM. */
+int tpi_open_device_rest(struct tpi_history *h, uint64_t id, uint64_t off_end, uint32_t partition);
+/* Walks in no order, *iter = 0 at first; false at the end. */
+bool tpi_open_device_next(const struct tpi_history *h, size_t *iter, uint64_t *ret_id);
+void tpi_open_devices_free(struct tpi_history *h);
 
 /* ---- history_latest.c: pump ---- */
 /* Remembers that the device's presence changed. Returns 0 or TPC_ENOMEM. */

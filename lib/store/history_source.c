@@ -63,7 +63,7 @@ int tpi_read_begin(struct tpi_history_rows *r)
     tpi_buf_clear(&r->blobs);
     r->parts.count = 0;
     pthread_mutex_lock(&h->lock);
-    const struct open_device *d = tpi_map64_get(&h->devices, r->q.devices[r->device].id);
+    const struct open_device *d = tpi_open_device_get(h, r->q.devices[r->device].id);
     int rc = d != NULL ? copy_open(r, d) : 0;
     pthread_mutex_unlock(&h->lock);
     struct tpi_part *parts = r->parts.items;
