@@ -643,7 +643,7 @@ static void fetch_some(const struct tpi_history *h, const struct tpc_msg *msgs, 
 {
     const struct open_device *devices[APPLY_RUN];
     for (uint32_t i = 0; i < count; i++) {
-        devices[i] = tpi_map64_get(&h->devices, msgs[i].device_id);
+        devices[i] = tpi_open_device_get(h, msgs[i].device_id);
         if (devices[i] != NULL) {
             fetch(devices[i], 1);
         }
