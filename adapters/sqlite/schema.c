@@ -3,6 +3,7 @@
  * version appends one.
  */
 #include "db.h"
+#include "version.h"
 
 #include <stdio.h>
 
@@ -43,15 +44,14 @@ static const char *const history_steps[] = {
     "ALTER TABLE mark ADD COLUMN data BLOB;",
 };
 
-/* application_id: "TPCE" and "TPCH" */
 const struct sqdb_schema sqdb_entities_schema = { .file = "entities.db",
-                                                  .application_id = 0x54504345,
-                                                  .version = 1,
+                                                  .application_id = SQDB_ENTITIES_APPLICATION,
+                                                  .version = SQDB_ENTITIES_VERSION,
                                                   .steps = entities_steps,
                                                   .wipe = true };
 const struct sqdb_schema sqdb_history_schema = { .file = "history.db",
-                                                 .application_id = 0x54504348,
-                                                 .version = 2,
+                                                 .application_id = SQDB_HISTORY_APPLICATION,
+                                                 .version = SQDB_HISTORY_VERSION,
                                                  .steps = history_steps,
                                                  .shrinks = true };
 

@@ -30,8 +30,7 @@ enum {
     SQDOOR_PIECE_SAMPLES = 2048, /* of the log's tail that are encoded together */
     SQDOOR_PIECE_BYTES = 64 << 10,
     SQDOOR_ARENA_BYTES = 512 << 20,
-    SQDOOR_SEGMENTS_MAX = 4096, /* of the log that a query keeps open */
-    SQDOOR_SCHEMA_MAX = 2       /* user_version that is known */
+    SQDOOR_SEGMENTS_MAX = 4096 /* of the log that a query keeps open */
 };
 
 /* SQLite's heap as an allocator. */
@@ -43,13 +42,14 @@ struct sqdoor_view;
 
 struct sqdoor_tail {
     bool opened; /* segments were looked for */
+    int failed;  /* how a reading ended; who else uses the view hears it, too */
     struct tpi_segment_reader *readers;
     uint32_t reader_count;
     uint64_t *marks; /* by partition: lowest offset that is not stored for good */
     uint32_t mark_count;
-    bool read;      /* devices holds what was asked for .. */
-    bool all;       /* .. of all devices, or */
-    uint64_t *only; /* of these, sorted */
+    uint32_t pass;  /* times that the log was read; 0 = devices holds nothing yet */
+    bool all;       /* it holds all devices, or .. */
+    uint64_t *only; /* .. these, sorted */
     size_t only_count;
     struct tpi_map64 devices; /* number -> struct tail_device */
 };
@@ -61,16 +61,16 @@ void sqdoor_tail_fini(struct sqdoor_tail *t);
  * far the log is read, until the view ends. */
 int sqdoor_tail_read(struct sqdoor_view *v, const uint64_t *devices, size_t count);
 
-/* Open samples of one device in the order of the log, as pieces that tpi_chunk_open() reads: *out is
- * cleared and gets their bytes, *ret (tpi_free'd by the caller, count places) where they stand. */
+/* Open samples of one device in the order of the log, as pieces that tpi_chunk_open() reads. What is
+ * given out is borrowed until the view ends; *ret_bytes = what the pieces stand in. */
 struct sqdoor_piece {
     size_t at;
     size_t len;
     struct tpi_chunk_span span;
     uint64_t rank;
 };
-int sqdoor_tail_pieces(struct sqdoor_view *v, uint64_t device, struct tpi_buf *out,
-                       struct sqdoor_piece **ret, size_t *ret_count);
+int sqdoor_tail_pieces(struct sqdoor_view *v, uint64_t device, const struct sqdoor_piece **ret,
+                       size_t *ret_count, const uint8_t **ret_bytes);
 
 /* Numbers of all devices of the tail, sorted as signed numbers; count places, tpi_free'd. */
 int sqdoor_tail_devices(struct sqdoor_view *v, uint64_t **ret, size_t *ret_count);
@@ -164,6 +164,8 @@ int sqdoor_device_find(struct sqdoor_view *v, uint64_t id, struct sqdoor_device 
 int sqdoor_devices_named(struct sqdoor_view *v, struct tpc_str key, uint64_t **ret,
                          size_t *ret_count);
 
+void sqdoor_product_free(struct sqdoor_product *p);
+
 /* Borrowed until the view ends. */
 int sqdoor_product_find(struct sqdoor_view *v, uint64_t id, const struct sqdoor_product **ret);
 
@@ -204,8 +206,8 @@ struct sqdoor_stream {
     size_t wanted_cap;
     struct sqdoor_run runs[2]; /* chunks without and with the flag OVERLAP */
     bool runs_descending;
-    struct tpi_buf tail;
-    struct sqdoor_piece *pieces; /* in the order of their times */
+    const uint8_t *tail;
+    struct sqdoor_piece *pieces; /* of the tail, in the order of their times */
     size_t piece_count;
     size_t piece_at;
     struct sqdoor_source *active; /* by rank, lowest first */

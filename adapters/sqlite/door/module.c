@@ -91,6 +91,7 @@ static int door_disconnect(sqlite3_vtab *base)
 {
     struct table *t = (struct table *) base;
     sqdoor_view_fini(&t->view);
+    sqlite3_free(t->base.zErrMsg);
     tpi_free(&sqdoor_alloc, t, sizeof(*t));
     return SQLITE_OK;
 }

@@ -291,6 +291,15 @@ static char *property_sql(const struct sqdoor_view *v, uint64_t id)
                            (long long) (id << 16 | 65535));
 }
 
+void sqdoor_product_free(struct sqdoor_product *p)
+{
+    for (size_t i = 0; i < p->count; i++) {
+        tpi_free(&sqdoor_alloc, p->properties[i].name, p->properties[i].len + 1);
+    }
+    tpi_free(&sqdoor_alloc, p->properties, p->cap * sizeof(*p->properties));
+    tpi_free(&sqdoor_alloc, p, sizeof(*p));
+}
+
 static int load_product(struct sqdoor_view *v, struct sqdoor_product *p)
 {
     sqlite3_stmt *stmt = NULL;
@@ -314,12 +323,12 @@ int sqdoor_product_find(struct sqdoor_view *v, uint64_t id, const struct sqdoor_
             return SQLITE_NOMEM;
         }
         p->id = id;
-        if (tpi_map64_put(&v->products, id, p, NULL) != 0) {
-            tpi_free(&sqdoor_alloc, p, sizeof(*p));
-            return SQLITE_NOMEM;
-        }
         int rc = load_product(v, p);
+        if (rc == SQLITE_OK && tpi_map64_put(&v->products, id, p, NULL) != 0) {
+            rc = SQLITE_NOMEM;
+        }
         if (rc != SQLITE_OK) {
+            sqdoor_product_free(p);
             return rc;
         }
     }

@@ -38,7 +38,6 @@ void sqdoor_stream_init(struct sqdoor_stream *s, struct sqdoor_view *v)
     memset(s, 0, sizeof(*s));
     s->view = v;
     s->ended = true;
-    tpi_buf_init(&s->tail, &sqdoor_alloc, 0);
     sqdoor_device_init(&s->device);
 }
 
@@ -78,7 +77,6 @@ void sqdoor_stream_fini(struct sqdoor_stream *s)
     tpi_free(&sqdoor_alloc, s->pieces, s->piece_count * sizeof(*s->pieces));
     tpi_free(&sqdoor_alloc, s->wanted, s->wanted_cap * sizeof(*s->wanted));
     tpi_free(&sqdoor_alloc, s->samples, s->sample_cap * sizeof(*s->samples));
-    tpi_buf_fini(&s->tail);
     sqdoor_device_fini(&s->device);
 }
 
@@ -227,20 +225,33 @@ static int step_run(struct sqdoor_stream *s, struct sqdoor_run *run)
     return SQLITE_OK;
 }
 
-/* Pieces in the order in which the merge reaches them; few, and nearly in order. */
-static void sort_pieces(struct sqdoor_stream *s)
+/* Own copies of the device's pieces, in the order in which the merge reaches them: few, and nearly in
+ * order. */
+static int take_pieces(struct sqdoor_stream *s)
 {
+    const struct sqdoor_piece *pieces;
+    size_t count;
     bool back = s->q->descending;
-    for (size_t i = 1; i < s->piece_count; i++) {
-        struct sqdoor_piece x = s->pieces[i];
+    int rc = sqdoor_tail_pieces(s->view, s->device.id, &pieces, &count, &s->tail);
+    if (rc != SQLITE_OK || count == 0) {
+        return rc;
+    }
+    s->pieces = tpi_alloc_array(&sqdoor_alloc, count, sizeof(*s->pieces));
+    if (s->pieces == NULL) {
+        return SQLITE_NOMEM;
+    }
+    s->piece_count = count;
+    for (size_t i = 0; i < count; i++) {
+        const struct sqdoor_piece *x = &pieces[i];
         size_t k = i;
-        while (k > 0 && (back ? s->pieces[k - 1].span.last_unix_ms < x.span.last_unix_ms
-                              : s->pieces[k - 1].span.first_unix_ms > x.span.first_unix_ms)) {
+        while (k > 0 && (back ? s->pieces[k - 1].span.last_unix_ms < x->span.last_unix_ms
+                              : s->pieces[k - 1].span.first_unix_ms > x->span.first_unix_ms)) {
             s->pieces[k] = s->pieces[k - 1];
             k--;
         }
-        s->pieces[k] = x;
+        s->pieces[k] = *x;
     }
+    return SQLITE_OK;
 }
 
 int sqdoor_stream_begin(struct sqdoor_stream *s, const struct sqdoor_query *q)
@@ -258,13 +269,8 @@ int sqdoor_stream_begin(struct sqdoor_stream *s, const struct sqdoor_query *q)
         s->ended = true;
         return rc;
     }
-    if (rc == SQLITE_OK) {
-        rc = sqdoor_tail_pieces(s->view, s->device.id, &s->tail, &s->pieces, &s->piece_count);
-    }
-    if (rc == SQLITE_OK) {
-        sort_pieces(s);
-        rc = prepare_runs(s);
-    }
+    rc = rc != SQLITE_OK ? rc : take_pieces(s);
+    rc = rc != SQLITE_OK ? rc : prepare_runs(s);
     rc = rc != SQLITE_OK ? rc : step_run(s, &s->runs[0]);
     return rc != SQLITE_OK ? rc : step_run(s, &s->runs[1]);
 }
@@ -465,7 +471,7 @@ static int take_piece(struct sqdoor_stream *s)
     const struct sqdoor_piece *p = &s->pieces[s->piece_at++];
     /* after every chunk, in the order of the log */
     uint64_t rank = UINT64_MAX - s->piece_count + p->rank;
-    return take(s, s->tail.ptr + p->at, p->len, &p->span, rank);
+    return take(s, s->tail + p->at, p->len, &p->span, rank);
 }
 
 /* ---- merging ---- */

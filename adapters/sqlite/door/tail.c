@@ -17,11 +17,15 @@
 
 enum { RECORD_HEAD_BYTES = 12, FRAMES_A_PULSE = 32 };
 
-/* Records of a device, undecoded: u64 time, u32 length, body. */
 struct tail_device {
     uint64_t off_end;
-    uint32_t partition; /* that off_end counts in */
-    struct tpi_buf records;
+    uint32_t partition;     /* that off_end counts in */
+    uint32_t pass;          /* that read it */
+    struct tpi_buf records; /* undecoded: u64 time, u32 length, body; until pieces are asked for */
+    struct tpi_buf bytes;   /* of the pieces */
+    struct sqdoor_piece *pieces;
+    size_t piece_count;
+    size_t piece_cap;
 };
 
 void sqdoor_tail_init(struct sqdoor_tail *t)
@@ -30,22 +34,23 @@ void sqdoor_tail_init(struct sqdoor_tail *t)
     tpi_map64_init(&t->devices, &sqdoor_alloc);
 }
 
+static void device_free(struct tail_device *d)
+{
+    tpi_buf_fini(&d->records);
+    tpi_buf_fini(&d->bytes);
+    tpi_free(&sqdoor_alloc, d->pieces, d->piece_cap * sizeof(*d->pieces));
+    tpi_free(&sqdoor_alloc, d, sizeof(*d));
+}
+
 static void forget_devices(struct sqdoor_tail *t)
 {
     size_t iter = 0;
     void *value;
     while (tpi_map64_next(&t->devices, &iter, NULL, &value)) {
-        struct tail_device *d = value;
-        tpi_buf_fini(&d->records);
-        tpi_free(&sqdoor_alloc, d, sizeof(*d));
+        device_free(value);
     }
     tpi_map64_fini(&t->devices);
-    tpi_map64_init(&t->devices, &sqdoor_alloc);
     tpi_free(&sqdoor_alloc, t->only, t->only_count * sizeof(*t->only));
-    t->only = NULL;
-    t->only_count = 0;
-    t->read = false;
-    t->all = false;
 }
 
 void sqdoor_tail_fini(struct sqdoor_tail *t)
@@ -248,12 +253,14 @@ static int device_of(struct sqdoor_view *v, uint64_t id, struct tail_device **re
             return SQLITE_NOMEM;
         }
         tpi_buf_init(&d->records, &sqdoor_alloc, 0);
+        tpi_buf_init(&d->bytes, &sqdoor_alloc, 0);
+        d->pass = v->tail.pass;
         int rc = sqdoor_off_end(v, id, &d->off_end, &d->partition);
         if (rc == SQLITE_OK && tpi_map64_put(&v->tail.devices, id, d, NULL) != 0) {
             rc = SQLITE_NOMEM;
         }
         if (rc != SQLITE_OK) {
-            tpi_free(&sqdoor_alloc, d, sizeof(*d));
+            device_free(d);
             return rc;
         }
     }
@@ -269,8 +276,9 @@ static int keep(struct sqdoor_view *v, const struct tpc_record *r)
         return SQLITE_OK;
     }
     int rc = device_of(v, r->device_id, &d);
-    if (rc != SQLITE_OK || (r->partition == d->partition && r->offset < d->off_end)) {
-        return rc;
+    if (rc != SQLITE_OK || d->pass != v->tail.pass ||
+        (r->partition == d->partition && r->offset < d->off_end)) {
+        return rc; /* read by an earlier pass, or in a chunk */
     }
     if (tpi_buf_reserve(&d->records, RECORD_HEAD_BYTES + r->body.len) != 0) {
         return SQLITE_NOMEM;
@@ -321,9 +329,9 @@ static int read_segment(struct sqdoor_view *v, struct tpi_segment_reader *r)
 }
 
 /* What is to be read: these devices, or all if others were read before. */
-static int choose(struct sqdoor_tail *t, const uint64_t *devices, size_t count, bool again)
+static int choose(struct sqdoor_tail *t, const uint64_t *devices, size_t count)
 {
-    if (again || devices == NULL) {
+    if (t->pass > 0 || devices == NULL) {
         t->all = true;
         return SQLITE_OK;
     }
@@ -338,66 +346,67 @@ static int choose(struct sqdoor_tail *t, const uint64_t *devices, size_t count, 
     return SQLITE_OK;
 }
 
-int sqdoor_tail_read(struct sqdoor_view *v, const uint64_t *devices, size_t count)
+static bool has_all(const struct sqdoor_tail *t, const uint64_t *devices, size_t count)
 {
-    struct sqdoor_tail *t = &v->tail;
-    bool has = t->read;
+    bool has = t->pass > 0 && (devices != NULL || t->all);
     for (size_t i = 0; has && devices != NULL && i < count; i++) {
         has = wanted(t, devices[i]);
     }
-    if (has && (devices != NULL || t->all)) {
-        return SQLITE_OK;
+    return has;
+}
+
+int sqdoor_tail_read(struct sqdoor_view *v, const uint64_t *devices, size_t count)
+{
+    struct sqdoor_tail *t = &v->tail;
+    if (t->failed != SQLITE_OK || has_all(t, devices, count)) {
+        return t->failed;
     }
-    bool again = t->read;
-    forget_devices(t);
-    int rc = choose(t, devices, count, again);
+    int rc = choose(t, devices, count);
+    t->pass++;
     if (rc == SQLITE_OK && !t->opened) {
         rc = open_log(v);
     }
     for (uint32_t i = t->reader_count; rc == SQLITE_OK && i > 0; i--) {
         rc = read_segment(v, &t->readers[i - 1]);
     }
-    t->read = rc == SQLITE_OK;
+    t->failed = rc;
     return rc;
 }
 
 /* ---- decoding ---- */
 
 struct decoding {
+    struct tail_device *d;
     struct tpi_buf samples; /* of the next piece */
     uint32_t count;
     int64_t last_ms;
     struct tpi_chunk_encoder encoder;
-    struct tpi_buf *out;
-    struct sqdoor_piece *pieces;
-    size_t piece_count;
-    size_t piece_cap;
 };
 
 static int end_piece(struct decoding *k)
 {
+    struct tail_device *d = k->d;
     if (k->count == 0) {
         return 0;
     }
-    if (k->piece_count == k->piece_cap) {
-        size_t cap = k->piece_cap == 0 ? 4 : k->piece_cap * 2;
-        void *grown = tpi_resize(&sqdoor_alloc, k->pieces, k->piece_cap * sizeof(*k->pieces),
-                                 cap * sizeof(*k->pieces));
+    if (d->piece_count == d->piece_cap) {
+        size_t cap = d->piece_cap == 0 ? 1 : d->piece_cap * 2;
+        void *grown = tpi_resize(&sqdoor_alloc, d->pieces, d->piece_cap * sizeof(*d->pieces),
+                                 cap * sizeof(*d->pieces));
         if (grown == NULL) {
             return TPC_ENOMEM;
         }
-        k->pieces = grown;
-        k->piece_cap = cap;
+        d->pieces = grown;
+        d->piece_cap = cap;
     }
-    struct sqdoor_piece *p = &k->pieces[k->piece_count];
+    struct sqdoor_piece *p = &d->pieces[d->piece_count];
     memset(p, 0, sizeof(*p));
-    p->at = k->out->len;
+    p->at = d->bytes.len;
     int rc = tpi_chunk_encode(&k->encoder, (struct tpc_bytes){ k->samples.ptr, k->samples.len }, 0,
-                              0, k->out, &p->span);
+                              0, &d->bytes, &p->span);
     if (rc == 0) {
-        p->len = k->out->len - p->at;
-        p->rank = k->piece_count;
-        k->piece_count++;
+        p->len = d->bytes.len - p->at;
+        p->rank = d->piece_count++;
         k->count = 0;
         tpi_buf_clear(&k->samples);
     }
@@ -424,11 +433,11 @@ static int put_points(struct decoding *k, const struct tpc_msg *m)
     return 0;
 }
 
-static int decode_all(struct decoding *k, const struct tpi_buf *records, struct tpc_arena *arena)
+static int decode_all(struct decoding *k, struct tpc_arena *arena)
 {
     struct tpi_reader in;
     int rc = 0;
-    tpi_reader_init(&in, records->ptr, records->len);
+    tpi_reader_init(&in, k->d->records.ptr, k->d->records.len);
     while (rc == 0 && tpi_reader_left(&in) >= RECORD_HEAD_BYTES) {
         struct tpc_msg m;
         memset(&m, 0, sizeof(m));
@@ -449,42 +458,44 @@ static int decode_all(struct decoding *k, const struct tpi_buf *records, struct 
     return rc != 0 ? rc : end_piece(k);
 }
 
-int sqdoor_tail_pieces(struct sqdoor_view *v, uint64_t device, struct tpi_buf *out,
-                       struct sqdoor_piece **ret, size_t *ret_count)
+static int decode(struct sqdoor_view *v, uint64_t device, struct tail_device *d)
 {
-    const struct tail_device *d = tpi_map64_get(&v->tail.devices, device);
-    struct decoding k = { .out = out };
+    struct decoding k = { .d = d };
     struct tpc_arena *arena = NULL;
-    tpi_buf_clear(out);
-    *ret = NULL;
-    *ret_count = 0;
-    if (d == NULL || d->records.len == 0) {
-        return SQLITE_OK;
-    }
     tpi_buf_init(&k.samples, &sqdoor_alloc, 0);
     tpi_chunk_encoder_init(&k.encoder, &sqdoor_alloc);
     int rc = tpc_arena_create(&sqdoor_alloc, SQDOOR_ARENA_BYTES, &arena);
-    rc = rc != 0 ? rc : decode_all(&k, &d->records, arena);
+    rc = rc != 0 ? rc : decode_all(&k, arena);
     tpc_arena_destroy(arena);
     tpi_chunk_encoder_fini(&k.encoder);
     tpi_buf_fini(&k.samples);
-    void *fit = k.piece_count > 0
-                    ? tpi_resize(&sqdoor_alloc, k.pieces, k.piece_cap * sizeof(*k.pieces),
-                                 k.piece_count * sizeof(*k.pieces))
-                    : NULL;
-    if (rc != 0 || (fit == NULL && k.piece_count > 0)) {
-        tpi_free(&sqdoor_alloc, k.pieces, k.piece_cap * sizeof(*k.pieces));
-        return rc == 0 || rc == TPC_ENOMEM
-                   ? SQLITE_NOMEM
-                   : sqdoor_fail(v, SQLITE_ERROR, "open samples of device %llu: %s",
-                                 (unsigned long long) device, tpc_error_name(rc));
+    if (rc != 0) {
+        return rc == TPC_ENOMEM ? SQLITE_NOMEM
+                                : sqdoor_fail(v, SQLITE_ERROR, "open samples of device %llu: %s",
+                                              (unsigned long long) device, tpc_error_name(rc));
     }
-    if (k.piece_count == 0) {
-        tpi_free(&sqdoor_alloc, k.pieces, k.piece_cap * sizeof(*k.pieces));
-    }
-    *ret = fit;
-    *ret_count = k.piece_count;
+    tpi_buf_fini(&d->records);
+    tpi_buf_init(&d->records, &sqdoor_alloc, 0);
     return SQLITE_OK;
+}
+
+int sqdoor_tail_pieces(struct sqdoor_view *v, uint64_t device, const struct sqdoor_piece **ret,
+                       size_t *ret_count, const uint8_t **ret_bytes)
+{
+    struct tail_device *d = tpi_map64_get(&v->tail.devices, device);
+    *ret = NULL;
+    *ret_count = 0;
+    *ret_bytes = NULL;
+    if (d == NULL) {
+        return SQLITE_OK;
+    }
+    int rc = d->records.len > 0 ? decode(v, device, d) : SQLITE_OK;
+    if (rc == SQLITE_OK) {
+        *ret = d->pieces;
+        *ret_count = d->piece_count;
+        *ret_bytes = d->bytes.ptr;
+    }
+    return rc;
 }
 
 static int by_id(const void *a, const void *b)

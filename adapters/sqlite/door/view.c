@@ -1,4 +1,5 @@
 /* The databases at one moment: which file, its marks, statements that are kept. */
+#include "../version.h"
 #include "door.h"
 
 #include <stdarg.h>
@@ -7,12 +8,7 @@
 
 #include "base/alloc.h"
 
-enum {
-    HISTORY_APPLICATION = 0x54504348, /* "TPCH" */
-    MARK_OFF_END = TPC_MARK_OFF_END,
-    MARK_LOG = TPC_MARK_LOG,
-    MARK_LOG_DIR = TPC_MARK_LOG_DIR
-};
+enum { MARK_OFF_END = TPC_MARK_OFF_END, MARK_LOG = TPC_MARK_LOG, MARK_LOG_DIR = TPC_MARK_LOG_DIR };
 
 static void *heap_resize(void *user, void *ptr, size_t old_size, size_t new_size)
 {
@@ -152,7 +148,7 @@ static int find_schema(struct sqdoor_view *v)
         if (name != NULL && strlen(name) < sizeof(v->schema)) {
             int64_t application = 0;
             rc = pragma(v, name, "application_id", &application);
-            found = application == HISTORY_APPLICATION;
+            found = application == SQDB_HISTORY_APPLICATION;
             snprintf(v->schema, sizeof(v->schema), "%s", name);
         }
     }
@@ -245,10 +241,10 @@ static int check_version(struct sqdoor_view *v)
 {
     int64_t version = 0;
     int rc = pragma(v, v->schema, "user_version", &version);
-    if (rc == SQLITE_OK && (version < 1 || version > SQDOOR_SCHEMA_MAX)) {
+    if (rc == SQLITE_OK && (version < 1 || version > SQDB_HISTORY_VERSION)) {
         return sqdoor_fail(v, SQLITE_ERROR,
                            "history.db has schema version %lld, this telemetry knows up to %d",
-                           (long long) version, SQDOOR_SCHEMA_MAX);
+                           (long long) version, SQDB_HISTORY_VERSION);
     }
     v->version = (int) version;
     return rc;
@@ -280,12 +276,7 @@ static void drop_products(struct sqdoor_view *v)
     size_t iter = 0;
     void *value;
     while (tpi_map64_next(&v->products, &iter, NULL, &value)) {
-        struct sqdoor_product *p = value;
-        for (size_t i = 0; i < p->count; i++) {
-            tpi_free(&sqdoor_alloc, p->properties[i].name, p->properties[i].len + 1);
-        }
-        tpi_free(&sqdoor_alloc, p->properties, p->cap * sizeof(*p->properties));
-        tpi_free(&sqdoor_alloc, p, sizeof(*p));
+        sqdoor_product_free(value);
     }
     tpi_map64_fini(&v->products);
     tpi_map64_init(&v->products, &sqdoor_alloc);
