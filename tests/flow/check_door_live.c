@@ -86,6 +86,7 @@ static void *reader(void *user)
     }
     look(l, db);
     sqlite3_close(db);
+    door_forget();
     return NULL;
 }
 

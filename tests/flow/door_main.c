@@ -101,29 +101,36 @@ static void add_field(struct door_text *t, sqlite3_stmt *stmt, int i)
     }
 }
 
+static _Thread_local struct door_text answer;
+
+void door_forget(void)
+{
+    free(answer.ptr);
+    answer = (struct door_text){ NULL, 0, 0 };
+}
+
 const char *door_ask(sqlite3 *db, const char *sql)
 {
-    static _Thread_local struct door_text t;
     sqlite3_stmt *stmt = NULL;
-    t.len = 0;
-    door_add(&t, "%s", "");
+    answer.len = 0;
+    door_add(&answer, "%s", "");
     int rc = sqlite3_prepare_v2(db, sql, -1, &stmt, NULL);
     while (rc == SQLITE_OK || rc == SQLITE_ROW) {
         rc = sqlite3_step(stmt);
         for (int i = 0; rc == SQLITE_ROW && i < sqlite3_column_count(stmt); i++) {
-            door_add(&t, "%s", i > 0 ? "|" : "");
-            add_field(&t, stmt, i);
+            door_add(&answer, "%s", i > 0 ? "|" : "");
+            add_field(&answer, stmt, i);
         }
         if (rc == SQLITE_ROW) {
-            door_add(&t, "\n");
+            door_add(&answer, "\n");
         }
     }
     if (rc != SQLITE_DONE) {
-        t.len = 0;
-        door_add(&t, "%d %s", rc & 0xff, sqlite3_errmsg(db));
+        answer.len = 0;
+        door_add(&answer, "%d %s", rc & 0xff, sqlite3_errmsg(db));
     }
     sqlite3_finalize(stmt);
-    return t.ptr;
+    return answer.ptr;
 }
 
 int64_t door_number(sqlite3 *db, const char *sql)

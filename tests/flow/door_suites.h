@@ -22,8 +22,9 @@ void door_add(struct door_text *t, const char *format, ...) TPC_PRINTF(2, 3);
 sqlite3 *door_open(const char *dir, const char *file);
 
 /* All rows of a query, fields with '|', rows with '\n' after them; a failure is its result and
- * message. Static text until the next call. */
+ * message. The thread's text until its next call; a thread that ends forgets it. */
 const char *door_ask(sqlite3 *db, const char *sql);
+void door_forget(void);
 
 /* The same as one number. */
 int64_t door_number(sqlite3 *db, const char *sql);

@@ -8,17 +8,37 @@
 
 #include "base/alloc.h"
 
-enum { MARK_OFF_END = TPC_MARK_OFF_END, MARK_LOG = TPC_MARK_LOG, MARK_LOG_DIR = TPC_MARK_LOG_DIR };
+enum { HEAP_ALIGN = 16 };
+
+/* SQLite aligns to 8 bytes, arenas need 16: the byte before a block says how far it was moved. */
+static void heap_free(void *ptr)
+{
+    uint8_t *p = ptr;
+    if (p != NULL) {
+        sqlite3_free(p - p[-1]);
+    }
+}
 
 static void *heap_resize(void *user, void *ptr, size_t old_size, size_t new_size)
 {
     (void) user;
-    (void) old_size;
     if (new_size == 0) {
-        sqlite3_free(ptr);
+        heap_free(ptr);
         return NULL;
     }
-    return sqlite3_realloc64(ptr, new_size);
+    uint8_t *raw =
+        new_size < SIZE_MAX - HEAP_ALIGN ? sqlite3_malloc64(new_size + HEAP_ALIGN) : NULL;
+    if (raw == NULL) {
+        return NULL;
+    }
+    size_t move = HEAP_ALIGN - (uintptr_t) raw % HEAP_ALIGN;
+    uint8_t *p = raw + move;
+    p[-1] = (uint8_t) move;
+    if (ptr != NULL) {
+        memcpy(p, ptr, old_size < new_size ? old_size : new_size);
+        heap_free(ptr);
+    }
+    return p;
 }
 
 const struct tpc_allocator sqdoor_alloc = { .resize = heap_resize };
@@ -88,7 +108,7 @@ int sqdoor_off_end(struct sqdoor_view *v, uint64_t device, uint64_t *ret, uint32
     int rc = sqdoor_prepare(v, v->db,
                             sqlite3_mprintf("SELECT value, CAST(text AS INTEGER) FROM \"%w\".mark"
                                             " WHERE type = %d AND key = ?1",
-                                            v->schema, MARK_OFF_END),
+                                            v->schema, TPC_MARK_OFF_END),
                             &v->off_end);
     if (rc != SQLITE_OK) {
         return rc;
@@ -210,14 +230,14 @@ static int find_log(struct sqdoor_view *v, bool own)
     int rc = sqdoor_prepare(v, v->db,
                             sqlite3_mprintf("SELECT type, text FROM \"%w\".mark WHERE type IN"
                                             " (%d, %d) AND key = 0",
-                                            v->schema, MARK_LOG, MARK_LOG_DIR),
+                                            v->schema, TPC_MARK_LOG, TPC_MARK_LOG_DIR),
                             &stmt);
     while (rc == SQLITE_OK && sqlite3_step(stmt) == SQLITE_ROW) {
         const char *text = (const char *) sqlite3_column_text(stmt, 1);
         if (text == NULL) {
             continue;
         }
-        if (sqlite3_column_int(stmt, 0) == MARK_LOG) {
+        if (sqlite3_column_int(stmt, 0) == TPC_MARK_LOG) {
             known = tpc_id_parse((struct tpc_str){ text, strlen(text) }, &v->log_id) == 0;
         } else if (own && v->dir[0] != '\0') {
             int n = snprintf(v->log_dir, sizeof(v->log_dir), "%s%s", text[0] == '/' ? "" : v->dir,
