@@ -179,6 +179,12 @@ static int append_command(struct tpi_worker *w, struct outgoing *o, struct tpc_e
         tpi_downlink_abandon(w->downlink, &o->id);
     }
     atomic_store(&w->adding, false);
+    if (rc == TPC_EAGAIN) { /* open chunks that hold the log are stored before their time */
+        tpi_count(&w->core->counters.append_waits, 1);
+        if (w->core->threads) {
+            tpi_pump_kick(w->core);
+        }
+    }
     return rc;
 }
 
