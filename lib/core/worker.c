@@ -426,6 +426,7 @@ static bool drain(struct tpi_worker *w)
     }
     while (n < w->batch_limit && (item = tpi_ring_peek(&w->ring, &len)) != NULL) {
         w->items[n++] = item;
+        tpi_device_ahead(item->device);
         tpi_feed_input(item, &input);
         tpi_uplink_add(w->uplink, &input);
     }

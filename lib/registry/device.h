@@ -91,6 +91,19 @@ void *tpi_device_owner(const struct tpc_device *d);
 /* State for tpc_device_info(): takes the read lock itself. Any thread. */
 void tpi_device_info(struct tpc_device *d, struct tpc_device_info *ret);
 
+/* It is used soon: into the cache with it. NULL is fine. */
+static inline void tpi_device_ahead(const struct tpc_device *d)
+{
+    __builtin_prefetch(d);
+    __builtin_prefetch((const char *) (const void *) d + 64);
+}
+
+/* The same for its latest values, once the device is there. */
+static inline void tpi_device_latest_ahead(const struct tpc_device *d)
+{
+    __builtin_prefetch(atomic_load_explicit(&d->latest, memory_order_relaxed));
+}
+
 /* One message more, seen now. Owner. */
 static inline void tpi_device_seen(struct tpc_device *d, int64_t unix_ms)
 {

@@ -9,7 +9,7 @@
 #include "registry/device.h"
 #include "uplink/private.h"
 
-enum { FIRST_CAP = 64 };
+enum { FIRST_CAP = 64, AHEAD = 8 };
 
 #define COUNTER(member, text)                                                                      \
     {                                                                                              \
@@ -367,6 +367,9 @@ static void apply_all(struct tpi_uplink *u)
         u->msgs[i].msg.offset = u->records[i].offset;
         points += u->msgs[i].msg.point_count;
         dead += u->msgs[i].msg.kind == TPC_MSG_DEAD_LETTER;
+        if (i + AHEAD < u->msg_count && u->msgs[i + AHEAD].device != NULL) {
+            tpi_device_latest_ahead(u->msgs[i + AHEAD].device);
+        }
         apply_one(u, &u->msgs[i]);
     }
     u->host.end(u->host.user);
