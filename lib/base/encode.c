@@ -28,19 +28,25 @@ size_t tpi_base64_encode(const void *ptr, size_t n, char *ret)
     return (size_t) (out - ret);
 }
 
+/* Value of a digit, from ' ' on; NO = none. */
+enum { NO = 255, DIGITS_FROM = 32, DIGITS_TO = 128 };
+
+/* clang-format off */
+static const uint8_t base64_values[DIGITS_TO - DIGITS_FROM] = {
+    NO, NO, NO, NO, NO, NO, NO, NO, NO, NO, NO, 62, NO, NO, NO, 63,
+    52, 53, 54, 55, 56, 57, 58, 59, 60, 61, NO, NO, NO, NO, NO, NO,
+    NO,  0,  1,  2,  3,  4,  5,  6,  7,  8,  9, 10, 11, 12, 13, 14,
+    15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, NO, NO, NO, NO, NO,
+    NO, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40,
+    41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, NO, NO, NO, NO, NO,
+};
+/* clang-format on */
+
 /* Value of a digit, or a number over 63. */
-static uint32_t base64_value(char c)
+static inline uint32_t base64_value(char c)
 {
-    if (c >= 'A' && c <= 'Z') {
-        return (uint32_t) (c - 'A');
-    }
-    if (c >= 'a' && c <= 'z') {
-        return (uint32_t) (c - 'a') + 26;
-    }
-    if (c >= '0' && c <= '9') {
-        return (uint32_t) (c - '0') + 52;
-    }
-    return c == '+' ? 62 : c == '/' ? 63 : 64;
+    uint32_t at = (uint32_t) (unsigned char) c - DIGITS_FROM;
+    return at < DIGITS_TO - DIGITS_FROM ? base64_values[at] : NO;
 }
 
 /* Four digits, of which the last `pad` are '=', to 3 - pad bytes. */
@@ -63,6 +69,24 @@ static int base64_group(const char *text, size_t pad, uint8_t *out)
     return 0;
 }
 
+/* Whole groups without padding. All values put together: over 63 if one was no digit. */
+static uint32_t base64_groups(const char *text, size_t count, uint8_t *out)
+{
+    uint32_t any = 0;
+    for (; count > 0; count--, text += 4, out += 3) {
+        uint32_t a = base64_value(text[0]);
+        uint32_t b = base64_value(text[1]);
+        uint32_t c = base64_value(text[2]);
+        uint32_t d = base64_value(text[3]);
+        uint32_t x = a << 18 | b << 12 | c << 6 | d;
+        any |= a | b | c | d;
+        out[0] = (uint8_t) (x >> 16);
+        out[1] = (uint8_t) (x >> 8);
+        out[2] = (uint8_t) x;
+    }
+    return any;
+}
+
 int tpi_base64_decode(const char *text, size_t len, uint8_t *ret, size_t cap, size_t *ret_len)
 {
     if (len % 4 != 0) {
@@ -76,10 +100,10 @@ int tpi_base64_decode(const char *text, size_t len, uint8_t *ret, size_t cap, si
     if (need > cap) {
         return TPC_ETOOBIG;
     }
-    for (size_t i = 0; i < len; i += 4) {
-        if (base64_group(text + i, i + 4 == len ? pad : 0, ret + i / 4 * 3) != 0) {
-            return TPC_EDECODE;
-        }
+    size_t whole = len / 4 - (pad != 0);
+    if (base64_groups(text, whole, ret) > 63 ||
+        (pad != 0 && base64_group(text + whole * 4, pad, ret + whole * 3) != 0)) {
+        return TPC_EDECODE;
     }
     *ret_len = need;
     return 0;

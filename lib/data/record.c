@@ -75,14 +75,31 @@ static inline uint64_t zigzag(int64_t x)
     return ((uint64_t) x << 1) ^ (uint64_t) (x >> 63);
 }
 
-/* Without a check of room. */
-static inline void put_varint(struct writer *w, uint64_t x)
+/* Without a check of room. Returns what follows: a byte written through a pointer may be any object,
+ * so a cursor in a register is worth its while. */
+static inline uint8_t *varint_at(uint8_t *p, uint64_t x)
 {
     while (x >= 0x80) {
-        *w->p++ = (uint8_t) (x | 0x80);
+        *p++ = (uint8_t) (x | 0x80);
         x >>= 7;
     }
-    *w->p++ = (uint8_t) x;
+    *p++ = (uint8_t) x;
+    return p;
+}
+
+static inline void put_varint(struct writer *w, uint64_t x)
+{
+    w->p = varint_at(w->p, x);
+}
+
+static inline uint8_t *double_at(uint8_t *p, double d)
+{
+    uint64_t bits;
+    memcpy(&bits, &d, 8);
+    for (uint32_t i = 0; i < 8; i++) {
+        p[i] = (uint8_t) (bits >> 8 * i);
+    }
+    return p + 8;
 }
 
 static int put_bytes(struct writer *w, const void *p, size_t n)
@@ -140,17 +157,12 @@ static inline bool to_decimal(double d, int32_t *ret_n, uint32_t *ret_digits)
 /* What follows the tag. There is room for ten bytes at least. */
 static inline int put_payload(struct writer *w, const struct tpc_value *v, uint32_t depth)
 {
-    uint64_t bits;
     switch (v->type) {
     case TPC_INT:
         put_varint(w, zigzag(v->as.i));
         return 0;
     case TPC_DOUBLE:
-        memcpy(&bits, &v->as.d, 8);
-        for (uint32_t i = 0; i < 8; i++) {
-            w->p[i] = (uint8_t) (bits >> 8 * i);
-        }
-        w->p += 8;
+        w->p = double_at(w->p, v->as.d);
         return 0;
     case TPC_TEXT:
     case TPC_BLOB:
@@ -206,29 +218,12 @@ static inline bool follows(uint32_t before, uint32_t property)
 }
 
 /* before and after: the properties of its neighbours, 0 = none. */
-static inline int put_point(struct writer *w, const struct tpc_point *point, uint32_t before,
-                            uint32_t after, int64_t msg_unix_ms)
+/* What most points do not have, between tag and value. */
+static int put_extras(struct writer *w, const struct tpc_point *point, bool own_time,
+                      int64_t msg_unix_ms)
 {
-    uint8_t tag = tag_of(&point->value);
-    uint32_t digits;
-    int32_t n;
-    if (tag == UINT8_MAX) {
-        return TPC_EINVAL;
-    }
-    int rc = room(w, POINT_BYTES);
-    if (rc != 0) {
-        return rc;
-    }
-    bool own_time = point->unix_ms != 0 && point->unix_ms != msg_unix_ms;
-    bool decimal = tag == TAG_DOUBLE && to_decimal(point->value.as.d, &n, &digits);
-    tag = decimal ? (uint8_t) (TAG_DECIMAL + digits) : tag;
-    tag |= (uint8_t) ((own_time ? TAG_HAS_TIME : 0) | (point->flags != 0 ? TAG_HAS_FLAGS : 0));
-    if (!follows(before, point->property)) {
-        put_varint(w, point->property);
-    }
-    *w->p++ = follows(point->property, after) ? tag | TAG_NEXT : tag;
     if (point->property == TPC_PROPERTY_NONE) {
-        rc = put_bytes(w, point->key.ptr, point->key.len);
+        int rc = put_bytes(w, point->key.ptr, point->key.len);
         rc = rc != 0 ? rc : room(w, POINT_BYTES);
         if (rc != 0) {
             return rc;
@@ -241,11 +236,49 @@ static inline int put_point(struct writer *w, const struct tpc_point *point, uin
         /* Unsigned, so that the difference of any two times has a value. */
         put_varint(w, zigzag((int64_t) ((uint64_t) point->unix_ms - (uint64_t) msg_unix_ms)));
     }
+    return 0;
+}
+
+static inline int put_point(struct writer *w, const struct tpc_point *point, uint32_t before,
+                            uint32_t after, int64_t msg_unix_ms)
+{
+    uint8_t tag = tag_of(&point->value);
+    uint32_t digits = 0;
+    int32_t n = 0;
+    if (tag == UINT8_MAX) {
+        return TPC_EINVAL;
+    }
+    int rc = room(w, POINT_BYTES);
+    if (rc != 0) {
+        return rc;
+    }
+    uint8_t *p = w->p;
+    bool own_time = point->unix_ms != 0 && point->unix_ms != msg_unix_ms;
+    bool decimal = tag == TAG_DOUBLE && to_decimal(point->value.as.d, &n, &digits);
+    tag = decimal ? (uint8_t) (TAG_DECIMAL + digits) : tag;
+    tag |= (uint8_t) ((own_time ? TAG_HAS_TIME : 0) | (point->flags != 0 ? TAG_HAS_FLAGS : 0));
+    if (!follows(before, point->property)) {
+        p = varint_at(p, point->property);
+    }
+    *p++ = follows(point->property, after) ? tag | TAG_NEXT : tag;
+    w->p = p;
+    if (own_time || point->flags != 0 || point->property == TPC_PROPERTY_NONE) {
+        rc = put_extras(w, point, own_time, msg_unix_ms);
+        if (rc != 0) {
+            return rc;
+        }
+    }
     if (decimal) {
         put_varint(w, zigzag(n));
         return 0;
     }
     return put_payload(w, &point->value, 0);
+}
+
+/* As tpc_msg_point(), in place. */
+static inline const struct tpc_point *next_point(const struct tpc_point *p, size_t size)
+{
+    return (const struct tpc_point *) (const void *) ((const char *) (const void *) p + size);
 }
 
 static int put_points(struct writer *w, const struct tpc_msg *m)
@@ -259,12 +292,13 @@ static int put_points(struct writer *w, const struct tpc_msg *m)
     }
     put_varint(w, m->point_count);
     uint32_t before = TPC_PROPERTY_NONE;
-    for (uint32_t i = 0; i < m->point_count && rc == 0; i++) {
-        const struct tpc_point *p = tpc_msg_point(m, i);
-        uint32_t after =
-            i + 1 < m->point_count ? tpc_msg_point(m, i + 1)->property : TPC_PROPERTY_NONE;
+    const struct tpc_point *p = m->points;
+    for (uint32_t left = m->point_count; left > 0 && rc == 0; left--) {
+        const struct tpc_point *next = next_point(p, m->point_size);
+        uint32_t after = left > 1 ? next->property : TPC_PROPERTY_NONE;
         rc = put_point(w, p, before, after, m->unix_ms);
         before = p->property;
+        p = next;
     }
     return rc;
 }
