@@ -231,6 +231,7 @@ struct tpi_pump {
     bool kicked;
     bool failing;
     uint64_t turns;
+    bool going; /* its last turn did something */
     pthread_cond_t turned;
     uint32_t opened; /* cursors */
     uint32_t cursor_history, cursor_rules, cursor_downlink;

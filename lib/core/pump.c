@@ -684,6 +684,7 @@ static void *pump_main(void *user)
         uint64_t next = did ? 0 : tpi_pump_next_ms(core);
         pthread_mutex_lock(&p->lock);
         p->turns++;
+        p->going = did;
         pthread_cond_broadcast(&p->turned);
         if (!did && !p->kicked && !p->stop && next > 0) {
             struct timespec t;
@@ -732,6 +733,16 @@ static int catch_up_now(struct tpi_worker *w, void *user)
     return rc;
 }
 
+static bool is_behind(struct tpc_core *core, const uint64_t *ends)
+{
+    for (uint32_t i = 0; i < core->options.partitions; i++) {
+        if (tpi_history_applied(core->history, i) < ends[i]) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool tpi_pump_catch_up(struct tpc_core *core)
 {
     struct tpi_pump *p = &core->pump;
@@ -742,14 +753,20 @@ bool tpi_pump_catch_up(struct tpc_core *core)
         tpi_flush_wait(core, atomic_load(&core->flush.appended), NULL) != 0) {
         return false;
     }
+    uint32_t n = core->options.partitions;
+    uint64_t *ends = tpi_alloc_array(core->env.alloc, n, sizeof(ends[0]));
+    for (uint32_t i = 0; ends != NULL && i < n; i++) {
+        ends[i] = atomic_load(&core->ends[i]);
+    }
     pthread_mutex_lock(&p->lock);
     uint64_t until = p->turns + 2; /* one whole turn from here */
-    bool waited = p->threaded && !p->stop;
-    while (waited && p->turns < until && !p->stop) {
+    bool waited = ends != NULL && p->threaded && !p->stop;
+    while (waited && !p->stop && (p->turns < until || (p->going && is_behind(core, ends)))) {
         p->kicked = true;
         pthread_cond_signal(&p->work);
         pthread_cond_wait(&p->turned, &p->lock);
     }
     pthread_mutex_unlock(&p->lock);
+    tpi_free(core->env.alloc, ends, n * sizeof(ends[0]));
     return waited;
 }
