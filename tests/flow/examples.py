@@ -71,6 +71,8 @@ tool("codec", "fan", "--config", quickstart, "--encode", "set", '{"on":true}',
 tool("codec", "fan", "--config", quickstart, "--encode", "set", '{"speed":1}', code=1, parts=("speed",))
 tool("codec", "none", "--config", quickstart, "--text", "{}", code=1, parts=("none",))
 tool("log", "/nonexistent", code=1, parts=("/nonexistent",))
+tool("sql", code=2, parts=("tp-tool sql HISTORY_DB",))
+tool("sql", "/nonexistent/history.db", "select 1", code=1, parts=("/nonexistent", "unable to open"))
 tool("nothing", code=2, parts=("usage",))
 
 for failure in failures:

@@ -327,23 +327,28 @@ static int load_column(struct sqdoor_source *x, const struct tpi_chunk_column *c
     return rc;
 }
 
-/* All columns are walked: damage is found wherever it is. Those that nobody asked for stay packed. */
+/* Columns that nobody asked for stay packed; before and after the only property that is wanted they
+ * are not even looked at. */
 static int load_columns(struct sqdoor_stream *s, struct sqdoor_source *x,
                         struct tpi_chunk_reader *in, struct tpc_error *err)
 {
     struct tpi_chunk_column c;
+    bool one = s->q->by_property && s->wanted_count == 1;
     x->columns = tpc_arena_take(x->arena, in->columns * sizeof(*x->columns));
     if (x->columns == NULL) {
         return TPC_ENOMEM;
     }
-    int rc;
-    while ((rc = tpi_chunk_next(in, err, &c)) == 1) {
+    int rc = one ? tpi_chunk_seek(in, s->wanted[0], err) : 0;
+    if (rc != 0) {
+        return rc;
+    }
+    while ((rc = tpi_chunk_next(in, err, &c)) == 1 && !(one && c.property > s->wanted[0])) {
         rc = is_wanted(s, c.property) ? load_column(x, &c, err) : 0;
         if (rc != 0) {
             return rc;
         }
     }
-    return rc;
+    return rc < 0 ? rc : 0;
 }
 
 static int load(struct sqdoor_stream *s, struct sqdoor_source *x, const struct tpi_chunk_span *span,
