@@ -19,8 +19,7 @@
 
 enum {
     KEYS = 8,
-    ROWS = 370, /* three chunks of 120 rows and a bit */
-    ROWS_MANY = 370,
+    ROWS = 364, /* three chunks of 120 rows and a bit */
     BATCH = 256,
     TRANSACTION = 1000,
     FEW = 1000,
@@ -321,7 +320,7 @@ int main(int argc, char **argv)
         run(FEW, ROWS, false);
     }
     if (many) {
-        run(MANY, ROWS_MANY, false);
+        run(MANY, ROWS, false);
     }
     return 0;
 }

@@ -332,6 +332,108 @@ START_TEST(memory_limit_refuses_until_a_commit_and_idle_devices_go_first)
 }
 END_TEST
 
+/* Time in which the pump commits whenever it is due. */
+static void pass(struct fixture *f, uint64_t ms)
+{
+    tk_clock_advance(&f->env.clock, ms);
+    if (tpi_history_due(f->h)) {
+        tk_ok(tpi_history_commit(f->h, false, NULL));
+    }
+}
+
+START_TEST(chunk_that_hardly_grew_is_not_written_again)
+{
+    struct fixture *f = begin(NULL);
+    struct tpi_history_counters *n = tpi_history_counters(f->h);
+    for (int minute = 0; minute < 240; minute++) {
+        for (int i = 0; i < 60; i++) {
+            pass(f, 1000);
+            if (i == 0 && minute < 110) {
+                say(f, 2, minute * 60000 + 1, minute);
+            }
+        }
+        ck_assert_uint_le(tpi_history_applied(f->h, 0) - tpi_history_watermark(f->h, 0), 17);
+    }
+    ck_assert_uint_eq(n->chunks, 0);
+    ck_assert_uint_ge(n->provisional, 6); /* with 1, 2, 4, 8 .. rows; then each 16 minutes */
+    ck_assert_uint_le(n->provisional, 13);
+    ck_assert_uint_eq(tpi_history_watermark(f->h, 0), 110);
+    end(f);
+}
+END_TEST
+
+static int say_eight(struct tpi_history *h, uint64_t offset, uint64_t device, int64_t at)
+{
+    struct tpc_point points[8];
+    memset(points, 0, sizeof(points));
+    for (uint16_t i = 0; i < 8; i++) {
+        points[i].property = (uint16_t) (i + 1);
+        points[i].value.type = TPC_DOUBLE;
+        points[i].value.as.d = (double) ((offset * 7 + i * 13u) % 1000) / 10;
+    }
+    struct tpc_msg m = { .size = sizeof(m),
+                         .kind = TPC_MSG_TELEMETRY,
+                         .offset = offset,
+                         .device_id = device,
+                         .unix_ms = at,
+                         .point_count = 8,
+                         .point_size = sizeof(points[0]),
+                         .points = points };
+    return tpi_history_apply(h, &m, 0);
+}
+
+START_TEST(one_fast_and_999_slow_devices_keep_the_log_and_the_memory_short)
+{
+    enum { SLOW = 999, SECONDS = 4500, FAST_A_SECOND = 5 };
+    const struct tpi_history_limits limits = { .checkpoint_records = 10000, .open_bytes = 4 << 20 };
+    struct fixture *f = begin(&limits);
+    struct tpi_history_counters *n = tpi_history_counters(f->h);
+    uint64_t offset = 0;
+    uint64_t most = 0;
+    for (int s = 0; s < SECONDS; s++) {
+        for (int i = 0; i < FAST_A_SECOND; i++) {
+            tk_ok(say_eight(f->h, offset++, 1, (int64_t) s * 1000 + i * 100));
+        }
+        if (s % 2 == 0) { /* each slow device once in 2,000 s */
+            tk_ok(say_eight(f->h, offset++, 2 + (uint64_t) (s / 2) % SLOW, (int64_t) s * 1000));
+        }
+        pass(f, 1000);
+        uint64_t behind = tpi_history_applied(f->h, 0) - tpi_history_watermark(f->h, 0);
+        most = behind > most ? behind : most;
+        ck_assert_uint_le(n->open_bytes, 4 << 20);
+    }
+    ck_assert_uint_le(most, 10000);
+    ck_assert_uint_eq(n->refused, 0);
+    ck_assert_uint_gt(n->provisional, SLOW);
+    ck_assert_uint_lt(n->bytes, n->samples * 5 / 2); /* not the same again and again */
+    end(f);
+}
+END_TEST
+
+START_TEST(crowded_devices_have_smaller_chunks_and_no_needless_ones)
+{
+    enum { CROWD = 300, ROUNDS = 150, BUDGET = 600 << 10 };
+    const struct tpi_history_limits limits = { .open_bytes = BUDGET };
+    struct fixture *f = begin(&limits);
+    struct tpi_history_counters *n = tpi_history_counters(f->h);
+    uint64_t offset = 0;
+    for (int r = 0; r < ROUNDS; r++) {
+        for (uint64_t d = 1; d <= CROWD; d++) {
+            tk_ok(say_eight(f->h, offset++, d, (int64_t) r * 100));
+            if (offset % 256 == 0) {
+                pass(f, 10);
+            }
+        }
+        ck_assert_uint_le(n->open_bytes, BUDGET);
+    }
+    ck_assert_uint_eq(n->refused, 0);
+    ck_assert_uint_eq(n->provisional, 0);
+    ck_assert_uint_gt(n->chunks, CROWD * ROUNDS / 120);
+    ck_assert_uint_lt(n->chunks, CROWD * ROUNDS / 12); /* they hold 12 rows and more */
+    end(f);
+}
+END_TEST
+
 START_TEST(far_apart_times_do_not_share_a_chunk)
 {
     const struct tpi_history_limits limits = { .chunk_span_ms = 1000 };
@@ -614,6 +716,9 @@ Suite *history_suite(void)
     tcase_add_test(c, fewer_partitions_than_the_marks_are_refused);
     tcase_add_test(c, device_that_moves_to_another_partition_loses_nothing);
     tcase_add_test(c, memory_limit_refuses_until_a_commit_and_idle_devices_go_first);
+    tcase_add_test(c, chunk_that_hardly_grew_is_not_written_again);
+    tcase_add_test(c, one_fast_and_999_slow_devices_keep_the_log_and_the_memory_short);
+    tcase_add_test(c, crowded_devices_have_smaller_chunks_and_no_needless_ones);
     tcase_add_test(c, far_apart_times_do_not_share_a_chunk);
     tcase_add_test(c, overlap_is_flagged_also_with_chunks_of_an_earlier_run);
     tcase_add_test(c, points_that_cannot_be_kept_are_counted_and_the_rest_stays);
