@@ -43,8 +43,14 @@ static void apply_data(struct replay *x, struct tpc_device *d, const struct tpc_
         int index = p->property != 0 ? tpi_model_find_id(d->product->model, p->property) : -1;
         if (index >= 0 &&
             tpi_model_property(d->product->model, (uint32_t) index)->value_type == p->value.type) {
-            (void) tpi_device_latest_set(d, (uint32_t) index, &p->value,
-                                         p->unix_ms != 0 ? p->unix_ms : m->unix_ms);
+            tpi_device_latest_begin(d);
+            if (p->unix_ms == 0 && (m->flags & TPC_MSG_ESTIMATED_TIME) != 0) {
+                (void) tpi_device_latest_arrive(d, (uint32_t) index, &p->value, m->unix_ms);
+            } else {
+                (void) tpi_device_latest_put(d, (uint32_t) index, &p->value,
+                                             p->unix_ms != 0 ? p->unix_ms : m->unix_ms);
+            }
+            tpi_device_latest_end(d);
         }
     }
     if (m->offset >= x->rules_from && (m->flags & TPC_MSG_RETAINED) == 0) {

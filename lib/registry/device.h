@@ -161,6 +161,11 @@ static inline void tpi_device_latest_begin(struct tpc_device *d)
 int tpi_device_latest_put(struct tpc_device *d, uint32_t index, const struct tpc_value *value,
                           int64_t unix_ms);
 
+/* The same for a value whose time is the one of its receipt: it is the latest whatever the clock
+ * said before, or one that was set back would keep old values until it is there again. */
+int tpi_device_latest_arrive(struct tpc_device *d, uint32_t index, const struct tpc_value *value,
+                             int64_t unix_ms);
+
 static inline void tpi_device_latest_end(struct tpc_device *d)
 {
     uint32_t seq = atomic_load_explicit(&d->latest_seq, memory_order_relaxed);

@@ -257,8 +257,8 @@ static struct tpi_latest *make_slots(struct tpc_device *d)
     return latest;
 }
 
-int tpi_device_latest_put(struct tpc_device *d, uint32_t index, const struct tpc_value *value,
-                          int64_t unix_ms)
+static int put(struct tpc_device *d, uint32_t index, const struct tpc_value *value, int64_t unix_ms,
+               bool arrived)
 {
     struct tpi_latest *l = atomic_load_explicit(&d->latest, memory_order_relaxed);
     uint32_t type = type_of(d, index);
@@ -270,7 +270,7 @@ int tpi_device_latest_put(struct tpc_device *d, uint32_t index, const struct tpc
     }
     l += index;
     unix_ms = unix_ms != TPI_LATEST_NONE ? unix_ms : TPI_LATEST_NONE + 1;
-    if (unix_ms < atomic_load_explicit(&l->unix_ms, memory_order_relaxed)) {
+    if (!arrived && unix_ms < atomic_load_explicit(&l->unix_ms, memory_order_relaxed)) {
         TPI_METRIC_ADD(d->tenant->registry->counters.latest_stale, 1);
         return 0;
     }
@@ -282,6 +282,18 @@ int tpi_device_latest_put(struct tpc_device *d, uint32_t index, const struct tpc
         return 0;
     }
     return set_block(d, l, value, unix_ms);
+}
+
+int tpi_device_latest_put(struct tpc_device *d, uint32_t index, const struct tpc_value *value,
+                          int64_t unix_ms)
+{
+    return put(d, index, value, unix_ms, false);
+}
+
+int tpi_device_latest_arrive(struct tpc_device *d, uint32_t index, const struct tpc_value *value,
+                             int64_t unix_ms)
+{
+    return put(d, index, value, unix_ms, true);
 }
 
 int tpi_device_latest_set(struct tpc_device *d, uint32_t index, const struct tpc_value *value,

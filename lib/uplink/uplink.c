@@ -347,9 +347,14 @@ static void apply_one(struct tpi_uplink *u, struct tpi_up_msg *um)
         tpi_device_latest_begin(d);
         for (uint32_t i = 0; i < m->point_count; i++) {
             const struct tpc_point *p = &m->points[i];
+            uint32_t index = u->indexes[um->first_point + i];
             /* Out of memory for a long text: the value is in the log and the history. */
-            (void) tpi_device_latest_put(d, u->indexes[um->first_point + i], &p->value,
-                                         p->unix_ms != 0 ? p->unix_ms : m->unix_ms);
+            if (p->unix_ms == 0 && (m->flags & TPC_MSG_ESTIMATED_TIME) != 0) {
+                (void) tpi_device_latest_arrive(d, index, &p->value, m->unix_ms);
+            } else {
+                (void) tpi_device_latest_put(d, index, &p->value,
+                                             p->unix_ms != 0 ? p->unix_ms : m->unix_ms);
+            }
         }
         tpi_device_latest_end(d);
     }

@@ -287,12 +287,52 @@ START_TEST(a_hundred_kills_at_random_times_lose_nothing)
 }
 END_TEST
 
+/* The databases' disk is full from some write on, again and again; the log has room meanwhile, then
+ * it has none either. */
+START_TEST(a_full_disk_during_a_commit_loses_nothing)
+{
+    static struct crowd c;
+    struct fx f;
+    unsigned int seed = a_seed();
+    double failures = 0;
+    prepare(&f, 0);
+    struct crowd_book *book = crowd_book_make(DEVICES);
+    fx_open(&f);
+    crowd_put(&f, DEVICES);
+    fx_start(&f);
+    crowd_open(&c, &f, DEVICES, book);
+    c.shuffled = true;
+    for (int i = 0; i < 30; i++) {
+        faulty_vfs_full((size_t) rand_r(&seed) % 40);
+        if (i % 3 == 2) {
+            tk_files_limit_space(&f.e.files, (uint64_t) rand_r(&seed) % 100000);
+        }
+        feed_rounds(&f, &c, 60);
+        faulty_vfs_reset();
+        tk_files_heal(&f.e.files);
+        tk_clock_advance(&f.e.clock, 1000);
+        (void) fx_step(&f);
+        feed_rounds(&f, &c, 20);
+        (void) crowd_check(&c);
+        failures = fx_metric(&f, "tpc_store_commit_failures_total");
+    }
+    ck_assert_double_ge(failures, 10);
+    crowd_close(&c);
+    fx_close(&f);
+    check_all_there(&f, book);
+    printf("kill: %.0f commits failed on a full disk\n", failures);
+    fx_fini(&f);
+    crowd_book_free(book);
+}
+END_TEST
+
 Suite *kill_points_suite(void)
 {
     Suite *s = suite_create("kill_points");
     TCase *t = tcase_create("kill_points");
     tcase_add_test(t, a_kill_inside_of_any_call_to_the_disk_loses_nothing);
     tcase_add_test(t, a_kill_inside_of_making_the_databases_leaves_a_platform_that_starts);
+    tcase_add_test(t, a_full_disk_during_a_commit_loses_nothing);
     tcase_add_test(t, a_hundred_kills_at_random_times_lose_nothing);
     tcase_set_timeout(t, 300);
     suite_add_tcase(s, t);
