@@ -7,6 +7,9 @@
 #include "crowd.h"
 
 #include <signal.h>
+#ifdef FX_WITH_SQLITE
+#include <sqlite3.h>
+#endif
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -209,6 +212,69 @@ START_TEST(a_kill_inside_of_making_the_databases_leaves_a_platform_that_starts)
 }
 END_TEST
 
+/* What a release with version 1 of the history's schema left. */
+static void make_old(const struct fx *f)
+{
+    char path[400];
+    sqlite3 *db;
+    snprintf(path, sizeof(path), "%s/history.db", f->dir);
+    ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+    int rc = sqlite3_exec(db,
+                          "DROP INDEX over_first; DROP INDEX over_last;"
+                          "CREATE INDEX chunk_last ON chunk(dev, t1, t0);"
+                          "ALTER TABLE mark DROP COLUMN data; PRAGMA user_version=1",
+                          NULL, NULL, NULL);
+    ck_assert_msg(rc == SQLITE_OK, "%s", sqlite3_errmsg(db));
+    sqlite3_close(db);
+}
+
+/* A history of version 1 with samples, upgraded by a start that dies in the nth such call. */
+static int upgrade_and_die(enum faulty_vfs_op op, const char *file, uint32_t nth)
+{
+    struct fx f;
+    static struct crowd c;
+    struct point p = { "migration", -1, op, file, 1, 1, true };
+    prepare(&f, 0);
+    struct crowd_book *book = crowd_book_make(DEVICES);
+    fx_open(&f);
+    crowd_put(&f, DEVICES);
+    fx_start(&f);
+    crowd_open(&c, &f, DEVICES, book);
+    c.shuffled = true;
+    feed_rounds(&f, &c, 200);
+    crowd_close(&c);
+    fx_close(&f);
+    make_old(&f);
+    struct life x = { &f, book, &p, nth, false };
+    int rc = fx_child(live, &x);
+    check_all_there(&f, book);
+    fx_fini(&f);
+    crowd_book_free(book);
+    return rc;
+}
+
+START_TEST(a_kill_inside_of_a_migration_loses_nothing)
+{
+    static const struct {
+        enum faulty_vfs_op op;
+        const char *file;
+    } calls[] = { { FAULTY_VFS_WRITE, "history.db-wal" },
+                  { FAULTY_VFS_SYNC, "history.db-wal" },
+                  { FAULTY_VFS_WRITE, "history.db" } };
+    uint32_t kills = 0;
+    for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+        int rc = KILLED;
+        for (uint32_t nth = 1; nth <= 12 && rc == KILLED; nth += nth < 4 ? 1 : 4) {
+            rc = upgrade_and_die(calls[i].op, calls[i].file, nth);
+            ck_assert_msg(rc == KILLED || (rc == 0 && nth > 1), "%s, call %u: %d", calls[i].file,
+                          (unsigned) nth, rc);
+            kills += rc == KILLED;
+        }
+    }
+    printf("kill: %u kills while a database was upgraded\n", (unsigned) kills);
+}
+END_TEST
+
 /* ---- at random times, with threads ---- */
 
 static void live_until_killed(void *user)
@@ -332,6 +398,7 @@ Suite *kill_points_suite(void)
     TCase *t = tcase_create("kill_points");
     tcase_add_test(t, a_kill_inside_of_any_call_to_the_disk_loses_nothing);
     tcase_add_test(t, a_kill_inside_of_making_the_databases_leaves_a_platform_that_starts);
+    tcase_add_test(t, a_kill_inside_of_a_migration_loses_nothing);
     tcase_add_test(t, a_full_disk_during_a_commit_loses_nothing);
     tcase_add_test(t, a_hundred_kills_at_random_times_lose_nothing);
     tcase_set_timeout(t, 300);
