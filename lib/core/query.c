@@ -93,7 +93,7 @@ static int check_query(const struct tpc_history_query *q)
 int tpc_history_query(struct tpc_core *core, const struct tpc_history_query *given,
                       struct tpc_rows **ret)
 {
-    struct tpc_history_query q;
+    struct tpc_history_query q = TPC_HISTORY_QUERY_INIT;
     if (core == NULL || ret == NULL) {
         return tpi_fail(TPC_EINVAL, "history", "core or ret is NULL");
     }
@@ -166,7 +166,7 @@ static int64_t row_end(const struct tpc_history_query *q, int64_t unix_ms)
 
 int tpc_history_page(struct tpc_history_query *query, const struct tpc_row_batch *last)
 {
-    struct tpc_history_query q;
+    struct tpc_history_query q = TPC_HISTORY_QUERY_INIT;
     if (last == NULL || last->count == 0) {
         return tpi_fail(TPC_EINVAL, "history", "the last batch is NULL or empty");
     }
