@@ -157,6 +157,7 @@ struct tpi_chunk_column {
     double sum;
     struct tpc_value first; /* of the same types; else null */
     struct tpc_value last;
+    bool nan; /* some of its doubles are no number (version 1: may be none) */
     struct tpc_bytes values;
     struct tpc_bytes patches;
     int64_t base; /* first number */

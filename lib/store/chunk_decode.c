@@ -256,6 +256,7 @@ static void add_patches(struct tpi_chunk_column *c)
     for (uint32_t i = 0; i < c->patch_count; i++) {
         place += tpi_read_varint(&in);
         double x = chunk_read_double(&in);
+        c->nan = c->nan || isnan(x);
         if (!isnan(x)) {
             c->min = x < c->min ? x : c->min;
             c->max = x > c->max ? x : c->max;
@@ -300,6 +301,7 @@ static bool read_reals(struct tpi_reader *in, struct tpi_chunk_column *c)
     uint64_t bits = tpi_read_u64(in);
     c->base = chunk_order(bits, c->shift);
     double first = chunk_double(bits);
+    c->nan = c->coding == CODE_REAL_NAN || isnan(first);
     c->first = c->last = make_double(first);
     c->min = c->max = first;
     c->sum = isnan(first) ? 0 : first;

@@ -74,6 +74,7 @@ static int read_doubles(struct tpi_reader *in, struct tpi_chunk_column *c)
 int tpi_chunk_old_column(struct tpi_reader *in, struct tpc_error *err, struct tpi_chunk_column *c)
 {
     c->coding = CODE_OLD;
+    c->nan = c->type == TPC_DOUBLE; /* which its head does not say */
     int rc = c->type == TPC_INT ? read_ints(in, c) : read_doubles(in, c);
     return rc != 0 ? corrupt(err, "a column does not fit its count") : 0;
 }

@@ -139,6 +139,7 @@ static void freeze(struct tpi_history *h, struct open_chunk *c)
 static const struct tpi_history_limits defaults = {
     .open_bytes = TPI_HISTORY_OPEN_BYTES,
     .chunk_samples = 120,
+    .chunk_values = 960,
     .chunk_bytes = 12000,
     .chunk_span_ms = UINT64_C(31) * 86400 * 1000,
     .checkpoint_ms = 60000,
@@ -157,6 +158,9 @@ static void set_limits(struct tpi_history *h, const struct tpi_history_limits *g
     }
     LIMIT(h, given, open_bytes);
     LIMIT(h, given, chunk_samples);
+    if (given->chunk_samples != 0 || given->chunk_values != 0) {
+        h->limits.chunk_values = given->chunk_values;
+    }
     LIMIT(h, given, chunk_bytes);
     LIMIT(h, given, chunk_span_ms);
     LIMIT(h, given, checkpoint_ms);
@@ -497,6 +501,7 @@ static int chunk_add(struct tpi_history *h, struct open_chunk *c, const struct t
         c->rows = rows;
         return (int) taken;
     }
+    c->values += (uint32_t) taken;
     TPI_METRIC_ADD(h->counters.samples, (uint64_t) taken);
     if (taken < msg->point_count) {
         TPI_METRIC_ADD(h->counters.unusable, msg->point_count - (uint64_t) taken);
@@ -530,7 +535,8 @@ static bool chunk_fits(const struct tpi_history *h, const struct open_chunk *c,
 /* With many devices their chunks become smaller, lest they are written before they are full. */
 static bool chunk_full(const struct tpi_history *h, const struct open_chunk *c)
 {
-    if (c->rows >= h->limits.chunk_samples || c->samples.bytes.len >= h->limits.chunk_bytes) {
+    bool many = c->rows >= h->limits.chunk_samples && c->values >= h->limits.chunk_values;
+    if (many || c->samples.bytes.len >= h->limits.chunk_bytes) {
         return true;
     }
     return h->open_bytes / 5 > h->limits.open_bytes / 8 && c->samples.bytes.len >= CROWDED_BYTES &&

@@ -39,7 +39,8 @@ struct tpi_history_limits {
     uint64_t checkpoint_records; /* 500,000 log records above the watermark (about 64 MiB) */
     uint64_t commit_ms;          /* 60 s: full chunks wait at most so long .. */
     uint32_t commit_chunks;      /* 1,024: .. or until there are so many */
-    uint32_t reserved;
+    uint32_t chunk_values;       /* 960: .. that hold so many samples, so that few properties make
+                                  * longer chunks; with a chunk_samples of its own 0 */
 };
 
 struct tpi_history_counters {

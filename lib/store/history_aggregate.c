@@ -407,7 +407,7 @@ static bool head_is_enough(const struct tpi_aggregation *a, const struct tpi_chu
     if (a->end_times && c->count != rows) {
         return false;
     }
-    if (c->type == TPC_DOUBLE && !tpi_read_all_numbers(c)) {
+    if (c->nan) {
         return false;
     }
     return !a->ends || c->type <= TPC_DOUBLE;

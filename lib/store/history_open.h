@@ -48,6 +48,7 @@ struct open_chunk {
     uint64_t last_offset;
     uint32_t partition;
     uint32_t rows;
+    uint32_t values;
     uint32_t stored_rows; /* in its provisional row */
     bool dirty;
     bool frozen;

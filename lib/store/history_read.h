@@ -216,9 +216,6 @@ int tpi_read_open_chunk(struct tpi_history_rows *r, const struct tpi_source *s,
  * was asked for twice comes twice. Returns 1, 0 or an error. */
 int tpi_read_next_column(struct tpi_history_rows *r, struct tpi_chunk_reader *in, uint32_t *at,
                          struct tpi_chunk_column *ret);
-/* Whether each value of a column of numbers is one: a double may be not-a-number, which the head does
- * not count. */
-bool tpi_read_all_numbers(const struct tpi_chunk_column *c);
 /* Rows of a cluster; valid until the next call. */
 int tpi_read_segment(struct tpi_history_rows *r, struct tpi_source *sources, size_t count,
                      const struct tpi_segment **ret);

@@ -88,7 +88,7 @@ static int count_heads(struct tpi_history_rows *r, const struct tpi_source *sour
     struct tpi_chunk_reader again = in;
     uint32_t at = 0;
     while ((rc = tpi_read_next_column(r, &in, &at, &c)) == 1) {
-        if (c.type == TPC_DOUBLE && !tpi_read_all_numbers(&c)) {
+        if (c.nan) {
             return 0;
         }
     }

@@ -45,7 +45,12 @@ int tpi_read_next_column(struct tpi_history_rows *r, struct tpi_chunk_reader *in
                          struct tpi_chunk_column *ret)
 {
     int rc = 0;
-    while (*at < r->wanted_count && (rc = tpi_chunk_next(in, r->err, ret)) == 1) {
+    while (*at < r->wanted_count) {
+        rc = tpi_chunk_seek(in, r->wanted[*at].id, r->err);
+        rc = rc != 0 ? rc : tpi_chunk_next(in, r->err, ret);
+        if (rc != 1) {
+            return rc;
+        }
         while (*at < r->wanted_count && r->wanted[*at].id < ret->property) {
             ++*at;
         }
@@ -53,12 +58,7 @@ int tpi_read_next_column(struct tpi_history_rows *r, struct tpi_chunk_reader *in
             return 1;
         }
     }
-    return *at < r->wanted_count ? rc : 0;
-}
-
-bool tpi_read_all_numbers(const struct tpi_chunk_column *c)
-{
-    return c->type == TPC_BOOL || c->type == TPC_INT;
+    return 0;
 }
 
 /* ---- room ---- */

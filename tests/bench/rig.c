@@ -17,6 +17,12 @@ static const char scene[] = TPC_JSON({
     "when": { "product": "meter", "expr": "temperature > 900000 && barometer < 40" },
     "then": [{ "command": { "service": "set", "params": { "temperature": 1 } } }] });
 
+static const char small_scene[] =
+    TPC_JSON({
+    "key": "hot",
+    "when": { "product": "meter", "expr": "temperature > 900000" },
+    "then": [{ "command": { "service": "set", "params": { "temperature": 1 } } }] });
+
 /* The devices of one worker: their messages, their sessions, how many may be under way. */
 struct lane {
     struct data data;
@@ -200,7 +206,7 @@ static void make_entities(struct tpc_core *core, const struct rig_options *o)
         return;
     }
     put(core, "product", data_product("json", o->keys, false, text));
-    put(core, "scene", scene);
+    put(core, "scene", o->keys > 2 ? scene : small_scene);
     for (uint32_t i = 0; i < o->devices; i++) {
         snprintf(text, sizeof(text), "{\"key\":\"%s\",\"product\":\"meter\"}", data_device(i, key));
         put(core, "device", text);

@@ -1,4 +1,5 @@
-/* Retention: what a product no longer wants to keep goes, a chunk at a time. */
+/* Retention: what a product no longer wants to keep goes, a chunk (of one property: 960 rows) at a
+ * time. */
 #include "flow.h"
 
 #include <stdio.h>
@@ -57,15 +58,15 @@ START_TEST(chunks_older_than_the_product_keeps_them_are_deleted)
     flow_start(&f);
     static const char *const devices[] = { "of-short", "of-ever", "of-usual" };
     for (int i = 0; i < 3; i++) {
-        feed_hours_ago(&f, devices[i], 100, 240);
-        feed_hours_ago(&f, devices[i], 20, 240);
+        feed_hours_ago(&f, devices[i], 100, 1920);
+        feed_hours_ago(&f, devices[i], 20, 1920);
         feed_hours_ago(&f, devices[i], 1, 30);
-        ck_assert_uint_eq(flow_stored(&f, devices[i], "x"), 510);
+        ck_assert_uint_eq(flow_stored(&f, devices[i], "x"), 3870);
     }
     pass_hour(&f);
     ck_assert_uint_eq(flow_stored(&f, "of-short", "x"), 30);
-    ck_assert_uint_eq(flow_stored(&f, "of-ever", "x"), 510);
-    ck_assert_uint_eq(flow_stored(&f, "of-usual", "x"), 270);
+    ck_assert_uint_eq(flow_stored(&f, "of-ever", "x"), 3870);
+    ck_assert_uint_eq(flow_stored(&f, "of-usual", "x"), 1950);
     ck_assert_double_eq(flow_metric(&f, "tpc_history_deleted_total"), 6);
     put_product(&f, "ever", "\"history\":{\"keep\":\"10h\"},"); /* takes effect in the next round */
     pass_hour(&f);
