@@ -79,5 +79,6 @@ Suite *command_flow_suite(void);
 Suite *hold_flow_suite(void);
 Suite *state_flow_suite(void);
 Suite *keep_flow_suite(void);
+Suite *query_flow_suite(void);
 
 #endif
