@@ -113,6 +113,10 @@ int tpi_secret_merge(const struct tpc_list *schema, const struct tpc_value *doc,
 int tpi_secret_collect(const struct tpc_list *schema, const struct tpc_value *doc,
                        struct tpc_arena *arena, struct tpc_value *ret);
 
+/* Stored secrets as a map. */
+int tpi_secret_parse(struct tpc_bytes doc, struct tpc_arena *arena, struct tpc_error *err,
+                     struct tpc_value *ret);
+
 /* The stored secrets of an entity as a map, or TPC_NULL. */
 int tpi_secret_read(struct tpi_entities *e, const struct tpi_change *change, struct tpc_error *err,
                     struct tpc_value *ret);

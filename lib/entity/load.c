@@ -14,6 +14,19 @@ struct late {
     struct tpc_str key;
 };
 
+/* The secrets of a kind in a tenant, in the order of their keys as its entities are: read along with
+ * them, page by page, not one by one. */
+struct secrets {
+    bool along; /* rows come in order now */
+    bool last;  /* there is no page after this one */
+    uint32_t at;
+    uint32_t count;
+    const struct tpi_entity_row *rows;
+    struct tpc_arena *page;
+    size_t after_len;
+    char after[TPI_ENTITY_MAX_KEY];
+};
+
 struct loader {
     struct tpi_entities *e;
     const struct tpi_kind_slot *slot;
@@ -22,6 +35,7 @@ struct loader {
     struct tpc_arena *page;  /* rows of a page */
     struct tpc_arena *row;   /* one change */
     struct tpc_arena *extra; /* late rows, upgraded documents */
+    struct secrets secrets;
     struct late *late;
     struct tpc_error *err;
 };
@@ -68,6 +82,60 @@ static void row_to_change(const struct loader *l, const struct tpi_entity_row *r
                                    .entities = l->e };
 }
 
+static int next_secrets(struct loader *l)
+{
+    struct secrets *s = &l->secrets;
+    struct tpc_store_query q = { .size = sizeof(q),
+                                 .space = TPC_SPACE_SECRET,
+                                 .kind = l->slot->name,
+                                 .tenant = l->tenant,
+                                 .after_key = { s->after, s->after_len } };
+    tpc_arena_reset(s->page);
+    int rc = tpi_entity_rows(l->e, &q, s->page, l->err, &s->rows, &s->count);
+    if (rc != 0) {
+        return rc;
+    }
+    s->at = 0;
+    s->last = s->count < TPI_ENTITY_PAGE;
+    if (s->count > 0) {
+        struct tpc_str key = s->rows[s->count - 1].key;
+        if (key.len > sizeof(s->after)) {
+            return tpi_error_set(l->err, TPC_ECORRUPT, tpi_entity_origin,
+                                 "the stored secrets are damaged");
+        }
+        memcpy(s->after, key.ptr, key.len);
+        s->after_len = key.len;
+    }
+    return 0;
+}
+
+static int compare_keys(struct tpc_str a, struct tpc_str b)
+{
+    int c = memcmp(a.ptr, b.ptr, a.len < b.len ? a.len : b.len);
+    return c != 0 ? c : (a.len > b.len) - (a.len < b.len);
+}
+
+/* As tpi_secret_read(). */
+static int find_secrets(struct loader *l, const struct tpi_entity_row *row,
+                        const struct tpi_change *change, struct tpc_value *ret)
+{
+    struct secrets *s = &l->secrets;
+    int compared = -1;
+    if (!s->along) {
+        return tpi_secret_read(l->e, change, l->err, ret);
+    }
+    *ret = (struct tpc_value){ TPC_NULL, 0, 0, { .i = 0 } };
+    while (compared < 0) {
+        int rc = s->at == s->count && !s->last ? next_secrets(l) : 0;
+        if (rc != 0 || s->at == s->count) {
+            return rc;
+        }
+        compared = compare_keys(s->rows[s->at].key, row->key);
+        s->at += compared < 0;
+    }
+    return compared > 0 ? 0 : tpi_secret_parse(s->rows[s->at].doc, l->row, l->err, ret);
+}
+
 /* Document with its secrets, checked. */
 static int check_row(struct loader *l, const struct tpi_entity_row *row, struct tpi_change *change)
 {
@@ -76,7 +144,7 @@ static int check_row(struct loader *l, const struct tpi_entity_row *row, struct 
     if (rc != 0 || !l->slot->secrets) {
         return rc != 0 ? rc : tpi_entity_check(l->slot, &doc, change, l->err);
     }
-    rc = tpi_secret_read(l->e, change, l->err, &stored);
+    rc = find_secrets(l, row, change, &stored);
     if (rc != 0) {
         return rc;
     }
@@ -221,7 +289,13 @@ static int load_tenant(struct loader *l)
 {
     tpc_arena_reset(l->extra);
     l->late = NULL;
+    l->secrets.along = true;
+    l->secrets.last = false;
+    l->secrets.at = 0;
+    l->secrets.count = 0;
+    l->secrets.after_len = 0;
     int rc = each_row(l, load_or_postpone);
+    l->secrets.along = false;
     return rc != 0 ? rc : load_late(l);
 }
 
@@ -423,7 +497,8 @@ int tpi_entities_load(struct tpi_entities *e, struct tpc_error *err)
     }
     int rc = TPC_ENOMEM;
     if (tpc_arena_create(alloc, 0, &l.page) == 0 && tpc_arena_create(alloc, 0, &l.row) == 0 &&
-        tpc_arena_create(alloc, 0, &l.extra) == 0) {
+        tpc_arena_create(alloc, 0, &l.extra) == 0 &&
+        tpc_arena_create(alloc, 0, &l.secrets.page) == 0) {
         pthread_mutex_lock(&e->lock);
         rc = load(&l);
         e->loaded = rc == 0;
@@ -434,5 +509,6 @@ int tpi_entities_load(struct tpi_entities *e, struct tpc_error *err)
     tpc_arena_destroy(l.page);
     tpc_arena_destroy(l.row);
     tpc_arena_destroy(l.extra);
+    tpc_arena_destroy(l.secrets.page);
     return rc;
 }

@@ -18,6 +18,7 @@ static int prepare_code;       /* what prepare answers */
 static char prepare_seen[400]; /* secret and size as prepare saw them */
 static const char *needs;      /* while loading: key that must be there before "late" */
 static bool needed_there;
+static int own_secrets; /* entities that were loaded with the secret that is theirs */
 
 static const struct tpc_option broker_schema[] = {
     { .name = "url", .type = TPC_OPT_TEXT },
@@ -61,6 +62,9 @@ static int thing_prepare(void *user, struct tpi_change *c, struct tpc_error *err
         (void) tpc_value_int(tpc_value_get(c->doc, TPC_STR("size")), &size);
         snprintf(prepare_seen, sizeof(prepare_seen), "%.*s/%.*s/%d", (int) secret.len, secret.ptr,
                  (int) password.len, password.ptr, (int) size);
+        own_secrets += c->loading && secret.len == c->key.len && c->key.len > 0 &&
+                       memcmp(secret.ptr, c->key.ptr, c->key.len) == 0;
+        ck_assert(!c->loading || c->key.ptr[0] != 'n' || secret.len == 0);
     }
     return 0;
 }
@@ -407,6 +411,22 @@ START_TEST(secrets_go_with_their_entity)
 }
 END_TEST
 
+/* Entities and secrets are read side by side, a page at a time each. */
+START_TEST(each_of_many_entities_is_loaded_with_its_own_secret)
+{
+    char json[100];
+    for (int i = 0; i < 1000; i++) {
+        snprintf(json, sizeof(json), "{\"key\":\"%s%d\"%s%d%s}", i % 3 == 0 ? "s" : "n", i,
+                 i % 3 == 0 ? ",\"secret\":\"s" : ",\"size\":", i % 3 == 0 ? i : 9,
+                 i % 3 == 0 ? "\"" : "");
+        tk_ok(put(json));
+    }
+    own_secrets = 0;
+    restart();
+    ck_assert_int_eq(own_secrets, 334);
+}
+END_TEST
+
 /* ---- reading ---- */
 
 START_TEST(entities_are_listed_by_key_page_and_field)
@@ -719,6 +739,7 @@ Suite *entity_suite(void)
     tcase_add_test(tc, a_change_that_the_kind_refuses_leaves_no_trace);
     tcase_add_test(tc, a_change_that_cannot_be_stored_is_discarded);
     tcase_add_test(tc, secrets_never_stand_in_a_document);
+    tcase_add_test(tc, each_of_many_entities_is_loaded_with_its_own_secret);
     tcase_add_test(tc, a_secret_that_a_put_leaves_out_stays_and_null_removes_it);
     tcase_add_test(tc, secrets_go_with_their_entity);
     tcase_add_test(tc, entities_are_listed_by_key_page_and_field);
