@@ -205,7 +205,7 @@ static void make_entities(struct tpc_core *core, const struct rig_options *o)
         tpc_device_unref(d);
         return;
     }
-    put(core, "product", data_product("json", o->keys, false, text));
+    put(core, "product", data_product("json", o->keys, o->noisy, text));
     put(core, "scene", o->keys > 2 ? scene : small_scene);
     for (uint32_t i = 0; i < o->devices; i++) {
         snprintf(text, sizeof(text), "{\"key\":\"%s\",\"product\":\"meter\"}", data_device(i, key));
@@ -293,7 +293,7 @@ static void make_lanes(struct tpc_core *core, const struct rig_options *o)
     for (uint32_t i = 0; i < rig.lane_count; i++) {
         struct lane *l = &rig.lanes[i];
         bench_must(l->device_count > 0, "a worker without devices");
-        data_init(&l->data, 1 + i, l->device_count, o->keys, false);
+        data_init(&l->data, 1 + i, l->device_count, o->keys, o->noisy);
         l->total = i + 1 < rig.lane_count ? o->messages * l->device_count / o->devices : left;
         l->credits = o->rate > 0 ? 0 : WINDOW;
         left -= l->total;
@@ -340,7 +340,7 @@ static double measure_generator(const struct rig_options *o)
     for (uint32_t i = 0; i < rig.lane_count; i++) {
         struct lane *l = &rig.lanes[i];
         struct lane saved = *l;
-        data_init(&l->data, 1 + i, l->device_count, o->keys, false);
+        data_init(&l->data, 1 + i, l->device_count, o->keys, o->noisy);
         l->credits = UINT64_MAX;
         double begin = bench_cpu_ns();
         send_more(l, receive_nothing, NULL);

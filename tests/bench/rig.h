@@ -21,6 +21,7 @@ struct rig_options {
     const char *extra;   /* more members of the log's options, ",\"ack\":\"synced\""; NULL = none */
     const char *dir;     /* of the files */
     const char *history; /* module of the history; NULL = sqlite */
+    bool noisy;          /* doubles of full precision instead of decimals */
 };
 
 struct rig_result {

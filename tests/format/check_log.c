@@ -3,7 +3,7 @@
  * read for ever, and docs/format/log.md says the truth (golden/ was made by make_log.py from that
  * page).
  */
-#include "tk.h"
+#include "format_suites.h"
 
 #include "base/buf.h"
 #include "base/crc32c.h"
@@ -177,7 +177,7 @@ static Suite *log_suite(void)
 
 int main(void)
 {
-    static tk_suite_fn *const suites[] = { log_suite, NULL };
+    static tk_suite_fn *const suites[] = { log_suite, chunk_format_suite, NULL };
 
     return tk_main("format", suites);
 }

@@ -81,6 +81,7 @@ def segment(version):
     return out
 
 
-for number in (1, 2):
-    with open('%s/log-%d.tpl' % (sys.argv[1], number), 'wb') as file:
-        file.write(segment(number))
+if __name__ == '__main__':
+    for number in (1, 2):
+        with open('%s/log-%d.tpl' % (sys.argv[1], number), 'wb') as file:
+            file.write(segment(number))
