@@ -233,7 +233,7 @@ static void read_double(struct tpi_reader *in, struct tpi_chunk_shape_column *c,
 {
     uint64_t code = chunk_read_varint(in);
     if ((code & 1) == 0) {
-        c->last += chunk_unzigzag(code >> 1);
+        c->last = (int64_t) ((uint64_t) c->last + (uint64_t) chunk_unzigzag(code >> 1));
     } else if (code == OPEN_REAL) {
         s->number = (int64_t) tpi_read_u64(in);
         s->kind = KIND_REAL;
@@ -243,6 +243,8 @@ static void read_double(struct tpi_reader *in, struct tpi_chunk_shape_column *c,
         c->scale = (uint8_t) (code >> 2 & CODE_SCALE_MASK);
         c->last = chunk_read_zigzag(in);
     }
+    const int64_t limit = (int64_t) CHUNK_DECIMAL_LIMIT;
+    in->bad = in->bad || c->last <= -limit || c->last >= limit;
     s->number = c->last;
     s->kind = c->scale;
 }
