@@ -20,7 +20,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint8_t pick = (uint8_t) (data[1] - 'a');
     struct twin_frame f = { .codec = (uint8_t) (data[0] - 'a') % TWIN_CODECS,
                             .kind = kinds[pick & 1],
-                            .flags = (uint16_t) (pick >> 1 & 31),
+                            .flags = (uint16_t) (pick >> 1 & 63),
                             .payload = { data + 2, size - 2 } };
     const char *why = twin_compare(t, &f, NULL);
     if (why != NULL) {

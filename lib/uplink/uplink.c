@@ -132,7 +132,7 @@ bool up_room_point(struct tpi_uplink *u)
 
 int up_encode(struct tpi_uplink *u, struct tpi_up_msg *um)
 {
-    um->msg.points = u->points + um->first_point;
+    um->msg.points = um->msg.point_count > 0 ? u->points + um->first_point : NULL;
     um->body_at = u->bodies.len;
     int rc = tpi_msg_encode(&um->msg, &u->bodies);
     if (rc == TPC_ENOMEM) {

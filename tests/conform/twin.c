@@ -9,7 +9,7 @@
 #include "codec/codec.h"
 #include "uplink/private.h"
 
-enum { WIDE_KEYS = 150, WIDE_BYTES = WIDE_KEYS * 48 + 64 };
+enum { WIDE_KEYS = 150, ALIKE_KEYS = 40, WIDE_BYTES = WIDE_KEYS * 48 + 64 };
 
 /* Keys of all lengths around a word, keys that JSON must escape, all types with all their limits. */
 const char twin_model[] = TPC_JSON({
@@ -47,6 +47,7 @@ struct twin {
     struct tpi_env env;
     struct tpi_model *model;
     struct tpi_model *wide;
+    struct tpi_model *alike;
     struct side direct;
     struct side plain;
     char text[256];
@@ -79,14 +80,16 @@ static struct tpi_model *compile(const char *text)
     return m;
 }
 
-static struct tpi_model *compile_wide(void)
+/* Properties "k7", or "the_same7all_over". */
+static struct tpi_model *compile_many(int count, const char *before, const char *behind)
 {
     char *text = malloc(WIDE_BYTES);
     must(text != NULL);
     int at = snprintf(text, WIDE_BYTES, "{\"properties\":[");
-    for (int i = 0; i < WIDE_KEYS; i++) {
-        at += snprintf(text + at, (size_t) (WIDE_BYTES - at), "%s{\"id\":\"k%d\",\"type\":\"%s\"}",
-                       i == 0 ? "" : ",", i, i % 3 == 0 ? "int" : "double");
+    for (int i = 0; i < count; i++) {
+        at +=
+            snprintf(text + at, (size_t) (WIDE_BYTES - at), "%s{\"id\":\"%s%d%s\",\"type\":\"%s\"}",
+                     i == 0 ? "" : ",", before, i, behind, i % 3 == 0 ? "int" : "double");
     }
     snprintf(text + at, (size_t) (WIDE_BYTES - at), "]}");
     struct tpi_model *m = compile(text);
@@ -125,7 +128,8 @@ struct twin *twin_create(void)
     must(t != NULL);
     tpi_env_default(&t->env);
     t->model = compile(twin_model);
-    t->wide = compile_wide();
+    t->wide = compile_many(WIDE_KEYS, "k", "");
+    t->alike = compile_many(ALIKE_KEYS, "the_same", "all_over");
     open_side(t, &t->direct);
     open_side(t, &t->plain);
     return t;
@@ -137,6 +141,7 @@ void twin_destroy(struct twin *t)
     tpi_uplink_destroy(t->plain.u);
     tpi_model_unref(t->model);
     tpi_model_unref(t->wide);
+    tpi_model_unref(t->alike);
     free(t);
 }
 
@@ -264,7 +269,9 @@ const char *twin_compare(struct twin *t, const struct twin_frame *f, int *ret_di
     int rc[2];
     for (int i = 0; i < 2; i++) {
         struct side *s = sides[i];
-        s->product.model = (f->flags & TWIN_WIDE) != 0 ? t->wide : t->model;
+        s->product.model = (f->flags & TWIN_WIDE) != 0    ? t->wide
+                           : (f->flags & TWIN_ALIKE) != 0 ? t->alike
+                                                          : t->model;
         s->product.codec = codecs[f->codec % TWIN_CODECS];
         reset(s, f);
         up_sink(s->u, &sink);

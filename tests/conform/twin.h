@@ -22,7 +22,8 @@ enum twin_flags {
     TWIN_ANSWERED = 2, /* with a message id in its topic */
     TWIN_WIDE = 4,     /* of a product with more properties than a word has bits */
     TWIN_NO_TIME = 8,
-    TWIN_PORTABLE = 16 /* the readers without the machine's own instructions */
+    TWIN_PORTABLE = 16, /* the readers without the machine's own instructions */
+    TWIN_ALIKE = 32     /* of a product whose keys differ in their middle alone */
 };
 
 struct twin_frame {
