@@ -29,8 +29,7 @@ enum {
     SQDOOR_PATH_BYTES = 2048,
     SQDOOR_PIECE_SAMPLES = 2048, /* of the log's tail that are encoded together */
     SQDOOR_PIECE_BYTES = 64 << 10,
-    SQDOOR_ARENA_BYTES = 512 << 20,
-    SQDOOR_SEGMENTS_MAX = 4096 /* of the log that a query keeps open */
+    SQDOOR_ARENA_BYTES = 512 << 20
 };
 
 /* SQLite's heap as an allocator. */
@@ -45,6 +44,7 @@ struct sqdoor_tail {
     int failed;  /* how a reading ended; who else uses the view hears it, too */
     struct tpi_segment_reader *readers;
     uint32_t reader_count;
+    uint32_t reader_cap;
     uint64_t *marks; /* by partition: lowest offset that is not stored for good */
     uint32_t mark_count;
     uint32_t pass;  /* times that the log was read; 0 = devices holds nothing yet */

@@ -59,7 +59,7 @@ void sqdoor_tail_fini(struct sqdoor_tail *t)
     for (uint32_t i = 0; i < t->reader_count; i++) {
         tpi_segment_reader_close(&t->readers[i]);
     }
-    tpi_free(&sqdoor_alloc, t->readers, SQDOOR_SEGMENTS_MAX * sizeof(*t->readers));
+    tpi_free(&sqdoor_alloc, t->readers, t->reader_cap * sizeof(*t->readers));
     tpi_free(&sqdoor_alloc, t->marks, TPI_LOG_PARTITIONS_MAX * sizeof(*t->marks));
     sqdoor_tail_init(t);
 }
@@ -100,7 +100,8 @@ static int load_marks(struct sqdoor_view *v)
 struct listing {
     uint64_t *numbers;
     uint32_t count;
-    bool full;
+    uint32_t cap;
+    bool short_of_memory;
 };
 
 static int on_name(void *user, const char *name)
@@ -113,9 +114,16 @@ static int on_name(void *user, const char *name)
         return 0;
     }
     number = x;
-    l->full = l->count == SQDOOR_SEGMENTS_MAX;
-    if (l->full) {
-        return 1;
+    if (l->count == l->cap) {
+        uint32_t cap = l->cap == 0 ? 64 : l->cap * 2;
+        void *grown = tpi_resize(&sqdoor_alloc, l->numbers, l->cap * sizeof(*l->numbers),
+                                 cap * sizeof(*l->numbers));
+        if (grown == NULL) {
+            l->short_of_memory = true;
+            return 1;
+        }
+        l->numbers = grown;
+        l->cap = cap;
     }
     l->numbers[l->count++] = number;
     return 0;
@@ -178,6 +186,14 @@ static int open_segments(struct sqdoor_view *v, const struct listing *l)
     struct sqdoor_tail *t = &v->tail;
     bool done = false;
     int rc = SQLITE_OK;
+    if (l->count == 0) {
+        return rc;
+    }
+    t->readers = tpi_alloc_zero(&sqdoor_alloc, l->count * sizeof(*t->readers));
+    if (t->readers == NULL) {
+        return SQLITE_NOMEM;
+    }
+    t->reader_cap = l->count;
     for (uint32_t i = 0; rc == SQLITE_OK && !done && i < l->count; i++) {
         rc = open_one(v, l->numbers[i], &done);
     }
@@ -203,24 +219,19 @@ static int open_log(struct sqdoor_view *v)
     if (rc != SQLITE_OK) {
         return rc;
     }
-    t->readers = tpi_alloc_zero(&sqdoor_alloc, SQDOOR_SEGMENTS_MAX * sizeof(*t->readers));
-    l.numbers = tpi_alloc_array(&sqdoor_alloc, SQDOOR_SEGMENTS_MAX, sizeof(*l.numbers));
-    if (t->readers == NULL || l.numbers == NULL) {
+    int listed = files->list(files->user, v->log_dir, on_name, &l, NULL);
+    if (l.short_of_memory) {
         rc = SQLITE_NOMEM;
+    } else if (listed != 0 && listed != TPC_ENOENT) {
+        rc = sqdoor_fail(v, SQLITE_CANTOPEN, "%s: the log cannot be read: %s", v->log_dir,
+                         tpc_error_name(listed));
     } else {
-        int listed = files->list(files->user, v->log_dir, on_name, &l, NULL);
-        if (l.full) {
-            rc = sqdoor_fail(v, SQLITE_TOOBIG, "%s: more than %d segments", v->log_dir,
-                             SQDOOR_SEGMENTS_MAX);
-        } else if (listed != 0 && listed != TPC_ENOENT) {
-            rc = sqdoor_fail(v, SQLITE_CANTOPEN, "%s: the log cannot be read: %s", v->log_dir,
-                             tpc_error_name(listed));
-        } else {
+        if (l.count > 0) {
             qsort(l.numbers, l.count, sizeof(*l.numbers), by_number);
-            rc = open_segments(v, &l);
         }
+        rc = open_segments(v, &l);
     }
-    tpi_free(&sqdoor_alloc, l.numbers, SQDOOR_SEGMENTS_MAX * sizeof(*l.numbers));
+    tpi_free(&sqdoor_alloc, l.numbers, l.cap * sizeof(*l.numbers));
     return rc;
 }
 
@@ -325,6 +336,11 @@ static int read_segment(struct sqdoor_view *v, struct tpi_segment_reader *r)
         rc = frames++ % FRAMES_A_PULSE == 0 ? sqdoor_pulse(v) : SQLITE_OK;
         rc = rc != SQLITE_OK ? rc : read_frame(v, &f);
     }
+    /* only the file stays open: there may be many, and mostly they are read once */
+    tpi_free(r->alloc, r->buf, r->cap);
+    r->buf = NULL;
+    r->cap = 0;
+    r->len = 0;
     return rc;
 }
 
