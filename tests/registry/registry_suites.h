@@ -4,5 +4,6 @@
 #include "tk.h"
 
 Suite *registry_suite(void);
+Suite *latest_suite(void);
 
 #endif
