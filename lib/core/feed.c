@@ -6,7 +6,11 @@
 
 #include "data/msg.h"
 
-enum { FEED_TEXT_BYTES = 4096 };
+enum {
+    FEED_TEXT_BYTES = 4096,
+    POINTS_BYTES = 32, /* of points and of each: nearly always enough */
+    POINT_BYTES = 32
+};
 
 static bool memory_over(struct tpc_core *core, unsigned int percent)
 {
@@ -233,7 +237,8 @@ int tpc_feed_points(struct tpc_device *device, const struct tpc_points *points, 
     struct tpc_core *core = tpi_device_owner(device);
     struct tpi_buf body;
     tpi_buf_init(&body, core->env.alloc, core->options.frame_max_bytes);
-    int rc = encode_points(points, 0, &body);
+    int rc = tpi_buf_reserve(&body, POINTS_BYTES + points->count * (size_t) POINT_BYTES);
+    rc = rc == TPC_ENOMEM ? rc : encode_points(points, 0, &body);
     if (rc != 0) {
         tpi_buf_fini(&body);
         return tpi_fail(rc, "core", "the points cannot be taken");
