@@ -21,7 +21,7 @@ enum {
     CLOSED_TRANSACTION = 256,
     READ_RUN = 32,           /* records that go to the history together */
     READ_SMALL_BYTES = 4096, /* a record with more goes alone */
-    SAVE_MS = 5000,          /* between two saves of the rules' states */
+    SAVE_MS = 30000,         /* between two saves of the rules' states: pages of a disk each */
     TRIM_MS = 1000,
     RETRY_MS = 500,
     PRESSED_MS = 200,     /* between two checkpoints that a full log asks for */

@@ -1,4 +1,4 @@
-/* Order of each device, no loss and the limit of memory, with 0, 1 and 4 workers. */
+/* Order of each device, no loss and the limit of memory, with 0, 1, 2 and 4 workers. */
 #include "suites.h"
 
 #include <sched.h>
@@ -172,6 +172,13 @@ START_TEST(order_is_kept_with_one_worker)
 }
 END_TEST
 
+START_TEST(order_is_kept_with_two_workers)
+{
+    order_and_loss(2, 0);
+    order_and_loss(2, FX_FILE_LOG | (fx_has_sqlite() ? FX_SQLITE : 0));
+}
+END_TEST
+
 START_TEST(order_is_kept_with_four_workers)
 {
     order_and_loss(4, 0);
@@ -226,6 +233,7 @@ Suite *order_suite(void)
     TCase *t = tcase_create("order");
     tcase_add_test(t, order_is_kept_without_workers);
     tcase_add_test(t, order_is_kept_with_one_worker);
+    tcase_add_test(t, order_is_kept_with_two_workers);
     tcase_add_test(t, order_is_kept_with_four_workers);
     tcase_add_test(t, the_limit_of_memory_is_honoured);
     tcase_set_timeout(t, 120);

@@ -1,0 +1,134 @@
+#!/usr/bin/python3
+"""usage: report.py RESULTS OUT: writes docs/performance.md from the JSON lines of a run and performance.md.in."""
+import collections
+import datetime
+import json
+import os
+import pathlib
+import platform
+import re
+import sys
+
+results, out = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+here = pathlib.Path(__file__).parent
+
+# Line, what it measures, what is asked of which of its numbers.
+TABLE = [
+    ("json_points", "JSON message to checked points, predicted order", "ratio", ">=", 20),
+    ("json_points_shuffled", "the same, keys shuffled", "ratio", ">=", 10),
+    ("json_points_mixed", "the same, 30 % unknown keys, escapes, UTF-8", "ratio", ">=", 8),
+    ("cbor_points", "the same content in CBOR", "ratio", "<=", 1.5),
+    ("uplink_memory", "bytes to history, 1,000 devices", "value", ">=", 800000),
+    ("uplink_memory_cost", "the same, cost of a message", "ratio", "<=", 0.6),
+    ("uplink_memory_allocations", "the same, allocations", None, None, None),
+    ("uplink_100k", "the same, 100,000 devices", "ratio", "<=", 1.7),
+    ("uplink_100k_rss", "the same, resident memory", None, None, None),
+    ("uplink_100k_bytes", "the same, history.db", None, None, None),
+    ("uplink_workers", "2 workers on 2 cores, wall clock", "ratio", ">=", 1.6),
+    ("log_append_written", "log, `written`, batch 64", "ratio", "<=", 1.7),
+    ("log_append_written_software", "the same, CRC by tables", None, None, None),
+    ("log_append_synced", "log, `synced`, groups of 1,000, wall clock", "ratio", "<=", 1.3),
+    ("log_append_synced_software", "the same, CRC by tables", None, None, None),
+    ("history_write_1000", "points with log, 1,000 devices", "ratio", ">=", 20),
+    ("history_write_100000", "the same, 100,000 devices", "ratio", ">=", 20),
+    ("history_size", "history.db, decimals", "value", "<=", 1.3),
+    ("history_size_noisy", "the same, noisy doubles", "value", "<=", 6.5),
+    ("history_read", "reading one property, half the range", "ratio", "<=", 0.35),
+    ("history_read_avg", "average over 24 h of 1 s data", "ratio", "<=", 0.05),
+    ("flash_bytes", "written to the disk, as fast as it goes", "value", "<=", 6),
+    ("flash_bytes_slow", "the same at 1,000 points/s", "value", "<=", 6),
+    ("registry", "memory of a device with 8 latest values, 1 M devices", "value", "<=", 400),
+    ("registry_lookup", "finding one by its key", "value", "<=", 150),
+    ("handoff", "receive() to worker", "ratio", "<=", 0.25),
+    ("start", "open, 100,000 devices, 1 M messages to replay, wall clock", "value", "<=", 3),
+    ("start_cpu", "the same, CPU time", None, None, None),
+]
+
+
+def number(x):
+    if x == 0:
+        return "0"
+    return f"{x:,.0f}" if abs(x) >= 1000 else f"{x:.3g}"
+
+
+def read_lines():
+    lines = {}
+    for file in sorted(results.glob("*.json")):
+        for text in file.read_text().splitlines():
+            if text.startswith("{"):
+                line = json.loads(text)
+                lines[line["bench"]] = line
+    return lines
+
+
+def rows(lines):
+    known = set()
+    text = ["| bench | what | value | unit | against | ratio | asked for | |", "|---|---|---|---|---|---|---|---|"]
+    for name, what, which, op, limit in TABLE:
+        known.add(name)
+        line = lines.get(name)
+        asked, met = "-", ""
+        if which is not None:
+            asked = f"{which} {op} {limit:,}"
+            if line is not None:
+                x = line[which]
+                met = "reached" if (x >= limit if op == ">=" else x <= limit) else "**missed**"
+        if line is None:
+            text.append(f"| `{name}` | {what} | not run | | | | {asked} | |")
+            continue
+        ratio = number(line["ratio"]) if line["ratio"] != 0 else "-"
+        text.append(f"| `{name}` | {what} | {number(line['value'])} | {line['unit']} | {line['vs']} | {ratio} | {asked} | {met} |")
+    for name in sorted(set(lines) - known):
+        line = lines[name]
+        ratio = number(line["ratio"]) if line["ratio"] != 0 else "-"
+        text.append(f"| `{name}` | | {number(line['value'])} | {line['unit']} | {line['vs']} | {ratio} | - | |")
+    return "\n".join(text)
+
+
+def profile(why):
+    """Functions of the threads that a platform has; the main thread made and read back what is compared."""
+    file = results / "perf.txt"
+    if not file.exists():
+        return "This run had no `perf`."
+    functions = collections.Counter()
+    for line in file.read_text().splitlines():
+        m = re.match(r"\s*(bench_\S+)\s+(\d+)/(\d+)\s+[0-9a-f]+ (.*) \((.*)\)$", line)
+        if m is None or m[2] == m[3]:
+            continue
+        library = m[5].rsplit("/", 1)[-1]
+        name = m[4].split("+")[0].split(".")[0]
+        if "kernel" in library:
+            name = "(kernel)"
+        elif "sqlite" in library:
+            name = "(SQLite)"
+        if not name.startswith("data_") and name not in ("next_message", "send_more", "feed_settled"):
+            functions[name] += 1
+    total = sum(functions.values())
+    text = ["| function | of the path's time | why |", "|---|---|---|"]
+    mine = [(name, n) for name, n in functions.most_common() if name in why or name.startswith("tpi_")]
+    for name, n in mine[:5]:
+        text.append(f"| `{name}` | {100 * n / total:.0f} % | {why.get(name, '')} |")
+    rest = {name: 100 * functions[name] / total for name in ("(kernel)", "(SQLite)")}
+    text.append(f"\nThe kernel (writing the files, switching threads) takes {rest['(kernel)']:.0f} %, SQLite {rest['(SQLite)']:.0f} %.")
+    return "\n".join(text)
+
+
+def machine():
+    model = "unknown processor"
+    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.split(":", 1)[1].strip()
+    return f"{model}, {os.cpu_count()} cores, Linux {platform.release().split('-')[0]}, {datetime.date.today()}"
+
+
+def value(lines, name, which="value"):
+    return number(lines[name][which]) if name in lines else "not measured"
+
+
+source = (here / "performance.md.in").read_text()
+source, _, reasons = source.partition("\n@WHY@\n")
+why = dict(line.split(": ", 1) for line in reasons.splitlines() if ": " in line)
+lines = read_lines()
+page = source.replace("@TABLE@", rows(lines)).replace("@PROFILE@", profile(why)).replace("@MACHINE@", machine())
+page = re.sub(r"@(\w+)\.(value|ratio)@", lambda m: value(lines, m[1], m[2]), page)
+out.write_text(page.rstrip("\n") + "\n")
