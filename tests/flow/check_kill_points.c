@@ -1,6 +1,6 @@
 /*
  * kill -9 inside of every call to the disk that an append, a flush, a commit, a checkpoint, a trim
- * and a migration make, and at random times: what was acknowledged is in the history, once.
+ * and a migration make: what was acknowledged is in the history, once.
  */
 #include "suites.h"
 
@@ -20,7 +20,7 @@
 #ifdef FX_WITH_SQLITE
 #include "../adapters/sqlite/faulty_vfs.h"
 
-enum { DEVICES = 8, ROUNDS = 600, KILLED = 1000 + SIGKILL, WAIT_MS = 20000 };
+enum { DEVICES = 8, ROUNDS = 600, KILLED = 1000 + SIGKILL };
 
 struct point {
     const char *name;
@@ -275,84 +275,6 @@ START_TEST(a_kill_inside_of_a_migration_loses_nothing)
 }
 END_TEST
 
-/* ---- at random times, with threads ---- */
-
-static void live_until_killed(void *user)
-{
-    const struct life *x = user;
-    static struct crowd c;
-    fx_open(x->f);
-    fx_start(x->f);
-    crowd_open(&c, x->f, DEVICES, x->book);
-    c.shuffled = true;
-    (void) crowd_check(&c);
-    for (;;) {
-        for (uint32_t k = 0; k < DEVICES; k++) {
-            while (crowd_feed(&c, k) == TPC_EAGAIN) {
-                nanosleep(&(struct timespec){ 0, 100000 }, NULL);
-            }
-        }
-        nanosleep(&(struct timespec){ 0, 50000 }, NULL);
-    }
-}
-
-static uint32_t given_of(struct crowd_book *book)
-{
-    uint32_t sum = 0;
-    for (uint32_t k = 0; k < DEVICES; k++) {
-        sum += atomic_load(&book->given[k]);
-    }
-    return sum;
-}
-
-/* Kills a while after it feeds. */
-static void kill_sometime(struct life *x, long after_us)
-{
-    uint32_t before = given_of(x->book);
-    fflush(NULL);
-    pid_t pid = fork();
-    ck_assert_int_ge(pid, 0);
-    if (pid == 0) {
-        tk_in_child(live_until_killed, x);
-    }
-    int status = 0;
-    for (int i = 0; i < WAIT_MS && given_of(x->book) == before; i++) {
-        nanosleep(&(struct timespec){ 0, 1000000 }, NULL);
-        ck_assert_msg(waitpid(pid, &status, WNOHANG) == 0, "the child ended by itself, %d", status);
-    }
-    nanosleep(&(struct timespec){ 0, after_us * 1000 }, NULL);
-    kill(pid, SIGKILL);
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "the child ended with %d",
-                  status);
-}
-
-START_TEST(a_hundred_kills_at_random_times_lose_nothing)
-{
-    struct fx f;
-    unsigned int seed = a_seed();
-    const char *full = getenv("TK_FULL");
-    int kills = full != NULL && full[0] != '\0' ? 400 : 100;
-    prepare(&f, 2);
-    struct crowd_book *book = crowd_book_make(DEVICES);
-    f.o.workers = 0;
-    struct life first = { &f, book, NULL, 0, true };
-    ck_assert_int_eq(fx_child(live, &first), 0);
-    f.o.clock = NULL;
-    f.o.history_checkpoint_ms = 20;
-    for (int i = 0; i < kills; i++) {
-        f.o.workers = (uint32_t[]){ 2, 1, 4 }[i % 3];
-        struct life x = { &f, book, NULL, 0, false };
-        kill_sometime(&x, rand_r(&seed) % 30000);
-    }
-    f.o.workers = 2;
-    printf("kill: %d kills at random times, %u given\n", kills, (unsigned) given_of(book));
-    check_all_there(&f, book);
-    fx_fini(&f);
-    crowd_book_free(book);
-}
-END_TEST
-
 /* The databases' disk is full from some write on, again and again; the log has room meanwhile, then
  * it has none either. */
 START_TEST(a_full_disk_during_a_commit_loses_nothing)
@@ -400,7 +322,6 @@ Suite *kill_points_suite(void)
     tcase_add_test(t, a_kill_inside_of_making_the_databases_leaves_a_platform_that_starts);
     tcase_add_test(t, a_kill_inside_of_a_migration_loses_nothing);
     tcase_add_test(t, a_full_disk_during_a_commit_loses_nothing);
-    tcase_add_test(t, a_hundred_kills_at_random_times_lose_nothing);
     tcase_set_timeout(t, 300);
     suite_add_tcase(s, t);
     return s;

@@ -15,7 +15,7 @@
 
 #ifdef FX_WITH_SQLITE
 
-enum { DEVICES = 20000, EACH = 60, FEEDERS = 2, LIMIT_MIB = 64, PATIENCE_S = 120 };
+enum { DEVICES = 20000, EACH = 60 / FX_SLOWER, FEEDERS = 2, LIMIT_MIB = 64, PATIENCE_S = 120 };
 
 /* Anonymous memory of this process in bytes: what was allocated, without files and shared maps. */
 static size_t anonymous_bytes(void)

@@ -23,6 +23,13 @@ enum fx_parts {
 
 enum { FX_DEVICES = 16, FX_BYTES = 256 };
 
+/* Sanitizers make all slower: repetitions are divided by this. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { FX_SLOWER = 4 };
+#else
+enum { FX_SLOWER = 1 };
+#endif
+
 struct fx {
     struct tk_env e;
     struct tpc_core_options o; /* may be changed before fx_open() */

@@ -11,13 +11,7 @@
 #include <string.h>
 #include <time.h>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { NORMAL = 4000 };
-#else
-enum { NORMAL = 20000 };
-#endif
-
-enum { FULL = 1000000, BLOCKS = 10, WARM = 2000, TRIMMED = 40 };
+enum { NORMAL = 20000 / FX_SLOWER, FULL = 1000000, BLOCKS = 10, WARM = 2000, TRIMMED = 40 };
 
 static long count_of(void)
 {

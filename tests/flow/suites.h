@@ -18,6 +18,7 @@ Suite *resume_suite(void);
 Suite *stop_suite(void);
 
 Suite *kill_points_suite(void);
+Suite *kill_random_suite(void);
 Suite *values_suite(void);
 Suite *lag_suite(void);
 Suite *memory_suite(void);
