@@ -292,6 +292,7 @@ struct tpc_core {
     struct tpi_registry *registry;
     struct tpi_rules *rules;
     struct tpi_entities *entities;
+    atomic_bool entities_made; /* and stay so */
     struct tpi_history *history;
     int64_t latest_before_ms;    /* at start: values that came before it are loaded */
     struct tpi_missing *missing; /* at start: values and sessions to look after */

@@ -216,6 +216,9 @@ static int make(struct tpc_core *core, struct tpc_error *err, struct tpi_entitie
 int tpi_core_entities(struct tpc_core *core, struct tpc_error *err)
 {
     int rc = 0;
+    if (atomic_load_explicit(&core->entities_made, memory_order_acquire)) {
+        return 0; /* a look-up of a device takes no lock of the core */
+    }
     pthread_mutex_lock(&core->setup_lock);
     if (core->entities == NULL) {
         struct tpi_entities *e = NULL;
@@ -228,6 +231,7 @@ int tpi_core_entities(struct tpc_core *core, struct tpc_error *err)
             core->registry = NULL;
         }
         core->entities = e;
+        atomic_store_explicit(&core->entities_made, rc == 0, memory_order_release);
     }
     pthread_mutex_unlock(&core->setup_lock);
     return rc;
