@@ -341,7 +341,7 @@ START_TEST(a_clock_that_goes_back_loses_nothing)
         fx_ok(fx_feed(&f, "t1", text), "feed"); /* no time: the core's clock says */
         fx_settle(&f);
         if (k % 100 == 50) {
-            tk_clock_set_unix(&f.e.clock, INT64_C(1795176000000) - k * 36000000);
+            tk_clock_set_unix(&f.e.clock, INT64_C(1795176000000) - k * INT64_C(36000000));
         }
         tk_clock_advance(&f.e.clock, 700);
         (void) fx_step(&f);
