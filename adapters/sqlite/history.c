@@ -360,6 +360,8 @@ static int scan_streams(struct stream *clean, struct stream *over, const struct 
 /* Bounds where a scan of overlapping chunks begins. Of the scan's own snapshot: another one could
  * lack a wider chunk. */
 #define SPAN "(SELECT value FROM meta WHERE name = 'max_span_ms')"
+/* So wide that the span does not fit, or the difference is no integer: no bound. */
+#define WIDE SPAN " > 4611686018427387904"
 #define CLEAN SCAN_COLUMNS "INDEXED BY chunk_first WHERE dev = ?1 AND flags & 2 = 0 AND t0 < ?3 "
 /* The last one that begins at or before a time: those before it end before it begins. */
 #define CLEAN_BEGIN                                                                                \
@@ -370,9 +372,11 @@ static const char *const scan_sql[] = {
     [SCAN_OLDEST] = CLEAN CLEAN_BEGIN "ORDER BY t0",
     [SCAN_NEWEST] = CLEAN "ORDER BY t0 DESC",
     [OVER_OLDEST] = SCAN_COLUMNS "INDEXED BY over_first WHERE dev = ?1 AND flags & 2 AND t1 >= ?2"
-                                 " AND t0 < ?3 AND t0 >= ?2 - " SPAN " ORDER BY t0, id",
+                                 " AND t0 < ?3 AND t0 >= CASE WHEN " WIDE
+                                 " THEN -9.3e18 ELSE ?2 - " SPAN " END ORDER BY t0, id",
     [OVER_NEWEST] = SCAN_COLUMNS "INDEXED BY over_last WHERE dev = ?1 AND flags & 2 AND t1 >= ?2"
-                                 " AND t0 < ?3 AND t1 <= ?3 + " SPAN " ORDER BY t1 DESC",
+                                 " AND t0 < ?3 AND t1 <= CASE WHEN " WIDE
+                                 " THEN 9.3e18 ELSE ?3 + " SPAN " END ORDER BY t1 DESC",
 };
 
 static int stream_open(struct sqdb_reader *r, int index, const struct tpc_scan *q,
