@@ -17,6 +17,8 @@ int main(void)
     bench_line("uplink_100k", a, "ns/msg", "1,000 devices", a / b);
     bench_line("uplink_100k_rss", many.rss_bytes / 1e6, "MB", "1,000 devices",
                many.rss_bytes / few.rss_bytes);
+    bench_line("uplink_100k_skipped", many.skipped + few.skipped, "refused, dropped, deduplicated",
+               "0", 0);
     double bytes = many.history_bytes / (double) many.points;
     bench_line("uplink_100k_bytes", bytes, "B/point", "1,000 devices",
                bytes / (few.history_bytes / (double) few.points));

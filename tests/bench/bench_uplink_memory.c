@@ -113,6 +113,7 @@ int main(void)
                theirs > 0 ? ours / theirs : 0);
     bench_line("uplink_memory_generator", r.generator_ns / (double) o.messages, "ns/msg",
                "subtracted", 0);
+    bench_line("uplink_memory_skipped", r.skipped, "refused, dropped, deduplicated", "0", 0);
     double allocated = (double) r.allocations / (double) o.messages;
     bench_line("uplink_memory_allocations", allocated, "1/msg", "none", allocated);
     return 0;

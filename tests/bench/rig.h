@@ -32,6 +32,7 @@ struct rig_result {
     double rss_bytes;     /* once the last message is settled */
     double history_bytes; /* of history.db, once it is closed */
     uint64_t points;
+    double skipped;       /* refused, dropped, deduplicated, passed over: 0, or the run has ended */
     uint64_t allocations; /* that passed through the core's allocator */
     uint64_t disk_bytes;  /* write_bytes of /proc/self/io */
 };
