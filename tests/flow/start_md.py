@@ -25,6 +25,30 @@ def run(*command):
     faults += done.returncode != 0 and not refused
 
 
+def ask(*options):
+    done = subprocess.run([tool, "history", "platform.yaml", "t1", "temperature", *options],
+                          capture_output=True, text=True, timeout=60)
+    return [line.split() for line in done.stdout.splitlines()]
+
+
+def aggregates_fit_samples():
+    """What tp-tool says of all samples is what they say."""
+    samples = [(int(t), float(v)) for t, v in ask()]
+    values = [v for _, v in samples]
+    end, begin = samples[-1][0], samples[0][0]
+    said = ask("--agg", "count,min,max,first,last,p100,last_time")
+    wanted = [len(values), min(values), max(values), values[0], values[-1], max(values), end]
+    good = len(said) == 1 and said[0][0] == "all" and [float(x) for x in said[0][1:]] == wanted
+    good &= ask("--newest", "--limit", "1") == [[str(end), ask()[-1][1]]]
+    counts = ask("--agg", "count", "--every", "1s", "--from", str(begin))
+    good &= sum(int(n) for _, n in counts) == len(values) and all(int(t) % 1000 == 0 for t, _ in counts)
+    points = ask("--lttb", "3")
+    good &= len(points) == min(3, len(values)) and int(points[0][0]) == begin and int(points[-1][0]) == end
+    good &= len(ask("--average", "2")) == min(2, len(values))
+    print("aggregates of", len(values), "samples:", good)
+    return good
+
+
 with tempfile.TemporaryDirectory() as folder:
     os.chdir(folder)
     for name, content in files.items():
@@ -43,6 +67,7 @@ with tempfile.TemporaryDirectory() as folder:
         faults += process.wait(30) != 0
     for command in commands:
         run(tool, *shlex.split(command))
+    faults += not aggregates_fit_samples()
     print(len(files), "files,", len(commands), "commands")
     faults += len(files) != 4 or len(commands) < 7
 sys.exit(1 if faults else 0)
