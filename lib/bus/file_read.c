@@ -92,6 +92,13 @@ void tpi_log_readers_close(struct tpi_file_log *log)
     }
 }
 
+/* It stands where the read begins. Any other seat has to be moved, also within its segment. */
+static bool seat_goes_on(const struct tpi_log_seat *seat, const struct place *place,
+                         uint32_t partition, uint64_t from)
+{
+    return seat->segment == place->segment && seat->partition == partition && seat->offset == from;
+}
+
 /* The seat's reader is at the place. */
 static int seat_open(struct tpi_file_log *log, struct tpi_log_seat *seat, const struct place *place,
                      uint32_t partition, uint64_t from)
@@ -99,7 +106,7 @@ static int seat_open(struct tpi_file_log *log, struct tpi_log_seat *seat, const 
     char path[TPI_LOG_PATH_MAX];
     int rc;
 
-    if (seat->segment == place->segment && seat->partition == partition && seat->offset == from) {
+    if (seat_goes_on(seat, place, partition, from)) {
         seat->reader.limit = place->limit;
         return 0;
     }
@@ -231,7 +238,7 @@ static int read_disk(struct tpi_file_log *log, const struct place *place, uint32
         memset(&spare, 0, sizeof(spare));
         seat = &spare;
     }
-    if (at.inside && !at.indexed && seat->segment != at.segment) {
+    if (at.inside && !at.indexed && !seat_goes_on(seat, &at, partition, *from)) {
         build_index(log, at.segment);
         pthread_mutex_lock(&log->base.lock);
         find_place(log, partition, *from, &at);

@@ -3,6 +3,7 @@
  */
 #include "bus_suites.h"
 
+#include "bus/file_log.h"
 #include "bus/format.h"
 
 #include <stdio.h>
@@ -409,6 +410,64 @@ START_TEST(a_torn_cursor_file_leaves_the_one_before)
 }
 END_TEST
 
+static uint64_t bytes_read;
+static int64_t (*read_below)(void *user, void *file, void *ptr, size_t len, uint64_t offset,
+                             int *native);
+
+static int64_t count_read(void *user, void *file, void *ptr, size_t len, uint64_t offset,
+                          int *native)
+{
+    int64_t n = read_below(user, file, ptr, len, offset, native);
+
+    bytes_read += n > 0 ? (uint64_t) n : 0;
+    return n;
+}
+
+/* Readers of more partitions than are kept in place have to be moved, also within a segment of an
+ * earlier run, which all of them have open: none begins at its first frame again each time. */
+START_TEST(readers_that_take_turns_do_not_read_a_segment_from_its_start)
+{
+    enum { MANY = 2 * TPI_LOG_READERS, BATCHES = 200, EACH = 20, STEP = 50 };
+    struct bus_fix *f = &fix;
+    struct bus_seen seen[MANY];
+    uint64_t from[MANY] = { 0 };
+    uint64_t whole;
+    uint32_t i, p;
+
+    bus_prepare(f, &tpi_bus_file, MANY);
+    bus_set(f, "segment_size", 6 << 20); /* the last one's index is made when it is opened */
+    tk_ok(bus_open(f));
+    for (i = 0; i < BATCHES; i++) {
+        tk_ok(bus_put_mixed(f, EACH));
+    }
+    bus_close(f);
+    read_below = f->quick.read_at;
+    f->quick.read_at = count_read;
+    tk_ok(bus_open(f));
+    ck_assert_uint_eq(bus_segments(f), 2);
+    whole = bus_info(f).bytes;
+    memset(seen, 0, sizeof(seen));
+    bytes_read = 0;
+    for (i = 0; i < BATCHES * EACH / STEP; i++) {
+        for (p = 0; p < MANY; p++) {
+            seen[p].partition = p;
+            tk_ok(f->ops->read(f->self, p, from[p], STEP, 0, bus_check_record, &seen[p], &from[p]));
+        }
+    }
+    for (p = 0; p < MANY; p++) {
+        ck_assert_uint_eq(seen[p].count, BATCHES * EACH);
+        ck_assert_uint_eq(seen[p].jumps, 0);
+    }
+    /* Each of the turns may read what lies between two entries of the index and what a reader takes
+     * at once; from the start it would be half of the segment. */
+    ck_assert_msg(bytes_read < (uint64_t) (BATCHES * EACH / STEP) * MANY * whole / 5,
+                  "%llu bytes read of %llu", (unsigned long long) bytes_read,
+                  (unsigned long long) whole);
+    bus_close(f);
+    bus_done(f);
+}
+END_TEST
+
 Suite *file_log_suite(void)
 {
     Suite *s = suite_create("file_log");
@@ -425,6 +484,7 @@ Suite *file_log_suite(void)
     tcase_add_test(t, a_foreign_or_newer_segment_is_refused_by_name);
     tcase_add_test(t, readers_that_lag_read_many_segments_from_disk);
     tcase_add_test(t, reading_what_is_flushed_stops_there);
+    tcase_add_test(t, readers_that_take_turns_do_not_read_a_segment_from_its_start);
     tcase_add_test(t, cursors_of_another_log_are_not_believed);
     tcase_add_test(t, a_torn_cursor_file_leaves_the_one_before);
     suite_add_tcase(s, t);
