@@ -194,7 +194,10 @@ static struct open_command *find_answered(struct tpi_downlink *d, const struct t
     return waits ? c : NULL;
 }
 
-/* Without memory the end counts more than the words. */
+/*
+ * Without memory the end counts more than the words. Others look at the reply only when the command
+ * has ended, and its end is set under the lock.
+ */
 static void keep_reply(struct tpi_downlink *d, struct open_command *c, const struct tpc_value *v)
 {
     struct tpi_buf buf;
@@ -203,11 +206,8 @@ static void keep_reply(struct tpi_downlink *d, struct open_command *c, const str
         tpi_buf_fini(&buf);
         return;
     }
-    uint8_t *reply = tpi_mem_dup(d->env->alloc, buf.ptr, buf.len);
-    pthread_mutex_lock(&d->lock);
-    c->reply = reply;
-    c->reply_len = reply != NULL ? buf.len : 0;
-    pthread_mutex_unlock(&d->lock);
+    c->reply = tpi_mem_dup(d->env->alloc, buf.ptr, buf.len);
+    c->reply_len = c->reply != NULL ? buf.len : 0;
     tpi_buf_fini(&buf);
 }
 
@@ -351,12 +351,12 @@ static int copy_command(const struct tpi_downlink *d, const struct open_command 
                                    .created_unix_ms = c->created_unix_ms,
                                    .sent_unix_ms = c->sent_unix_ms,
                                    .closed_unix_ms = c->closed_unix_ms,
-                                   .reply_len = c->reply_len,
                                    .bytes = c->bytes };
     memcpy(copy->reason, c->reason, sizeof(c->reason));
     memcpy(copy->ends, c->ends, sizeof(c->ends));
     memcpy(copy + 1, c + 1, c->bytes - sizeof(*c));
-    if (c->reply != NULL) {
+    if (c->state >= TPC_COMMAND_SUCCEEDED && c->reply != NULL) {
+        copy->reply_len = c->reply_len;
         copy->reply = tpi_mem_dup(d->env->alloc, c->reply, c->reply_len);
         if (copy->reply == NULL) {
             tpi_free(d->env->alloc, copy, copy->bytes);
