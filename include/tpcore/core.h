@@ -46,9 +46,10 @@ struct tpc_core_options {
     void *log_user;
     int32_t log_level;              /* enum tpc_log_level [TPC_LOG_INFO] */
     uint32_t frame_max_bytes;       /* payload of one frame, up to 64 MiB [262,144] */
-    uint64_t memory_limit_bytes;    /* of all that is allocated through the core's allocator; from
-                                     * 80 % on caches shrink and open chunks are stored early, from
-                                     * 95 % on frames are answered TPC_EAGAIN [none] */
+    uint64_t memory_limit_bytes;    /* of all that is allocated through the core's allocator; a
+                                     * sixteenth is only for storing what fills the rest; of the
+                                     * rest from 80 % on caches shrink and open chunks are stored
+                                     * early, from 95 % on frames are answered TPC_EAGAIN [none] */
     uint64_t ring_bytes;            /* frames waiting for one worker, up to 1 GiB; at least twice
                                      * the largest frame is taken [4 MiB] */
     uint32_t commands_max;          /* commands not closed, over all devices [100,000] */

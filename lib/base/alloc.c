@@ -88,12 +88,32 @@ void *tpi_mem_dup(const struct tpc_allocator *a, const void *p, size_t n)
 
 /* ---- meter ---- */
 
+enum { RESERVE_PART = 16 }; /* of the limit */
+
+static _Thread_local unsigned reserve_depth;
+
+void tpi_reserve_enter(void)
+{
+    reserve_depth++;
+}
+
+void tpi_reserve_leave(void)
+{
+    reserve_depth--;
+}
+
+static bool fits(size_t used, size_t n, size_t limit)
+{
+    return used <= limit && n <= limit - used;
+}
+
 /* Takes n bytes of the budget before the allocation, so that threads together never pass it. */
 static bool meter_take(struct tpi_meter *m, size_t n)
 {
     size_t used = atomic_load_explicit(&m->used_bytes, memory_order_relaxed);
     do {
-        if (m->limit_bytes != 0 && (used > m->limit_bytes || n > m->limit_bytes - used)) {
+        if (m->limit_bytes != 0 && !fits(used, n, m->limit_bytes - m->reserve_bytes) &&
+            (reserve_depth == 0 || !fits(used, n, m->limit_bytes))) {
             return false;
         }
     } while (!atomic_compare_exchange_weak_explicit(&m->used_bytes, &used, used + n,
@@ -145,6 +165,7 @@ void tpi_meter_init(struct tpi_meter *m, const struct tpc_allocator *inner, size
     m->base = (struct tpc_allocator){ .resize = meter_resize, .user = m };
     m->inner = or_default(inner);
     m->limit_bytes = limit_bytes;
+    m->reserve_bytes = limit_bytes / RESERVE_PART;
     atomic_init(&m->used_bytes, 0);
     atomic_init(&m->peak_bytes, 0);
     atomic_init(&m->refused, 0);
@@ -162,7 +183,7 @@ size_t tpi_meter_peak(const struct tpi_meter *m)
 
 size_t tpi_meter_limit(const struct tpi_meter *m)
 {
-    return m->limit_bytes;
+    return m->limit_bytes - m->reserve_bytes;
 }
 
 uint64_t tpi_meter_refused(const struct tpi_meter *m)

@@ -30,11 +30,15 @@ char *tpi_str_dup(const struct tpc_allocator *a, struct tpc_str s);
 /* Copy of n bytes, n > 0. */
 void *tpi_mem_dup(const struct tpc_allocator *a, const void *p, size_t n);
 
-/* Counts what is live and refuses what would go over the limit. Any thread. */
+/*
+ * Counts what is live and refuses what would go over the limit. Any thread. A part of the limit is a
+ * reserve for those who need memory to give memory back: see tpi_reserve_enter().
+ */
 struct tpi_meter {
     struct tpc_allocator base; /* pass &m->base */
     const struct tpc_allocator *inner;
-    size_t limit_bytes; /* 0 = none; fixed at init */
+    size_t limit_bytes;   /* 0 = none; fixed at init */
+    size_t reserve_bytes; /* of it */
     atomic_size_t used_bytes;
     atomic_size_t peak_bytes;
     atomic_uint_fast64_t refused; /* by the limit or by inner */
@@ -44,7 +48,13 @@ struct tpi_meter {
 void tpi_meter_init(struct tpi_meter *m, const struct tpc_allocator *inner, size_t limit_bytes);
 size_t tpi_meter_used(const struct tpi_meter *m);
 size_t tpi_meter_peak(const struct tpi_meter *m);
+/* Without the reserve; 0 = none. */
 size_t tpi_meter_limit(const struct tpi_meter *m);
 uint64_t tpi_meter_refused(const struct tpi_meter *m);
+
+/* Between these two this thread also gets the reserves of meters. They nest. For what empties memory:
+ * a commit that stores open chunks must not fail because memory is full of them. */
+void tpi_reserve_enter(void);
+void tpi_reserve_leave(void);
 
 #endif

@@ -38,11 +38,11 @@
 
 enum {
     TPI_NAME_BYTES = 64,
-    TPI_TENANT_BYTES = 128,     /* of a link session */
-    TPI_PART_METRICS = 64,      /* counted by one instance */
-    TPI_SESSION_PAGE = 256,     /* sessions of one page */
-    TPI_SESSION_PAGES = 4096,   /* 1,048,576 sessions */
-    TPI_MEMORY_HIGH_PCT = 80,   /* of memory_limit_bytes: caches shrink, open chunks are stored */
+    TPI_TENANT_BYTES = 128,   /* of a link session */
+    TPI_PART_METRICS = 64,    /* counted by one instance */
+    TPI_SESSION_PAGE = 256,   /* sessions of one page */
+    TPI_SESSION_PAGES = 4096, /* 1,048,576 sessions */
+    TPI_MEMORY_HIGH_PCT = 80, /* of the limit less reserve: caches shrink, open chunks are stored */
     TPI_MEMORY_TIGHT_PCT = 95,  /* .. receive() says later */
     TPI_STALL_MS = 20,          /* until a log that said later is asked again */
     TPI_FLUSH_RETRY_MS = 100,   /* until a log that failed is flushed again */

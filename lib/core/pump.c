@@ -471,22 +471,30 @@ static void note(struct tpc_core *core, int rc, const struct tpc_error *err)
     p->failing = rc != 0;
 }
 
+static int store_all(struct tpc_core *core, bool all, bool save, struct tpc_error *err)
+{
+    struct tpc_store_op *ops = NULL;
+    uint32_t count = 0;
+    int rc = save ? take_states(core, &ops, &count) : 0;
+    take_ended(core);
+    rc = rc != 0 ? rc : tpi_flush_now(core, TPC_FLUSH_SYNC, err, NULL);
+    rc = rc != 0 ? rc : store_rows(core, ops, count, err);
+    rc = rc != 0 ? rc : store_closed(core, err);
+    if (rc == 0 && (all || tpi_history_due(core->history))) {
+        rc = tpi_history_commit(core->history, all, err);
+    }
+    return rc;
+}
+
 static int commit(struct tpc_core *core, bool all)
 {
     struct tpi_pump *p = &core->pump;
     struct tpc_error err = { .size = sizeof(err) };
-    struct tpc_store_op *ops = NULL;
-    uint32_t count = 0;
     uint64_t now = tpi_mono_ms(&core->env);
     bool save = all || now - p->last_save_ms >= SAVE_MS;
-    int rc = save ? take_states(core, &ops, &count) : 0;
-    take_ended(core);
-    rc = rc != 0 ? rc : tpi_flush_now(core, TPC_FLUSH_SYNC, &err, NULL);
-    rc = rc != 0 ? rc : store_rows(core, ops, count, &err);
-    rc = rc != 0 ? rc : store_closed(core, &err);
-    if (rc == 0 && (all || tpi_history_due(core->history))) {
-        rc = tpi_history_commit(core->history, all, &err);
-    }
+    tpi_reserve_enter(); /* memory may be full of what is stored here */
+    int rc = store_all(core, all, save, &err);
+    tpi_reserve_leave();
     note(core, rc, &err);
     if (rc != 0) {
         return rc;
@@ -568,6 +576,9 @@ static void shrink(struct tpc_core *core)
     tpi_count(&core->counters.memory_high, 1);
     if (core->bus->shrink != NULL) {
         core->bus->shrink(core->bus_self);
+    }
+    for (uint32_t i = 0; i < core->worker_count; i++) {
+        tpi_worker_poke(&core->workers[i]); /* also one that sleeps gives back what it can */
     }
     if (tpi_core_memory_high(core)) {
         tpi_history_squeeze(core->history);

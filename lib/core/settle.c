@@ -70,6 +70,16 @@ static uint32_t take_group(struct tpi_worker *w, uint64_t flushed, struct tpi_pa
     return n;
 }
 
+/* The room of a long queue is not kept when memory is short. */
+static void give_room_back(struct tpi_worker *w)
+{
+    if (w->ticket_count == 0 && w->ticket_cap > FIRST_CAP && tpi_core_memory_high(w->core)) {
+        tpi_free(w->core->env.alloc, w->tickets, w->ticket_cap * sizeof(w->tickets[0]));
+        w->tickets = NULL;
+        w->ticket_cap = 0;
+    }
+}
+
 bool tpi_tickets_settle(struct tpi_worker *w, uint64_t flushed)
 {
     uint64_t tickets[GROUP];
@@ -88,6 +98,7 @@ bool tpi_tickets_settle(struct tpi_worker *w, uint64_t flushed)
         t.done(t.user, t.error);
         total++;
     }
+    give_room_back(w);
     if (total > 0) {
         tpi_count(&w->core->counters.settled, total);
     }

@@ -40,7 +40,7 @@ START_TEST(meter_refuses_over_its_limit_and_counts)
     struct tk_alloc a;
     struct tpi_meter m;
     tk_alloc_init(&a);
-    tpi_meter_init(&m, &a.base, 1000);
+    tpi_meter_init(&m, &a.base, 1066); /* 66 of them reserve */
     char *p = tpi_alloc(&m.base, 600);
     ck_assert_ptr_nonnull(p);
     ck_assert_ptr_null(tpi_alloc(&m.base, 401));
@@ -57,6 +57,30 @@ START_TEST(meter_refuses_over_its_limit_and_counts)
     ck_assert_uint_eq(tpi_meter_used(&m), 0);
     ck_assert_uint_eq(tpi_meter_peak(&m), 1000);
     ck_assert_uint_eq(tpi_meter_limit(&m), 1000);
+    tk_alloc_check(&a);
+}
+END_TEST
+
+START_TEST(the_reserve_is_for_those_who_entered_it)
+{
+    struct tk_alloc a;
+    struct tpi_meter m;
+    tk_alloc_init(&a);
+    tpi_meter_init(&m, &a.base, 1600);
+    ck_assert_uint_eq(tpi_meter_limit(&m), 1500);
+    void *full = tpi_alloc(&m.base, 1500);
+    ck_assert_ptr_nonnull(full);
+    ck_assert_ptr_null(tpi_alloc(&m.base, 1));
+    tpi_reserve_enter();
+    tpi_reserve_enter();
+    tpi_reserve_leave();
+    void *more = tpi_alloc(&m.base, 100);
+    ck_assert_ptr_nonnull(more);
+    ck_assert_ptr_null(tpi_alloc(&m.base, 1));
+    tpi_reserve_leave();
+    tpi_free(&m.base, full, 1500);
+    tpi_free(&m.base, more, 100);
+    ck_assert_ptr_null(tpi_alloc(&m.base, 1501));
     tk_alloc_check(&a);
 }
 END_TEST
@@ -200,6 +224,7 @@ Suite *alloc_suite(void)
     tcase_add_test(c, default_allocator_gives_resizes_and_frees);
     tcase_add_test(c, str_dup_ends_with_nul_and_takes_its_length_and_one);
     tcase_add_test(c, meter_refuses_over_its_limit_and_counts);
+    tcase_add_test(c, the_reserve_is_for_those_who_entered_it);
     tcase_add_test(c, meter_gives_back_what_the_inner_allocator_refuses);
     tcase_add_test(c, meter_never_passes_its_limit_with_threads);
     tcase_add_test(c, arena_memory_is_aligned_and_does_not_overlap);
