@@ -40,7 +40,7 @@ static uint32_t numbers_of(const struct crowd_book *b, uint32_t device)
 
 static atomic_uchar *slots_of(struct crowd_book *b, uint32_t device)
 {
-    return &b->acknowledged[device == 0 ? 0 : b->first + (device - 1) * b->per_device];
+    return &b->ends[device == 0 ? 0 : b->first + (device - 1) * b->per_device];
 }
 
 void crowd_book_free(struct crowd_book *book)
@@ -101,9 +101,7 @@ int64_t crowd_time(const struct crowd *c, uint32_t device, uint32_t number)
 static void on_done(void *user, int error)
 {
     atomic_uchar *slot = user;
-    if (error == 0) {
-        atomic_store(slot, 1);
-    }
+    atomic_store(slot, error == 0 ? CROWD_ACKNOWLEDGED : CROWD_REFUSED);
 }
 
 int crowd_feed(struct crowd *c, uint32_t device)
@@ -205,7 +203,7 @@ static void read_device(const struct crowd *c, uint32_t device, uint8_t *seen,
         fx_ok(rc, "rows");
     }
     for (uint32_t i = 0; i < numbers; i++) {
-        found->missing += atomic_load(&slots_of(b, device)[i]) && !seen[i];
+        found->missing += atomic_load(&slots_of(b, device)[i]) == CROWD_ACKNOWLEDGED && !seen[i];
     }
 }
 
@@ -219,6 +217,32 @@ struct crowd_found crowd_read(struct crowd *c)
     }
     free(seen);
     return found;
+}
+
+static size_t count_ends(const struct crowd *c, enum crowd_end end)
+{
+    size_t n = 0;
+    for (uint32_t i = 0; i < c->count; i++) {
+        uint32_t given = atomic_load(&c->book->given[i]);
+        for (uint32_t k = 0; k < given; k++) {
+            n += atomic_load(&slots_of(c->book, i)[k]) == end;
+        }
+    }
+    return n;
+}
+
+size_t crowd_settle(struct crowd *c)
+{
+    size_t open = count_ends(c, CROWD_OPEN);
+    for (int i = 0; i < 12000 && open > 0; i++) {
+        (void) fx_step(c->f);
+        if (c->f->o.workers > 0) {
+            nanosleep(&(struct timespec){ 0, 10000000 }, NULL);
+        }
+        open = count_ends(c, CROWD_OPEN);
+    }
+    ck_assert_msg(open == 0, "of what was given %zu are neither acknowledged nor refused", open);
+    return count_ends(c, CROWD_REFUSED);
 }
 
 size_t crowd_check(struct crowd *c)

@@ -11,12 +11,15 @@
 
 enum { CROWD_DEVICES = 20000, CROWD_MESSAGES = 1 << 21 };
 
+/* What has become of a number. */
+enum crowd_end { CROWD_OPEN, CROWD_ACKNOWLEDGED, CROWD_REFUSED };
+
 /* What was given and what of it was acknowledged, by device; shared with children that are killed. */
 struct crowd_book {
     uint32_t first;      /* numbers of device 0: below this */
     uint32_t per_device; /* of each other one */
     atomic_uint given[CROWD_DEVICES];
-    atomic_uchar acknowledged[CROWD_MESSAGES]; /* those of device 0, then of 1 .. */
+    atomic_uchar ends[CROWD_MESSAGES]; /* enum crowd_end; those of device 0, then of 1 .. */
 };
 
 struct crowd {
@@ -53,6 +56,10 @@ struct crowd_found {
 
 /* Reads all of the history. */
 struct crowd_found crowd_read(struct crowd *c);
+
+/* Waits, up to 120 s, until all that was given is acknowledged or refused: where nobody was killed.
+ * Returns how many were refused after they had been taken. */
+size_t crowd_settle(struct crowd *c);
 
 /* Reads until nothing is missing, up to 20 s with threads, and fails unless all is as it should be.
  * Returns how many are stored. */
