@@ -183,11 +183,20 @@ static char *run_sql(const struct sqdoor_view *v, bool overlap, bool back)
                            columns, v->schema, v->schema);
 }
 
+/* A greatest span that is this wide may have been wider: no bound. */
+static int64_t span_bound(const struct sqdoor_view *v, const struct sqdoor_query *q)
+{
+    if (v->span_ms > INT64_MAX / 2) {
+        return q->descending ? INT64_MAX : INT64_MIN;
+    }
+    return q->descending ? plus(q->to, v->span_ms) : minus(q->from, v->span_ms);
+}
+
 static int prepare_runs(struct sqdoor_stream *s)
 {
     struct sqdoor_view *v = s->view;
     const struct sqdoor_query *q = s->q;
-    int64_t bound = q->descending ? plus(q->to, v->span_ms) : minus(q->from, v->span_ms);
+    int64_t bound = span_bound(v, q);
     int rc = SQLITE_OK;
     for (int i = 0; rc == SQLITE_OK && i < 2; i++) {
         struct sqdoor_run *run = &s->runs[i];
