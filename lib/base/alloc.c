@@ -90,30 +90,12 @@ void *tpi_mem_dup(const struct tpc_allocator *a, const void *p, size_t n)
 
 enum { RESERVE_PART = 16 }; /* of the limit */
 
-static _Thread_local unsigned reserve_depth;
-
-void tpi_reserve_enter(void)
-{
-    reserve_depth++;
-}
-
-void tpi_reserve_leave(void)
-{
-    reserve_depth--;
-}
-
-static bool fits(size_t used, size_t n, size_t limit)
-{
-    return used <= limit && n <= limit - used;
-}
-
 /* Takes n bytes of the budget before the allocation, so that threads together never pass it. */
-static bool meter_take(struct tpi_meter *m, size_t n)
+static bool meter_take(struct tpi_meter *m, size_t limit, size_t n)
 {
     size_t used = atomic_load_explicit(&m->used_bytes, memory_order_relaxed);
     do {
-        if (m->limit_bytes != 0 && !fits(used, n, m->limit_bytes - m->reserve_bytes) &&
-            (reserve_depth == 0 || !fits(used, n, m->limit_bytes))) {
+        if (limit != 0 && (used > limit || n > limit - used)) {
             return false;
         }
     } while (!atomic_compare_exchange_weak_explicit(&m->used_bytes, &used, used + n,
@@ -131,9 +113,9 @@ static void meter_give(struct tpi_meter *m, size_t n)
     atomic_fetch_sub_explicit(&m->used_bytes, n, memory_order_relaxed);
 }
 
-static void *meter_resize(void *user, void *ptr, size_t old_size, size_t new_size)
+static void *resize_up_to(struct tpi_meter *m, size_t limit, void *ptr, size_t old_size,
+                          size_t new_size)
 {
-    struct tpi_meter *m = user;
     const struct tpc_allocator *inner = m->inner;
     if (ptr == NULL) {
         old_size = 0;
@@ -146,7 +128,7 @@ static void *meter_resize(void *user, void *ptr, size_t old_size, size_t new_siz
         return NULL;
     }
     size_t more = new_size > old_size ? new_size - old_size : 0;
-    if (more != 0 && !meter_take(m, more)) {
+    if (more != 0 && !meter_take(m, limit, more)) {
         atomic_fetch_add_explicit(&m->refused, 1, memory_order_relaxed);
         return NULL;
     }
@@ -160,9 +142,22 @@ static void *meter_resize(void *user, void *ptr, size_t old_size, size_t new_siz
     return p;
 }
 
+static void *meter_resize(void *user, void *ptr, size_t old_size, size_t new_size)
+{
+    struct tpi_meter *m = user;
+    return resize_up_to(m, tpi_meter_limit(m), ptr, old_size, new_size);
+}
+
+static void *reserve_resize(void *user, void *ptr, size_t old_size, size_t new_size)
+{
+    struct tpi_meter *m = user;
+    return resize_up_to(m, m->limit_bytes, ptr, old_size, new_size);
+}
+
 void tpi_meter_init(struct tpi_meter *m, const struct tpc_allocator *inner, size_t limit_bytes)
 {
     m->base = (struct tpc_allocator){ .resize = meter_resize, .user = m };
+    m->reserve = (struct tpc_allocator){ .resize = reserve_resize, .user = m };
     m->inner = or_default(inner);
     m->limit_bytes = limit_bytes;
     m->reserve_bytes = limit_bytes / RESERVE_PART;

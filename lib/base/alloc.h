@@ -31,11 +31,13 @@ char *tpi_str_dup(const struct tpc_allocator *a, struct tpc_str s);
 void *tpi_mem_dup(const struct tpc_allocator *a, const void *p, size_t n);
 
 /*
- * Counts what is live and refuses what would go over the limit. Any thread. A part of the limit is a
- * reserve for those who need memory to give memory back: see tpi_reserve_enter().
+ * Counts what is live and refuses what would go over the limit. Any thread. A part of the limit is
+ * kept back for those who need memory to give memory back: a commit that stores open chunks must not
+ * fail because memory is full of them. What one of the two allocators gave the other may free.
  */
 struct tpi_meter {
-    struct tpc_allocator base; /* pass &m->base */
+    struct tpc_allocator base;    /* pass &m->base */
+    struct tpc_allocator reserve; /* for those: up to the whole limit */
     const struct tpc_allocator *inner;
     size_t limit_bytes;   /* 0 = none; fixed at init */
     size_t reserve_bytes; /* of it */
@@ -51,10 +53,5 @@ size_t tpi_meter_peak(const struct tpi_meter *m);
 /* Without the reserve; 0 = none. */
 size_t tpi_meter_limit(const struct tpi_meter *m);
 uint64_t tpi_meter_refused(const struct tpi_meter *m);
-
-/* Between these two this thread also gets the reserves of meters. They nest. For what empties memory:
- * a commit that stores open chunks must not fail because memory is full of them. */
-void tpi_reserve_enter(void);
-void tpi_reserve_leave(void);
 
 #endif

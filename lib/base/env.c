@@ -70,6 +70,11 @@ void tpi_env_default(struct tpi_env *env)
                              .log_level = TPC_LOG_INFO };
 }
 
+const struct tpc_allocator *tpi_env_reserve(const struct tpi_env *env)
+{
+    return env->reserve != NULL ? env->reserve : env->alloc;
+}
+
 int64_t tpi_unix_ms(const struct tpi_env *env)
 {
     return env->clock->unix_ms(env->clock->user);

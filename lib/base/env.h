@@ -18,6 +18,7 @@ struct tpi_id_state {
 
 struct tpi_env {
     const struct tpc_allocator *alloc;
+    const struct tpc_allocator *reserve; /* what empties memory also gets; NULL = alloc */
     const struct tpc_clock *clock;
     const struct tpc_random *random;
     const struct tpc_files *files;
@@ -33,6 +34,9 @@ void tpi_env_default(struct tpi_env *env);
 const struct tpc_clock *tpi_clock_system(void);
 const struct tpc_random *tpi_random_system(void);
 const struct tpc_files *tpi_files_system(void);
+
+/* The allocator for work whose end gives memory back. */
+const struct tpc_allocator *tpi_env_reserve(const struct tpi_env *env);
 
 int64_t tpi_unix_ms(const struct tpi_env *env);
 uint64_t tpi_mono_ns(const struct tpi_env *env);

@@ -72,6 +72,7 @@ static void make_env(struct tpc_core *core)
     const struct tpc_core_options *o = &core->options;
     tpi_env_default(&core->env);
     core->env.alloc = &core->meter.base;
+    core->env.reserve = &core->meter.reserve;
     core->env.ids = &core->ids;
     core->env.clock = o->clock != NULL ? o->clock : core->env.clock;
     core->env.random = o->random != NULL ? o->random : core->env.random;

@@ -54,7 +54,7 @@ int tpi_pump_init(struct tpc_core *core)
     if (p->position == NULL || p->rules_next == NULL || p->downlink_next == NULL) {
         return TPC_ENOMEM;
     }
-    return tpc_arena_create(core->env.alloc, PUMP_ARENA_BYTES, &p->arena);
+    return tpc_arena_create(tpi_env_reserve(&core->env), PUMP_ARENA_BYTES, &p->arena);
 }
 
 static void drop_closed(struct tpc_core *core)
@@ -365,7 +365,7 @@ static int take_state(struct tpc_core *core, uint32_t partition, struct tpc_stor
     struct tpc_arena *arena = core->pump.arena;
     struct tpi_buf buf;
     struct tpi_reader r;
-    tpi_buf_init(&buf, core->env.alloc, 0);
+    tpi_buf_init(&buf, tpi_env_reserve(&core->env), 0);
     int rc = tpi_rules_state_save(core->rules, partition, &buf);
     uint8_t *doc = rc == 0 ? tpc_arena_take(arena, buf.len + 1) : NULL;
     char *key = rc == 0 ? tpc_arena_take(arena, 16) : NULL;
@@ -471,30 +471,22 @@ static void note(struct tpc_core *core, int rc, const struct tpc_error *err)
     p->failing = rc != 0;
 }
 
-static int store_all(struct tpc_core *core, bool all, bool save, struct tpc_error *err)
-{
-    struct tpc_store_op *ops = NULL;
-    uint32_t count = 0;
-    int rc = save ? take_states(core, &ops, &count) : 0;
-    take_ended(core);
-    rc = rc != 0 ? rc : tpi_flush_now(core, TPC_FLUSH_SYNC, err, NULL);
-    rc = rc != 0 ? rc : store_rows(core, ops, count, err);
-    rc = rc != 0 ? rc : store_closed(core, err);
-    if (rc == 0 && (all || tpi_history_due(core->history))) {
-        rc = tpi_history_commit(core->history, all, err);
-    }
-    return rc;
-}
-
 static int commit(struct tpc_core *core, bool all)
 {
     struct tpi_pump *p = &core->pump;
     struct tpc_error err = { .size = sizeof(err) };
+    struct tpc_store_op *ops = NULL;
+    uint32_t count = 0;
     uint64_t now = tpi_mono_ms(&core->env);
     bool save = all || now - p->last_save_ms >= SAVE_MS;
-    tpi_reserve_enter(); /* memory may be full of what is stored here */
-    int rc = store_all(core, all, save, &err);
-    tpi_reserve_leave();
+    int rc = save ? take_states(core, &ops, &count) : 0;
+    take_ended(core);
+    rc = rc != 0 ? rc : tpi_flush_now(core, TPC_FLUSH_SYNC, &err, NULL);
+    rc = rc != 0 ? rc : store_rows(core, ops, count, &err);
+    rc = rc != 0 ? rc : store_closed(core, &err);
+    if (rc == 0 && (all || tpi_history_due(core->history))) {
+        rc = tpi_history_commit(core->history, all, &err);
+    }
     note(core, rc, &err);
     if (rc != 0) {
         return rc;

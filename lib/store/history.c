@@ -209,9 +209,10 @@ int tpi_history_create(const struct tpi_env *env, const struct tpc_history_ops *
     pthread_mutex_init(&h->property_lock, NULL);
     tpi_map64_init(&h->known, env->alloc);
     tpi_map64_init(&h->presence_known, env->alloc);
-    tpi_buf_init(&h->packed, env->alloc, 0);
-    tpi_chunk_encoder_init(&h->encoder, env->alloc);
-    tpi_buf_init(&h->blob, env->alloc, 0);
+    /* A commit makes room: it must not fail for want of room. */
+    tpi_buf_init(&h->packed, tpi_env_reserve(env), 0);
+    tpi_chunk_encoder_init(&h->encoder, tpi_env_reserve(env));
+    tpi_buf_init(&h->blob, tpi_env_reserve(env), 0);
     *ret = h;
     return 0;
 }

@@ -61,7 +61,7 @@ START_TEST(meter_refuses_over_its_limit_and_counts)
 }
 END_TEST
 
-START_TEST(the_reserve_is_for_those_who_entered_it)
+START_TEST(the_reserve_is_kept_for_its_own_allocator)
 {
     struct tk_alloc a;
     struct tpi_meter m;
@@ -71,14 +71,10 @@ START_TEST(the_reserve_is_for_those_who_entered_it)
     void *full = tpi_alloc(&m.base, 1500);
     ck_assert_ptr_nonnull(full);
     ck_assert_ptr_null(tpi_alloc(&m.base, 1));
-    tpi_reserve_enter();
-    tpi_reserve_enter();
-    tpi_reserve_leave();
-    void *more = tpi_alloc(&m.base, 100);
+    void *more = tpi_alloc(&m.reserve, 100);
     ck_assert_ptr_nonnull(more);
-    ck_assert_ptr_null(tpi_alloc(&m.base, 1));
-    tpi_reserve_leave();
-    tpi_free(&m.base, full, 1500);
+    ck_assert_ptr_null(tpi_alloc(&m.reserve, 1));
+    tpi_free(&m.reserve, full, 1500);
     tpi_free(&m.base, more, 100);
     ck_assert_ptr_null(tpi_alloc(&m.base, 1501));
     tk_alloc_check(&a);
@@ -224,7 +220,7 @@ Suite *alloc_suite(void)
     tcase_add_test(c, default_allocator_gives_resizes_and_frees);
     tcase_add_test(c, str_dup_ends_with_nul_and_takes_its_length_and_one);
     tcase_add_test(c, meter_refuses_over_its_limit_and_counts);
-    tcase_add_test(c, the_reserve_is_for_those_who_entered_it);
+    tcase_add_test(c, the_reserve_is_kept_for_its_own_allocator);
     tcase_add_test(c, meter_gives_back_what_the_inner_allocator_refuses);
     tcase_add_test(c, meter_never_passes_its_limit_with_threads);
     tcase_add_test(c, arena_memory_is_aligned_and_does_not_overlap);
