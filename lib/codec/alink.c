@@ -300,6 +300,9 @@ static int check_pack(const struct tpc_value *params, const struct tpc_value *pr
     for (size_t i = 0; events != NULL && i < events->len; i++) {
         int64_t ms;
         const struct tpc_value *event = &events->as.members[i].value;
+        if (events->as.members[i].key.len == 0) {
+            return bad(err, "params.events", "an event has no name");
+        }
         if (event->type != TPC_MAP) {
             return bad(err, "params.events", "an event must be an object {\"value\", \"time\"}");
         }

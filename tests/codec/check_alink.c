@@ -82,6 +82,10 @@ START_TEST(pack_is_split_and_answered_once)
         alink("{\"method\":\"thing.event.property.pack.post\",\"params\":{\"properties\":"
               "{\"t\":1},\"events\":{\"a\":7}}}"),
         "0!TPC_EDECODE");
+    ck_assert_str_eq(
+        alink("{\"method\":\"thing.event.property.pack.post\",\"params\":{\"properties\":"
+              "{\"t\":1},\"events\":{\"\":{\"value\":2}}}}"),
+        "0!TPC_EDECODE");
 }
 END_TEST
 
