@@ -31,9 +31,9 @@ struct tpc_sub {
     bool durable;
     bool opened; /* the cursor */
     uint32_t cursor;
-    bool closed;
-    bool free_after;  /* it was ended from within its own function */
-    uintptr_t runner; /* thread that works for it; 0 = none */
+    atomic_bool closed; /* set under the lock; between partitions it is looked at without */
+    bool free_after;    /* it was ended from within its own function */
+    uintptr_t runner;   /* thread that works for it; 0 = none */
     uint64_t retry_ms;
     uint32_t pause_ms;
     uint64_t *position;     /* by partition */
@@ -326,7 +326,9 @@ static bool follow_all(struct tpc_sub *s)
     if (s->pause_ms > 0 && tpi_mono_ms(&core->env) < s->retry_ms) {
         return false;
     }
-    for (uint32_t i = 0; i < core->options.partitions && !s->closed; i++) {
+    for (uint32_t i = 0;
+         i < core->options.partitions && !atomic_load_explicit(&s->closed, memory_order_relaxed);
+         i++) {
         if (s->position[i] < atomic_load_explicit(&core->ends[i], memory_order_acquire)) {
             did |= follow(s, i);
         }
