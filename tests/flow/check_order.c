@@ -206,7 +206,7 @@ START_TEST(the_limit_of_memory_is_honoured)
     }
     ck_assert_msg(rc == TPC_ENOMEM || rc == TPC_EAGAIN, "%s", tpc_error_name(rc));
     ck_assert_uint_le(f.e.alloc.live_bytes, (6 << 20) + 65536);
-    ck_assert_double_ge(fx_metric(&f, "tpc_core_memory_bytes"), (6 << 20) / 100 * 95);
+    ck_assert_double_ge(fx_metric(&f, "tpc_core_memory_bytes"), (6 << 20) / 16 * 15 / 100 * 95);
     tk_fails(TPC_EAGAIN, fx_feed(&f, "t1", "{\"seq\":1}"));
     ck_assert_double_ge(fx_metric(&f, "tpc_core_memory_tight_total"), 1);
     for (int i = 0; i < 3000; i++) {
