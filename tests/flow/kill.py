@@ -104,22 +104,23 @@ class Run:
                           stdout=self.log, stderr=self.log, env=environment)
 
     def kills(self):
-        """Returns how often the platform died inside of each point."""
+        """Returns how often the platform died inside of each point. Each one is tried twice, and once more,
+        at its first passing, if it was not reached then."""
         inside = collections.Counter()
         for i in range(self.a.kills):
-            point = POINTS[i % len(POINTS)] if i < 2 * len(POINTS) else None
-            n = self.random.randrange(1, 4 if point == "trim" else 30)
+            first = i < 2 * len(POINTS)
+            point = POINTS[i % len(POINTS)] if first else next((p for p in POINTS if not inside[p]), None)
+            n = 1 if not first else self.random.randrange(1, 4 if point == "trim" else 30)
             platform = self.start_platform(f"{point}:{n}" if point else None)
             died = point and wait_until(lambda: platform.poll() is not None, 15)
             if not died:
                 time.sleep(self.random.uniform(0.2, 1.5))
-                if platform.poll() is not None:
-                    raise SystemExit(f"kill: the platform ended with {platform.returncode} by itself")
-                platform.kill()
+                if platform.poll() is None:
+                    platform.kill()
             platform.wait()
-            if platform.returncode != -signal.SIGKILL:
-                raise SystemExit(f"kill: the platform ended with {platform.returncode}")
             where = point if os.path.exists(self.tell) else "random"
+            if platform.returncode != -signal.SIGKILL:
+                raise SystemExit(f"kill: the platform ended with {platform.returncode} by itself")
             inside[where] += 1
         return inside
 
