@@ -309,6 +309,9 @@ int tpi_log_read(void *self, uint32_t partition, uint64_t from, uint32_t max_rec
             pthread_mutex_lock(&log->base.lock);
             tpi_tape_leave(&log->base.tape, partition, &view, at, from);
             pthread_mutex_unlock(&log->base.lock);
+            if (view.after == 0 && at >= view.end) {
+                break; /* all that there was */
+            }
         }
         first = false;
     }

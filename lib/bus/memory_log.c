@@ -270,6 +270,9 @@ static int memory_read(void *self, uint32_t partition, uint64_t from, uint32_t m
         pthread_mutex_lock(&log->base.lock);
         tpi_tape_leave(&log->base.tape, partition, &view, at, from);
         pthread_mutex_unlock(&log->base.lock);
+        if (view.after == 0 && at >= view.end) {
+            break; /* all that there was */
+        }
     }
     *ret_next = from;
     return rc;

@@ -270,16 +270,17 @@ uint64_t tpi_tape_first(const struct tpi_tape *t, uint32_t partition)
     return t->oldest != NULL ? t->oldest->offsets[partition] : t->parts[partition].next;
 }
 
-/* The hint for an offset, if its chunk is still there. */
-static const struct tpi_tape_hint *find_hint(const struct tpi_tape *t,
-                                             const struct tpi_tape_part *part, uint64_t from)
+/* Where a reader that wanted an offset left off in a chunk. The same offset may be wanted in two
+ * chunks: at the end of one and, before its record is there, at the begin of the next. */
+static const struct tpi_tape_hint *find_hint(const struct tpi_tape_part *part,
+                                             const struct tpi_chunk *c, uint64_t from)
 {
     uint32_t i;
 
     for (i = 0; i < TPI_TAPE_HINTS; i++) {
         const struct tpi_tape_hint *h = &part->hints[i];
 
-        if (h->chunk != NULL && h->offset == from && h->chunk_id >= t->oldest->id) {
+        if (h->chunk == c && h->chunk_id == c->id && h->offset == from) {
             return h;
         }
     }
@@ -304,8 +305,8 @@ int tpi_tape_seek(struct tpi_tape *t, uint32_t partition, uint64_t from, uint64_
     while (c->offsets[partition] > from) {
         c = c->older;
     }
-    hint = find_hint(t, part, from);
-    ret->at = hint != NULL && hint->chunk == c ? hint->at : c->first_frame;
+    hint = find_hint(part, c, from);
+    ret->at = hint != NULL ? hint->at : c->first_frame;
     ret->chunk = c;
     ret->after = c->newer != NULL ? c->newer->offsets[partition] : 0;
     end = limit > c->start ? limit - c->start : 0;

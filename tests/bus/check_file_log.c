@@ -368,6 +368,34 @@ START_TEST(reading_what_is_flushed_stops_there)
 }
 END_TEST
 
+/* The offset that a reader wants next stands at the end of one chunk and, long before its record is
+ * there, at the begin of the next, which others fill. */
+START_TEST(reading_ends_where_others_fill_the_next_chunk)
+{
+    struct bus_seen seen;
+
+    bus_prepare(&fix, &tpi_bus_file, PARTITIONS);
+    bus_set(&fix, "segment_size", 65536);
+    tk_ok(bus_open(&fix));
+    tk_ok(bus_put(&fix, 0, 3, NULL));
+    bus_flush(&fix, 0);
+    ck_assert_uint_eq(bus_read_all(&fix, 0, 0, 100, TPC_READ_FLUSHED, &seen), 3);
+    while (bus_segments(&fix) < 2) {
+        tk_ok(bus_put(&fix, 1, 10, NULL));
+    }
+    bus_flush(&fix, 0);
+    tk_ok(bus_put(&fix, 0, 1, NULL));
+    for (int i = 0; i < 3; i++) { /* the second time where it left off */
+        ck_assert_uint_eq(bus_read_all(&fix, 0, 3, 100, TPC_READ_FLUSHED, &seen), 3);
+        ck_assert_uint_eq(seen.count, 0);
+    }
+    bus_flush(&fix, 0);
+    ck_assert_uint_eq(bus_read_all(&fix, 0, 3, 100, TPC_READ_FLUSHED, &seen), 4);
+    bus_close(&fix);
+    bus_done(&fix);
+}
+END_TEST
+
 START_TEST(cursors_of_another_log_are_not_believed)
 {
     struct bus_fix *f = ready();
@@ -484,6 +512,7 @@ Suite *file_log_suite(void)
     tcase_add_test(t, a_foreign_or_newer_segment_is_refused_by_name);
     tcase_add_test(t, readers_that_lag_read_many_segments_from_disk);
     tcase_add_test(t, reading_what_is_flushed_stops_there);
+    tcase_add_test(t, reading_ends_where_others_fill_the_next_chunk);
     tcase_add_test(t, readers_that_take_turns_do_not_read_a_segment_from_its_start);
     tcase_add_test(t, cursors_of_another_log_are_not_believed);
     tcase_add_test(t, a_torn_cursor_file_leaves_the_one_before);
