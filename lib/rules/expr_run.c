@@ -222,12 +222,20 @@ static bool like(const char *t, const char *t_end, const char *p, const char *p_
     return p == p_end;
 }
 
+/* An empty text may have no bytes at all. */
+static struct tpc_str cell_text(const struct cell *c)
+{
+    return c->len > 0 ? (struct tpc_str){ c->as.text, c->len } : (struct tpc_str){ "", 0 };
+}
+
 static struct cell cell_like(const struct cell *a, const struct cell *b, bool negate)
 {
     if (a->type != TPC_TEXT || b->type != TPC_TEXT) {
         return null_cell;
     }
-    bool m = like(a->as.text, a->as.text + a->len, b->as.text, b->as.text + b->len);
+    struct tpc_str text = cell_text(a);
+    struct tpc_str pattern = cell_text(b);
+    bool m = like(text.ptr, text.ptr + text.len, pattern.ptr, pattern.ptr + pattern.len);
     return cell_bool(m != negate);
 }
 
