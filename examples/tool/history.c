@@ -1,5 +1,4 @@
 /* tp-tool history: what is stored, of a platform that does not run. */
-#include "../common/assemble.h"
 #include "tool.h"
 
 #include <errno.h>
@@ -8,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEVICES_MAX = 100000, STOP_MS = 10000, AGGREGATES_MAX = 16 };
+enum { DEVICES_MAX = 100000, AGGREGATES_MAX = 16 };
 
 struct request {
     const char *config, *device, *property;
@@ -148,13 +147,6 @@ static int parse(int argc, char **argv, struct request *r)
                : -1;
 }
 
-static int fail(const char *what)
-{
-    const struct tpc_error *e = tpc_error_last();
-    fprintf(stderr, "tp-tool: %s: %s (%s)\n", what, e->text, tpc_error_name(e->code));
-    return 1;
-}
-
 static void print_value(const struct tpc_value *v)
 {
     uint8_t space[4096];
@@ -239,13 +231,13 @@ static int query(struct tpc_core *core, const struct request *r, struct tpc_devi
     q.property_count = 1;
     int rc = tpc_history_query(core, &q, &rows);
     if (rc != 0) {
-        return fail("query");
+        return tool_fail("query");
     }
     while ((rc = tpc_rows_next(rows, &b)) > 0 && take(r, s, b) == 0) {
     }
     tpc_rows_close(rows);
     close_set(s);
-    return rc != 0 ? fail("query") : 0;
+    return rc != 0 ? tool_fail("query") : 0;
 }
 
 struct listing {
@@ -275,7 +267,7 @@ static int each_device(struct tpc_core *core, const struct request *r, struct se
     q.limit = DEVICES_MAX;
     if (l.devices == NULL || tpc_entity_list(core, &q, on_device, &l) != 0) {
         free(l.devices);
-        return fail("devices");
+        return tool_fail("devices");
     }
     int rc = 0;
     for (size_t i = 0; i < l.count; i++) {
@@ -294,7 +286,7 @@ static int read_all(struct tpc_core *core, const struct request *r)
     if (r->count || r->all) {
         rc = each_device(core, r, &s);
     } else if (tpc_device_open(core, tpc_str_from(r->device), &device) != 0) {
-        rc = fail(r->device);
+        rc = tool_fail(r->device);
     } else {
         rc = query(core, r, device, &s);
         tpc_device_unref(device);
@@ -306,14 +298,6 @@ static int read_all(struct tpc_core *core, const struct request *r)
     return rc;
 }
 
-static void on_log(void *user, int level, const char *subject, const char *text)
-{
-    (void) user;
-    if (level <= TPC_LOG_WARN) {
-        fprintf(stderr, "tp-tool: %s: %s\n", subject, text);
-    }
-}
-
 int tool_history(int argc, char **argv)
 {
     struct request r = { 0 };
@@ -322,28 +306,12 @@ int tool_history(int argc, char **argv)
     if (parse(argc, argv, &r) != 0) {
         return 2;
     }
-    int rc = config_read(&c, r.config);
-    if (rc == 0) {
-        rc = assemble_core(&c, 0, on_log, NULL, &core);
-    }
-    if (rc != 0) {
-        fprintf(stderr, "tp-tool: %s\n", c.error);
-        config_free(&c);
+    if (tool_open(r.config, false, &c, &core) != 0) {
         return 1;
     }
-    /* The log too: what it has beyond the last commit is stored at start. */
-    rc = assemble_parts(&c, core, ASSEMBLE_LOG | ASSEMBLE_STORE);
-    if (rc != 0) {
-        fprintf(stderr, "tp-tool: %s\n", c.error);
-    } else if (tpc_core_start(core) != 0) {
-        rc = fail("start");
-    } else if (tpc_core_stop(core, STOP_MS) != 0 || tpc_core_start(core) != 0) {
-        /* The stop stores what the log holds beyond the store. */
-        rc = fail("stop and start");
-    } else {
-        rc = read_all(core, &r);
-    }
-    tpc_core_destroy(core);
-    config_free(&c);
+    /* The restart stores what the log holds beyond the store. */
+    int rc = tool_restart(core);
+    rc = rc != 0 ? rc : read_all(core, &r);
+    tool_close(&c, core);
     return rc != 0;
 }

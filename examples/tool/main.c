@@ -29,6 +29,11 @@ static int usage(void)
         "         how many distinct values of it are stored, over all devices\n"
         "       tp-tool history CONFIG --all PROPERTY\n"
         "         \"device value\" for each sample\n"
+        "       tp-tool dead CONFIG [PARTITION:OFFSET] [--device KEY] [--json | --redrive | "
+        "--purge]\n"
+        "         lists dead letters (--json: whole), gives them to their codecs again, takes "
+        "them\n"
+        "         off the list; the platform must not run\n"
         "       tp-tool log DIR\n"
         "         segments, cursors with their lags and dead letters of a log that is not open\n"
 #ifdef HAVE_SQLITE
@@ -80,6 +85,8 @@ int main(int argc, char **argv)
     int rc = 2;
     if (strcmp(command, "codec") == 0) {
         rc = tool_codec(argc - 2, argv + 2);
+    } else if (strcmp(command, "dead") == 0) {
+        rc = tool_dead(argc - 2, argv + 2);
     } else if (strcmp(command, "history") == 0) {
         rc = tool_history(argc - 2, argv + 2);
     } else if (strcmp(command, "log") == 0) {

@@ -5,9 +5,21 @@
 #ifndef TOOL_H
 #define TOOL_H
 
+#include "../common/assemble.h"
+
 int tool_codec(int argc, char **argv);
+int tool_dead(int argc, char **argv);
 int tool_history(int argc, char **argv);
 int tool_log(int argc, char **argv);
 int tool_sql(int argc, char **argv);
+
+/* Opens log and stores of a configuration and starts; entities = put those of the files, too. 0, or
+ * -1 when that was said on stderr and all is closed again. */
+int tool_open(const char *file, bool entities, struct config *c, struct tpc_core **ret);
+/* Stops and starts: what the log holds is worked on and stored. 0, or -1 when that was said. */
+int tool_restart(struct tpc_core *core);
+void tool_close(struct config *c, struct tpc_core *core);
+/* Says what failed with the last error on stderr. Returns -1. */
+int tool_fail(const char *what);
 
 #endif

@@ -1,9 +1,12 @@
 #!/usr/bin/python3
 """usage: examples.py BUILD_DIR: what the example programs say to good and bad configurations."""
+import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 build = sys.argv[1]
 root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -41,6 +44,56 @@ def tool(*arguments, code=0, parts=()):
         expect(" ".join(arguments), result, code, *parts)
 
 
+DEAD = """log: {type: file, dir: "${DATA}/log"}
+store: {type: sqlite, dir: "${DATA}/store"}
+adapters: {sim: {type: sim, count: 1, prefix: t, interval: 20ms, payload: 'warm {value}'}}
+entities:
+  - {kind: product, key: p, codec: CODEC, model: {properties: [{id: t, type: double}]}}
+  - {kind: device, key: t1, product: p}
+"""
+SCRIPT = """{type: lua, script: "function decode(b) return { t = tonumber(string.match(b, '[-%d.]+')) } end"}"""
+
+
+def dead_letters():
+    """Bytes that the codec refuses are listed, exported, taken off, and stored once the script is mended."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = folder + "/c.yaml"
+
+        def write(codec):
+            with open(path, "w", encoding="utf-8") as f:
+                f.write(DEAD.replace("CODEC", codec))
+
+        def dead(*options, code=0, parts=()):
+            result = run(build + "/examples/tool/tp-tool", "dead", path, *options, DATA=folder)
+            expect("dead " + " ".join(options), result, code, *parts)
+            return result.stdout.splitlines()
+
+        write("json")
+        log = folder + "/log"
+        with subprocess.Popen([build + "/examples/platform/tp-platform", "--quiet", path], stderr=subprocess.DEVNULL,
+                              env={**os.environ, "DATA": folder}) as process:
+            deadline = time.monotonic() + 30
+            while time.monotonic() < deadline and not (
+                    os.path.isdir(log) and sum(os.stat(f"{log}/{n}").st_size for n in os.listdir(log)
+                                               if n.endswith(".tpl")) > 2000):
+                time.sleep(0.05)
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+        letters = [line for line in dead(parts=("t1 TPC_EDECODE",)) if " TPC_EDECODE: " in line]
+        exported = [json.loads(line) for line in dead("--json", "--device", "t1")]
+        first = letters[0].split()[0]
+        dead("9:999999", code=1, parts=("no dead letter 9:999999",))
+        dead(first, "--purge", parts=(f"purged 1, left {len(letters) - 1}",))
+        dead("--redrive", parts=(f"redriven {len(letters) - 1}, left {len(letters) - 1}",))
+        write(SCRIPT)
+        dead("--redrive", parts=(f"redriven {len(letters) - 1}, left 0",))
+        stored = run(build + "/examples/tool/tp-tool", "history", path, "--all", "t", DATA=folder)
+        values = [bytes.fromhex(e["raw_hex"]).split()[1].decode() for e in exported[1:]]
+        expect("history of mended letters", stored, 0, *(f"t1 {float(v):g}" for v in values[:1]))
+        if stored.stdout.count("t1 ") != len(letters) - 1:
+            failures.append(f"{len(letters) - 1} letters were mended, stored are:\n{stored.stdout}")
+
+
 with tempfile.TemporaryDirectory() as data:
     result = run(build + "/examples/platform/tp-platform", "--check", quickstart, DATA=data)
     expect("quickstart", result, 0, "configuration: ok")
@@ -74,6 +127,8 @@ tool("log", "/nonexistent", code=1, parts=("/nonexistent",))
 tool("sql", code=2, parts=("tp-tool sql HISTORY_DB",))
 tool("sql", "/nonexistent/history.db", "select 1", code=1, parts=("/nonexistent", "unable to open"))
 tool("nothing", code=2, parts=("usage",))
+tool("dead", code=2, parts=("tp-tool dead CONFIG",))
+dead_letters()
 
 for failure in failures:
     print(failure)
