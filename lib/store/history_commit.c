@@ -114,21 +114,30 @@ static void choose(struct commit *k, struct open_chunk *c)
     k->last = c;
 }
 
-/* Open chunks at the head of a partition's list: all of them, or those that are due now or would be
- * soon, so that checkpoints come in groups. */
-static void choose_dirty(struct commit *k, struct open_partition *p, bool all, uint64_t now)
+/* Whether an open chunk, the oldest of its partition, is to be stored now. */
+static bool dirty_due(const struct tpi_history *h, uint64_t now)
+{
+    for (uint32_t i = 0; i < h->partition_count; i++) {
+        const struct open_chunk *c = h->partitions[i].dirty_first;
+        if (c != NULL && now - c->dirty_ms >= checkpoint_delay(h, c)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Open chunks at the head of a partition's list: all of them, or, if one of any partition is due,
+ * those that will be soon: checkpoints come in groups, a transaction and its syncs for all. */
+static void choose_dirty(struct commit *k, struct open_partition *p, bool all, bool due,
+                         uint64_t now)
 {
     struct tpi_history *h = k->h;
-    struct open_chunk *c = p->dirty_first;
-    if (c == NULL) {
-        return;
-    }
     bool far = behind(h, p);
     uint64_t keep = h->limits.checkpoint_records / 2;
-    if (!all && !far && now - c->dirty_ms < checkpoint_delay(h, c)) {
+    if (!all && !far && !due) {
         return;
     }
-    for (; c != NULL; c = c->dirty_next) {
+    for (struct open_chunk *c = p->dirty_first; c != NULL; c = c->dirty_next) {
         bool old = now - c->dirty_ms >= checkpoint_delay(h, c) / 2;
         if (!all && !old && !(far && p->applied - c->dirty_offset > keep)) {
             return;
@@ -176,11 +185,12 @@ static void choose_all(struct commit *k, bool all)
 {
     struct tpi_history *h = k->h;
     uint64_t now = tpi_mono_ms(h->env);
+    bool due = dirty_due(h, now);
     for (struct open_chunk *c = h->full_first; c != NULL; c = c->full_next) {
         choose(k, c);
     }
     for (uint32_t i = 0; i < h->partition_count; i++) {
-        choose_dirty(k, &h->partitions[i], all, now);
+        choose_dirty(k, &h->partitions[i], all, due, now);
     }
     if (memory_short(h)) {
         pthread_mutex_lock(&h->lock);

@@ -152,6 +152,25 @@ START_TEST(open_samples_hold_the_watermark_until_the_checkpoint)
 }
 END_TEST
 
+/* One transaction and its syncs, not one for each partition. */
+START_TEST(a_checkpoint_takes_what_is_soon_due_in_all_partitions)
+{
+    struct fixture *f = begin(NULL);
+    say(f, 2, 10, 1);
+    tk_clock_advance(&f->env.clock, 20000);
+    say(f, 3, 10, 1); /* of the other partition */
+    tk_clock_advance(&f->env.clock, 20000);
+    say(f, 5, 10, 1);
+    tk_clock_advance(&f->env.clock, 20000);
+    tk_ok(tpi_history_commit(f->h, false, NULL));
+    check_chunks(f, 2, "10-10*1? ");
+    check_chunks(f, 3, "10-10*1? ");
+    check_chunks(f, 5, ""); /* that one is young */
+    ck_assert_uint_eq(tpi_history_due_ms(f->h), 40000);
+    end(f);
+}
+END_TEST
+
 START_TEST(quiet_device_holds_its_own_partition_only)
 {
     const struct tpi_history_limits limits = { .chunk_samples = 3 };
@@ -706,6 +725,7 @@ Suite *history_suite(void)
     TCase *c = tcase_create("history");
     tcase_set_timeout(c, 60);
     tcase_add_test(c, open_samples_hold_the_watermark_until_the_checkpoint);
+    tcase_add_test(c, a_checkpoint_takes_what_is_soon_due_in_all_partitions);
     tcase_add_test(c, quiet_device_holds_its_own_partition_only);
     tcase_add_test(c, records_of_other_kinds_move_the_watermark);
     tcase_add_test(c, many_records_above_the_watermark_force_a_checkpoint);
