@@ -48,6 +48,7 @@ static struct tpc_value bare(const struct tpc_encode *what, bool get, struct tpc
     return tpi_codec_map(room, 1);
 }
 
+/* ThingsPanel: result, errcode, message, ts in seconds, method (its MQTT rules for devices). */
 static struct tpc_value answer(const struct tpc_encode *what, enum tpi_codec_style style,
                                struct tpc_member *room)
 {
@@ -64,6 +65,9 @@ static struct tpc_value answer(const struct tpc_encode *what, enum tpi_codec_sty
             room[n++] = (struct tpc_member){ TPC_STR("errcode"), tpi_codec_text(TPC_STR("000")) };
         }
         room[n++] = (struct tpc_member){ TPC_STR("message"), tpi_codec_text(message) };
+        if (what->unix_ms != 0) {
+            room[n++] = (struct tpc_member){ TPC_STR("ts"), tpi_codec_int(what->unix_ms / 1000) };
+        }
         if (what->code == 0 && what->name.len > 0) {
             room[n++] = (struct tpc_member){ TPC_STR("method"), tpi_codec_text(what->name) };
         }

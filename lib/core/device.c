@@ -129,9 +129,11 @@ static int encode(struct tpc_core *core, struct tpi_product *p, struct tpc_str s
                   struct tpc_buf *buf)
 {
     struct tpc_value params = { .type = TPC_NULL };
-    struct tpc_encode e = {
-        .size = sizeof(e), .kind = TPC_MSG_COMMAND, .product = p->key, .name = service
-    };
+    struct tpc_encode e = { .size = sizeof(e),
+                            .kind = TPC_MSG_COMMAND,
+                            .product = p->key,
+                            .name = service,
+                            .unix_ms = tpi_unix_ms(&core->env) };
     struct tpc_bytes payload;
     int rc = params_json.len > 0 ? tpc_json_parse(arena, params_json, 0, err, &params) : 0;
     rc = rc != 0 ? rc : tpi_model_service_check(p->model, service, &params, arena, err, &e.params);

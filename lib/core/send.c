@@ -79,6 +79,7 @@ int tpi_send_frame(struct tpi_worker *w, struct tpc_device *device, const struct
     tpi_registry_read_unlock(r);
     e.product = p->key;
     e.device = device->key;
+    e.unix_ms = tpi_unix_ms(&w->core->env);
     tpc_arena_reset(w->send_arena);
     int rc =
         p->codec->encode(p->codec_self, w->index, p->program, &e, w->send_arena, err, &payload);

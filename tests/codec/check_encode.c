@@ -59,6 +59,12 @@ START_TEST(thingspanel_keeps_the_id_out_and_answers_in_its_shape)
            "{\"result\":0,\"message\":\"success\",\"method\":\"door\"}");
     expect(&tpi_codec_thingspanel, failed,
            "{\"result\":1,\"errcode\":\"000\",\"message\":\"no such key\"}");
+    struct tpc_encode timed = message(TPC_MSG_REPLY, "door", "7", NULL);
+    timed.unix_ms = failed.unix_ms = 1700000000999;
+    expect(&tpi_codec_thingspanel, timed,
+           "{\"result\":0,\"message\":\"success\",\"ts\":1700000000,\"method\":\"door\"}");
+    expect(&tpi_codec_thingspanel, failed,
+           "{\"result\":1,\"errcode\":\"000\",\"message\":\"no such key\",\"ts\":1700000000}");
 }
 END_TEST
 

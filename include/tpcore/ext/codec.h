@@ -68,6 +68,7 @@ struct tpc_encode {
     struct tpc_str name;        /* service, or the method answered */
     struct tpc_str correlation; /* text that the device shall echo */
     struct tpc_value params;
+    int64_t unix_ms; /* now, by the core's clock; 0 = not known */
 };
 
 /*
