@@ -25,11 +25,15 @@ enum writer_stmts {
     UPDATE = 8,
     REMOVE = 12,
     FIELD_PUT = 16,
-    FIELD_CLEAR = 17
+    FIELD_REMOVE = 17,
+    FIELDS = 18
 };
 /* Reader statements: QUERY has 16 for each space. */
 enum reader_stmts { GET = 0, COUNT_KIND = 4, COUNT_ALL = 8, QUERY = 12 };
 enum query_parts { BY_TENANT = 1, BY_AFTER = 2, BY_FIELD = 4, BY_ID = 8 };
+/* Parameters of a query: those of its terms follow, two for each. */
+enum query_parameters { P_KIND = 1, P_TENANT, P_AFTER, P_ID, P_LIMIT, P_TERMS };
+enum { PROBE_ROWS = 256 /* the best of several conditions is known by then */ };
 
 struct entities {
     struct sqdb db;
@@ -40,6 +44,8 @@ struct entities {
 static const char *const tables[SPACES + 1] = { NULL, "entity", "secret", "record", "meta" };
 
 static const char columns[] = "kind, tenant, key, id, revision, created, modified, doc, fields";
+static const char e_columns[] =
+    "e.kind, e.tenant, e.key, e.id, e.revision, e.created, e.modified, e.doc, e.fields";
 
 static bool known_space(uint32_t space)
 {
@@ -169,37 +175,89 @@ static int find(struct entities *e, const struct tpc_row *row, int64_t *ret_pk,
     return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : end;
 }
 
-static int clear_fields(struct entities *e, uint32_t space, int64_t pk)
+static bool has_field(const struct tpc_row *row, const struct tpc_field *f)
+{
+    for (uint32_t i = 0; row != NULL && i < row->field_count; i++) {
+        const struct tpc_field *have = field_at(row, i);
+        if (tpc_str_equal(have->name, f->name) && tpc_str_equal(have->value, f->value)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int bind_field(sqlite3_stmt *stmt, const struct tpc_row *row, const struct tpc_field *f)
+{
+    sqlite3_bind_int64(stmt, 1, row->space);
+    sqdb_bind_text(stmt, 2, row->kind);
+    sqdb_bind_text(stmt, 3, f->name);
+    sqdb_bind_text(stmt, 4, f->value);
+    sqlite3_bind_int64(stmt, 5, (int64_t) row->tenant);
+    return sqdb_bind_text(stmt, 6, row->key);
+}
+
+/* Takes the fields that the stored row has, and `next` (may be NULL) has not, out of the index. */
+static int remove_fields(struct entities *e, const struct tpc_row *row, struct tpc_bytes stored,
+                         const struct tpc_row *next)
+{
+    struct tpc_field *fields = NULL;
+    uint32_t count = 0;
+    int rc = SQLITE_OK;
+    int code = fields_read(e->db.host->allocator, stored, &fields, &count);
+    if (code != 0) {
+        return code == TPC_ENOMEM ? SQLITE_NOMEM : SQLITE_CORRUPT;
+    }
+    for (uint32_t i = 0; rc == SQLITE_OK && i < count; i++) {
+        if (has_field(next, &fields[i])) {
+            continue;
+        }
+        sqlite3_stmt *stmt =
+            sqdb_stmt(&e->db, FIELD_REMOVE,
+                      "DELETE FROM field WHERE space = ?1 AND kind = ?2 AND name = ?3"
+                      " AND value = ?4 AND tenant = ?5 AND key = ?6",
+                      &rc);
+        if (stmt != NULL) {
+            rc = bind_field(stmt, row, &fields[i]);
+            rc = rc == SQLITE_OK ? sqdb_run(stmt) : rc;
+        }
+    }
+    tpi_free(e->db.host->allocator, fields, count * sizeof(*fields));
+    return rc;
+}
+
+static int clear_fields(struct entities *e, const struct tpc_row *row, int64_t pk,
+                        const struct tpc_row *next)
 {
     int rc;
     sqlite3_stmt *stmt =
-        sqdb_stmt(&e->db, FIELD_CLEAR, "DELETE FROM field WHERE space = ?1 AND pk = ?2", &rc);
+        writer_stmt(e, FIELDS, row->space, "SELECT fields FROM %s WHERE pk = ?1", &rc);
     if (stmt == NULL) {
         return rc;
     }
-    sqlite3_bind_int64(stmt, 1, space);
-    sqlite3_bind_int64(stmt, 2, pk);
-    return sqdb_run(stmt);
+    sqlite3_bind_int64(stmt, 1, pk);
+    rc = sqlite3_step(stmt);
+    if (rc == SQLITE_ROW) {
+        rc = remove_fields(e, row, sqdb_column_bytes(stmt, 0), next);
+    }
+    int end = sqlite3_reset(stmt);
+    return rc == SQLITE_OK || rc == SQLITE_DONE ? end : rc;
 }
 
 static int put_fields(struct entities *e, const struct tpc_row *row, int64_t pk)
 {
     int rc = SQLITE_OK;
     for (uint32_t i = 0; rc == SQLITE_OK && i < row->field_count; i++) {
-        const struct tpc_field *f = field_at(row, i);
-        sqlite3_stmt *stmt = sqdb_stmt(
-            &e->db, FIELD_PUT,
-            "INSERT OR IGNORE INTO field(space, kind, name, value, pk) VALUES(?1, ?2, ?3, ?4, ?5)",
-            &rc);
+        sqlite3_stmt *stmt =
+            sqdb_stmt(&e->db, FIELD_PUT,
+                      "INSERT OR IGNORE INTO field(space, kind, name, value, tenant, key, pk)"
+                      " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                      &rc);
         if (stmt == NULL) {
             return rc;
         }
-        sqlite3_bind_int64(stmt, 1, row->space);
-        sqdb_bind_text(stmt, 2, row->kind);
-        sqdb_bind_text(stmt, 3, f->name);
-        sqdb_bind_text(stmt, 4, f->value);
-        sqlite3_bind_int64(stmt, 5, pk);
-        rc = sqdb_run(stmt);
+        rc = bind_field(stmt, row, field_at(row, i));
+        sqlite3_bind_int64(stmt, 7, pk);
+        rc = rc == SQLITE_OK ? sqdb_run(stmt) : rc;
     }
     return rc;
 }
@@ -241,7 +299,7 @@ static int apply_put(struct entities *e, const struct tpc_row *row, int64_t pk)
     tpi_buf_init(&fields, e->db.host->allocator, 0);
     int rc = fields_write(row, &fields) == 0 ? SQLITE_OK : SQLITE_NOMEM;
     if (rc == SQLITE_OK && pk != 0) {
-        rc = clear_fields(e, row->space, pk);
+        rc = clear_fields(e, row, pk, row);
     }
     if (rc == SQLITE_OK) {
         rc = put_row(e, row, pk, (struct tpc_bytes){ fields.ptr, fields.len });
@@ -255,7 +313,7 @@ static int apply_put(struct entities *e, const struct tpc_row *row, int64_t pk)
 
 static int apply_delete(struct entities *e, const struct tpc_row *row, int64_t pk)
 {
-    int rc = clear_fields(e, row->space, pk);
+    int rc = clear_fields(e, row, pk, NULL);
     sqlite3_stmt *stmt =
         rc == SQLITE_OK ? writer_stmt(e, REMOVE, row->space, "DELETE FROM %s WHERE pk = ?1", &rc)
                         : NULL;
@@ -393,61 +451,182 @@ static int entities_get(void *self, uint32_t space, struct tpc_str kind, uint64_
     return code == 0 && count == 0 ? TPC_ENOENT : code;
 }
 
-static sqlite3_stmt *query_stmt(struct sqdb_reader *r, uint32_t space, unsigned parts, int *ret_rc)
+/* ---- queries ---- */
+
+/* What a query asks, once its field is one of its terms. */
+struct ask {
+    const struct tpc_store_query *q;
+    unsigned parts;
+    const struct tpc_store_term *terms[TPC_STORE_TERMS_MAX + 1];
+    uint32_t count;
+    int driver; /* the term whose rows are walked; -1 = all rows of the kind are */
+    struct tpc_store_term field;
+};
+
+static int read_ask(const struct tpc_store_query *q, struct ask *a)
+{
+    *a = (struct ask){ .q = q, .driver = -1 };
+    if (!known_space(q->space) || q->term_count > TPC_STORE_TERMS_MAX) {
+        return TPC_EINVAL;
+    }
+    a->parts = (q->tenant != UINT64_MAX ? BY_TENANT : 0u) | (q->after_key.len > 0 ? BY_AFTER : 0u) |
+               (q->id != 0 ? BY_ID : 0u);
+    for (uint32_t i = 0; i < q->term_count; i++) {
+        a->terms[a->count++] = &q->terms[i];
+    }
+    if (q->field.name.len > 0) {
+        a->field.type = TPC_TERM_EQUAL;
+        a->field.field = q->field;
+        a->terms[a->count++] = &a->field;
+    }
+    return 0;
+}
+
+/* Rows of a term, counted up to PROBE_ROWS; negative on failure. */
+static int probe(const struct sqdb_reader *r, const struct ask *a,
+                 const struct tpc_store_term *term)
 {
     char sql[SQL_BYTES];
-    char by_field[160] = "";
-    int index = QUERY + ((int) space - 1) * 16 + (int) parts;
-    if ((parts & BY_FIELD) != 0) {
-        snprintf(by_field, sizeof(by_field),
-                 " AND pk IN (SELECT pk FROM field WHERE space = %u AND kind = ?1 AND name = ?4"
-                 " AND value = ?5)",
-                 space);
-    }
+    sqlite3_stmt *stmt = NULL;
     snprintf(sql, sizeof(sql),
-             "SELECT %s FROM %s WHERE kind = ?1%s%s%s%s ORDER BY tenant, key LIMIT ?7", columns,
-             tables[space], (parts & BY_TENANT) != 0 ? " AND tenant = ?2" : "",
-             (parts & BY_AFTER) != 0 ? " AND key > ?3" : "",
-             (parts & BY_ID) != 0 ? " AND id = ?6" : "", by_field);
-    return sqdb_reader_stmt(r, index, sql, ret_rc);
+             "SELECT count(*) FROM (SELECT 1 FROM field WHERE space = %u AND kind = ?1"
+             " AND name = ?2 AND value = ?3%s LIMIT %d)",
+             a->q->space, (a->parts & BY_TENANT) != 0 ? " AND tenant = ?4" : "", PROBE_ROWS);
+    int rows = -1;
+    if (sqlite3_prepare_v2(r->db, sql, -1, &stmt, NULL) == SQLITE_OK) {
+        sqdb_bind_text(stmt, 1, a->q->kind);
+        sqdb_bind_text(stmt, 2, term->field.name);
+        sqdb_bind_text(stmt, 3, term->field.value);
+        if ((a->parts & BY_TENANT) != 0) {
+            sqlite3_bind_int64(stmt, 4, (int64_t) a->q->tenant);
+        }
+        rows = sqlite3_step(stmt) == SQLITE_ROW ? sqlite3_column_int(stmt, 0) : -1;
+    }
+    sqlite3_finalize(stmt);
+    return rows;
+}
+
+/* The rows of the rarest term are walked; a number finds its row by itself. */
+static void choose_driver(const struct sqdb_reader *r, struct ask *a)
+{
+    int best = INT32_MAX;
+    if ((a->parts & BY_ID) != 0) {
+        return;
+    }
+    for (uint32_t i = 0; i < a->count; i++) {
+        if (a->terms[i]->type != TPC_TERM_EQUAL) {
+            continue;
+        }
+        int rows = a->count == 1 ? 0 : probe(r, a, a->terms[i]);
+        if (rows < best) {
+            best = rows;
+            a->driver = (int) i;
+        }
+    }
+}
+
+/* The query's text: "o" is what is walked, in the order of tenant and key. */
+static int query_text(const struct ask *a, struct tpi_buf *sql)
+{
+    const char *o = a->driver >= 0 ? "f" : "e";
+    uint32_t space = a->q->space;
+    int rc = a->driver >= 0
+                 ? tpi_buf_printf(sql,
+                                  "SELECT %s FROM field AS f CROSS JOIN %s AS e ON e.pk = f.pk"
+                                  " WHERE f.space = %u AND f.kind = ?1 AND f.name = ?%d"
+                                  " AND f.value = ?%d",
+                                  e_columns, tables[space], space, P_TERMS + 2 * a->driver,
+                                  P_TERMS + 2 * a->driver + 1)
+                 : tpi_buf_printf(sql, "SELECT %s FROM %s AS e WHERE e.kind = ?1", e_columns,
+                                  tables[space]);
+    if (rc == 0 && (a->parts & BY_TENANT) != 0) {
+        rc = tpi_buf_printf(sql, " AND %s.tenant = ?%d", o, P_TENANT);
+    }
+    if (rc == 0 && (a->parts & BY_AFTER) != 0) {
+        rc = tpi_buf_printf(sql, " AND %s.key > ?%d", o, P_AFTER);
+    }
+    if (rc == 0 && (a->parts & BY_ID) != 0) {
+        rc = tpi_buf_printf(sql, " AND e.id = ?%d", P_ID);
+    }
+    for (uint32_t i = 0; rc == 0 && i < a->count; i++) {
+        int at = P_TERMS + 2 * (int) i;
+        if ((int) i != a->driver) {
+            rc = tpi_buf_printf(sql,
+                                " AND %s (SELECT 1 FROM field AS x WHERE x.space = %u"
+                                " AND x.kind = ?1 AND x.name = ?%d AND x.value = ?%d"
+                                " AND x.tenant = %s.tenant AND x.key = %s.key)",
+                                a->terms[i]->type == TPC_TERM_EQUAL ? "EXISTS" : "NOT EXISTS",
+                                space, at, at + 1, o, o);
+        }
+    }
+    rc = rc != 0 ? rc : tpi_buf_printf(sql, " ORDER BY %s.tenant, %s.key LIMIT ?%d", o, o, P_LIMIT);
+    return rc != 0 ? rc : tpi_buf_u8(sql, 0);
+}
+
+static void bind_query(sqlite3_stmt *stmt, const struct ask *a)
+{
+    uint32_t limit = a->q->limit == 0 ? QUERY_LIMIT : a->q->limit;
+    sqdb_bind_text(stmt, P_KIND, a->q->kind);
+    if ((a->parts & BY_TENANT) != 0) {
+        sqlite3_bind_int64(stmt, P_TENANT, (int64_t) a->q->tenant);
+    }
+    if ((a->parts & BY_AFTER) != 0) {
+        sqdb_bind_text(stmt, P_AFTER, a->q->after_key);
+    }
+    if ((a->parts & BY_ID) != 0) {
+        sqlite3_bind_int64(stmt, P_ID, (int64_t) a->q->id);
+    }
+    for (uint32_t i = 0; i < a->count; i++) {
+        sqdb_bind_text(stmt, P_TERMS + 2 * (int) i, a->terms[i]->field.name);
+        sqdb_bind_text(stmt, P_TERMS + 2 * (int) i + 1, a->terms[i]->field.value);
+    }
+    sqlite3_bind_int64(stmt, P_LIMIT, limit > QUERY_LIMIT_MAX ? QUERY_LIMIT_MAX : limit);
+}
+
+/* Queries without a condition, and those with one, are prepared once; others have a text of their
+ * own. */
+static int run_query(struct entities *e, struct sqdb_reader *r, struct ask *a, tpc_row_fn *fn,
+                     void *user)
+{
+    struct tpi_buf sql;
+    sqlite3_stmt *stmt = NULL;
+    uint32_t count;
+    choose_driver(r, a);
+    bool kept = a->count == 0 || (a->count == 1 && a->driver == 0);
+    int index =
+        QUERY + ((int) a->q->space - 1) * 16 + (int) a->parts + (a->count > 0 ? BY_FIELD : 0);
+    tpi_buf_init(&sql, e->db.host->allocator, 0);
+    int rc = query_text(a, &sql) == 0 ? SQLITE_OK : SQLITE_NOMEM;
+    if (rc == SQLITE_OK && kept) {
+        stmt = sqdb_reader_stmt(r, index, (const char *) sql.ptr, &rc);
+    } else if (rc == SQLITE_OK) {
+        rc = sqlite3_prepare_v2(r->db, (const char *) sql.ptr, -1, &stmt, NULL);
+    }
+    tpi_buf_fini(&sql);
+    int code = sqdb_code(rc);
+    if (stmt != NULL) {
+        bind_query(stmt, a);
+        code = give_rows(e, a->q->space, stmt, fn, user, &count);
+    }
+    if (!kept) {
+        sqlite3_finalize(stmt);
+    }
+    return code;
 }
 
 static int entities_query(void *self, const struct tpc_store_query *q, tpc_row_fn *fn, void *user)
 {
     struct entities *e = self;
-    unsigned parts = (q->tenant != UINT64_MAX ? BY_TENANT : 0u) |
-                     (q->after_key.len > 0 ? BY_AFTER : 0u) |
-                     (q->field.name.len > 0 ? BY_FIELD : 0u) | (q->id != 0 ? BY_ID : 0u);
-    uint32_t limit = q->limit == 0 ? QUERY_LIMIT : q->limit;
-    uint32_t count = 0;
-    int rc;
-    if (!known_space(q->space)) {
-        return TPC_EINVAL;
+    struct ask a;
+    int rc = read_ask(q, &a);
+    if (rc != 0) {
+        return rc;
     }
     struct sqdb_reader *r = sqdb_take(&e->db, &rc);
     if (r == NULL) {
         return sqdb_code(rc);
     }
-    sqlite3_stmt *stmt = query_stmt(r, q->space, parts, &rc);
-    int code = sqdb_code(rc);
-    if (stmt != NULL) {
-        sqdb_bind_text(stmt, 1, q->kind);
-        if ((parts & BY_TENANT) != 0) {
-            sqlite3_bind_int64(stmt, 2, (int64_t) q->tenant);
-        }
-        if ((parts & BY_AFTER) != 0) {
-            sqdb_bind_text(stmt, 3, q->after_key);
-        }
-        if ((parts & BY_FIELD) != 0) {
-            sqdb_bind_text(stmt, 4, q->field.name);
-            sqdb_bind_text(stmt, 5, q->field.value);
-        }
-        if ((parts & BY_ID) != 0) {
-            sqlite3_bind_int64(stmt, 6, (int64_t) q->id);
-        }
-        sqlite3_bind_int64(stmt, 7, limit > QUERY_LIMIT_MAX ? QUERY_LIMIT_MAX : limit);
-        code = give_rows(e, q->space, stmt, fn, user, &count);
-    }
+    int code = run_query(e, r, &a, fn, user);
     sqdb_give(&e->db, r);
     return code;
 }

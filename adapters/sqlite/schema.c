@@ -15,6 +15,10 @@
     "CREATE UNIQUE INDEX " name "_key ON " name "(kind, tenant, key);"                             \
     "CREATE INDEX " name "_id ON " name "(kind, id);"
 
+#define MOVE_FIELDS(space, table)                                                                  \
+    "INSERT OR IGNORE INTO field2 SELECT f.space, f.kind, f.name, f.value, r.tenant, r.key, r.pk"  \
+    " FROM field AS f JOIN " table " AS r ON r.pk = f.pk WHERE f.space = " space ";"
+
 static const char *const entities_steps[] = {
     ROW_TABLE("entity") ROW_TABLE("secret") ROW_TABLE("record") ROW_TABLE(
         "meta") "CREATE TABLE field(space INTEGER NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL,"
@@ -22,6 +26,14 @@ static const char *const entities_steps[] = {
                 "pk))"
                 " WITHOUT ROWID;"
                 "CREATE INDEX field_row ON field(space, pk);",
+    /* The tenant and the key stand in the index itself: rows that match are found page by page in the
+     * order of their keys, and several conditions are compared without a look at the rows. */
+    "CREATE TABLE field2(space INTEGER NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL,"
+    " value TEXT NOT NULL, tenant INTEGER NOT NULL, key TEXT NOT NULL, pk INTEGER NOT NULL,"
+    " PRIMARY KEY(space, kind, name, value, tenant, key)) WITHOUT ROWID;" MOVE_FIELDS("1", "entity")
+        MOVE_FIELDS("2", "secret") MOVE_FIELDS("3", "record")
+            MOVE_FIELDS("4", "meta") "DROP TABLE field;"
+                                     "ALTER TABLE field2 RENAME TO field;",
 };
 
 static const char *const history_steps[] = {

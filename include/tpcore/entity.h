@@ -51,13 +51,18 @@ struct tpc_entity_query {
     struct tpc_str tenant; /* empty = "main" */
     struct tpc_str kind;
     struct tpc_str after_key; /* paging */
-    struct tpc_str field;     /* an indexed field of the kind; empty = none */
+    struct tpc_str field;     /* an indexed field of the kind; empty = none. Of a list (a device's
+                               * "groups") the item that is in it */
     struct tpc_str value;
+    struct tpc_str select; /* terms on labels, all of which hold: "site=paris, floor!=2, has room,
+                            * !has lift"; empty = none. A value with a comma stands in "", where ""
+                            * is a quote. != and !has also hold without the label. Up to 16 terms
+                            * and 4,096 bytes */
 };
 
 #define TPC_ENTITY_QUERY_INIT                                                                      \
     {                                                                                              \
-        sizeof(struct tpc_entity_query), 0, { 0, 0 }, { 0, 0 }, { 0, 0 }, { 0, 0 },                \
+        sizeof(struct tpc_entity_query), 0, { 0, 0 }, { 0, 0 }, { 0, 0 }, { 0, 0 }, { 0, 0 },      \
         {                                                                                          \
             0, 0                                                                                   \
         }                                                                                          \
@@ -105,9 +110,11 @@ TPC_API int tpc_entity_get(struct tpc_core *core, struct tpc_str tenant, const c
                            struct tpc_str key, tpc_entity_fn *fn, void *user);
 
 /*
- * Lists entities of a kind in the order of their keys.
+ * Lists entities of a kind in the order of their keys: all, those with a value in an indexed field,
+ * those whose labels meet a selector. The store answers from its index.
  *
- * Returns 0, TPC_EINVAL (kind, or field is not indexed) or what fn returned.
+ * Returns 0, TPC_EINVAL (kind, or field is not indexed, or the selector cannot be), TPC_ETOOBIG (of a
+ * selector) or what fn returned.
  * Ownership: views are valid during the call.
  * Thread: any-thread.
  * Since: 0.1

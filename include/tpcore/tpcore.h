@@ -12,6 +12,7 @@
 #include <tpcore/device.h>
 #include <tpcore/entity.h>
 #include <tpcore/history.h>
+#include <tpcore/import.h>
 #include <tpcore/json.h>
 #include <tpcore/modules.h>
 #include <tpcore/stream.h>

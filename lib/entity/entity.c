@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "data/option.h"
 
-enum { OWN_OPS = 3 }; /* entity, secrets, number */
+enum { OWN_OPS = 3 /* entity, secrets, number */, NUMBER_BYTES = 24 };
 
 int tpi_entities_create(const struct tpi_env *env, const struct tpc_store_ops *ops,
                         void *store_self, struct tpc_error *err, struct tpi_entities **ret)
@@ -82,9 +82,11 @@ static const char *schema_fault(const struct tpc_list *schema)
         if ((o->flags & TPC_OPT_INDEXED) == 0) {
             continue;
         }
+        bool texts = o->type == TPC_OPT_LIST && o->elem != NULL && o->elem->type == TPC_OPT_TEXT;
         if (o->type != TPC_OPT_TEXT && o->type != TPC_OPT_ENUM && o->type != TPC_OPT_BOOL &&
-            o->type != TPC_OPT_INT && o->type != TPC_OPT_UINT) {
-            return "an indexed member is no text, enum, bool, int or uint";
+            o->type != TPC_OPT_INT && o->type != TPC_OPT_UINT && o->type != TPC_OPT_TABLE &&
+            !texts) {
+            return "an indexed member is no text, enum, bool, int, uint, table or list of texts";
         }
         indexed++;
     }
@@ -230,11 +232,12 @@ static int read_head(struct tpi_entities *e, const struct tpi_kind_slot *slot,
 
 /* What is there now, and whether that is what the caller expects. */
 static int read_old(struct tpi_entities *e, const struct tpi_kind_slot *slot, uint64_t expect_rev,
-                    struct tpi_change *change, struct tpc_error *err)
+                    struct tpi_change *change, struct tpc_error *err, struct tpc_bytes *ret_doc)
 {
-    struct tpi_entity_row row;
+    struct tpi_entity_row row = { .id = 0 };
     int rc = tpi_entity_row_get(e, TPC_SPACE_ENTITY, slot->name, change->tenant, change->key,
                                 change->arena, err, &row);
+    *ret_doc = row.doc;
     if (rc != 0 && rc != TPC_ENOENT) {
         return rc;
     }
@@ -303,42 +306,6 @@ static int part_secrets(struct tpi_entities *e, const struct tpi_kind_slot *slot
     return tpi_entity_json(&bare, change->arena, &change->json) == 0 ? 0 : no_memory(err);
 }
 
-/* A field's value as text. Returns 0 or TPC_ENOMEM. */
-static int field_text(const struct tpc_value *v, struct tpc_arena *arena, struct tpc_str *ret)
-{
-    if (v->type == TPC_TEXT) {
-        *ret = tpc_value_text(v);
-        return 0;
-    }
-    return tpi_entity_json(v, arena, ret);
-}
-
-static int make_fields(const struct tpi_kind_slot *slot, const struct tpi_change *change,
-                       struct tpc_row *row, struct tpc_error *err)
-{
-    const struct tpc_list *schema = &slot->kind->schema;
-    struct tpc_field *fields =
-        tpc_arena_take(change->arena, TPI_ENTITY_MAX_FIELDS * sizeof(*fields));
-    if (fields == NULL) {
-        return no_memory(err);
-    }
-    for (uint32_t i = 0; i < schema->count; i++) {
-        const struct tpc_option *o = TPC_LIST_AT(struct tpc_option, *schema, i);
-        struct tpc_str name = tpc_str_from(o->name);
-        const struct tpc_value *v = tpc_value_get(change->doc, name);
-        if ((o->flags & TPC_OPT_INDEXED) == 0 || v == NULL || v->type == TPC_NULL) {
-            continue;
-        }
-        if (field_text(v, change->arena, &fields[row->field_count].value) != 0) {
-            return no_memory(err);
-        }
-        fields[row->field_count++].name = name;
-    }
-    row->fields = fields;
-    row->field_size = sizeof(*fields);
-    return 0;
-}
-
 static struct tpc_row make_row(const struct tpi_change *change, const struct tpi_kind_slot *slot,
                                uint32_t space, struct tpc_str doc)
 {
@@ -362,9 +329,9 @@ static struct tpc_store_op make_op(uint32_t type, uint64_t expect, struct tpc_ro
 }
 
 /* Row with the last number given out. */
-static struct tpc_store_op number_op(const struct tpi_change *change, char *text, size_t cap)
+static struct tpc_store_op number_op(const struct tpi_change *change, char *text)
 {
-    snprintf(text, cap, "%" PRIu64, change->id);
+    snprintf(text, NUMBER_BYTES, "%" PRIu64, change->id);
     struct tpc_row row = { .size = sizeof(row),
                            .space = TPC_SPACE_META,
                            .kind = TPC_STR("counter"),
@@ -377,37 +344,43 @@ static struct tpc_store_op number_op(const struct tpi_change *change, char *text
     return make_op(TPC_STORE_PUT, TPC_ANY_REV, row);
 }
 
-static int store_put(struct tpi_entities *e, const struct tpi_kind_slot *slot,
-                     const struct tpc_value *secrets, struct tpi_change *change,
-                     struct tpc_error *err)
+/* The rows that a prepared change comes to. */
+static int make_ops(const struct tpc_value *secrets, struct tpi_staged *s, struct tpc_error *err)
 {
-    struct tpc_store_op ops[OWN_OPS + TPI_CHANGE_MAX_OPS];
-    uint32_t n = 0;
-    char number[24];
+    struct tpi_change *change = &s->change;
+    const struct tpi_kind_slot *slot = s->slot;
+    char *number = tpc_arena_take(change->arena, NUMBER_BYTES);
     struct tpc_row row = make_row(change, slot, TPC_SPACE_ENTITY, change->json);
-    int rc = make_fields(slot, change, &row, err);
+    s->ops = tpc_arena_take(change->arena, (OWN_OPS + change->op_count) * sizeof(*s->ops));
+    if (number == NULL || s->ops == NULL) {
+        return no_memory(err);
+    }
+    int rc = tpi_entity_fields(&slot->kind->schema, change->doc, false, change->arena, &row, err);
     if (rc != 0) {
         return rc;
     }
-    ops[n++] = make_op(TPC_STORE_PUT, change->old_revision, row);
+    uint32_t n = 0;
+    s->ops[n++] = make_op(TPC_STORE_PUT, change->old_revision, row);
     if (slot->secrets && secrets->len > 0) {
         struct tpc_str text;
         if (tpi_entity_json(secrets, change->arena, &text) != 0) {
             return no_memory(err);
         }
-        ops[n++] =
+        s->ops[n++] =
             make_op(TPC_STORE_PUT, TPC_ANY_REV, make_row(change, slot, TPC_SPACE_SECRET, text));
     } else if (slot->secrets && change->old_revision != 0) {
-        ops[n++] = make_op(TPC_STORE_DELETE, TPC_ANY_REV,
-                           make_row(change, slot, TPC_SPACE_SECRET, (struct tpc_str){ NULL, 0 }));
+        s->ops[n++] =
+            make_op(TPC_STORE_DELETE, TPC_ANY_REV,
+                    make_row(change, slot, TPC_SPACE_SECRET, (struct tpc_str){ NULL, 0 }));
     }
     if (change->old_revision == 0) {
-        ops[n++] = number_op(change, number, sizeof(number));
+        s->ops[n++] = number_op(change, number);
     }
     for (uint32_t i = 0; i < change->op_count; i++) {
-        ops[n++] = change->ops[i];
+        s->ops[n++] = change->ops[i];
     }
-    return tpi_entity_transact(e, ops, n, err);
+    s->op_count = n;
+    return 0;
 }
 
 /* Prepared and stored: what cannot fail any more. */
@@ -425,47 +398,105 @@ static void discard(const struct tpi_kind *kind, struct tpi_change *change)
     }
 }
 
-static int commit_put(struct tpi_entities *e, const struct tpi_kind_slot *slot,
-                      const struct tpc_value *secrets, struct tpi_change *change,
-                      struct tpc_error *err)
+void tpi_entity_apply(struct tpi_entities *e, struct tpi_staged *s)
 {
-    const struct tpi_kind *kind = slot->kind;
-    struct tpi_tenant_slot *tenant = NULL;
+    (void) e;
+    apply(s->slot->kind, &s->change);
+}
+
+void tpi_entity_discard(struct tpi_entities *e, struct tpi_staged *s)
+{
+    discard(s->slot->kind, &s->change);
+    if (s->tenant != NULL) {
+        tpi_map_remove(&e->tenants, s->change.key.ptr, s->change.key.len);
+        tpi_tenant_slot_free(e, s->tenant);
+    }
+    e->next_id -= s->change.old_revision == 0;
+}
+
+/* A checked change: prepared, and its rows made. */
+static int prepare_put(struct tpi_entities *e, const struct tpc_value *secrets,
+                       struct tpi_staged *s, struct tpc_error *err)
+{
+    const struct tpi_kind *kind = s->slot->kind;
+    struct tpi_change *change = &s->change;
+    bool fresh = change->old_revision == 0;
     int rc = kind->prepare == NULL ? 0 : kind->prepare(kind->user, change, err);
     if (rc != 0) {
         return rc;
     }
-    bool fresh = change->old_revision == 0;
-    if (slot->tenants && fresh) {
-        tenant = tpi_tenant_slot_make(e, change->key, change->id);
-        rc = tenant == NULL ? no_memory(err) : 0;
-    }
-    rc = rc != 0 ? rc : store_put(e, slot, secrets, change, err);
-    if (rc != 0) {
-        discard(kind, change);
-        if (tenant != NULL) {
-            tpi_map_remove(&e->tenants, change->key.ptr, change->key.len);
-            tpi_tenant_slot_free(e, tenant);
-        }
-        return rc;
-    }
     e->next_id += fresh ? 1 : 0;
-    apply(kind, change);
+    if (s->slot->tenants && fresh) {
+        s->tenant = tpi_tenant_slot_make(e, change->key, change->id);
+        rc = s->tenant == NULL ? no_memory(err) : 0;
+    }
+    rc = rc != 0 ? rc : make_ops(secrets, s, err);
+    if (rc != 0) {
+        tpi_entity_discard(e, s);
+    }
+    return rc;
+}
+
+/* What is there, changed by a merge patch, as a document of its own. */
+static int patch_old(struct tpc_bytes old, struct tpi_change *change, struct tpc_error *err,
+                     const struct tpc_value **doc)
+{
+    struct tpc_value *merged = tpc_arena_take(change->arena, sizeof(*merged));
+    struct tpc_value before = { TPC_MAP, 0, 0, { .members = NULL } };
+    int rc = 0;
+    if (change->old_revision != 0) {
+        struct tpc_str json = { (const char *) old.ptr, old.len };
+        rc = tpc_json_parse(change->arena, json, 0, err, &before);
+    }
+    if (rc != 0) {
+        return rc == TPC_ENOMEM ? rc
+                                : tpi_error_set(err, TPC_ECORRUPT, tpi_entity_origin,
+                                                "the stored document is damaged");
+    }
+    if (merged == NULL || tpi_entity_patch(&before, *doc, change->arena, 0, merged) != 0 ||
+        tpi_entity_json(merged, change->arena, &change->json) != 0) {
+        return no_memory(err);
+    }
+    *doc = merged;
     return 0;
 }
 
-int tpi_entity_put_locked(struct tpi_entities *e, const struct tpi_kind_slot *slot,
-                          const struct tpc_value *doc, struct tpc_str json, uint64_t expect_rev,
-                          struct tpi_change *change, struct tpc_error *err)
+static int check_there(const struct tpi_change *change, uint32_t flags, struct tpc_error *err)
+{
+    bool there = change->old_revision != 0;
+    if (there && (flags & TPI_PUT_CREATE) != 0) {
+        return tpi_error_set(err, TPC_EEXIST, tpi_entity_origin, "it is there already");
+    }
+    if (!there && (flags & TPI_PUT_UPDATE) != 0) {
+        return tpi_error_set(err, TPC_ENOENT, tpi_entity_origin, "it is not there");
+    }
+    return 0;
+}
+
+int tpi_entity_stage(struct tpi_entities *e, const struct tpi_kind_slot *slot,
+                     const struct tpc_value *doc, struct tpc_str json, uint64_t expect_rev,
+                     uint32_t flags, struct tpi_staged *s, struct tpc_error *err)
 {
     struct tpc_value secrets = { TPC_MAP, 0, 0, { .members = NULL } };
+    struct tpi_change *change = &s->change;
+    struct tpc_bytes old;
+    s->slot = slot;
+    s->tenant = NULL;
     change->kind = slot->kind;
     change->entities = e;
     change->json = json;
     int rc = read_head(e, slot, doc, change, err);
-    rc = rc != 0 ? rc : read_old(e, slot, expect_rev, change, err);
+    rc = rc != 0 ? rc : read_old(e, slot, expect_rev, change, err, &old);
+    rc = rc != 0 ? rc : check_there(change, flags, err);
+    if (rc == 0 && (flags & TPI_PUT_PATCH) != 0) {
+        rc = patch_old(old, change, err, &doc);
+    }
     if (rc != 0) {
         return rc;
+    }
+    if (change->json.len > TPI_ENTITY_MAX_BYTES) {
+        return tpi_error_set(err, TPC_ETOOBIG, tpi_entity_origin, "the document has over %d bytes",
+                             TPI_ENTITY_MAX_BYTES);
     }
     int64_t now = tpi_unix_ms(e->env);
     change->modified_unix_ms = now;
@@ -476,11 +507,28 @@ int tpi_entity_put_locked(struct tpi_entities *e, const struct tpi_kind_slot *sl
     }
     rc = slot->secrets ? part_secrets(e, slot, doc, change, err, &secrets)
                        : tpi_entity_check(slot, doc, change, err);
-    return rc != 0 ? rc : commit_put(e, slot, &secrets, change, err);
+    return rc != 0 ? rc : prepare_put(e, &secrets, s, err);
 }
 
-static void announce(struct tpi_entities *e, const struct tpc_actor *actor,
-                     const struct tpi_change *change)
+int tpi_entity_put_locked(struct tpi_entities *e, const struct tpi_kind_slot *slot,
+                          const struct tpc_value *doc, struct tpc_str json, uint64_t expect_rev,
+                          struct tpi_staged *s, struct tpc_error *err)
+{
+    int rc = tpi_entity_stage(e, slot, doc, json, expect_rev, 0, s, err);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = tpi_entity_transact(e, s->ops, s->op_count, err);
+    if (rc != 0) {
+        tpi_entity_discard(e, s);
+        return rc;
+    }
+    tpi_entity_apply(e, s);
+    return 0;
+}
+
+void tpi_entity_announce(struct tpi_entities *e, const struct tpc_actor *actor,
+                         const struct tpi_change *change)
 {
     for (uint32_t i = 0; i < e->listener_count; i++) {
         e->listeners[i].fn(e->listeners[i].user, actor, change);
@@ -506,10 +554,10 @@ static int unknown_kind(const struct tpi_entities *e, const char *kind, struct t
 }
 
 static int put(struct tpi_entities *e, const struct tpi_kind_slot *slot, struct tpc_str json,
-               uint64_t expect_rev, struct tpi_change *change, struct tpc_error *err)
+               uint64_t expect_rev, struct tpi_staged *s, struct tpc_error *err)
 {
     struct tpc_value doc;
-    int rc = tpc_json_parse(change->arena, json, 0, err, &doc);
+    int rc = tpc_json_parse(s->change.arena, json, 0, err, &doc);
     if (rc != 0) {
         return rc;
     }
@@ -517,7 +565,7 @@ static int put(struct tpi_entities *e, const struct tpi_kind_slot *slot, struct 
         return tpi_error_set(err, TPC_EINVAL, tpi_entity_origin, "the document is not an object");
     }
     pthread_mutex_lock(&e->lock);
-    rc = tpi_entity_put_locked(e, slot, &doc, json, expect_rev, change, err);
+    rc = tpi_entity_put_locked(e, slot, &doc, json, expect_rev, s, err);
     pthread_mutex_unlock(&e->lock);
     return rc;
 }
@@ -527,7 +575,7 @@ int tpi_entities_put(struct tpi_entities *e, const struct tpc_actor *actor, cons
                      struct tpc_entity_info *ret)
 {
     const struct tpi_kind_slot *slot = e->loaded ? tpi_entity_kind(e, tpc_str_from(kind)) : NULL;
-    struct tpi_change change = { .kind = NULL };
+    struct tpi_staged s = { .slot = NULL };
     if (slot == NULL) {
         return unknown_kind(e, kind, err);
     }
@@ -535,17 +583,17 @@ int tpi_entities_put(struct tpi_entities *e, const struct tpc_actor *actor, cons
         return tpi_error_set(err, TPC_ETOOBIG, tpi_entity_origin, "the document has over %d bytes",
                              TPI_ENTITY_MAX_BYTES);
     }
-    if (tpc_arena_create(e->env->alloc, 0, &change.arena) != 0) {
+    if (tpc_arena_create(e->env->alloc, 0, &s.change.arena) != 0) {
         return no_memory(err);
     }
-    int rc = put(e, slot, json, expect_rev, &change, err);
+    int rc = put(e, slot, json, expect_rev, &s, err);
     if (rc == 0) {
-        announce(e, actor, &change);
+        tpi_entity_announce(e, actor, &s.change);
         if (ret != NULL) {
-            fill_info(&change, ret);
+            fill_info(&s.change, ret);
         }
     }
-    tpc_arena_destroy(change.arena);
+    tpc_arena_destroy(s.change.arena);
     return rc;
 }
 
@@ -611,7 +659,8 @@ static int delete_locked(struct tpi_entities *e, const struct tpi_kind_slot *slo
     if (!slot->tenants) {
         rc = set_tenant(e, tenant, change, err);
     }
-    rc = rc != 0 ? rc : read_old(e, slot, TPC_ANY_REV, change, err);
+    struct tpc_bytes old;
+    rc = rc != 0 ? rc : read_old(e, slot, TPC_ANY_REV, change, err, &old);
     if (rc != 0) {
         return rc;
     }
@@ -663,7 +712,7 @@ int tpi_entities_delete(struct tpi_entities *e, const struct tpc_actor *actor,
     int rc = delete_locked(e, slot, tenant, expect_rev, &change, err);
     pthread_mutex_unlock(&e->lock);
     if (rc == 0) {
-        announce(e, actor, &change);
+        tpi_entity_announce(e, actor, &change);
     }
     tpc_arena_destroy(change.arena);
     return rc;

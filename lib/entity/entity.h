@@ -10,6 +10,10 @@
  * A document is stored byte by byte as it was put, unless it holds secrets: then it is written anew
  * without them, and they go to TPC_SPACE_SECRET. A secret that a later put leaves out keeps its
  * value; null removes it.
+ *
+ * Indexed members become fields of the row in the store: a text, enum, bool or number under its name;
+ * a text member "site" of a table "labels" as labels.site = "paris" and has:labels.site = ""; an item
+ * "attic" of a list of texts "groups" as groups.attic = "".
  */
 #ifndef TPI_ENTITY_ENTITY_H
 #define TPI_ENTITY_ENTITY_H
@@ -23,9 +27,14 @@
 enum {
     TPI_ENTITY_MAX_KINDS = 32,
     TPI_ENTITY_MAX_BYTES = 1 << 20, /* of a document */
-    TPI_ENTITY_MAX_FIELDS = 16,     /* indexed ones of a kind */
-    TPI_ENTITY_MAX_LIST = 100000,   /* limit of a listing */
-    TPI_CHANGE_MAX_OPS = 8          /* rows that a kind may write along with its entity */
+    TPI_ENTITY_MAX_FIELDS = 16,     /* indexed members of a kind */
+    TPI_ENTITY_ROW_FIELDS = 128,    /* indexed values of a document */
+    TPI_LABEL_NAME_BYTES = 63,
+    TPI_SELECTOR_BYTES = 4096,
+    TPI_SELECTOR_TERMS = 16,
+    TPI_ENTITY_MAX_BATCH = 4096,  /* puts in one call */
+    TPI_ENTITY_MAX_LIST = 100000, /* limit of a listing */
+    TPI_CHANGE_MAX_OPS = 8        /* rows that a kind may write along with its entity */
 };
 
 struct tpi_entities;
@@ -49,6 +58,7 @@ struct tpi_change {
     struct tpi_entities *entities;
     struct tpc_store_op *ops; /* private: see tpi_change_op() */
     uint32_t op_count;
+    const struct tpi_put_batch *batch; /* that it is part of, or NULL */
 };
 
 /*
@@ -69,7 +79,11 @@ struct tpi_kind {
     int (*upgrade)(void *user, uint32_t from, const struct tpc_value *doc, struct tpc_arena *arena,
                    struct tpc_error *err, struct tpc_value *ret);
     void *user;
+    uint32_t flags; /* enum tpi_kind_flags */
 };
+
+/* BATCH: several changes are prepared, one after the other, before the first is applied. */
+enum tpi_kind_flags { TPI_KIND_BATCH = 1 };
 
 /* After apply, without a lock. actor NULL = the embedding program. Not called while loading. */
 typedef void tpi_change_fn(void *user, const struct tpc_actor *actor,
@@ -108,6 +122,55 @@ int tpi_entities_list(struct tpi_entities *e, const struct tpc_entity_query *que
 int tpi_entities_delete(struct tpi_entities *e, const struct tpc_actor *actor,
                         struct tpc_str tenant, const char *kind, struct tpc_str key,
                         uint64_t expect_rev, struct tpc_error *err);
+
+enum tpi_put_flags {
+    TPI_PUT_PATCH = 1,  /* changes what is there: RFC 7396 merge patch */
+    TPI_PUT_CREATE = 2, /* TPC_EEXIST if it is there */
+    TPI_PUT_UPDATE = 4  /* TPC_ENOENT if it is not there */
+};
+
+struct tpi_put {
+    const struct tpc_value *doc; /* a map, the caller's until the call returns */
+    uint32_t flags;
+    bool created;          /* out */
+    int code;              /* out */
+    struct tpc_error *err; /* out, of a row that failed; in the arena given to the call */
+};
+
+struct tpi_put_batch {
+    const struct tpc_actor *actor;
+    const char *kind; /* one whose hooks know batches: TPI_KIND_BATCH */
+    struct tpi_put *puts;
+    uint32_t count;
+    bool dry;                /* checks all and changes nothing; what puts would create is taken for
+                              * there by the puts that name it */
+    struct tpc_arena *arena; /* for errors */
+    /* Whether an entity that is not there comes, or came, with the same import. */
+    bool (*promised)(void *user, struct tpc_str key);
+    void *user;
+};
+
+/* Puts of different keys, in order, in as few transactions as can be. One that is refused has its
+ * code and does not hinder the others. Returns 0, or what the store said: then nothing of the puts
+ * that have this code is stored, and err has its text. Any thread. */
+int tpi_entities_put_batch(struct tpi_entities *e, const struct tpi_put_batch *batch,
+                           struct tpc_error *err);
+
+/* In prepare of a batch: an entity of this key may come with it: answer TPC_EAGAIN instead of
+ * TPC_ENOENT. */
+bool tpi_change_promised(const struct tpi_change *change, struct tpc_str key);
+
+/* In prepare: whether any entity of a kind in the change's tenant has the indexed field. */
+int tpi_change_find(struct tpi_change *change, struct tpc_str kind, struct tpc_field field,
+                    bool *ret);
+
+/* "site=paris, floor!=2, has room, !has lift, !spare, name = \"a, b\"": terms on the fields of an
+ * indexed table. != and ! also hold where the member is absent. terms: TPI_SELECTOR_TERMS; they live
+ * in the arena and in text. Returns 0, TPC_EINVAL, TPC_ETOOBIG or TPC_ENOMEM. */
+int tpi_selector_parse(struct tpc_str text, struct tpc_str member, struct tpc_arena *arena,
+                       struct tpc_error *err, struct tpc_store_term *terms, uint32_t *ret_count);
+
+bool tpi_label_name_valid(struct tpc_str name);
 
 /* In prepare: one more row in the change's transaction; op's texts live as long as the change (its
  * arena). Returns 0, TPC_ETOOBIG or TPC_ENOMEM. */

@@ -81,16 +81,49 @@ int tpi_entity_json(const struct tpc_value *v, struct tpc_arena *arena, struct t
 int tpi_entity_check(const struct tpi_kind_slot *slot, const struct tpc_value *full,
                      struct tpi_change *change, struct tpc_error *err);
 
+/* Indexed fields of a checked document into row. copy: their texts, too, come into the arena. */
+#define TPI_FIELD_HAS "has:"
+int tpi_entity_fields(const struct tpc_list *schema, const struct tpc_value *doc, bool copy,
+                      struct tpc_arena *arena, struct tpc_row *row, struct tpc_error *err);
+int tpi_field_name(struct tpc_arena *arena, const char *prefix, struct tpc_str member,
+                   struct tpc_str item, struct tpc_str *ret);
+
 /* Tenant table, under the lock. */
 const struct tpi_tenant_slot *tpi_entity_tenant(const struct tpi_entities *e, struct tpc_str key);
 struct tpi_tenant_slot *tpi_tenant_slot_make(struct tpi_entities *e, struct tpc_str key,
                                              uint64_t id);
 void tpi_tenant_slot_free(struct tpi_entities *e, struct tpi_tenant_slot *slot);
 
-/* The change's part under the lock, the listeners' part without it. */
+/* A put on its way: prepared, with the rows to store, not stored yet. */
+struct tpi_staged {
+    struct tpi_change change;
+    const struct tpi_kind_slot *slot;
+    struct tpi_tenant_slot *tenant; /* a new tenant's */
+    struct tpc_store_op *ops;       /* in the change's arena */
+    uint32_t op_count;
+};
+
+/* Everything that can fail but the store; s->change.arena is set. Under the lock. flags: enum
+ * tpi_put_flags. On failure nothing is left. */
+int tpi_entity_stage(struct tpi_entities *e, const struct tpi_kind_slot *slot,
+                     const struct tpc_value *doc, struct tpc_str json, uint64_t expect_rev,
+                     uint32_t flags, struct tpi_staged *s, struct tpc_error *err);
+void tpi_entity_apply(struct tpi_entities *e, struct tpi_staged *s);
+/* The last one staged first. */
+void tpi_entity_discard(struct tpi_entities *e, struct tpi_staged *s);
+
+/* RFC 7396; target may be NULL. Returns 0 or TPC_ENOMEM. */
+int tpi_entity_patch(const struct tpc_value *target, const struct tpc_value *patch,
+                     struct tpc_arena *arena, uint32_t depth, struct tpc_value *ret);
+
+/* All of it in one. */
 int tpi_entity_put_locked(struct tpi_entities *e, const struct tpi_kind_slot *slot,
                           const struct tpc_value *doc, struct tpc_str json, uint64_t expect_rev,
-                          struct tpi_change *change, struct tpc_error *err);
+                          struct tpi_staged *s, struct tpc_error *err);
+
+/* The listeners' part, without the lock. */
+void tpi_entity_announce(struct tpi_entities *e, const struct tpc_actor *actor,
+                         const struct tpi_change *change);
 
 /* ---- secret.c ---- */
 bool tpi_secret_any(const struct tpc_list *schema);

@@ -335,34 +335,6 @@ static int copy_text(struct tpc_arena *arena, struct tpc_str in, struct tpc_str 
     return 0;
 }
 
-/* Indexed fields are left to the check of the next put: an upgrade keeps what is text. */
-static int upgrade_fields(struct upgrade *u, const struct tpc_value *doc, struct tpc_row *row)
-{
-    const struct tpc_list *schema = &u->l.slot->kind->schema;
-    struct tpc_field *fields = tpc_arena_take(u->l.extra, TPI_ENTITY_MAX_FIELDS * sizeof(*fields));
-    if (fields == NULL) {
-        return TPC_ENOMEM;
-    }
-    for (uint32_t i = 0; i < schema->count; i++) {
-        const struct tpc_option *o = TPC_LIST_AT(struct tpc_option, *schema, i);
-        const struct tpc_value *v = tpc_value_get(doc, tpc_str_from(o->name));
-        struct tpc_field *f = &fields[row->field_count];
-        if ((o->flags & TPC_OPT_INDEXED) == 0 || v == NULL || v->type == TPC_NULL) {
-            continue;
-        }
-        int rc = v->type == TPC_TEXT ? copy_text(u->l.extra, tpc_value_text(v), &f->value)
-                                     : tpi_entity_json(v, u->l.extra, &f->value);
-        if (rc != 0) {
-            return rc;
-        }
-        f->name = tpc_str_from(o->name);
-        row->field_count++;
-    }
-    row->fields = fields;
-    row->field_size = sizeof(*fields);
-    return 0;
-}
-
 static int upgrade_row(struct loader *l, const struct tpi_entity_row *row)
 {
     struct upgrade *u = (struct upgrade *) l;
@@ -385,8 +357,13 @@ static int upgrade_row(struct loader *l, const struct tpi_entity_row *row)
                                .created_unix_ms = row->created_unix_ms,
                                .modified_unix_ms = tpi_unix_ms(l->e->env) };
     if (copy_text(l->extra, row->key, &op.row.key) != 0 ||
-        tpi_entity_json(&next, l->extra, &json) != 0 || upgrade_fields(u, &next, &op.row) != 0) {
+        tpi_entity_json(&next, l->extra, &json) != 0) {
         return no_memory(l->err);
+    }
+    /* What no field can be made of is left to the check of the next put. */
+    rc = tpi_entity_fields(&kind->schema, &next, true, l->extra, &op.row, l->err);
+    if (rc != 0) {
+        return at_entity(l, row->key, rc);
     }
     op.row.doc = (struct tpc_bytes){ (const uint8_t *) json.ptr, json.len };
     return upgrade_op(u, &op);
@@ -463,15 +440,15 @@ static int make_main(struct loader *l)
 {
     static const char json[] = "{\"key\":\"main\"}";
     struct tpc_value doc;
-    struct tpi_change change = { .arena = l->row };
+    struct tpi_staged s = { .change = { .arena = l->row } };
     if (tpi_entity_tenant(l->e, TPC_STR("main")) != NULL) {
         return 0;
     }
     tpc_arena_reset(l->row);
     int rc = tpc_json_parse(l->row, TPC_STR(json), 0, l->err, &doc);
-    return rc != 0 ? rc
-                   : tpi_entity_put_locked(l->e, l->slot, &doc, TPC_STR(json), TPC_NO_REV, &change,
-                                           l->err);
+    return rc != 0
+               ? rc
+               : tpi_entity_put_locked(l->e, l->slot, &doc, TPC_STR(json), TPC_NO_REV, &s, l->err);
 }
 
 static int load(struct loader *l)

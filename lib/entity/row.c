@@ -1,5 +1,6 @@
 #include "entity/inside.h"
 
+#include <stddef.h>
 #include <string.h>
 #include <tpcore/json.h>
 
@@ -135,6 +136,33 @@ int tpi_change_meta(struct tpi_change *change, struct tpc_str kind, struct tpc_s
     return rc;
 }
 
+static int found(void *user, const struct tpc_row *row)
+{
+    (void) row;
+    *(bool *) user = true;
+    return 0;
+}
+
+int tpi_change_find(struct tpi_change *change, struct tpc_str kind, struct tpc_field field,
+                    bool *ret)
+{
+    struct tpi_entities *e = change->entities;
+    struct tpc_store_query q = { .size = sizeof(q),
+                                 .space = TPC_SPACE_ENTITY,
+                                 .kind = kind,
+                                 .tenant = change->tenant,
+                                 .field = field,
+                                 .limit = 1 };
+    *ret = false;
+    return e->ops->query(e->store, &q, found, ret);
+}
+
+bool tpi_change_promised(const struct tpi_change *change, struct tpc_str key)
+{
+    const struct tpi_put_batch *b = change->batch;
+    return b != NULL && b->promised != NULL && b->promised(b->user, key);
+}
+
 /* A row for the callers of get and list. */
 static int tell(const struct tpi_entity_row *row, tpc_entity_fn *fn, void *user)
 {
@@ -201,57 +229,104 @@ int tpi_entities_get(struct tpi_entities *e, struct tpc_str tenant, const char *
     return rc;
 }
 
-static bool field_indexed(const struct tpi_kind_slot *slot, struct tpc_str field)
+static const struct tpc_option *indexed(const struct tpi_kind_slot *slot, struct tpc_str field)
 {
     const struct tpc_list *schema = &slot->kind->schema;
     for (uint32_t i = 0; i < schema->count; i++) {
         const struct tpc_option *o = TPC_LIST_AT(struct tpc_option, *schema, i);
         if ((o->flags & TPC_OPT_INDEXED) != 0 && tpc_str_equal(tpc_str_from(o->name), field) != 0) {
-            return true;
+            return o;
         }
     }
-    return false;
+    return NULL;
 }
 
-int tpi_entities_list(struct tpi_entities *e, const struct tpc_entity_query *query,
-                      struct tpc_error *err, tpc_entity_fn *fn, void *user)
+static int not_indexed(const struct tpi_kind_slot *slot, struct tpc_str field,
+                       struct tpc_error *err)
 {
-    const struct tpi_kind_slot *slot = NULL;
-    struct tpc_arena *arena;
-    struct tpc_store_query q = { .size = sizeof(q), .space = TPC_SPACE_ENTITY };
-    int rc = resolve(e, query->kind, query->tenant, err, &slot, &q.tenant);
-    if (rc != 0) {
-        return rc;
+    return tpi_error_set(err, TPC_EINVAL, tpi_entity_origin, "\"%.*s\" of %s is not indexed",
+                         (int) (field.len > 64 ? 64 : field.len), field.ptr, slot->kind->name);
+}
+
+/* Conditions of a listing: a field's value, and a selector. */
+static int read_conditions(const struct tpc_entity_query *query, const struct tpi_kind_slot *slot,
+                           struct tpc_arena *arena, struct tpc_error *err,
+                           struct tpc_store_term *terms, struct tpc_store_query *q)
+{
+    static const struct tpc_str labels = { "labels", 6 };
+    const struct tpc_option *o = indexed(slot, query->field);
+    struct tpc_str select = { NULL, 0 };
+    if (query->field.len > 0 && o == NULL) {
+        return not_indexed(slot, query->field, err);
     }
-    if (query->field.len > 0 && !field_indexed(slot, query->field)) {
-        return tpi_error_set(err, TPC_EINVAL, tpi_entity_origin, "\"%.*s\" of %s is not indexed",
-                             (int) (query->field.len > 64 ? 64 : query->field.len),
-                             query->field.ptr, slot->kind->name);
+    q->field = (struct tpc_field){ query->field, query->value };
+    if (query->field.len > 0 && o->type == TPC_OPT_LIST) {
+        q->field.value = TPC_STR("");
+        if (tpi_field_name(arena, "", query->field, query->value, &q->field.name) != 0) {
+            return tpi_error_set(err, TPC_ENOMEM, tpi_entity_origin, "out of memory");
+        }
     }
-    uint32_t left = query->limit == 0 ? 1000 : query->limit;
-    left = left > TPI_ENTITY_MAX_LIST ? TPI_ENTITY_MAX_LIST : left;
-    q.kind = slot->name;
-    q.field = (struct tpc_field){ query->field, query->value };
+    if (query->size >= offsetof(struct tpc_entity_query, select) + sizeof(query->select)) {
+        select = query->select;
+    }
+    if (select.len == 0) {
+        return 0;
+    }
+    o = indexed(slot, labels);
+    if (o == NULL || o->type != TPC_OPT_TABLE) {
+        return not_indexed(slot, labels, err);
+    }
+    q->terms = terms;
+    return tpi_selector_parse(select, labels, arena, err, terms, &q->term_count);
+}
+
+/* Page after page; the arena of the conditions stays. */
+static int list_pages(struct tpi_entities *e, struct tpc_store_query *q, uint32_t left,
+                      struct tpc_arena *arena, struct tpc_error *err, tpc_entity_fn *fn, void *user)
+{
     char after[TPI_ENTITY_MAX_KEY];
-    q.after_key = query->after_key;
-    if (tpc_arena_create(e->env->alloc, 0, &arena) != 0) {
-        return tpi_error_set(err, TPC_ENOMEM, tpi_entity_origin, "out of memory");
-    }
     uint32_t count = TPI_ENTITY_PAGE;
+    int rc = 0;
     while (rc == 0 && left > 0 && count == TPI_ENTITY_PAGE) {
         const struct tpi_entity_row *rows;
         tpc_arena_reset(arena);
-        q.limit = left;
-        rc = tpi_entity_rows(e, &q, arena, err, &rows, &count);
+        q->limit = left;
+        rc = tpi_entity_rows(e, q, arena, err, &rows, &count);
         for (uint32_t i = 0; rc == 0 && i < count; i++) {
             rc = tell(&rows[i], fn, user);
         }
         if (rc == 0 && count > 0) {
             left -= count;
             memcpy(after, rows[count - 1].key.ptr, rows[count - 1].key.len);
-            q.after_key = (struct tpc_str){ after, rows[count - 1].key.len };
+            q->after_key = (struct tpc_str){ after, rows[count - 1].key.len };
         }
     }
+    return rc;
+}
+
+int tpi_entities_list(struct tpi_entities *e, const struct tpc_entity_query *query,
+                      struct tpc_error *err, tpc_entity_fn *fn, void *user)
+{
+    const struct tpi_kind_slot *slot = NULL;
+    struct tpc_arena *arena = NULL;
+    struct tpc_arena *page = NULL;
+    struct tpc_store_term terms[TPI_SELECTOR_TERMS];
+    struct tpc_store_query q = { .size = sizeof(q), .space = TPC_SPACE_ENTITY };
+    int rc = resolve(e, query->kind, query->tenant, err, &slot, &q.tenant);
+    if (rc != 0) {
+        return rc;
+    }
+    uint32_t left = query->limit == 0 ? 1000 : query->limit;
+    left = left > TPI_ENTITY_MAX_LIST ? TPI_ENTITY_MAX_LIST : left;
+    q.kind = slot->name;
+    q.after_key = query->after_key;
+    if (tpc_arena_create(e->env->alloc, 0, &arena) != 0 ||
+        tpc_arena_create(e->env->alloc, 0, &page) != 0) {
+        rc = tpi_error_set(err, TPC_ENOMEM, tpi_entity_origin, "out of memory");
+    }
+    rc = rc != 0 ? rc : read_conditions(query, slot, arena, err, terms, &q);
+    rc = rc != 0 ? rc : list_pages(e, &q, left, page, err, fn, user);
     tpc_arena_destroy(arena);
+    tpc_arena_destroy(page);
     return rc;
 }

@@ -2,6 +2,36 @@
 
 #include "base/alloc.h"
 
+static const struct tpc_option location_schema[] = {
+    { .name = "lat",
+      .type = TPC_OPT_DOUBLE,
+      .flags = TPC_OPT_REQUIRED,
+      .min = -90,
+      .max = 90,
+      .since = "0.1",
+      .help = "Degrees north, WGS 84." },
+    { .name = "lon",
+      .type = TPC_OPT_DOUBLE,
+      .flags = TPC_OPT_REQUIRED,
+      .min = -180,
+      .max = 180,
+      .since = "0.1",
+      .help = "Degrees east." },
+    { .name = "altitude",
+      .type = TPC_OPT_DOUBLE,
+      .min = -12000,
+      .max = 100000000,
+      .since = "0.1",
+      .help = "Metres above the sea." },
+    { .name = "address",
+      .type = TPC_OPT_TEXT,
+      .max = 1024,
+      .since = "0.1",
+      .help = "Address for people." },
+};
+
+static const struct tpc_option group_item = { .type = TPC_OPT_TEXT, .flags = TPC_OPT_KEY };
+
 static const struct tpc_option device_schema[] = {
     { .name = "product",
       .type = TPC_OPT_TEXT,
@@ -18,6 +48,51 @@ static const struct tpc_option device_schema[] = {
       .max = 256,
       .since = "0.1",
       .help = "Name for people." },
+    { .name = "description",
+      .type = TPC_OPT_TEXT,
+      .max = 4096,
+      .since = "0.1",
+      .help = "Text for people." },
+    { .name = "serial",
+      .type = TPC_OPT_TEXT,
+      .flags = TPC_OPT_INDEXED | TPC_OPT_KEY,
+      .since = "0.1",
+      .help = "Serial number; no two devices of a tenant have the same." },
+    { .name = "picture",
+      .type = TPC_OPT_TEXT,
+      .max = 2048,
+      .since = "0.1",
+      .help = "Address of a picture." },
+    { .name = "enabled",
+      .type = TPC_OPT_BOOL,
+      .def = "true",
+      .since = "0.1",
+      .help = "false: it is known, but is not to be served." },
+    { .name = "groups",
+      .type = TPC_OPT_LIST,
+      .flags = TPC_OPT_INDEXED,
+      .max = TPI_REGISTRY_GROUPS,
+      .elem = &group_item,
+      .since = "0.1",
+      .help = "Keys of the groups that it is in." },
+    { .name = "labels",
+      .type = TPC_OPT_TABLE,
+      .flags = TPC_OPT_INDEXED | TPC_OPT_OPEN,
+      .since = "0.1",
+      .help = "Names and texts to find it by, up to 32." },
+    { .name = "location",
+      .type = TPC_OPT_TABLE,
+      .sub = TPC_OPTIONS(location_schema),
+      .since = "0.1",
+      .help = "Where it stands." },
+    { .name = "protocol_config",
+      .type = TPC_OPT_ANY,
+      .since = "0.1",
+      .help = "Object for the service that speaks its protocol (ThingsPanel: the device's own)." },
+    { .name = "config",
+      .type = TPC_OPT_ANY,
+      .since = "0.1",
+      .help = "Any object; the library keeps it and does not look into it." },
     { .name = "secret",
       .type = TPC_OPT_SECRET,
       .since = "0.1",
@@ -31,6 +106,7 @@ struct device_change {
     bool fresh;                    /* device is not in the tables yet */
     bool moves;                    /* to another product */
     struct tpi_old_name *old_name; /* keeps the key of the product that it leaves */
+    struct tpi_serial_change serial;
 };
 
 static uint32_t depth_of(const struct tpc_device *d)
@@ -62,7 +138,8 @@ static int find_gateway(struct tpi_registry *r, const struct tpi_change *change,
     }
     struct tpc_device *gateway = tpi_table_find_key(r, change->tenant, key);
     if (gateway == NULL) {
-        return bad_reference("gateway", key, change->loading ? TPC_EAGAIN : TPC_ENOENT, err);
+        bool later = change->loading || tpi_change_promised(change, key);
+        return bad_reference("gateway", key, later ? TPC_EAGAIN : TPC_ENOENT, err);
     }
     if (depth_of(gateway) >= TPI_REGISTRY_GATEWAY_DEPTH) {
         tpi_error_set(err, TPC_ETOOBIG, tpi_registry_origin, "gateways are more than %d deep",
@@ -87,9 +164,41 @@ static int prepare_new(struct tpi_registry *r, struct tpi_change *change,
     int rc = tpi_table_reserve(r, &r->by_key);
     rc = rc != 0 ? rc : tpi_table_reserve(r, &r->by_id);
     pthread_rwlock_unlock(&r->lock);
-    c->fresh = true;
     c->device = rc != 0 ? NULL : tpi_device_make(change, tenant, c->slot->current, gateway);
-    return c->device == NULL ? tpi_registry_no_memory(err) : 0;
+    if (c->device == NULL) {
+        return tpi_registry_no_memory(err);
+    }
+    c->fresh = true;
+    r->coming++;
+    return 0;
+}
+
+static int check_groups(const struct tpi_registry *r, const struct tpi_change *change,
+                        struct tpc_error *err)
+{
+    const struct tpc_value *groups = tpc_value_get(change->doc, TPC_STR("groups"));
+    size_t count = groups != NULL && groups->type == TPC_ARRAY ? groups->len : 0;
+    for (size_t i = 0; i < count && !change->loading; i++) {
+        struct tpc_str key = tpc_value_text(&groups->as.items[i]);
+        if (!tpi_registry_has_group(r, change->tenant, key)) {
+            tpi_error_set(err, TPC_ENOENT, tpi_registry_origin, "there is no group \"%.*s\"",
+                          (int) key.len, key.ptr);
+            tpi_error_at_index(err, i);
+            tpi_error_at(err, "groups");
+            return TPC_ENOENT;
+        }
+    }
+    return 0;
+}
+
+/* What the table of options cannot say. */
+static int check_members(const struct tpi_registry *r, const struct tpi_change *change,
+                         struct tpc_error *err)
+{
+    int rc = tpi_registry_check_labels(change->doc, err);
+    rc = rc != 0 ? rc : tpi_registry_check_object(change->doc, "config", err);
+    rc = rc != 0 ? rc : tpi_registry_check_object(change->doc, "protocol_config", err);
+    return rc != 0 ? rc : check_groups(r, change, err);
 }
 
 static int prepare_change(struct tpi_registry *r, const struct tpc_device *gateway,
@@ -110,10 +219,32 @@ static int prepare_change(struct tpi_registry *r, const struct tpc_device *gatew
     return c->old_name == NULL ? tpi_registry_no_memory(err) : 0;
 }
 
+static int prepare_put(struct tpi_registry *r, struct tpi_change *change, struct device_change *c,
+                       struct tpc_error *err)
+{
+    struct tpc_device *gateway;
+    struct tpc_str product = tpc_value_text(tpc_value_get(change->doc, TPC_STR("product")));
+    c->slot = tpi_registry_product_slot(r, change->tenant, product);
+    if (c->slot == NULL || c->slot->current == NULL) {
+        return bad_reference("product", product, TPC_ENOENT, err);
+    }
+    int rc = check_members(r, change, err);
+    rc = rc != 0 ? rc : find_gateway(r, change, err, &gateway);
+    rc = rc != 0 ? rc : tpi_serial_prepare(r, change, err, &c->serial);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = c->device == NULL ? prepare_new(r, change, gateway, c, err)
+                           : prepare_change(r, gateway, c, err);
+    if (rc != 0) {
+        tpi_serial_discard(r, change, &c->serial);
+    }
+    return rc;
+}
+
 static int device_prepare(void *user, struct tpi_change *change, struct tpc_error *err)
 {
     struct tpi_registry *r = user;
-    struct tpc_device *gateway;
     struct device_change *c = tpc_arena_take(change->arena, sizeof(*c));
     if (c == NULL) {
         return tpi_registry_no_memory(err);
@@ -126,17 +257,7 @@ static int device_prepare(void *user, struct tpi_change *change, struct tpc_erro
                    : tpi_error_set(err, TPC_ESTATE, tpi_registry_origin,
                                    "%u devices are behind this gateway", c->device->children);
     }
-    struct tpc_str product = tpc_value_text(tpc_value_get(change->doc, TPC_STR("product")));
-    c->slot = tpi_registry_product_slot(r, change->tenant, product);
-    if (c->slot == NULL || c->slot->current == NULL) {
-        return bad_reference("product", product, TPC_ENOENT, err);
-    }
-    int rc = find_gateway(r, change, err, &gateway);
-    if (rc != 0) {
-        return rc;
-    }
-    return c->device == NULL ? prepare_new(r, change, gateway, c, err)
-                             : prepare_change(r, gateway, c, err);
+    return prepare_put(r, change, c, err);
 }
 
 /* ---- apply and discard ---- */
@@ -204,12 +325,14 @@ static void device_apply(void *user, struct tpi_change *change)
     if (change->deleted) {
         remove_device(r, c->device);
     } else if (c->fresh) {
+        r->coming--;
         insert_device(r, c);
     } else if (c->moves) {
         move_device(r, c);
     }
     TPI_METRIC_SET(r->counters.devices, r->by_id.count);
     pthread_rwlock_unlock(&r->lock);
+    tpi_serial_apply(r, change, &c->serial);
     if (change->deleted) {
         tpi_device_unref(c->device);
     }
@@ -219,8 +342,10 @@ static void device_discard(void *user, struct tpi_change *change)
 {
     struct tpi_registry *r = user;
     const struct device_change *c = change->prepared;
+    tpi_serial_discard(r, change, &c->serial);
     if (c->fresh) {
         struct tpc_device *gateway = c->device->gateway;
+        r->coming--;
         tpi_device_free(c->device);
         tpi_device_unref(gateway);
     }
@@ -237,5 +362,6 @@ void tpi_registry_device_kind(struct tpi_registry *r, struct tpi_kind *kind)
                                .prepare = device_prepare,
                                .apply = device_apply,
                                .discard = device_discard,
-                               .user = r };
+                               .user = r,
+                               .flags = TPI_KIND_BATCH };
 }

@@ -56,8 +56,12 @@ struct tpi_registry {
     struct tpi_map64 product_ids; /* id -> struct tpi_product_slot */
     struct tpi_device_table by_key;
     struct tpi_device_table by_id;
-    pthread_mutex_t gone_lock; /* guards gone */
-    struct tpc_device *gone;   /* deleted, but still referred to */
+    uint32_t coming;             /* devices that are prepared and not yet in the tables */
+    struct tpi_map groups;       /* tenant number and key -> struct tpi_group; changes only */
+    struct tpi_map serials;      /* tenant number and serial -> struct tpi_serial; changes only */
+    struct tpi_map64 serial_ids; /* device -> its struct tpi_serial */
+    pthread_mutex_t gone_lock;   /* guards gone */
+    struct tpc_device *gone;     /* deleted, but still referred to */
     struct tpi_registry_counters counters;
     struct tpi_kind kinds[TPI_REGISTRY_KINDS];
 };
@@ -67,7 +71,7 @@ extern const char tpi_registry_origin[];
 static inline int tpi_registry_no_memory(struct tpc_error *err);
 
 /* ---- table.c ---- */
-/* Room for one more. Write lock. Returns 0 or TPC_ENOMEM. */
+/* Room for one more than stands there or is coming. Write lock. Returns 0 or TPC_ENOMEM. */
 int tpi_table_reserve(struct tpi_registry *r, struct tpi_device_table *t);
 void tpi_table_put(struct tpi_device_table *t, struct tpc_device *d); /* has room */
 void tpi_table_remove(struct tpi_device_table *t, struct tpc_device *d);
@@ -89,6 +93,29 @@ void tpi_registry_product_slot_drop(struct tpi_registry *r, uint64_t tenant_id, 
 void tpi_registry_tenant_kind(struct tpi_registry *r, struct tpi_kind *kind);
 void tpi_registry_product_kind(struct tpi_registry *r, struct tpi_kind *kind);
 void tpi_registry_device_kind(struct tpi_registry *r, struct tpi_kind *kind);
+void tpi_registry_group_kind(struct tpi_registry *r, struct tpi_kind *kind);
+
+/* ---- group.c ---- */
+bool tpi_registry_has_group(const struct tpi_registry *r, uint64_t tenant, struct tpc_str key);
+void tpi_registry_free_groups(struct tpi_registry *r);
+
+/* ---- labels.c: what a table of options cannot say. Return 0 or TPC_EINVAL ---- */
+int tpi_registry_check_labels(const struct tpc_value *doc, struct tpc_error *err);
+int tpi_registry_check_object(const struct tpc_value *doc, const char *member,
+                              struct tpc_error *err);
+
+/* ---- serial.c: serial numbers are unique in a tenant ---- */
+struct tpi_serial_change {
+    struct tpi_serial *fresh; /* in the tables since prepare */
+    struct tpi_serial *old;   /* goes at apply */
+};
+int tpi_serial_prepare(struct tpi_registry *r, const struct tpi_change *change,
+                       struct tpc_error *err, struct tpi_serial_change *c);
+void tpi_serial_apply(struct tpi_registry *r, const struct tpi_change *change,
+                      const struct tpi_serial_change *c);
+void tpi_serial_discard(struct tpi_registry *r, const struct tpi_change *change,
+                        const struct tpi_serial_change *c);
+void tpi_serial_fini(struct tpi_registry *r);
 
 void tpi_tenant_unref(struct tpi_tenant *t);
 struct tpi_name *tpi_name_make(const struct tpc_allocator *alloc, struct tpc_str key);

@@ -22,6 +22,72 @@ static const struct tpc_option product_schema[] = {
       .max = 256,
       .since = "0.1",
       .help = "Name for people." },
+    { .name = "description",
+      .type = TPC_OPT_TEXT,
+      .max = 4096,
+      .since = "0.1",
+      .help = "Text for people." },
+    { .name = "category",
+      .type = TPC_OPT_TEXT,
+      .flags = TPC_OPT_INDEXED | TPC_OPT_KEY,
+      .since = "0.1",
+      .help = "What products are sorted by." },
+    { .name = "icon",
+      .type = TPC_OPT_TEXT,
+      .max = 2048,
+      .since = "0.1",
+      .help = "Address of an icon." },
+    { .name = "picture",
+      .type = TPC_OPT_TEXT,
+      .max = 2048,
+      .since = "0.1",
+      .help = "Address of a picture." },
+    { .name = "type",
+      .type = TPC_OPT_ENUM,
+      .flags = TPC_OPT_INDEXED,
+      .values = "direct|sub|gateway",
+      .since = "0.1",
+      .help = "How its devices are connected: themselves, behind a gateway, as a gateway." },
+    { .name = "network",
+      .type = TPC_OPT_ENUM,
+      .values = "wifi|cellular|ethernet|other",
+      .since = "0.1",
+      .help = "What its devices are connected by." },
+    { .name = "status",
+      .type = TPC_OPT_ENUM,
+      .def = "development",
+      .values = "development|published",
+      .since = "0.1",
+      .help = "A published product cannot be deleted." },
+    { .name = "protocol",
+      .type = TPC_OPT_TEXT,
+      .flags = TPC_OPT_INDEXED,
+      .max = 64,
+      .since = "0.1",
+      .help = "Protocol type: mqtt, tcp, .. or the identifier of a service that speaks it." },
+    { .name = "voucher_type",
+      .type = TPC_OPT_TEXT,
+      .max = 64,
+      .since = "0.1",
+      .help = "What its devices prove themselves with: BASIC, ACCESSTOKEN, or a service's own." },
+    { .name = "protocol_config",
+      .type = TPC_OPT_ANY,
+      .since = "0.1",
+      .help = "Object for the service that speaks the protocol (ThingsPanel: the template's)." },
+    { .name = "auto_register",
+      .type = TPC_OPT_BOOL,
+      .def = "false",
+      .since = "0.1",
+      .help = "Devices that know the product's secret may register themselves." },
+    { .name = "labels",
+      .type = TPC_OPT_TABLE,
+      .flags = TPC_OPT_INDEXED | TPC_OPT_OPEN,
+      .since = "0.1",
+      .help = "Names and texts to find it by, up to 32." },
+    { .name = "config",
+      .type = TPC_OPT_ANY,
+      .since = "0.1",
+      .help = "Any object; the library keeps it and does not look into it." },
     { .name = "codec",
       .type = TPC_OPT_ANY,
       .since = "0.1",
@@ -257,6 +323,8 @@ static int make_product(struct tpi_registry *r, struct tpi_change *change, struc
     if (history != NULL) {
         (void) tpc_value_int(tpc_value_get(history, TPC_STR("keep")), &p->keep_ms);
     }
+    p->published = tpc_str_equal(tpc_value_text(tpc_value_get(change->doc, TPC_STR("status"))),
+                                 TPC_STR("published")) != 0;
     int rc = make_model(r, change, err, &p->model);
     rc = rc != 0 ? rc : make_program(r, change, p, err);
     if (rc != 0) {
@@ -314,6 +382,11 @@ static int prepare_delete(struct tpi_registry *r, struct tpi_change *change, str
                              "%u devices are of product \"%.*s\"", slot->device_count,
                              (int) change->key.len, change->key.ptr);
     }
+    if (slot != NULL && slot->current != NULL && slot->current->published) {
+        return tpi_error_set(err, TPC_ESTATE, tpi_registry_origin,
+                             "product \"%.*s\" is published: set its status back first",
+                             (int) change->key.len, change->key.ptr);
+    }
     meta_key(text, 24, change->id, &key);
     struct tpc_store_op op = { .size = sizeof(op),
                                .type = TPC_STORE_DELETE,
@@ -336,7 +409,10 @@ static int product_prepare(void *user, struct tpi_change *change, struct tpc_err
         return tpi_registry_no_memory(err);
     }
     *c = (struct product_change){ .product = NULL };
-    int rc = make_product(r, change, err, &c->product);
+    int rc = tpi_registry_check_labels(change->doc, err);
+    rc = rc != 0 ? rc : tpi_registry_check_object(change->doc, "config", err);
+    rc = rc != 0 ? rc : tpi_registry_check_object(change->doc, "protocol_config", err);
+    rc = rc != 0 ? rc : make_product(r, change, err, &c->product);
     if (rc != 0) {
         return rc;
     }

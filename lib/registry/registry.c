@@ -115,10 +115,14 @@ int tpi_registry_create(const struct tpi_env *env, const struct tpi_registry_hos
     tpi_map_init(&r->tenants, env->alloc);
     tpi_map_init(&r->products, env->alloc);
     tpi_map64_init(&r->product_ids, env->alloc);
+    tpi_map_init(&r->groups, env->alloc);
+    tpi_map_init(&r->serials, env->alloc);
+    tpi_map64_init(&r->serial_ids, env->alloc);
     tpi_tables_init(r);
     tpi_registry_tenant_kind(r, &r->kinds[0]);
     tpi_registry_product_kind(r, &r->kinds[1]);
-    tpi_registry_device_kind(r, &r->kinds[2]);
+    tpi_registry_group_kind(r, &r->kinds[2]);
+    tpi_registry_device_kind(r, &r->kinds[3]);
     *ret = r;
     return 0;
 }
@@ -159,6 +163,8 @@ void tpi_registry_destroy(struct tpi_registry *r)
     tpi_map_fini(&r->products);
     tpi_map_fini(&r->tenants);
     tpi_map64_fini(&r->product_ids);
+    tpi_registry_free_groups(r);
+    tpi_serial_fini(r);
     pthread_mutex_destroy(&r->gone_lock);
     pthread_rwlock_destroy(&r->lock);
     tpi_free(r->env->alloc, r, sizeof(*r));

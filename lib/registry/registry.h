@@ -20,7 +20,11 @@
 enum {
     TPI_REGISTRY_SLOTS = 4096,      /* of the table from device to partition */
     TPI_REGISTRY_GATEWAY_DEPTH = 8, /* gateways behind gateways */
-    TPI_REGISTRY_KINDS = 3          /* tenant, product, device */
+    TPI_REGISTRY_GROUP_DEPTH = 8,   /* groups in groups */
+    TPI_REGISTRY_LABELS = 32,       /* of one entity */
+    TPI_REGISTRY_LABEL_BYTES = 256, /* of a value */
+    TPI_REGISTRY_GROUPS = 16,       /* that one device is in */
+    TPI_REGISTRY_KINDS = 4          /* tenant, product, group, device */
 };
 
 struct tpi_registry;
@@ -51,6 +55,7 @@ struct tpi_product {
     void *codec_self;
     void *program;   /* of codec; NULL if it has no compile() */
     int64_t keep_ms; /* how long samples are kept; 0 = for ever, -1 = as the core's option says */
+    bool published;
     /* Private to lib/registry. */
     const struct tpc_allocator *alloc;
     struct tpi_name *name; /* holds key */

@@ -64,7 +64,7 @@ static void put_tagged(struct tpi_device_table *t, struct tpc_device *d, uint32_
 /* Grows by a quarter: between 64 and 80 % of it is in use, so a device takes 15 to 19 bytes. */
 int tpi_table_reserve(struct tpi_registry *r, struct tpi_device_table *t)
 {
-    if ((t->count + 1) * 5 <= t->cap * 4) {
+    if ((t->count + r->coming + 1) * 5 <= t->cap * 4) {
         return 0;
     }
     struct tpi_device_table next = *t;

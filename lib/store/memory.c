@@ -309,20 +309,29 @@ static int memory_get(void *self, uint32_t space, struct tpc_str kind, uint64_t 
     return rc;
 }
 
-static bool matches(const struct tpc_store_query *q, const struct tpc_row *row)
+/* A name stands in a row once. */
+static bool has_field(const struct tpc_row *row, const struct tpc_field *f)
 {
-    if ((q->id != 0 && q->id != row->id) || (q->tenant != UINT64_MAX && q->tenant != row->tenant)) {
-        return false;
-    }
-    if (q->field.name.len == 0) {
-        return true;
-    }
     for (uint32_t i = 0; i < row->field_count; i++) {
-        if (tpc_str_equal(row->fields[i].name, q->field.name) != 0) {
-            return tpc_str_equal(row->fields[i].value, q->field.value) != 0;
+        if (tpc_str_equal(row->fields[i].name, f->name) != 0) {
+            return tpc_str_equal(row->fields[i].value, f->value) != 0;
         }
     }
     return false;
+}
+
+static bool matches(const struct tpc_store_query *q, const struct tpc_row *row)
+{
+    if ((q->id != 0 && q->id != row->id) || (q->tenant != UINT64_MAX && q->tenant != row->tenant) ||
+        (q->field.name.len > 0 && !has_field(row, &q->field))) {
+        return false;
+    }
+    for (uint32_t i = 0; i < q->term_count; i++) {
+        if (has_field(row, &q->terms[i].field) != (q->terms[i].type == TPC_TERM_EQUAL)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static int memory_query(void *self, const struct tpc_store_query *q, tpc_row_fn *fn, void *user)
@@ -335,6 +344,9 @@ static int memory_query(void *self, const struct tpc_store_query *q, tpc_row_fn 
     bool after = q->after_key.len > 0;
     from.key = q->after_key;
     int rc = 0;
+    if (q->term_count > TPC_STORE_TERMS_MAX) {
+        return TPC_EINVAL;
+    }
     pthread_rwlock_rdlock(&m->lock);
     const struct tpi_memory_row *row = seek(m, &from, after, NULL);
     for (; row != NULL && rc == 0 && left > 0; row = row->next[0]) {

@@ -64,8 +64,8 @@ static int put_value(struct tpi_buf *out, const struct tpc_value *v)
     return rc;
 }
 
-/* Rows hold at most a few fields: the entity stage allows 16; more are cut into no dump at all. */
-enum { MAX_FIELDS = 64 };
+/* As many as the entity stage allows; more are cut into no dump at all. */
+enum { MAX_FIELDS = 128 };
 
 static int put_row(struct tpi_buf *out, const struct tpc_row *row)
 {

@@ -451,6 +451,63 @@ START_TEST(a_query_finds_by_field_and_by_number)
 }
 END_TEST
 
+static int stop_at_first(void *user, const struct tpc_row *row)
+{
+    (void) user;
+    (void) row;
+    return 1;
+}
+
+static void put_labelled(uint64_t tenant, const char *key, const char *site, const char *floor)
+{
+    struct tpc_field fields[2] = { { TPC_STR("site"), tpc_str_from(site) },
+                                   { TPC_STR("floor"), tpc_str_from(floor) } };
+    struct tpc_store_op op = store_put_op("d", tenant, key, TPC_ANY_REV, 1, "x");
+    op.row.fields = fields;
+    op.row.field_count = floor[0] == 0 ? 1 : 2;
+    tk_ok(transact(&op, 1));
+}
+
+START_TEST(a_query_meets_every_one_of_its_terms_page_by_page)
+{
+    struct tpc_store_term terms[TPC_STORE_TERMS_MAX + 1] = {
+        { TPC_TERM_EQUAL, 0, { TPC_STR("site"), TPC_STR("paris") } },
+        { TPC_TERM_NOT_EQUAL, 0, { TPC_STR("floor"), TPC_STR("2") } },
+    };
+    put_labelled(1, "e", "paris", "3");
+    put_labelled(1, "a", "paris", "1");
+    put_labelled(1, "b", "paris", "2");
+    put_labelled(1, "c", "lyon", "1");
+    put_labelled(1, "d", "paris", "");
+    put_labelled(2, "f", "paris", "1");
+    struct tpc_store_query q = query_of("d", 1);
+    q.terms = terms;
+    q.term_count = 2;
+    expect_keys(&q, "a d e ");
+    q.limit = 1;
+    q.after_key = TPC_STR("a");
+    expect_keys(&q, "d ");
+    q = query_of("d", UINT64_MAX);
+    q.terms = terms;
+    q.term_count = 2;
+    expect_keys(&q, "a d e f ");
+    q.field = (struct tpc_field){ TPC_STR("floor"), TPC_STR("1") };
+    expect_keys(&q, "a f ");
+    q = query_of("d", 1);
+    q.terms = &terms[1];
+    q.term_count = 1;
+    expect_keys(&q, "a c d e ");
+    terms[1].type = TPC_TERM_EQUAL;
+    q.terms = terms;
+    q.term_count = 2;
+    expect_keys(&q, "b ");
+    put_labelled(1, "b", "paris", "");
+    expect_keys(&q, "");
+    q.term_count = TPC_STORE_TERMS_MAX + 1;
+    ck_assert_int_eq(engine->ops->query(store, &q, stop_at_first, NULL), TPC_EINVAL);
+}
+END_TEST
+
 static int stop_at_second(void *user, const struct tpc_row *row)
 {
     (void) row;
@@ -666,6 +723,7 @@ Suite *store_engine_suite(void)
     tcase_add_test(queries, a_query_lists_in_the_order_of_keys_page_by_page);
     tcase_add_test(queries, a_query_over_all_tenants_lists_by_tenant_then_key);
     tcase_add_test(queries, a_query_finds_by_field_and_by_number);
+    tcase_add_test(queries, a_query_meets_every_one_of_its_terms_page_by_page);
     tcase_add_test(queries, a_row_function_ends_the_reading);
     tcase_add_test(queries, a_query_without_a_limit_gives_a_thousand);
     tcase_add_test(queries, rows_are_counted_by_kind_and_by_space);

@@ -13,6 +13,7 @@ Suite *number_suite(void);
 Suite *json_suite(void);
 Suite *json_text_suite(void);
 Suite *cbor_suite(void);
+Suite *csv_suite(void);
 Suite *msg_suite(void);
 Suite *option_suite(void);
 

@@ -51,7 +51,22 @@ struct tpc_store_op {
     struct tpc_row row; /* DELETE uses space, kind, tenant, key */
 };
 
-/* All conditions hold; empty or 0 = no condition. Rows come in the order of (tenant, key). */
+enum tpc_store_term_type {
+    TPC_TERM_EQUAL = 1,    /* the row has the field with this value */
+    TPC_TERM_NOT_EQUAL = 2 /* it has no such field, or another value in it */
+};
+
+/* A condition on an indexed field. */
+struct tpc_store_term {
+    uint32_t type; /* enum tpc_store_term_type */
+    uint32_t reserved;
+    struct tpc_field field;
+};
+
+enum { TPC_STORE_TERMS_MAX = 32 };
+
+/* All conditions hold; empty or 0 = no condition. Rows come in the order of (tenant, key). An engine
+ * answers from its index: it reads no document of a row that does not match. */
 struct tpc_store_query {
     uint32_t size;
     uint32_t space;
@@ -61,7 +76,8 @@ struct tpc_store_query {
     struct tpc_field field;   /* name empty = none */
     uint64_t id;              /* 0 = any */
     uint32_t limit;           /* 0 = 1,000; at most 100,000 */
-    uint32_t reserved;
+    uint32_t term_count;      /* 0..TPC_STORE_TERMS_MAX, else TPC_EINVAL */
+    const struct tpc_store_term *terms;
 };
 
 /* One row, valid during the call; a non-zero return ends the query and is returned by it. */

@@ -192,6 +192,46 @@ START_TEST(file_of_schema_version_1_is_brought_up)
 }
 END_TEST
 
+static int count_row(void *user, const struct tpc_row *row)
+{
+    (void) row;
+    ++*(int *) user;
+    return 0;
+}
+
+START_TEST(fields_of_entities_of_schema_version_1_are_found_again)
+{
+    struct place p;
+    struct tpc_field field = { TPC_STR("site"), TPC_STR("paris") };
+    struct tpc_store_op op = store_put_op("d", 1, "a", TPC_NO_REV, 1, "x");
+    struct tpc_store_query q = {
+        .size = sizeof(q), .space = TPC_SPACE_ENTITY, .kind = TPC_STR("d"), .field = field
+    };
+    int found = 0;
+    op.row.fields = &field;
+    op.row.field_count = 1;
+    q.tenant = 1;
+    place_make(&p, false);
+    void *self = store_open(sqlite_store_ops(), &p.cfg);
+    tk_ok(sqlite_store_ops()->transact(self, &op, 1, sizeof(op), NULL));
+    store_close(sqlite_store_ops(), self);
+    sql(&p, "entities.db",
+        "DROP TABLE field;CREATE TABLE field(space INTEGER NOT NULL, kind TEXT NOT NULL,"
+        " name TEXT NOT NULL, value TEXT NOT NULL, pk INTEGER NOT NULL,"
+        " PRIMARY KEY(space, kind, name, value, pk)) WITHOUT ROWID;"
+        "CREATE INDEX field_row ON field(space, pk);"
+        "INSERT INTO field SELECT 1, 'd', 'site', 'paris', pk FROM entity;"
+        "PRAGMA user_version=1");
+    self = store_open(sqlite_store_ops(), &p.cfg);
+    tk_ok(sqlite_store_ops()->query(self, &q, count_row, &found));
+    ck_assert_int_eq(found, 1);
+    q.field.value = TPC_STR("lyon");
+    tk_ok(sqlite_store_ops()->query(self, &q, count_row, &found));
+    ck_assert_int_eq(found, 1);
+    store_close(sqlite_store_ops(), self);
+}
+END_TEST
+
 static off_t size_of(struct place *p)
 {
     struct stat st;
@@ -612,6 +652,7 @@ Suite *sqlite_suite(void)
     tcase_add_test(c, newer_schema_is_refused_naming_both_versions);
     tcase_add_test(c, file_of_another_program_is_left_alone);
     tcase_add_test(c, file_of_schema_version_1_is_brought_up);
+    tcase_add_test(c, fields_of_entities_of_schema_version_1_are_found_again);
     tcase_add_test(c, space_of_deleted_chunks_goes_back_to_the_disk);
     tcase_add_test(c, schema_is_as_the_document_says);
     tcase_add_test(c, bad_options_are_named);
