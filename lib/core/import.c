@@ -5,6 +5,7 @@
 #include <tpcore/json.h>
 
 #include "base/alloc.h"
+#include "base/hash.h"
 #include "base/map.h"
 #include "core/core.h"
 #include "data/csv.h"

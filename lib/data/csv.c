@@ -114,8 +114,10 @@ static enum tpi_csv_result split(struct tpi_csv *c, char *p, char *end)
 /* A record that ends nowhere: its first line is passed over. */
 static enum tpi_csv_result endless(struct tpi_csv *c, const char *p, size_t len, size_t *ret_used)
 {
-    *ret_used += line_len(p, len);
-    c->next_line++;
+    size_t n = line_len(p, len);
+    *ret_used += n;
+    c->skipping = p[n - 1] != '\n';
+    c->next_line += !c->skipping;
     return bad(c, 0,
                len > TPI_CSV_RECORD_BYTES ? "a record of over 262144 bytes, or a quote that does "
                                             "not end"
@@ -162,6 +164,11 @@ enum tpi_csv_result tpi_csv_next(struct tpi_csv *c, char *bytes, size_t len, boo
         }
         used = len >= 3 && memcmp(bytes, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
         c->started = true;
+    }
+    if (c->skipping) {
+        used += line_len(bytes + used, len - used);
+        c->skipping = used == 0 || bytes[used - 1] != '\n';
+        c->next_line += !c->skipping;
     }
     /* Empty lines. */
     while (used < len && (bytes[used] == '\n' ||

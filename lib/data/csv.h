@@ -18,11 +18,12 @@ enum {
 enum tpi_csv_result {
     TPI_CSV_RECORD, /* fields are there */
     TPI_CSV_BAD,    /* fault says why; the line that it began with is passed over */
-    TPI_CSV_MORE,   /* the record does not end in these bytes; nothing was used */
+    TPI_CSV_MORE,   /* the record does not end in these bytes: they come again, less those used */
     TPI_CSV_END     /* no bytes are left */
 };
 
 struct tpi_csv {
+    bool skipping; /* the rest of a line that is passed over */
     bool started;  /* false: a byte order mark may come */
     uint64_t line; /* 1.. of the record's first byte */
     uint64_t next_line;
