@@ -34,6 +34,10 @@ static int usage(void)
         "         lists dead letters (--json: whole), gives them to their codecs again, takes "
         "them\n"
         "         off the list; the platform must not run\n"
+        "       tp-tool import FILE.csv CONFIG [--dry-run] [--create | --update] [--tenant T]\n"
+        "                    [--product P] [--quiet]\n"
+        "         devices from CSV; bad rows on stderr, a sum on stdout; the platform must not "
+        "run\n"
         "       tp-tool log DIR\n"
         "         segments, cursors with their lags and dead letters of a log that is not open\n"
 #ifdef HAVE_SQLITE
@@ -89,6 +93,8 @@ int main(int argc, char **argv)
         rc = tool_dead(argc - 2, argv + 2);
     } else if (strcmp(command, "history") == 0) {
         rc = tool_history(argc - 2, argv + 2);
+    } else if (strcmp(command, "import") == 0) {
+        rc = tool_import(argc - 2, argv + 2);
     } else if (strcmp(command, "log") == 0) {
         rc = tool_log(argc - 2, argv + 2);
 #ifdef HAVE_SQLITE

@@ -5,7 +5,7 @@
 
 enum { STOP_MS = 30000 };
 
-static void on_log(void *user, int level, const char *subject, const char *text)
+void tool_log_line(void *user, int level, const char *subject, const char *text)
 {
     (void) user;
     if (level <= TPC_LOG_WARN) {
@@ -24,7 +24,7 @@ int tool_open(const char *file, bool entities, struct config *c, struct tpc_core
 {
     struct tpc_core *core = NULL;
     int rc = config_read(c, file);
-    rc = rc != 0 ? rc : assemble_core(c, 0, on_log, NULL, &core);
+    rc = rc != 0 ? rc : assemble_core(c, 0, tool_log_line, NULL, &core);
     rc = rc != 0 ? rc : assemble_parts(c, core, ASSEMBLE_LOG | ASSEMBLE_STORE);
     rc = rc != 0 || !entities ? rc : assemble_entities(c, core);
     if (rc != 0) {

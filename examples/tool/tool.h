@@ -10,6 +10,7 @@
 int tool_codec(int argc, char **argv);
 int tool_dead(int argc, char **argv);
 int tool_history(int argc, char **argv);
+int tool_import(int argc, char **argv);
 int tool_log(int argc, char **argv);
 int tool_sql(int argc, char **argv);
 
@@ -19,6 +20,8 @@ int tool_open(const char *file, bool entities, struct config *c, struct tpc_core
 /* Stops and starts: what the log holds is worked on and stored. 0, or -1 when that was said. */
 int tool_restart(struct tpc_core *core);
 void tool_close(struct config *c, struct tpc_core *core);
+/* Warnings and errors of a core on stderr. */
+void tool_log_line(void *user, int level, const char *subject, const char *text);
 /* Says what failed with the last error on stderr. Returns -1. */
 int tool_fail(const char *what);
 

@@ -79,6 +79,7 @@ Suite *command_flow_suite(void);
 Suite *hold_flow_suite(void);
 Suite *state_flow_suite(void);
 Suite *keep_flow_suite(void);
+Suite *directory_flow_suite(void);
 Suite *import_flow_suite(void);
 Suite *query_flow_suite(void);
 

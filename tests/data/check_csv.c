@@ -37,7 +37,7 @@ static const char *read_all(const char *text, size_t len, size_t step)
         for (uint32_t i = 0; r == TPI_CSV_RECORD && i < c.count; i++) {
             size_t n = c.fields[i].len < 100 ? c.fields[i].len : 100;
             strncat(seen, c.fields[i].ptr, n);
-            strcat(seen, i + 1 < c.count ? "|" : ";");
+            strncat(seen, i + 1 < c.count ? "|" : ";", 2);
         }
     }
     free(bytes);
