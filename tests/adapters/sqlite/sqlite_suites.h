@@ -7,6 +7,7 @@
 #include "tk.h"
 
 Suite *sqlite_suite(void);
+Suite *import_suite(void);
 
 /* The module's tables. */
 const struct tpc_history_ops *sqlite_history_ops(void);
