@@ -67,7 +67,8 @@ static const struct tpc_option device_schema[] = {
       .type = TPC_OPT_BOOL,
       .def = "true",
       .since = "0.1",
-      .help = "false: it is known, but is not to be served." },
+      .help = "false: it is known, but not to be served. For fronts that check who connects; the "
+              "uplink does not look at it." },
     { .name = "groups",
       .type = TPC_OPT_LIST,
       .flags = TPC_OPT_INDEXED,

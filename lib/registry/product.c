@@ -78,7 +78,8 @@ static const struct tpc_option product_schema[] = {
       .type = TPC_OPT_BOOL,
       .def = "false",
       .since = "0.1",
-      .help = "Devices that know the product's secret may register themselves." },
+      .help = "Devices that know the product's secret may register themselves. For fronts that "
+              "register devices." },
     { .name = "labels",
       .type = TPC_OPT_TABLE,
       .flags = TPC_OPT_INDEXED | TPC_OPT_OPEN,
