@@ -123,6 +123,20 @@ TPC_API int tpc_entity_list(struct tpc_core *core, const struct tpc_entity_query
                             tpc_entity_fn *fn, void *user);
 
 /*
+ * Lists the devices of a group in the order of their keys, each once: those that name it or a group
+ * that stands in it (up to 256 groups together), and those that such a group selects by labels.
+ * tenant empty = "main"; after_key: go on after this key; limit 0 = 100, at most 1,000.
+ *
+ * Returns 0, TPC_ENOENT (group, tenant), TPC_ETOOBIG (groups), TPC_ENOMEM, what the store says or what
+ * fn returned.
+ * Ownership: views are valid during the call.
+ * Thread: any-thread.
+ * Since: 0.1
+ */
+TPC_API int tpc_group_list(struct tpc_core *core, struct tpc_str tenant, struct tpc_str group,
+                           struct tpc_str after_key, uint32_t limit, tpc_entity_fn *fn, void *user);
+
+/*
  * Deletes an entity. One that others refer to is refused (a product with devices).
  *
  * Returns 0, TPC_ENOENT, TPC_ECONFLICT (revision), TPC_ESTATE (in use; the text says by what).

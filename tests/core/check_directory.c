@@ -236,6 +236,50 @@ START_TEST(groups_stand_in_groups_but_never_in_themselves)
 }
 END_TEST
 
+static const char *members(struct flow *f, const char *tenant, const char *group, const char *after,
+                           uint32_t limit)
+{
+    seen[0] = 0;
+    int rc = tpc_group_list(f->core, tpc_str_from(tenant), tpc_str_from(group), tpc_str_from(after),
+                            limit, add_key, NULL);
+    return rc == 0 ? seen : tpc_error_name(rc);
+}
+
+START_TEST(a_group_has_its_own_devices_those_of_its_groups_and_those_it_selects)
+{
+    struct flow f;
+    setup(&f);
+    must_put(&f, "group", "{\"key\":\"house\",\"select\":\"site=paris, !spare\"}");
+    must_put(&f, "group", "{\"key\":\"attic\",\"parent\":\"house\"}");
+    must_put(&f, "group", "{\"key\":\"box\",\"parent\":\"attic\",\"select\":\"has box\"}");
+    must_put(&f, "group", "{\"key\":\"house\",\"tenant\":\"b\"}");
+    static const char *const devices[] = {
+        "\"a\",\"groups\":[\"house\"],\"labels\":{\"site\":\"paris\"}",
+        "\"b\",\"groups\":[\"attic\"]",
+        "\"c\",\"labels\":{\"box\":\"\"}",
+        "\"d\",\"labels\":{\"site\":\"paris\"}",
+        "\"e\",\"labels\":{\"site\":\"paris\",\"spare\":\"1\"}",
+        "\"f\"",
+        "\"g\",\"groups\":[\"box\",\"attic\"]",
+        "\"z\",\"tenant\":\"b\",\"labels\":{\"site\":\"paris\"}",
+    };
+    for (size_t i = 0; i < sizeof(devices) / sizeof(devices[0]); i++) {
+        char json[200];
+        snprintf(json, sizeof(json), "{\"product\":\"thermo\",\"key\":%s}", devices[i]);
+        must_put(&f, "device", json);
+    }
+    ck_assert_str_eq(members(&f, "", "house", "", 0), "a b c d g ");
+    ck_assert_str_eq(members(&f, "", "attic", "", 0), "b c g ");
+    ck_assert_str_eq(members(&f, "", "box", "", 0), "c g ");
+    ck_assert_str_eq(members(&f, "", "house", "", 2), "a b ");
+    ck_assert_str_eq(members(&f, "", "house", "b", 2), "c d ");
+    ck_assert_str_eq(members(&f, "", "house", "d", 2), "g ");
+    ck_assert_str_eq(members(&f, "b", "house", "", 0), "");
+    ck_assert_str_eq(members(&f, "b", "attic", "", 0), "TPC_ENOENT");
+    flow_fini(&f);
+}
+END_TEST
+
 START_TEST(a_serial_number_is_one_device_of_a_tenant)
 {
     struct flow f;
@@ -375,6 +419,10 @@ static int put_without_memory(const struct tpc_allocator *alloc, void *user)
         rc = tpc_entity_list(core, &q, add_key, NULL);
         ck_assert_str_eq(seen, rc == 0 ? "d " : "");
     }
+    if (rc == 0) {
+        seen[0] = 0;
+        rc = tpc_group_list(core, none, TPC_STR("g"), none, 0, add_key, NULL);
+    }
     (void) tpc_core_destroy(core);
     return rc;
 }
@@ -397,6 +445,7 @@ Suite *directory_flow_suite(void)
     tcase_add_test(tc, a_field_that_cannot_be_is_named);
     tcase_add_test(tc, a_selector_finds_what_its_terms_say);
     tcase_add_test(tc, groups_stand_in_groups_but_never_in_themselves);
+    tcase_add_test(tc, a_group_has_its_own_devices_those_of_its_groups_and_those_it_selects);
     tcase_add_test(tc, a_serial_number_is_one_device_of_a_tenant);
     tcase_add_test(tc, a_published_product_is_not_deleted);
     tcase_add_test(tc, nothing_of_a_tenant_reaches_another);
