@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <tpcore/json.h>
 
 #include "entity_suites.h"
 #include "store/memory.h"
@@ -143,8 +142,7 @@ static void setup(void)
                                     .prepare = thing_prepare,
                                     .apply = thing_apply,
                                     .discard = thing_discard,
-                                    .upgrade = thing_upgrade,
-                                    .flags = TPI_KIND_BATCH };
+                                    .upgrade = thing_upgrade };
     store = store_open(&tpi_store_memory, &no_options);
     tk_ok(load());
 }
@@ -361,79 +359,6 @@ START_TEST(a_change_that_cannot_be_stored_is_discarded)
     uint64_t id = info.id;
     tk_ok(put("{\"key\":\"c\"}"));
     ck_assert_uint_gt(info.id, id);
-}
-END_TEST
-
-/* ---- batches ---- */
-
-static struct tpi_put batch[4];
-static struct tpc_value put_docs[4];
-
-/* Puts up to four documents in one batch. */
-static int put_batch(struct tpc_arena *arena, const char *const *docs, uint32_t flags, bool dry)
-{
-    struct tpi_put_batch b = { .kind = "thing", .puts = batch, .dry = dry, .arena = arena };
-    memset(&err, 0, sizeof(err));
-    for (; docs[b.count] != NULL; b.count++) {
-        tk_ok(tpc_json_parse(arena, tpc_str_from(docs[b.count]), 0, NULL, &put_docs[b.count]));
-        batch[b.count] = (struct tpi_put){ .doc = &put_docs[b.count], .flags = flags };
-    }
-    return tpi_entities_put_batch(entities, &b, &err);
-}
-
-START_TEST(a_batch_is_stored_at_once_and_a_bad_put_hinders_no_other)
-{
-    static const char *const docs[] = { "{\"key\":\"a\",\"secret\":\"a\",\"more\":{\"x\":1}}",
-                                        "{\"key\":\"b\",\"size\":101}", "{\"key\":\"c\"}", NULL };
-    static const char *const patch[] = { "{\"key\":\"a\",\"more\":{\"x\":null,\"y\":2}}", NULL };
-    static const char *const only[] = { "{\"key\":\"d\"}", "{\"key\":\"c\"}", NULL };
-    struct tpc_arena *arena;
-    tk_ok(tpc_arena_create(NULL, 0, &arena));
-    tk_ok(put_batch(arena, docs, 0, true));
-    ck_assert(batch[0].created && batch[1].code == TPC_EINVAL);
-    ck_assert_str_eq(calls, "discard:c@1 discard:a@1 ");
-    ck_assert_str_eq(get("a"), "TPC_ENOENT");
-    calls[0] = 0;
-    tk_ok(put_batch(arena, docs, 0, false));
-    ck_assert_str_eq(calls, "put:a@1 put:c@1 ");
-    ck_assert_str_eq(batch[1].err->path, "size");
-    tk_ok(put_batch(arena, patch, 0, false));
-    ck_assert(!batch[0].created);
-    ck_assert_str_eq(get("a"), "{\"key\":\"a\",\"more\":{\"y\":2}}|");
-    ck_assert_str_eq(prepare_seen, "a//7");
-    tk_ok(put_batch(arena, only, TPI_PUT_UPDATE, false));
-    ck_assert_int_eq(batch[0].code, TPC_ENOENT);
-    tk_ok(put_batch(arena, only, TPI_PUT_CREATE, false));
-    ck_assert_int_eq(batch[1].code, TPC_EEXIST);
-    uint64_t id = 0;
-    get("c");
-    id = info.id;
-    get("d");
-    ck_assert_uint_gt(info.id, id);
-    tpc_arena_destroy(arena);
-}
-END_TEST
-
-START_TEST(a_batch_that_cannot_be_stored_is_discarded_as_a_whole)
-{
-    static const char *const docs[] = { "{\"key\":\"a\"}", "{\"key\":\"b\"}", NULL };
-    struct tpc_store_ops ops = tpi_store_memory;
-    struct tpc_arena *arena;
-    tk_ok(tpc_arena_create(NULL, 0, &arena));
-    tpi_entities_destroy(entities);
-    tk_ok(tpi_entities_create(&env.env, &ops, store, &err, &entities));
-    tk_ok(tpi_entities_add_kind(entities, &tenant_kind, &err));
-    tk_ok(tpi_entities_add_kind(entities, &thing_kind, &err));
-    tk_ok(tpi_entities_load(entities, &err));
-    ops.transact = broken_transact;
-    tk_fails(TPC_ENOSPC, put_batch(arena, docs, 0, false));
-    ck_assert(batch[0].code == TPC_ENOSPC && batch[1].code == TPC_ENOSPC);
-    ck_assert_str_eq(calls, "discard:b@1 discard:a@1 ");
-    ops.transact = tpi_store_memory.transact;
-    calls[0] = 0;
-    tk_ok(put_batch(arena, docs, 0, false));
-    ck_assert_str_eq(calls, "put:a@1 put:b@1 ");
-    tpc_arena_destroy(arena);
 }
 END_TEST
 
@@ -812,8 +737,6 @@ Suite *entity_suite(void)
     tcase_add_test(tc, a_document_over_a_mebibyte_is_refused);
     tcase_add_test(tc, a_document_names_its_kind_if_it_likes);
     tcase_add_test(tc, a_change_that_the_kind_refuses_leaves_no_trace);
-    tcase_add_test(tc, a_batch_is_stored_at_once_and_a_bad_put_hinders_no_other);
-    tcase_add_test(tc, a_batch_that_cannot_be_stored_is_discarded_as_a_whole);
     tcase_add_test(tc, a_change_that_cannot_be_stored_is_discarded);
     tcase_add_test(tc, secrets_never_stand_in_a_document);
     tcase_add_test(tc, each_of_many_entities_is_loaded_with_its_own_secret);

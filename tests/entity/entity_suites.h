@@ -4,5 +4,6 @@
 #include "tk.h"
 
 Suite *entity_suite(void);
+Suite *batch_suite(void);
 
 #endif
