@@ -170,6 +170,7 @@ struct tpi_worker {
     uint32_t batch_limit;
     uint32_t taken; /* frames since it slept last */
     bool stalled;
+    bool announcing_fails; /* that was said */
     uint64_t retry_ms;
     struct tpi_node *held_first, *held_last;     /* commands that the log could not take */
     struct tpi_node *rule_first, *rule_last;     /* commands of rules, of the running batch */

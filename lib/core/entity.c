@@ -42,10 +42,13 @@ static void run_announcement(struct tpi_worker *w, struct tpi_node *node)
         .body = { (const uint8_t *) (a + 1), a->body_len },
     };
     struct tpc_error err;
-    if (tpi_log_append(w, &r, 1, TPC_APPEND_RESERVE, &err) != 0) {
-        tpi_count(&w->core->counters.announcements_lost, 1);
-        tpi_log(&w->core->env, TPC_LOG_WARN, "core", "a change is not announced: %s", err.text);
+    bool lost = tpi_log_append(w, &r, 1, TPC_APPEND_RESERVE, &err) != 0;
+    tpi_count(&w->core->counters.announcements_lost, lost);
+    if (lost && !w->announcing_fails) {
+        tpi_log(&w->core->env, TPC_LOG_WARN, "core", "changes of entities are not announced: %s",
+                err.text);
     }
+    w->announcing_fails = lost; /* one line until one is announced again */
     free_announcement(w->core, a);
 }
 
