@@ -33,13 +33,7 @@ int tpi_sha256(const void *p, size_t n, uint8_t ret[32])
     return tpi_sha256_parts(&part, 1, ret);
 }
 
-/* The key as both pads of RFC 2104, ready for any number of messages. */
-struct hmac_key {
-    uint8_t inner[TPI_SHA256_BLOCK_BYTES];
-    uint8_t outer[TPI_SHA256_BLOCK_BYTES];
-};
-
-static int hmac_key_init(struct hmac_key *k, const void *key, size_t key_len)
+int tpi_mac_key_init(struct tpi_mac_key *k, const void *key, size_t key_len)
 {
     uint8_t block[TPI_SHA256_BLOCK_BYTES] = { 0 };
     if (key_len > sizeof(block)) {
@@ -57,15 +51,20 @@ static int hmac_key_init(struct hmac_key *k, const void *key, size_t key_len)
     return 0;
 }
 
-/* HMAC of two pieces; ret may be one of them. */
-static int hmac_parts(const struct hmac_key *k, struct tpc_bytes first, struct tpc_bytes second,
-                      uint8_t ret[32])
+int tpi_mac(const struct tpi_mac_key *k, const struct tpc_bytes *parts, size_t count,
+            uint8_t ret[32])
 {
     uint8_t digest[TPI_SHA256_BYTES];
-    const struct tpc_bytes inner[3] = { { k->inner, sizeof(k->inner) }, first, second };
+    struct tpc_bytes inner[TPI_MAC_PARTS + 1] = { { k->inner, sizeof(k->inner) } };
     const struct tpc_bytes outer[2] = { { k->outer, sizeof(k->outer) },
                                         { digest, sizeof(digest) } };
-    int rc = tpi_sha256_parts(inner, 3, digest);
+    if (count > TPI_MAC_PARTS) {
+        return TPC_EINVAL;
+    }
+    for (size_t i = 0; i < count; i++) {
+        inner[i + 1] = parts[i];
+    }
+    int rc = tpi_sha256_parts(inner, count + 1, digest);
     if (rc == 0) {
         rc = tpi_sha256_parts(outer, 2, ret);
     }
@@ -75,26 +74,28 @@ static int hmac_parts(const struct hmac_key *k, struct tpc_bytes first, struct t
 
 int tpi_hmac_sha256(const void *key, size_t key_len, const void *p, size_t n, uint8_t ret[32])
 {
-    struct hmac_key k;
-    int rc = hmac_key_init(&k, key, key_len);
+    struct tpi_mac_key k;
+    int rc = tpi_mac_key_init(&k, key, key_len);
     if (rc == 0) {
-        rc = hmac_parts(&k, (struct tpc_bytes){ p, n }, (struct tpc_bytes){ NULL, 0 }, ret);
+        rc = tpi_mac(&k, &(struct tpc_bytes){ p, n }, 1, ret);
     }
     tpi_wipe(&k, sizeof(k));
     return rc;
 }
 
 /* Block `index` (1..) of the derived key. */
-static int pbkdf2_block(const struct hmac_key *k, struct tpc_bytes salt, uint32_t rounds,
+static int pbkdf2_block(const struct tpi_mac_key *k, struct tpc_bytes salt, uint32_t rounds,
                         uint32_t index, uint8_t ret[32])
 {
     const uint8_t number[4] = { (uint8_t) (index >> 24), (uint8_t) (index >> 16),
                                 (uint8_t) (index >> 8), (uint8_t) index };
     uint8_t u[TPI_SHA256_BYTES];
-    int rc = hmac_parts(k, salt, (struct tpc_bytes){ number, sizeof(number) }, u);
+    const struct tpc_bytes first[2] = { salt, { number, sizeof(number) } };
+    const struct tpc_bytes next = { u, sizeof(u) };
+    int rc = tpi_mac(k, first, 2, u);
     memcpy(ret, u, sizeof(u));
     for (uint32_t i = 1; rc == 0 && i < rounds; i++) {
-        rc = hmac_parts(k, (struct tpc_bytes){ u, sizeof(u) }, (struct tpc_bytes){ NULL, 0 }, u);
+        rc = tpi_mac(k, &next, 1, u);
         for (size_t j = 0; j < sizeof(u); j++) {
             ret[j] ^= u[j];
         }
@@ -106,9 +107,9 @@ static int pbkdf2_block(const struct hmac_key *k, struct tpc_bytes salt, uint32_
 int tpi_pbkdf2_sha256(const void *password, size_t password_len, const void *salt, size_t salt_len,
                       uint32_t rounds, uint8_t *ret, size_t len)
 {
-    struct hmac_key k;
+    struct tpi_mac_key k;
     uint8_t block[TPI_SHA256_BYTES];
-    int rc = hmac_key_init(&k, password, password_len);
+    int rc = tpi_mac_key_init(&k, password, password_len);
     for (uint32_t index = 1; rc == 0 && len > 0; index++) {
         rc = pbkdf2_block(&k, (struct tpc_bytes){ salt, salt_len }, rounds, index, block);
         size_t n = len < sizeof(block) ? len : sizeof(block);
@@ -120,6 +121,46 @@ int tpi_pbkdf2_sha256(const void *password, size_t password_len, const void *sal
     }
     tpi_wipe(block, sizeof(block));
     tpi_wipe(&k, sizeof(k));
+    return rc;
+}
+
+static int gcm_start(mbedtls_gcm_context *c, const uint8_t key[32])
+{
+    mbedtls_gcm_init(c);
+    return mbedtls_gcm_setkey(c, MBEDTLS_CIPHER_ID_AES, key, TPI_SEAL_KEY_BYTES * 8) == 0 ? 0
+                                                                                          : TPC_EIO;
+}
+
+int tpi_seal(const uint8_t key[32], const uint8_t nonce[12], struct tpc_bytes about, const void *p,
+             size_t n, uint8_t *ret)
+{
+    mbedtls_gcm_context c;
+    int rc = gcm_start(&c, key);
+    if (rc == 0 &&
+        mbedtls_gcm_crypt_and_tag(&c, MBEDTLS_GCM_ENCRYPT, n, nonce, TPI_SEAL_NONCE_BYTES,
+                                  about.ptr, about.len, p, ret, TPI_SEAL_TAG_BYTES, ret + n) != 0) {
+        rc = TPC_EIO;
+    }
+    mbedtls_gcm_free(&c);
+    return rc;
+}
+
+int tpi_unseal(const uint8_t key[32], const uint8_t nonce[12], struct tpc_bytes about,
+               const void *p, size_t n, uint8_t *ret)
+{
+    mbedtls_gcm_context c;
+    const uint8_t *in = p;
+    if (n < TPI_SEAL_TAG_BYTES) {
+        return TPC_EDENIED;
+    }
+    n -= TPI_SEAL_TAG_BYTES;
+    int rc = gcm_start(&c, key);
+    if (rc == 0) {
+        int native = mbedtls_gcm_auth_decrypt(&c, n, nonce, TPI_SEAL_NONCE_BYTES, about.ptr,
+                                              about.len, in + n, TPI_SEAL_TAG_BYTES, in, ret);
+        rc = native == 0 ? 0 : native == MBEDTLS_ERR_GCM_AUTH_FAILED ? TPC_EDENIED : TPC_EIO;
+    }
+    mbedtls_gcm_free(&c);
     return rc;
 }
 

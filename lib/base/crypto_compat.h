@@ -1,13 +1,14 @@
 /*
  * The one place that knows mbedcrypto's versions: up to 2.28 the functions that return a code end
  * in _ret; since 3.0 they have the plain names. mbedtls/version.h brings the configuration under
- * either name. Only SHA-256 is used.
+ * either name. Only SHA-256 and AES-GCM are used.
  */
 #ifndef TPI_BASE_CRYPTO_COMPAT_H
 #define TPI_BASE_CRYPTO_COMPAT_H
 
 #include <mbedtls/version.h>
 
+#include <mbedtls/gcm.h>
 #include <mbedtls/sha256.h>
 
 #if MBEDTLS_VERSION_NUMBER < 0x03000000

@@ -109,6 +109,52 @@ int tpi_base64_decode(const char *text, size_t len, uint8_t *ret, size_t cap, si
     return 0;
 }
 
+size_t tpi_base64url_encode(const void *ptr, size_t n, char *ret)
+{
+    size_t len = tpi_base64_encode(ptr, n, ret);
+    while (len > 0 && ret[len - 1] == '=') {
+        ret[--len] = '\0';
+    }
+    for (size_t i = 0; i < len; i++) {
+        ret[i] = ret[i] == '+' ? '-' : ret[i] == '/' ? '_' : ret[i];
+    }
+    return len;
+}
+
+/* Four digits at most, as base64 has them. */
+static int base64url_group(const char *text, size_t len, uint8_t *ret)
+{
+    char group[4] = { '=', '=', '=', '=' };
+    for (size_t i = 0; i < len; i++) {
+        char c = text[i];
+        if (c == '+' || c == '/') {
+            return TPC_EDECODE;
+        }
+        group[i] = c == '-' ? '+' : c == '_' ? '/' : c;
+    }
+    return base64_group(group, 4 - len, ret);
+}
+
+int tpi_base64url_decode(const char *text, size_t len, uint8_t *ret, size_t cap, size_t *ret_len)
+{
+    size_t rest = len % 4;
+    size_t need = len / 4 * 3 + (rest == 0 ? 0 : rest - 1);
+    if (rest == 1) {
+        return TPC_EDECODE;
+    }
+    if (need > cap) {
+        return TPC_ETOOBIG;
+    }
+    for (size_t i = 0; i < len; i += 4) {
+        size_t n = len - i < 4 ? len - i : 4;
+        if (base64url_group(text + i, n, ret + i / 4 * 3) != 0) {
+            return TPC_EDECODE;
+        }
+    }
+    *ret_len = need;
+    return 0;
+}
+
 void tpi_hex(const void *ptr, size_t n, char *ret)
 {
     static const char digits[] = "0123456789abcdef";

@@ -190,6 +190,76 @@ START_TEST(hash64_spreads_neighbours)
 }
 END_TEST
 
+/* Test case 14 of the GCM specification (McGrew, Viega), and what was sealed opens with its key, its
+ * nonce and what it is about, or not at all. */
+START_TEST(sealed_bytes_open_only_as_they_were_sealed)
+{
+    uint8_t key[32] = { 0 }, nonce[12] = { 0 }, zero[16] = { 0 }, out[64], back[64];
+    const struct tpc_bytes about = TPC_BYTES("device 7");
+    const struct tpc_bytes none = { NULL, 0 };
+    tk_ok(tpi_seal(key, nonce, none, zero, 16, out));
+    hex_is(out, 32, "cea7403d4d606b6e074ec5d3baf39d18d0d1c8a799996bf0265b98b5d48ab919");
+    tk_ok(tpi_unseal(key, nonce, none, out, 32, back));
+    ck_assert_mem_eq(back, zero, 16);
+    tk_ok(tpi_seal(key, nonce, about, "secret", 6, out));
+    tk_ok(tpi_unseal(key, nonce, about, out, 22, back));
+    ck_assert_mem_eq(back, "secret", 6);
+    tk_fails(TPC_EDENIED, tpi_unseal(key, nonce, none, out, 22, back));
+    tk_fails(TPC_EDENIED, tpi_unseal(key, nonce, about, out, 15, back));
+    for (size_t i = 0; i < 22; i++) {
+        out[i] ^= 1;
+        tk_fails(TPC_EDENIED, tpi_unseal(key, nonce, about, out, 22, back));
+        out[i] ^= 1;
+    }
+    key[31] ^= 1;
+    tk_fails(TPC_EDENIED, tpi_unseal(key, nonce, about, out, 22, back));
+    key[31] ^= 1;
+    nonce[0] ^= 1;
+    tk_fails(TPC_EDENIED, tpi_unseal(key, nonce, about, out, 22, back));
+    tk_ok(tpi_seal(key, nonce, none, NULL, 0, out));
+    tk_ok(tpi_unseal(key, nonce, none, out, 16, back));
+}
+END_TEST
+
+START_TEST(base64url_is_the_one_of_rfc_7515)
+{
+    char text[TPI_BASE64_BYTES(5)];
+    uint8_t back[8];
+    size_t n = 0;
+    const uint8_t bytes[5] = { 3, 236, 255, 224, 193 }; /* appendix C */
+    ck_assert_uint_eq(tpi_base64url_encode(bytes, 5, text), 7);
+    ck_assert_str_eq(text, "A-z_4ME");
+    for (size_t len = 0; len <= 5; len++) {
+        size_t written = tpi_base64url_encode(bytes, len, text);
+        tk_ok(tpi_base64url_decode(text, written, back, len, &n));
+        ck_assert_uint_eq(n, len);
+        ck_assert_mem_eq(back, bytes, len);
+    }
+    tk_fails(TPC_ETOOBIG, tpi_base64url_decode("A-z_4ME", 7, back, 4, &n));
+    static const char *const bad[] = { "A",  "A-z_4", "A+z_", "A/z_", "A-z_4ME=",
+                                       "A=", "AA==",  "A z_", "AB" };
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        tk_fails(TPC_EDECODE, tpi_base64url_decode(bad[i], strlen(bad[i]), back, 8, &n));
+    }
+}
+END_TEST
+
+START_TEST(mac_of_pieces_is_that_of_the_whole)
+{
+    struct tpi_mac_key k;
+    uint8_t a[32], b[32];
+    const struct tpc_bytes parts[3] = { TPC_BYTES("what do ya "),
+                                        { NULL, 0 },
+                                        TPC_BYTES("want for nothing?") };
+    struct tpc_bytes many[TPI_MAC_PARTS + 1] = { { NULL, 0 } };
+    tk_ok(tpi_mac_key_init(&k, "Jefe", 4));
+    tk_ok(tpi_mac(&k, parts, 3, a));
+    tk_ok(tpi_hmac_sha256("Jefe", 4, "what do ya want for nothing?", 28, b));
+    ck_assert_mem_eq(a, b, 32);
+    tk_fails(TPC_EINVAL, tpi_mac(&k, many, TPI_MAC_PARTS + 1, a));
+}
+END_TEST
+
 Suite *crypto_suite(void)
 {
     Suite *s = suite_create("crypto");
@@ -199,6 +269,9 @@ Suite *crypto_suite(void)
     tcase_add_test(c, pbkdf2_gives_the_values_of_rfc_7914);
     tcase_add_test(c, base64_gives_the_texts_of_rfc_4648);
     tcase_add_test(c, base64_refuses_what_no_encoder_writes);
+    tcase_add_test(c, base64url_is_the_one_of_rfc_7515);
+    tcase_add_test(c, mac_of_pieces_is_that_of_the_whole);
+    tcase_add_test(c, sealed_bytes_open_only_as_they_were_sealed);
     tcase_add_test(c, hex_round_trips_and_refuses_other_digits);
     tcase_add_test(c, secrets_compare_and_are_wiped);
     tcase_add_test(c, crc32c_gives_the_values_of_rfc_3720);
