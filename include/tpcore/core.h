@@ -61,12 +61,20 @@ struct tpc_core_options {
     uint32_t reserved2;
     uint64_t history_keep_ms; /* samples older than that are deleted, for products that do not say
                                * it themselves ("history": {"keep"}) [0 = kept for ever] */
+    struct tpc_bytes
+        secret_key; /* 32 bytes: secrets are stored sealed (AES-256-GCM); what was stored
+                                  * before there was a key is sealed at the next start. Keep it: it
+                                  * cannot be left out or changed afterwards [empty: as they are] */
+    struct tpc_bytes token_key; /* 32..128 bytes: signs device tokens [empty: there are none] */
 };
 
 #define TPC_CORE_OPTIONS_INIT                                                                      \
     {                                                                                              \
         sizeof(struct tpc_core_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,  \
+            0, 0, { 0, 0 },                                                                        \
+        {                                                                                          \
             0, 0                                                                                   \
+        }                                                                                          \
     }
 
 /*
@@ -81,7 +89,8 @@ TPC_API int tpc_core_options_init(struct tpc_core_options *options, size_t size)
 
 /*
  * Makes a core. options NULL: all defaults (log and stores in memory, workers = 0). The struct is
- * copied; the tables that it points to (allocator, clock, random, files) must outlive the core.
+ * copied, keys, too; the tables that it points to (allocator, clock, random, files) must outlive the
+ * core.
  *
  * Returns 0, TPC_EINVAL (a number out of its range; workers with TPC_THREADS_NONE), TPC_ENOMEM or
  * TPC_EIO (no more descriptors).

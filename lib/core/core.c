@@ -58,6 +58,12 @@ static int take_options(const struct tpc_core_options *in, struct tpc_core_optio
     if (o->threads == TPC_THREADS_NONE && o->workers > 0) {
         return tpi_fail(TPC_EINVAL, "core", "options: workers without threads");
     }
+    if ((o->secret_key.len != 0 && o->secret_key.len != TPI_SEAL_KEY_BYTES) ||
+        (o->token_key.len != 0 &&
+         (o->token_key.len < TPI_TOKEN_KEY_MIN || o->token_key.len > TPI_TOKEN_KEY_MAX))) {
+        return tpi_fail(TPC_EINVAL, "core",
+                        "options: secret_key has 32 bytes, token_key 32 to 128, or none");
+    }
     /* A ring takes records of up to half its size. */
     uint64_t least = 2 * ((uint64_t) o->frame_max_bytes + 4096);
     o->ring_bytes = o->ring_bytes < least ? least : o->ring_bytes;
@@ -80,6 +86,19 @@ static void make_env(struct tpc_core *core)
     core->env.log = o->on_log;
     core->env.log_user = o->log_user;
     core->env.log_level = o->log_level;
+}
+
+static void take_keys(struct tpc_core *core)
+{
+    struct tpc_core_options *o = &core->options;
+    if (o->secret_key.len > 0) {
+        memcpy(core->secret_key, o->secret_key.ptr, o->secret_key.len);
+        o->secret_key.ptr = core->secret_key;
+    }
+    if (o->token_key.len > 0) {
+        memcpy(core->token_key, o->token_key.ptr, o->token_key.len);
+        o->token_key.ptr = core->token_key;
+    }
 }
 
 static int make_workers(struct tpc_core *core)
@@ -174,6 +193,8 @@ static void free_core(struct tpc_core *core)
     pthread_mutex_destroy(&core->done_lock);
     pthread_mutex_destroy(&core->step_lock);
     pthread_mutex_destroy(&core->sessions.lock);
+    tpi_wipe(core->secret_key, sizeof(core->secret_key));
+    tpi_wipe(core->token_key, sizeof(core->token_key));
     tpi_free(outer, core, sizeof(*core));
 }
 
@@ -194,6 +215,7 @@ int tpc_core_create(const struct tpc_core_options *options, struct tpc_core **re
     }
     core->outer = outer;
     core->options = o;
+    take_keys(core);
     tpi_meter_init(&core->meter, outer, (size_t) o.memory_limit_bytes);
     make_env(core);
     struct tpc_error *err = tpi_fail_begin();

@@ -22,6 +22,7 @@
 #include <tpcore/stream.h>
 
 #include "base/alloc.h"
+#include "base/crypto.h"
 #include "base/env.h"
 #include "base/map.h"
 #include "base/ring.h"
@@ -38,6 +39,8 @@
 
 enum {
     TPI_NAME_BYTES = 64,
+    TPI_TOKEN_KEY_MIN = 32,
+    TPI_TOKEN_KEY_MAX = 128,
     TPI_TENANT_BYTES = 128,   /* of a link session */
     TPI_PART_METRICS = 64,    /* counted by one instance */
     TPI_SESSION_PAGE = 256,   /* sessions of one page */
@@ -274,7 +277,9 @@ struct tpc_core {
     const struct tpc_allocator *outer; /* the core itself comes from it */
     struct tpi_env env;                /* alloc = &meter.base */
     struct tpi_id_state ids;
-    struct tpc_core_options options; /* defaults filled in */
+    struct tpc_core_options options; /* defaults filled in, keys copied */
+    uint8_t secret_key[TPI_SEAL_KEY_BYTES];
+    uint8_t token_key[TPI_TOKEN_KEY_MAX];
     struct tpc_host host;
     atomic_int state; /* enum tpi_core_state */
     bool was_started;

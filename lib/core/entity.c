@@ -202,6 +202,9 @@ static int make(struct tpc_core *core, struct tpc_error *err, struct tpi_entitie
         rc = tpi_entities_create(&core->env, &core->entities_part->ops->store,
                                  core->entities_part->self, err, &e);
     }
+    if (rc == 0 && core->options.secret_key.len > 0) {
+        rc = tpi_entities_set_key(e, core->options.secret_key);
+    }
     for (uint32_t i = 0; rc == 0 && i < TPI_REGISTRY_KINDS; i++) {
         rc = tpi_entities_add_kind(e, &tpi_registry_kinds(core->registry)[i], err);
     }

@@ -6,6 +6,7 @@
 #include <tpcore/json.h>
 
 #include "base/alloc.h"
+#include "base/crypto.h"
 #include "base/error.h"
 #include "data/option.h"
 
@@ -48,6 +49,7 @@ void tpi_entities_destroy(struct tpi_entities *e)
     }
     tpi_map_fini(&e->tenants);
     pthread_mutex_destroy(&e->lock);
+    tpi_wipe(e->seal_key, sizeof(e->seal_key));
     tpi_free(e->env->alloc, e, sizeof(*e));
 }
 
@@ -366,8 +368,12 @@ static int make_ops(const struct tpc_value *secrets, struct tpi_staged *s, struc
         if (tpi_entity_json(secrets, change->arena, &text) != 0) {
             return no_memory(err);
         }
-        s->ops[n++] =
-            make_op(TPC_STORE_PUT, TPC_ANY_REV, make_row(change, slot, TPC_SPACE_SECRET, text));
+        struct tpc_row secret = make_row(change, slot, TPC_SPACE_SECRET, text);
+        rc = tpi_secret_bytes(change->entities, &secret, text, change->arena, err, &secret.doc);
+        if (rc != 0) {
+            return rc;
+        }
+        s->ops[n++] = make_op(TPC_STORE_PUT, TPC_ANY_REV, secret);
     } else if (slot->secrets && change->old_revision != 0) {
         s->ops[n++] =
             make_op(TPC_STORE_DELETE, TPC_ANY_REV,

@@ -94,6 +94,10 @@ int tpi_entities_create(const struct tpi_env *env, const struct tpc_store_ops *o
                         void *store_self, struct tpc_error *err, struct tpi_entities **ret);
 void tpi_entities_destroy(struct tpi_entities *e);
 
+/* Secrets are stored sealed with this key of 32 bytes, which is copied. Before load. Returns 0 or
+ * TPC_EINVAL. */
+int tpi_entities_set_key(struct tpi_entities *e, struct tpc_bytes key);
+
 /* Kinds load in the order they were added; "tenant" is the first. kind stays the caller's and
  * outlives e. Before load. Returns 0, TPC_EINVAL (a schema that cannot be: the text says why),
  * TPC_EEXIST or TPC_ENOMEM. */

@@ -33,6 +33,9 @@ struct tpi_entities {
     void *store;
     pthread_mutex_t lock; /* serialises changes; guards all below */
     bool loaded;
+    bool sealing; /* with seal_key */
+    uint8_t seal_key[32];
+    uint64_t unsealed; /* rows read that should be sealed and are not */
     uint64_t next_id;
     uint32_t kind_count;
     uint32_t listener_count;
@@ -146,12 +149,21 @@ int tpi_secret_merge(const struct tpc_list *schema, const struct tpc_value *doc,
 int tpi_secret_collect(const struct tpc_list *schema, const struct tpc_value *doc,
                        struct tpc_arena *arena, struct tpc_value *ret);
 
-/* Stored secrets as a map. */
-int tpi_secret_parse(struct tpc_bytes doc, struct tpc_arena *arena, struct tpc_error *err,
-                     struct tpc_value *ret);
-
 /* The stored secrets of an entity as a map, or TPC_NULL. */
 int tpi_secret_read(struct tpi_entities *e, const struct tpi_change *change, struct tpc_error *err,
                     struct tpc_value *ret);
+
+/* ---- seal.c ---- */
+/* Secrets as the row of an entity stores them: row has kind, tenant and key. */
+int tpi_secret_bytes(struct tpi_entities *e, const struct tpc_row *row, struct tpc_str json,
+                     struct tpc_arena *arena, struct tpc_error *err, struct tpc_bytes *ret);
+
+/* Stored secrets of the change's entity as a map. TPC_EDENIED: sealed with another key. */
+int tpi_secret_parse(struct tpi_entities *e, const struct tpi_change *change, struct tpc_bytes doc,
+                     struct tpc_arena *arena, struct tpc_error *err, struct tpc_value *ret);
+
+/* Seals what of a kind and a tenant is stored without. The arena is reset. */
+int tpi_secret_seal_stored(struct tpi_entities *e, struct tpc_str kind, uint64_t tenant,
+                           struct tpc_arena *arena, struct tpc_error *err);
 
 #endif

@@ -133,7 +133,8 @@ static int find_secrets(struct loader *l, const struct tpi_entity_row *row,
         compared = compare_keys(s->rows[s->at].key, row->key);
         s->at += compared < 0;
     }
-    return compared > 0 ? 0 : tpi_secret_parse(s->rows[s->at].doc, l->row, l->err, ret);
+    return compared > 0 ? 0
+                        : tpi_secret_parse(l->e, change, s->rows[s->at].doc, l->row, l->err, ret);
 }
 
 /* Document with its secrets, checked. */
@@ -294,9 +295,14 @@ static int load_tenant(struct loader *l)
     l->secrets.at = 0;
     l->secrets.count = 0;
     l->secrets.after_len = 0;
+    l->e->unsealed = 0;
     int rc = each_row(l, load_or_postpone);
     l->secrets.along = false;
-    return rc != 0 ? rc : load_late(l);
+    rc = rc != 0 ? rc : load_late(l);
+    if (rc != 0 || l->e->unsealed == 0) {
+        return rc;
+    }
+    return tpi_secret_seal_stored(l->e, l->slot->name, l->tenant, l->page, l->err);
 }
 
 /* ---- upgrading documents of an older version ---- */

@@ -1,7 +1,6 @@
 #include "entity/inside.h"
 
 #include <string.h>
-#include <tpcore/json.h>
 
 #include "base/error.h"
 
@@ -204,15 +203,5 @@ int tpi_secret_read(struct tpi_entities *e, const struct tpi_change *change, str
     if (rc != 0) {
         return rc == TPC_ENOENT ? 0 : rc;
     }
-    return tpi_secret_parse(row.doc, change->arena, err, ret);
-}
-
-int tpi_secret_parse(struct tpc_bytes doc, struct tpc_arena *arena, struct tpc_error *err,
-                     struct tpc_value *ret)
-{
-    struct tpc_str text = { (const char *) doc.ptr, doc.len };
-    int rc = tpc_json_parse(arena, text, 0, err, ret);
-    return rc == 0 || rc == TPC_ENOMEM
-               ? rc
-               : tpi_error_set(err, TPC_ECORRUPT, tpi_entity_origin, "stored secrets are damaged");
+    return tpi_secret_parse(e, change, row.doc, change->arena, err, ret);
 }

@@ -5,5 +5,6 @@
 
 Suite *entity_suite(void);
 Suite *batch_suite(void);
+Suite *seal_suite(void);
 
 #endif
