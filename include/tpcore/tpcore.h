@@ -5,6 +5,7 @@
 
 #include <tpcore/version.h>
 
+#include <tpcore/auth.h>
 #include <tpcore/cbor.h>
 #include <tpcore/codec.h>
 #include <tpcore/command.h>

@@ -105,6 +105,7 @@ void tpi_device_free(struct tpc_device *d)
         tpi_free(alloc, old, sizeof(*old));
     }
     tpi_product_unref(d->product);
+    tpi_logins_free(r, d->logins); /* only when all goes: a deletion took them out before */
     tpi_free(alloc, d, sizeof(*d) + d->key.len + 1);
     tpi_tenant_unref(tenant);
 }

@@ -55,6 +55,7 @@ struct tpc_device {
     struct tpc_device *prev;
     struct tpi_old_name *names; /* of products that it had before, for views that were given out */
     _Atomic(struct tpi_latest *) latest; /* as many as the model has properties; NULL = no value */
+    struct tpi_logins *logins;           /* what it proves itself with; NULL = nothing */
     uint32_t children;                   /* devices behind this gateway */
     atomic_uint latest_seq;              /* odd while the owner writes latest values */
     atomic_flag latest_lock;             /* guards blocks of text and trees */
@@ -62,6 +63,7 @@ struct tpc_device {
     atomic_bool deleted;
     atomic_bool online;     /* owner writes */
     atomic_bool by_session; /* owner: it is online by a session of this process */
+    atomic_bool disabled;   /* its document says enabled = false */
     uint32_t partition;
     atomic_uint refs;
     struct tpi_tenant *tenant;

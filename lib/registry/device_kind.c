@@ -30,6 +30,55 @@ static const struct tpc_option location_schema[] = {
       .help = "Address for people." },
 };
 
+static const struct tpc_option credentials_schema[] = {
+    { .name = "username",
+      .type = TPC_OPT_TEXT,
+      .max = 1024,
+      .since = "0.1",
+      .help = "User name that goes with password." },
+    { .name = "password",
+      .type = TPC_OPT_SECRET,
+      .max = 1024,
+      .since = "0.1",
+      .help = "ThingsPanel BASIC, and every other broker." },
+    { .name = "password_next",
+      .type = TPC_OPT_SECRET,
+      .max = 1024,
+      .since = "0.1",
+      .help = "Valid beside it, while the password is being changed." },
+    { .name = "token",
+      .type = TPC_OPT_SECRET,
+      .max = 1024,
+      .since = "0.1",
+      .help = "User name that nobody else knows, with no password: ThingsPanel ACCESSTOKEN." },
+    { .name = "token_next",
+      .type = TPC_OPT_SECRET,
+      .max = 1024,
+      .since = "0.1",
+      .help = "Valid beside it." },
+    { .name = "voucher",
+      .type = TPC_OPT_SECRET,
+      .max = 4096,
+      .since = "0.1",
+      .help = "ThingsPanel voucher, a JSON object as text: one with username and password, or with "
+              "username, is the same as those; another one is what its service knows it by." },
+    { .name = "voucher_next",
+      .type = TPC_OPT_SECRET,
+      .max = 4096,
+      .since = "0.1",
+      .help = "Valid beside it." },
+    { .name = "fingerprint",
+      .type = TPC_OPT_TEXT,
+      .max = 128,
+      .since = "0.1",
+      .help = "SHA-256 of its certificate (DER), in hexadecimal digits, colons allowed." },
+    { .name = "fingerprint_next",
+      .type = TPC_OPT_TEXT,
+      .max = 128,
+      .since = "0.1",
+      .help = "Valid beside it." },
+};
+
 static const struct tpc_option group_item = { .type = TPC_OPT_TEXT, .flags = TPC_OPT_KEY };
 
 static const struct tpc_option device_schema[] = {
@@ -67,8 +116,8 @@ static const struct tpc_option device_schema[] = {
       .type = TPC_OPT_BOOL,
       .def = "true",
       .since = "0.1",
-      .help = "false: it is known, but not to be served. For fronts that check who connects; the "
-              "uplink does not look at it." },
+      .help = "false: it cannot log in. What comes for it by another way (a gateway, a service) is "
+              "still taken." },
     { .name = "groups",
       .type = TPC_OPT_LIST,
       .flags = TPC_OPT_INDEXED,
@@ -97,7 +146,16 @@ static const struct tpc_option device_schema[] = {
     { .name = "secret",
       .type = TPC_OPT_SECRET,
       .since = "0.1",
-      .help = "Secret that the device proves it knows." },
+      .help = "Secret that the device proves it knows by HMAC-SHA-256 (Alink)." },
+    { .name = "secret_next",
+      .type = TPC_OPT_SECRET,
+      .since = "0.1",
+      .help = "Valid beside it, while the secret is being changed." },
+    { .name = "credentials",
+      .type = TPC_OPT_TABLE,
+      .sub = TPC_OPTIONS(credentials_schema),
+      .since = "0.1",
+      .help = "What else it logs in with." },
 };
 
 /* What prepare made, until apply or discard. */
@@ -108,6 +166,8 @@ struct device_change {
     bool moves;                    /* to another product */
     struct tpi_old_name *old_name; /* keeps the key of the product that it leaves */
     struct tpi_serial_change serial;
+    struct tpi_logins *logins; /* the new ones, not live yet */
+    bool disabled;
 };
 
 static uint32_t depth_of(const struct tpc_device *d)
@@ -220,6 +280,16 @@ static int prepare_change(struct tpi_registry *r, const struct tpc_device *gatew
     return c->old_name == NULL ? tpi_registry_no_memory(err) : 0;
 }
 
+static void drop_logins(struct tpi_registry *r, struct device_change *c)
+{
+    if (c->logins != NULL) {
+        pthread_rwlock_wrlock(&r->lock);
+        tpi_logins_free(r, c->logins);
+        pthread_rwlock_unlock(&r->lock);
+        c->logins = NULL;
+    }
+}
+
 static int prepare_put(struct tpi_registry *r, struct tpi_change *change, struct device_change *c,
                        struct tpc_error *err)
 {
@@ -235,12 +305,23 @@ static int prepare_put(struct tpi_registry *r, struct tpi_change *change, struct
     if (rc != 0) {
         return rc;
     }
-    rc = c->device == NULL ? prepare_new(r, change, gateway, c, err)
+    struct tpc_device *there = c->device;
+    rc = tpi_logins_make(r, change, product, there != NULL ? there->logins : NULL, err, &c->logins);
+    if (rc == 0) {
+        rc = there == NULL ? prepare_new(r, change, gateway, c, err)
                            : prepare_change(r, gateway, c, err);
-    if (rc != 0) {
-        tpi_serial_discard(r, change, &c->serial);
     }
-    return rc;
+    if (rc != 0) {
+        drop_logins(r, c);
+        tpi_serial_discard(r, change, &c->serial);
+        return rc;
+    }
+    const struct tpc_value *enabled = tpc_value_get(change->doc, TPC_STR("enabled"));
+    c->disabled = enabled != NULL && enabled->type == TPC_BOOL && !enabled->as.b;
+    if (c->logins != NULL) {
+        c->logins->device = c->device;
+    }
+    return 0;
 }
 
 static int device_prepare(void *user, struct tpi_change *change, struct tpc_error *err)
@@ -331,6 +412,9 @@ static void device_apply(void *user, struct tpi_change *change)
     } else if (c->moves) {
         move_device(r, c);
     }
+    tpi_logins_swap(r, c->device->logins, c->logins);
+    c->device->logins = c->logins;
+    atomic_store_explicit(&c->device->disabled, c->disabled, memory_order_relaxed);
     TPI_METRIC_SET(r->counters.devices, r->by_id.count);
     pthread_rwlock_unlock(&r->lock);
     tpi_serial_apply(r, change, &c->serial);
@@ -342,8 +426,9 @@ static void device_apply(void *user, struct tpi_change *change)
 static void device_discard(void *user, struct tpi_change *change)
 {
     struct tpi_registry *r = user;
-    const struct device_change *c = change->prepared;
+    struct device_change *c = change->prepared;
     tpi_serial_discard(r, change, &c->serial);
+    drop_logins(r, c);
     if (c->fresh) {
         struct tpc_device *gateway = c->device->gateway;
         r->coming--;

@@ -6,6 +6,8 @@
 
 #include "base/map.h"
 #include "registry/device.h"
+#include "registry/limit.h"
+#include "registry/login.h"
 
 /* Key of a product. Counted: by its revisions, and by devices that were of it. */
 struct tpi_name {
@@ -60,8 +62,11 @@ struct tpi_registry {
     struct tpi_map groups;       /* tenant number and key -> struct tpi_group; changes only */
     struct tpi_map serials;      /* tenant number and serial -> struct tpi_serial; changes only */
     struct tpi_map64 serial_ids; /* device -> its struct tpi_serial */
-    pthread_mutex_t gone_lock;   /* guards gone */
-    struct tpc_device *gone;     /* deleted, but still referred to */
+    struct tpi_map users; /* tenant number and key -> struct tpi_service_user; changes only */
+    struct tpi_login_table logins;
+    struct tpi_limit limit;    /* has a lock of its own */
+    pthread_mutex_t gone_lock; /* guards gone */
+    struct tpc_device *gone;   /* deleted, but still referred to */
     struct tpi_registry_counters counters;
     struct tpi_kind kinds[TPI_REGISTRY_KINDS];
 };
@@ -94,6 +99,10 @@ void tpi_registry_tenant_kind(struct tpi_registry *r, struct tpi_kind *kind);
 void tpi_registry_product_kind(struct tpi_registry *r, struct tpi_kind *kind);
 void tpi_registry_device_kind(struct tpi_registry *r, struct tpi_kind *kind);
 void tpi_registry_group_kind(struct tpi_registry *r, struct tpi_kind *kind);
+void tpi_registry_service_kind(struct tpi_registry *r, struct tpi_kind *kind);
+
+/* ---- service_kind.c ---- */
+void tpi_registry_free_users(struct tpi_registry *r);
 
 /* ---- group.c ---- */
 bool tpi_registry_has_group(const struct tpi_registry *r, uint64_t tenant, struct tpc_str key);

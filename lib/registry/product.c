@@ -6,6 +6,7 @@
 #include <tpcore/json.h>
 
 #include "base/alloc.h"
+#include "base/crypto.h"
 
 static const struct tpc_option history_schema[] = {
     { .name = "keep",
@@ -78,8 +79,7 @@ static const struct tpc_option product_schema[] = {
       .type = TPC_OPT_BOOL,
       .def = "false",
       .since = "0.1",
-      .help = "Devices that know the product's secret may register themselves. For fronts that "
-              "register devices." },
+      .help = "Devices that know the product's secret may register themselves." },
     { .name = "labels",
       .type = TPC_OPT_TABLE,
       .flags = TPC_OPT_INDEXED | TPC_OPT_OPEN,
@@ -107,7 +107,7 @@ static const struct tpc_option product_schema[] = {
     { .name = "secret",
       .type = TPC_OPT_SECRET,
       .since = "0.1",
-      .help = "Secret that devices of the product prove they know." },
+      .help = "Secret that devices of the product prove they know when they register." },
 };
 
 static const char ids_kind[] = "property_ids";
@@ -153,6 +153,7 @@ struct tpi_product *tpi_product_unref(struct tpi_product *p)
         }
         tpi_model_unref(p->model);
         tpi_name_unref(p->alloc, p->name);
+        tpi_wipe(p + 1, p->bytes - sizeof(*p));
         tpi_free(p->alloc, p, p->bytes);
     }
     return NULL;
@@ -298,10 +299,28 @@ static struct tpi_name *name_of(struct tpi_registry *r, const struct tpi_change 
     return slot->current->name;
 }
 
+/* A product's secret is needed again only where devices may register themselves. */
+static struct tpc_str registration_secret(const struct tpc_value *doc)
+{
+    const struct tpc_value *on = tpc_value_get(doc, TPC_STR("auto_register"));
+    bool wanted = on != NULL && on->type == TPC_BOOL && on->as.b;
+    return wanted ? tpc_value_text(tpc_value_get(doc, TPC_STR("secret")))
+                  : (struct tpc_str){ "", 0 };
+}
+
+static uint8_t voucher_type(const struct tpc_value *doc)
+{
+    struct tpc_str type = tpc_value_text(tpc_value_get(doc, TPC_STR("voucher_type")));
+    return tpc_str_equal(type, TPC_STR("BASIC"))         ? TPI_VOUCHER_BASIC
+           : tpc_str_equal(type, TPC_STR("ACCESSTOKEN")) ? TPI_VOUCHER_TOKEN
+                                                         : TPI_VOUCHER_OTHER;
+}
+
 static int make_product(struct tpi_registry *r, struct tpi_change *change, struct tpc_error *err,
                         struct tpi_product **ret)
 {
-    size_t bytes = sizeof(struct tpi_product) + change->tenant_key.len + 1;
+    struct tpc_str secret = registration_secret(change->doc);
+    size_t bytes = sizeof(struct tpi_product) + change->tenant_key.len + 1 + secret.len;
     struct tpi_product *p = tpi_alloc_zero(r->env->alloc, bytes);
     struct tpi_name *name = p != NULL ? name_of(r, change) : NULL;
     if (name == NULL) {
@@ -309,7 +328,14 @@ static int make_product(struct tpi_registry *r, struct tpi_change *change, struc
         return tpi_registry_no_memory(err);
     }
     char *tenant = (char *) (p + 1);
+    char *kept = tenant + change->tenant_key.len + 1;
     memcpy(tenant, change->tenant_key.ptr, change->tenant_key.len);
+    memcpy(kept, secret.ptr, secret.len);
+    p->secret = (struct tpc_str){ kept, secret.len };
+    p->auto_register = secret.len > 0;
+    p->behind_gateway = tpc_str_equal(tpc_value_text(tpc_value_get(change->doc, TPC_STR("type"))),
+                                      TPC_STR("sub")) != 0;
+    p->voucher = voucher_type(change->doc);
     atomic_init(&p->refs, 1);
     p->alloc = r->env->alloc;
     p->bytes = bytes;

@@ -17,6 +17,16 @@ const struct tpi_metric_def tpi_registry_metrics[] = {
       offsetof(struct tpi_registry_counters, changes) },
     { "registry_latest_stale_total", "Values older than the latest one of their property.", 1,
       offsetof(struct tpi_registry_counters, latest_stale) },
+    { "auth_allowed_total", "Logins that were right.", 1,
+      offsetof(struct tpi_registry_counters, auth_allowed) },
+    { "auth_denied_total", "Logins and registrations that were refused.", 1,
+      offsetof(struct tpi_registry_counters, auth_denied) },
+    { "auth_limited_total", "Logins and registrations not looked at after too many failures.", 1,
+      offsetof(struct tpi_registry_counters, auth_limited) },
+    { "acl_denied_total", "Topics that were refused.", 1,
+      offsetof(struct tpi_registry_counters, acl_denied) },
+    { "registrations_total", "Devices that were allowed to register themselves.", 1,
+      offsetof(struct tpi_registry_counters, registrations) },
 };
 const uint32_t tpi_registry_metric_count =
     sizeof(tpi_registry_metrics) / sizeof(tpi_registry_metrics[0]);
@@ -111,18 +121,26 @@ int tpi_registry_create(const struct tpi_env *env, const struct tpi_registry_hos
     }
     r->env = env;
     r->host = *host;
+    if (tpi_login_table_init(&r->logins, env) != 0 || tpi_limit_init(&r->limit, env) != 0) {
+        pthread_mutex_destroy(&r->gone_lock);
+        pthread_rwlock_destroy(&r->lock);
+        tpi_free(env->alloc, r, sizeof(*r));
+        return tpi_error_set(err, TPC_EIO, tpi_registry_origin, "there is no randomness");
+    }
     (void) tpi_random(env, &r->seed, sizeof(r->seed)); /* a seed of 0 still works */
     tpi_map_init(&r->tenants, env->alloc);
     tpi_map_init(&r->products, env->alloc);
     tpi_map64_init(&r->product_ids, env->alloc);
     tpi_map_init(&r->groups, env->alloc);
     tpi_map_init(&r->serials, env->alloc);
+    tpi_map_init(&r->users, env->alloc);
     tpi_map64_init(&r->serial_ids, env->alloc);
     tpi_tables_init(r);
     tpi_registry_tenant_kind(r, &r->kinds[0]);
     tpi_registry_product_kind(r, &r->kinds[1]);
     tpi_registry_group_kind(r, &r->kinds[2]);
     tpi_registry_device_kind(r, &r->kinds[3]);
+    tpi_registry_service_kind(r, &r->kinds[4]);
     *ret = r;
     return 0;
 }
@@ -165,6 +183,9 @@ void tpi_registry_destroy(struct tpi_registry *r)
     tpi_map64_fini(&r->product_ids);
     tpi_registry_free_groups(r);
     tpi_serial_fini(r);
+    tpi_registry_free_users(r);
+    tpi_login_table_fini(&r->logins);
+    tpi_limit_fini(&r->limit, r->env);
     pthread_mutex_destroy(&r->gone_lock);
     pthread_rwlock_destroy(&r->lock);
     tpi_free(r->env->alloc, r, sizeof(*r));

@@ -24,7 +24,7 @@ enum {
     TPI_REGISTRY_LABELS = 32,       /* of one entity */
     TPI_REGISTRY_LABEL_BYTES = 256, /* of a value */
     TPI_REGISTRY_GROUPS = 16,       /* that one device is in */
-    TPI_REGISTRY_KINDS = 4          /* tenant, product, group, device */
+    TPI_REGISTRY_KINDS = 5          /* tenant, product, group, device, service_user */
 };
 
 struct tpi_registry;
@@ -42,6 +42,9 @@ struct tpi_registry_host {
     void (*device_gone)(void *user, struct tpc_device *device);
 };
 
+/* What a registered ThingsPanel device logs in with (contract thingspanel.md 1.1). */
+enum tpi_voucher { TPI_VOUCHER_OTHER = 0, TPI_VOUCHER_BASIC = 1, TPI_VOUCHER_TOKEN = 2 };
+
 /* One revision of a product. Never changes; a put makes a new one. */
 struct tpi_product {
     atomic_uint refs;
@@ -56,6 +59,10 @@ struct tpi_product {
     void *program;   /* of codec; NULL if it has no compile() */
     int64_t keep_ms; /* how long samples are kept; 0 = for ever, -1 = as the core's option says */
     bool published;
+    bool auto_register;    /* devices that know secret may register themselves */
+    bool behind_gateway;   /* type "sub" */
+    uint8_t voucher;       /* enum tpi_voucher: of devices that register themselves */
+    struct tpc_str secret; /* only with auto_register, else empty */
     /* Private to lib/registry. */
     const struct tpc_allocator *alloc;
     struct tpi_name *name; /* holds key */
@@ -68,6 +75,11 @@ struct tpi_registry_counters {
     _Atomic uint64_t devices;
     _Atomic uint64_t changes;
     _Atomic uint64_t latest_stale; /* values older than the one that is there */
+    _Atomic uint64_t auth_allowed;
+    _Atomic uint64_t auth_denied;
+    _Atomic uint64_t auth_limited; /* not looked at: too many failures */
+    _Atomic uint64_t acl_denied;
+    _Atomic uint64_t registrations;
 };
 extern const struct tpi_metric_def tpi_registry_metrics[];
 extern const uint32_t tpi_registry_metric_count;

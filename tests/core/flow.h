@@ -82,5 +82,6 @@ Suite *keep_flow_suite(void);
 Suite *directory_flow_suite(void);
 Suite *import_flow_suite(void);
 Suite *query_flow_suite(void);
+Suite *auth_flow_suite(void);
 
 #endif

@@ -12,6 +12,7 @@ int main(void)
                                            query_flow_suite,
                                            import_flow_suite,
                                            directory_flow_suite,
+                                           auth_flow_suite,
                                            NULL };
     return tk_main("core", suites);
 }
