@@ -44,6 +44,11 @@ const struct tpc_option sqdb_options[SQDB_OPTIONS] = {
       .max = 63,
       .since = "0.1",
       .help = "Name of an SQLite VFS that the program registered; absent = the default one." },
+    { .name = "read_only",
+      .type = TPC_OPT_BOOL,
+      .def = "false",
+      .since = "0.1",
+      .help = "Entities only: reads what another process writes (TPC_CORE_OBSERVE)." },
 };
 
 /* ---- errors ---- */
@@ -231,8 +236,8 @@ static int open_writer(struct sqdb *db)
     bool empty = false;
     int rc = connect_file(db, true, &db->writer);
     if (rc == SQLITE_OK) {
-        int code =
-            sqdb_check(db, &empty); /* before anything is written: it may be a foreign file */
+        int code = sqdb_check(db, db->writer,
+                              &empty); /* before anything is written: it may be a foreign file */
         if (code != 0) {
             return code;
         }
@@ -313,8 +318,10 @@ static int exec(struct sqdb *db, const char *sql)
 
 int sqdb_begin(struct sqdb *db, struct tpc_error *err)
 {
-    if (db->in_transaction) {
-        return tpi_error_set(err, TPC_ESTATE, origin, "%s: a transaction is open", db->path);
+    if (db->in_transaction || db->writer == NULL) {
+        return db->writer == NULL
+                   ? tpi_error_set(err, TPC_EDENIED, origin, "%s is opened read-only", db->path)
+                   : tpi_error_set(err, TPC_ESTATE, origin, "%s: a transaction is open", db->path);
     }
     int rc = exec(db, "BEGIN IMMEDIATE");
     if (rc != SQLITE_OK) {
@@ -397,10 +404,29 @@ static int read_options(struct sqdb *db, const struct tpc_value *cfg, char *dir,
     db->busy_timeout_ms = (int) number(cfg, TPC_STR("busy_timeout"), 5000);
     db->wal_limit_bytes = number(cfg, TPC_STR("wal_limit"), INT64_C(64) << 20);
     db->cache_bytes = number(cfg, TPC_STR("cache"), INT64_C(8) << 20);
+    const struct tpc_value *read_only = tpc_value_get(cfg, TPC_STR("read_only"));
+    db->read_only = read_only != NULL && read_only->type == TPC_BOOL && read_only->as.b;
     if (db->vfs[0] != '\0' && sqlite3_vfs_find(db->vfs) == NULL) {
         return db->host->fail(db->ctx, TPC_EINVAL, "SQLite has no VFS named %s", db->vfs);
     }
     return 0;
+}
+
+/* Once, so that a file that is not there or not ours is named at once. */
+static int open_read_only(struct sqdb *db)
+{
+    struct tpc_error err = { .size = sizeof(err) };
+    bool empty = false;
+    int rc;
+    struct sqdb_reader *r = sqdb_take(db, &rc);
+    if (r == NULL) {
+        int code = sqdb_fail(db, NULL, rc, "cannot be opened", &err);
+        code = rc == SQLITE_CANTOPEN ? TPC_ENOENT : code;
+        return db->host->fail(db->ctx, code, "%s", err.text);
+    }
+    int code = sqdb_check(db, r->db, &empty);
+    sqdb_give(db, r);
+    return code;
 }
 
 /* One process per file: SQLite would allow two, but two histories would count past each other. */
@@ -436,7 +462,7 @@ int sqdb_open(struct sqdb *db, const struct tpc_host *host, void *ctx, const str
     if (sqlite3_threadsafe() == 0) {
         return host->fail(ctx, TPC_EUNSUPPORTED, "this SQLite was built without threads");
     }
-    rc = host->files->make_dir(host->files->user, dir, &native);
+    rc = db->read_only ? 0 : host->files->make_dir(host->files->user, dir, &native);
     if (rc != 0) {
         return host->fail(ctx, rc, "folder %s cannot be made (%d)", dir, native);
     }
@@ -447,6 +473,9 @@ int sqdb_open(struct sqdb *db, const struct tpc_host *host, void *ctx, const str
         return host->fail(ctx, TPC_ENOMEM, "no lock can be made");
     }
     db->pool_ready = true;
+    if (db->read_only) {
+        return open_read_only(db);
+    }
     rc = take_lock(db);
     return rc != 0 ? rc : open_writer(db);
 }

@@ -17,8 +17,8 @@
 enum {
     SQDB_PATH_BYTES = 1024,
     SQDB_WRITER_STMTS = 24,
-    SQDB_READER_STMTS = 76,
-    SQDB_OPTIONS = 5,
+    SQDB_READER_STMTS = 78,
+    SQDB_OPTIONS = 6,
     SQDB_IDLE_READERS = 16 /* connections kept open; more are closed after use */
 };
 
@@ -48,7 +48,8 @@ struct sqdb {
     int busy_timeout_ms;
     int64_t wal_limit_bytes;
     int64_t cache_bytes;
-    sqlite3 *writer;
+    bool read_only;  /* another process writes the file: no lock, no writer */
+    sqlite3 *writer; /* NULL if read_only */
     sqlite3_stmt *stmts[SQDB_WRITER_STMTS];
     int wal_pages; /* after the last commit */
     bool in_transaction;
@@ -70,7 +71,7 @@ void sqdb_close(struct sqdb *db);
 
 /* Whether the file is ours and not too new; nothing is written. Returns 0 or a code after
  * host->fail(). */
-int sqdb_check(struct sqdb *db, bool *ret_empty);
+int sqdb_check(struct sqdb *db, sqlite3 *conn, bool *ret_empty);
 
 /* Brings an opened writer to the schema's version. Returns 0 or a code after host->fail(). */
 int sqdb_migrate(struct sqdb *db);

@@ -29,7 +29,7 @@ enum writer_stmts {
     FIELDS = 18
 };
 /* Reader statements: QUERY has 16 for each space. */
-enum reader_stmts { GET = 0, COUNT_KIND = 4, COUNT_ALL = 8, QUERY = 12 };
+enum reader_stmts { GET = 0, COUNT_KIND = 4, COUNT_ALL = 8, QUERY = 12, CHANGES = 76, RANGE = 77 };
 enum query_parts { BY_TENANT = 1, BY_AFTER = 2, BY_FIELD = 4, BY_ID = 8 };
 /* Parameters of a query: those of its terms follow, two for each. */
 enum query_parameters { P_KIND = 1, P_TENANT, P_AFTER, P_ID, P_LIMIT, P_TERMS };
@@ -661,6 +661,75 @@ static int entities_count(void *self, uint32_t space, struct tpc_str kind, uint6
     return sqdb_code(rc);
 }
 
+/* ---- changes ---- */
+
+/* First and last number kept; both 0 if none is. */
+static int change_range(struct sqdb_reader *r, uint64_t *ret_first, uint64_t *ret_last)
+{
+    int rc;
+    sqlite3_stmt *stmt = sqdb_reader_stmt(
+        r, RANGE, "SELECT (SELECT min(seq) FROM change), (SELECT max(seq) FROM change)", &rc);
+    if (stmt == NULL) {
+        return rc;
+    }
+    rc = sqlite3_step(stmt);
+    if (rc == SQLITE_ROW) {
+        *ret_first = (uint64_t) sqlite3_column_int64(stmt, 0);
+        *ret_last = (uint64_t) sqlite3_column_int64(stmt, 1);
+        rc = SQLITE_OK;
+    }
+    return rc;
+}
+
+static int give_changes(struct sqdb_reader *r, uint64_t after, tpc_change_fn *fn, void *user,
+                        uint64_t *ret_last)
+{
+    int rc;
+    int stop = 0;
+    sqlite3_stmt *stmt = sqdb_reader_stmt(
+        r, CHANGES, "SELECT seq, kind, tenant, key, gone FROM change WHERE seq > ?1 ORDER BY seq",
+        &rc);
+    if (stmt == NULL) {
+        return sqdb_code(rc);
+    }
+    sqlite3_bind_int64(stmt, 1, (int64_t) after);
+    while (stop == 0 && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+        *ret_last = (uint64_t) sqlite3_column_int64(stmt, 0);
+        stop = fn(user, sqdb_column_text(stmt, 1), (uint64_t) sqlite3_column_int64(stmt, 2),
+                  sqdb_column_text(stmt, 3), sqlite3_column_int(stmt, 4));
+    }
+    return stop != 0 ? stop : sqdb_code(rc);
+}
+
+static int entities_changes(void *self, uint64_t after, tpc_change_fn *fn, void *user,
+                            uint64_t *ret_last)
+{
+    struct entities *e = self;
+    uint64_t first = 0;
+    uint64_t last = 0;
+    int rc;
+    struct sqdb_reader *r = sqdb_take(&e->db, &rc);
+    if (r == NULL) {
+        return sqdb_code(rc);
+    }
+    rc = sqlite3_exec(r->db, "BEGIN", NULL, NULL, NULL); /* both statements see one state */
+    rc = rc != SQLITE_OK ? rc : change_range(r, &first, &last);
+    int code = sqdb_code(rc);
+    if (code == 0 && after != UINT64_MAX && (after > last || after + 1 < first)) {
+        code = TPC_EGAP; /* trimmed, or the file is another one */
+    } else if (code == 0 && after < last) {
+        code = give_changes(r, after, fn, user, &last);
+    }
+    (void) sqlite3_reset(r->stmts[RANGE]);
+    (void) sqlite3_reset(r->stmts[CHANGES]);
+    (void) sqlite3_exec(r->db, "COMMIT", NULL, NULL, NULL);
+    sqdb_give(&e->db, r);
+    if (code == 0) {
+        *ret_last = last;
+    }
+    return code;
+}
+
 const struct tpc_store_ops sqdb_store_ops = {
     .iface = TPC_IFACE(struct tpc_store_ops, 1),
     .name = "sqlite",
@@ -672,4 +741,5 @@ const struct tpc_store_ops sqdb_store_ops = {
     .get = entities_get,
     .query = entities_query,
     .count = entities_count,
+    .changes = entities_changes,
 };

@@ -19,6 +19,12 @@
     "INSERT OR IGNORE INTO field2 SELECT f.space, f.kind, f.name, f.value, r.tenant, r.key, r.pk"  \
     " FROM field AS f JOIN " table " AS r ON r.pk = f.pk WHERE f.space = " space ";"
 
+#define CHANGE_TRIGGER(name, event, row, gone)                                                     \
+    "CREATE TRIGGER " name " AFTER " event                                                         \
+    " ON entity BEGIN INSERT INTO change(kind, tenant, key,"                                       \
+    " gone) VALUES(" row ".kind, " row ".tenant, " row ".key, " gone ");"                          \
+    " DELETE FROM change WHERE seq <= (SELECT max(seq) FROM change) - 65536; END;"
+
 static const char *const entities_steps[] = {
     ROW_TABLE("entity") ROW_TABLE("secret") ROW_TABLE("record") ROW_TABLE(
         "meta") "CREATE TABLE field(space INTEGER NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL,"
@@ -34,6 +40,11 @@ static const char *const entities_steps[] = {
         MOVE_FIELDS("2", "secret") MOVE_FIELDS("3", "record")
             MOVE_FIELDS("4", "meta") "DROP TABLE field;"
                                      "ALTER TABLE field2 RENAME TO field;",
+    /* What other processes that read the file have not seen yet: the last 65,536 changes. */
+    "CREATE TABLE change(seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, tenant INTEGER NOT NULL,"
+    " key TEXT NOT NULL, gone INTEGER NOT NULL);" CHANGE_TRIGGER(
+        "entity_made", "INSERT", "NEW", "0") CHANGE_TRIGGER("entity_changed", "UPDATE", "NEW", "0")
+        CHANGE_TRIGGER("entity_gone", "DELETE", "OLD", "1"),
 };
 
 static const char *const history_steps[] = {
@@ -67,10 +78,10 @@ const struct sqdb_schema sqdb_history_schema = { .file = "history.db",
                                                  .steps = history_steps,
                                                  .shrinks = true };
 
-static int init_fail(struct sqdb *db, int rc, const char *what)
+static int init_fail(struct sqdb *db, sqlite3 *conn, int rc, const char *what)
 {
     struct tpc_error err = { .size = sizeof(err) };
-    int code = sqdb_fail(db, db->writer, rc, what, &err);
+    int code = sqdb_fail(db, conn, rc, what, &err);
     return db->host->fail(db->ctx, code, "%s", err.text);
 }
 
@@ -86,20 +97,20 @@ static int run_step(struct sqdb *db, uint32_t version)
     return sqlite3_exec(db->writer, pragma, NULL, NULL, NULL);
 }
 
-int sqdb_check(struct sqdb *db, bool *ret_empty)
+int sqdb_check(struct sqdb *db, sqlite3 *conn, bool *ret_empty)
 {
     int64_t application = 0;
     int64_t version = 0;
     int64_t tables = 0;
-    int rc = sqdb_number(db->writer, "PRAGMA application_id", &application);
+    int rc = sqdb_number(conn, "PRAGMA application_id", &application);
     if (rc == SQLITE_OK) {
-        rc = sqdb_number(db->writer, "PRAGMA user_version", &version);
+        rc = sqdb_number(conn, "PRAGMA user_version", &version);
     }
     if (rc == SQLITE_OK) {
-        rc = sqdb_number(db->writer, "SELECT count(*) FROM sqlite_schema", &tables);
+        rc = sqdb_number(conn, "SELECT count(*) FROM sqlite_schema", &tables);
     }
     if (rc != SQLITE_OK) {
-        return init_fail(db, rc, "cannot read the schema");
+        return init_fail(db, conn, rc, "cannot read the schema");
     }
     if (tables > 0 && application != (int64_t) db->schema->application_id) {
         return db->host->fail(db->ctx, TPC_EVERSION, "%s was made by another program", db->path);
@@ -109,6 +120,13 @@ int sqdb_check(struct sqdb *db, bool *ret_empty)
             db->ctx, TPC_EVERSION,
             "%s has schema version %lld, this library knows up to %u: use a newer "
             "library",
+            db->path, (long long) version, db->schema->version);
+    }
+    if (db->read_only && version < (int64_t) db->schema->version) {
+        return db->host->fail(
+            db->ctx, TPC_EVERSION,
+            "%s has schema version %lld, this library reads %u: start the program "
+            "that owns it once",
             db->path, (long long) version, db->schema->version);
     }
     *ret_empty = tables == 0;
@@ -128,5 +146,5 @@ int sqdb_migrate(struct sqdb *db)
     if (rc == SQLITE_OK) {
         rc = sqlite3_exec(db->writer, "COMMIT", NULL, NULL, NULL);
     }
-    return rc == SQLITE_OK ? 0 : init_fail(db, rc, "cannot write the schema");
+    return rc == SQLITE_OK ? 0 : init_fail(db, db->writer, rc, "cannot write the schema");
 }

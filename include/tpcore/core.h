@@ -27,7 +27,10 @@ enum tpc_threads {
 
 enum tpc_core_flags {
     TPC_CORE_ACCEPT_GAP = 1, /* start although the log is not the one the history was made from */
-    TPC_CORE_LOAD_ANY = 2    /* allow tpc_core_load_module() */
+    TPC_CORE_LOAD_ANY = 2,   /* allow tpc_core_load_module() */
+    TPC_CORE_OBSERVE =
+        4 /* entities are another process's: read, with tpc_entity_refresh(), and never
+                              * changed; the core cannot be started */
 };
 
 /* Initialise with TPC_CORE_OPTIONS_INIT or tpc_core_options_init(). 0 = the default in brackets. */

@@ -148,6 +148,20 @@ TPC_API int tpc_entity_delete(struct tpc_core *core, const struct tpc_actor *act
                               struct tpc_str tenant, const char *kind, struct tpc_str key,
                               uint64_t expect_rev);
 
+/*
+ * In a core with TPC_CORE_OBSERVE: takes over what the process that owns the store changed since the
+ * entities were loaded or the last call. *ret_count (may be NULL) is the number of changes. Cheap if
+ * there is none: one look at the store's index.
+ *
+ * Returns 0; TPC_EGAP (more than the store remembers, 65,536 in SQLite: make a new core); TPC_ESTATE (not
+ * an observer); TPC_EUNSUPPORTED (the store does not tell); TPC_EAGAIN (locked), TPC_EIO, TPC_ECORRUPT,
+ * TPC_ENOMEM. After a failure the same changes come again with the next call.
+ * Ownership: none.
+ * Thread: any-thread.
+ * Since: 0.1
+ */
+TPC_API int tpc_entity_refresh(struct tpc_core *core, uint32_t *ret_count);
+
 TPC_END
 
 #endif

@@ -202,14 +202,20 @@ static int make(struct tpc_core *core, struct tpc_error *err, struct tpi_entitie
         rc = tpi_entities_create(&core->env, &core->entities_part->ops->store,
                                  core->entities_part->self, err, &e);
     }
+    bool observing = (core->options.flags & TPC_CORE_OBSERVE) != 0;
+    if (rc == 0 && observing) {
+        tpi_entities_observe(e);
+    }
     if (rc == 0 && core->options.secret_key.len > 0) {
         rc = tpi_entities_set_key(e, core->options.secret_key);
     }
     for (uint32_t i = 0; rc == 0 && i < TPI_REGISTRY_KINDS; i++) {
         rc = tpi_entities_add_kind(e, &tpi_registry_kinds(core->registry)[i], err);
     }
-    rc = rc != 0 ? rc : tpi_entities_add_kind(e, tpi_rules_kind(core->rules), err);
-    rc = rc != 0 ? rc : tpi_entities_on_change(e, on_change, core);
+    if (rc == 0 && !observing) {
+        rc = tpi_entities_add_kind(e, tpi_rules_kind(core->rules), err);
+        rc = rc != 0 ? rc : tpi_entities_on_change(e, on_change, core);
+    }
     rc = rc != 0 ? rc : tpi_entities_load(e, err);
     if (rc != 0) {
         tpi_entities_destroy(e);
@@ -299,6 +305,25 @@ int tpc_entity_delete(struct tpc_core *core, const struct tpc_actor *actor, stru
         device_gone(core, d);
     } else {
         tpi_device_unref(d);
+    }
+    return tpi_fail_end(rc);
+}
+
+int tpc_entity_refresh(struct tpc_core *core, uint32_t *ret_count)
+{
+    uint32_t count = 0;
+    if (core == NULL) {
+        return tpi_fail(TPC_EINVAL, "entity", "core is NULL");
+    }
+    if ((core->options.flags & TPC_CORE_OBSERVE) == 0) {
+        return tpi_fail(TPC_ESTATE, "entity",
+                        "the core owns its entities: nobody else changes them");
+    }
+    struct tpc_error *err = tpi_fail_begin();
+    int rc = tpi_core_entities(core, err);
+    rc = rc != 0 ? rc : tpi_entities_refresh(core->entities, err, &count);
+    if (ret_count != NULL) {
+        *ret_count = count;
     }
     return tpi_fail_end(rc);
 }

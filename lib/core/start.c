@@ -264,6 +264,9 @@ int tpc_core_start(struct tpc_core *core)
     if (atomic_load(&core->state) != TPI_CORE_IDLE) {
         return tpi_fail(TPC_ESTATE, "core", "the core is started");
     }
+    if ((core->options.flags & TPC_CORE_OBSERVE) != 0) {
+        return tpi_fail(TPC_ESTATE, "core", "a core with TPC_CORE_OBSERVE is not started");
+    }
     struct tpc_error err = { .size = sizeof(err) };
     (void) tpi_fail_begin();
     int rc = start(core, &err);

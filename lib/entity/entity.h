@@ -98,6 +98,20 @@ void tpi_entities_destroy(struct tpi_entities *e);
  * TPC_EINVAL. */
 int tpi_entities_set_key(struct tpi_entities *e, struct tpc_bytes key);
 
+/* Another process owns the store: nothing is written, not even at load, and puts are refused. Before
+ * load. */
+void tpi_entities_observe(struct tpi_entities *e);
+
+/*
+ * Takes over what other processes changed in the store since load or the last call; *ret_count is
+ * their number. Listeners are not told. A change that cannot be taken over ends it and comes again
+ * with the next call.
+ *
+ * Returns 0, TPC_EUNSUPPORTED (the store has no changes()), TPC_EGAP (too many since: load anew), and as
+ * tpi_entities_load().
+ */
+int tpi_entities_refresh(struct tpi_entities *e, struct tpc_error *err, uint32_t *ret_count);
+
 /* Kinds load in the order they were added; "tenant" is the first. kind stays the caller's and
  * outlives e. Before load. Returns 0, TPC_EINVAL (a schema that cannot be: the text says why),
  * TPC_EEXIST or TPC_ENOMEM. */

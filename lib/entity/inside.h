@@ -37,6 +37,8 @@ struct tpi_entities {
     uint8_t seal_key[32];
     uint64_t unsealed; /* rows read that should be sealed and are not */
     uint64_t next_id;
+    bool observing; /* another process owns the store: nothing is written */
+    uint64_t seen;  /* the last change of the store that was taken over */
     uint32_t kind_count;
     uint32_t listener_count;
     struct tpi_kind_slot kinds[TPI_ENTITY_MAX_KINDS];
@@ -152,6 +154,17 @@ int tpi_secret_collect(const struct tpc_list *schema, const struct tpc_value *do
 /* The stored secrets of an entity as a map, or TPC_NULL. */
 int tpi_secret_read(struct tpi_entities *e, const struct tpi_change *change, struct tpc_error *err,
                     struct tpc_value *ret);
+
+/* ---- load.c ---- */
+/* What loading takes: arenas, and where it stands. */
+struct tpi_loader;
+int tpi_loader_make(struct tpi_entities *e, struct tpc_error *err, struct tpi_loader **ret);
+void tpi_loader_free(struct tpi_loader *l);
+
+/* Loads one stored entity anew, as another process left it; *ret_there: it is stored. Returns 0 or as
+ * loading does. */
+int tpi_loader_reload(struct tpi_loader *l, const struct tpi_kind_slot *slot,
+                      const struct tpi_tenant_slot *tenant, struct tpc_str key, bool *ret_there);
 
 /* ---- seal.c ---- */
 /* Secrets as the row of an entity stores them: row has kind, tenant and key. */

@@ -27,7 +27,7 @@ struct secrets {
     char after[TPI_ENTITY_MAX_KEY];
 };
 
-struct loader {
+struct tpi_loader {
     struct tpi_entities *e;
     const struct tpi_kind_slot *slot;
     struct tpc_str tenant_key;
@@ -46,7 +46,7 @@ static int no_memory(struct tpc_error *err)
 }
 
 /* "product/thermo" in front of the path. */
-static int at_entity(struct loader *l, struct tpc_str key, int rc)
+static int at_entity(struct tpi_loader *l, struct tpc_str key, int rc)
 {
     char text[TPI_ENTITY_MAX_KEY + 40];
     snprintf(text, sizeof(text), "%s/%.*s", l->slot->kind->name, (int) key.len, key.ptr);
@@ -65,7 +65,7 @@ static int parse_row(const struct tpi_entity_row *row, struct tpc_arena *arena,
     return tpi_error_set(err, TPC_ECORRUPT, tpi_entity_origin, "the stored document is damaged");
 }
 
-static void row_to_change(const struct loader *l, const struct tpi_entity_row *row,
+static void row_to_change(const struct tpi_loader *l, const struct tpi_entity_row *row,
                           struct tpi_change *change)
 {
     *change = (struct tpi_change){ .kind = l->slot->kind,
@@ -82,7 +82,7 @@ static void row_to_change(const struct loader *l, const struct tpi_entity_row *r
                                    .entities = l->e };
 }
 
-static int next_secrets(struct loader *l)
+static int next_secrets(struct tpi_loader *l)
 {
     struct secrets *s = &l->secrets;
     struct tpc_store_query q = { .size = sizeof(q),
@@ -116,7 +116,7 @@ static int compare_keys(struct tpc_str a, struct tpc_str b)
 }
 
 /* As tpi_secret_read(). */
-static int find_secrets(struct loader *l, const struct tpi_entity_row *row,
+static int find_secrets(struct tpi_loader *l, const struct tpi_entity_row *row,
                         const struct tpi_change *change, struct tpc_value *ret)
 {
     struct secrets *s = &l->secrets;
@@ -138,7 +138,8 @@ static int find_secrets(struct loader *l, const struct tpi_entity_row *row,
 }
 
 /* Document with its secrets, checked. */
-static int check_row(struct loader *l, const struct tpi_entity_row *row, struct tpi_change *change)
+static int check_row(struct tpi_loader *l, const struct tpi_entity_row *row,
+                     struct tpi_change *change)
 {
     struct tpc_value doc, full, stored;
     int rc = parse_row(row, l->row, l->err, &doc);
@@ -156,7 +157,7 @@ static int check_row(struct loader *l, const struct tpi_entity_row *row, struct 
     return tpi_entity_check(l->slot, &full, change, l->err);
 }
 
-static int load_row(struct loader *l, const struct tpi_entity_row *row)
+static int load_row(struct tpi_loader *l, const struct tpi_entity_row *row)
 {
     const struct tpi_kind *kind = l->slot->kind;
     struct tpi_change change;
@@ -175,7 +176,8 @@ static int load_row(struct loader *l, const struct tpi_entity_row *row)
             return at_entity(l, row->key, rc);
         }
     }
-    if (l->slot->tenants && tpi_tenant_slot_make(l->e, row->key, row->id) == NULL) {
+    bool fresh_tenant = l->slot->tenants && tpi_entity_tenant(l->e, row->key) == NULL;
+    if (fresh_tenant && tpi_tenant_slot_make(l->e, row->key, row->id) == NULL) {
         if (kind->discard != NULL) {
             kind->discard(kind->user, &change);
         }
@@ -190,7 +192,7 @@ static int load_row(struct loader *l, const struct tpi_entity_row *row)
     return 0;
 }
 
-static int postpone(struct loader *l, struct tpc_str key)
+static int postpone(struct tpi_loader *l, struct tpc_str key)
 {
     struct late *late = tpc_arena_take(l->extra, sizeof(*late) + key.len);
     if (late == NULL) {
@@ -204,7 +206,7 @@ static int postpone(struct loader *l, struct tpc_str key)
 }
 
 /* Tries the rows that were put off again until none is left, or none could be loaded in a round. */
-static int load_late(struct loader *l)
+static int load_late(struct tpi_loader *l)
 {
     bool progress = true;
     while (l->late != NULL && progress) {
@@ -233,7 +235,8 @@ static int load_late(struct loader *l)
 }
 
 /* fn for each row of the kind in the tenant. */
-static int each_row(struct loader *l, int (*fn)(struct loader *l, const struct tpi_entity_row *row))
+static int each_row(struct tpi_loader *l,
+                    int (*fn)(struct tpi_loader *l, const struct tpi_entity_row *row))
 {
     char after[TPI_ENTITY_MAX_KEY];
     struct tpc_store_query q = {
@@ -259,14 +262,14 @@ static int each_row(struct loader *l, int (*fn)(struct loader *l, const struct t
     return 0;
 }
 
-static int load_or_postpone(struct loader *l, const struct tpi_entity_row *row)
+static int load_or_postpone(struct tpi_loader *l, const struct tpi_entity_row *row)
 {
     int rc = load_row(l, row);
     return rc == TPC_EAGAIN ? postpone(l, row->key) : rc;
 }
 
 /* fn for the one (0) or every tenant that the kind's rows may be in. */
-static int each_tenant(struct loader *l, int (*fn)(struct loader *l))
+static int each_tenant(struct tpi_loader *l, int (*fn)(struct tpi_loader *l))
 {
     size_t iter = 0;
     void *value;
@@ -286,7 +289,7 @@ static int each_tenant(struct loader *l, int (*fn)(struct loader *l))
     return 0;
 }
 
-static int load_tenant(struct loader *l)
+static int load_tenant(struct tpi_loader *l)
 {
     tpc_arena_reset(l->extra);
     l->late = NULL;
@@ -299,7 +302,7 @@ static int load_tenant(struct loader *l)
     int rc = each_row(l, load_or_postpone);
     l->secrets.along = false;
     rc = rc != 0 ? rc : load_late(l);
-    if (rc != 0 || l->e->unsealed == 0) {
+    if (rc != 0 || l->e->unsealed == 0 || l->e->observing) {
         return rc;
     }
     return tpi_secret_seal_stored(l->e, l->slot->name, l->tenant, l->page, l->err);
@@ -308,7 +311,7 @@ static int load_tenant(struct loader *l)
 /* ---- upgrading documents of an older version ---- */
 
 struct upgrade {
-    struct loader l; /* first: the row function gets it */
+    struct tpi_loader l; /* first: the row function gets it */
     uint32_t from;
     struct tpc_store_op *ops;
     uint32_t count;
@@ -341,7 +344,7 @@ static int copy_text(struct tpc_arena *arena, struct tpc_str in, struct tpc_str 
     return 0;
 }
 
-static int upgrade_row(struct loader *l, const struct tpi_entity_row *row)
+static int upgrade_row(struct tpi_loader *l, const struct tpi_entity_row *row)
 {
     struct upgrade *u = (struct upgrade *) l;
     const struct tpi_kind *kind = l->slot->kind;
@@ -375,12 +378,12 @@ static int upgrade_row(struct loader *l, const struct tpi_entity_row *row)
     return upgrade_op(u, &op);
 }
 
-static int upgrade_tenant(struct loader *l)
+static int upgrade_tenant(struct tpi_loader *l)
 {
     return each_row(l, upgrade_row);
 }
 
-static struct tpc_store_op version_op(const struct loader *l)
+static struct tpc_store_op version_op(const struct tpi_loader *l)
 {
     int64_t now = tpi_unix_ms(l->e->env);
     struct tpc_store_op op = { .size = sizeof(op), .type = TPC_STORE_PUT, .expect = TPC_ANY_REV };
@@ -396,7 +399,7 @@ static struct tpc_store_op version_op(const struct loader *l)
 }
 
 /* All documents of the kind and its version change in one transaction. */
-static int upgrade_kind(struct loader *l, uint32_t from)
+static int upgrade_kind(struct tpi_loader *l, uint32_t from)
 {
     struct upgrade u = { .l = *l, .from = from };
     tpc_arena_reset(l->extra);
@@ -408,7 +411,7 @@ static int upgrade_kind(struct loader *l, uint32_t from)
     return rc;
 }
 
-static int check_version(struct loader *l)
+static int check_version(struct tpi_loader *l)
 {
     const struct tpi_kind *kind = l->slot->kind;
     struct tpi_entity_row row;
@@ -417,6 +420,13 @@ static int check_version(struct loader *l)
                                 l->page, l->err, &row);
     if (rc != 0 && rc != TPC_ENOENT) {
         return rc;
+    }
+    if (l->e->observing && (rc == TPC_ENOENT || row.id < kind->version)) {
+        return rc == TPC_ENOENT ? 0
+                                : tpi_error_set(l->err, TPC_EVERSION, tpi_entity_origin,
+                                                "stored entities of kind \"%s\" are of an older "
+                                                "version: start the program that owns them once",
+                                                kind->name);
     }
     if (rc == TPC_ENOENT) {
         struct tpc_store_op op = version_op(l);
@@ -431,7 +441,7 @@ static int check_version(struct loader *l)
     return row.id < kind->version ? upgrade_kind(l, (uint32_t) row.id) : 0;
 }
 
-static int load_number(struct loader *l)
+static int load_number(struct tpi_loader *l)
 {
     struct tpi_entity_row row;
     int rc = tpi_entity_row_get(l->e, TPC_SPACE_META, TPC_STR("counter"), 0, TPC_STR("entity_id"),
@@ -442,13 +452,17 @@ static int load_number(struct loader *l)
     return rc == TPC_ENOENT ? 0 : rc;
 }
 
-static int make_main(struct loader *l)
+static int make_main(struct tpi_loader *l)
 {
     static const char json[] = "{\"key\":\"main\"}";
     struct tpc_value doc;
     struct tpi_staged s = { .change = { .arena = l->row } };
     if (tpi_entity_tenant(l->e, TPC_STR("main")) != NULL) {
         return 0;
+    }
+    if (l->e->observing) {
+        return tpi_error_set(l->err, TPC_ENOENT, tpi_entity_origin,
+                             "the store is new: start the program that owns it once");
     }
     tpc_arena_reset(l->row);
     int rc = tpc_json_parse(l->row, TPC_STR(json), 0, l->err, &doc);
@@ -457,7 +471,7 @@ static int make_main(struct loader *l)
                : tpi_entity_put_locked(l->e, l->slot, &doc, TPC_STR(json), TPC_NO_REV, &s, l->err);
 }
 
-static int load(struct loader *l)
+static int load(struct tpi_loader *l)
 {
     int rc = load_number(l);
     for (uint32_t i = 0; rc == 0 && i < l->e->kind_count; i++) {
@@ -471,27 +485,74 @@ static int load(struct loader *l)
     return rc;
 }
 
+int tpi_loader_make(struct tpi_entities *e, struct tpc_error *err, struct tpi_loader **ret)
+{
+    const struct tpc_allocator *alloc = e->env->alloc;
+    struct tpi_loader *l = tpi_alloc_zero(alloc, sizeof(*l));
+    if (l == NULL) {
+        return no_memory(err);
+    }
+    l->e = e;
+    l->err = err;
+    if (tpc_arena_create(alloc, 0, &l->page) != 0 || tpc_arena_create(alloc, 0, &l->row) != 0 ||
+        tpc_arena_create(alloc, 0, &l->extra) != 0 ||
+        tpc_arena_create(alloc, 0, &l->secrets.page) != 0) {
+        tpi_loader_free(l);
+        return no_memory(err);
+    }
+    *ret = l;
+    return 0;
+}
+
+void tpi_loader_free(struct tpi_loader *l)
+{
+    if (l != NULL) {
+        tpc_arena_destroy(l->page);
+        tpc_arena_destroy(l->row);
+        tpc_arena_destroy(l->extra);
+        tpc_arena_destroy(l->secrets.page);
+        tpi_free(l->e->env->alloc, l, sizeof(*l));
+    }
+}
+
+int tpi_loader_reload(struct tpi_loader *l, const struct tpi_kind_slot *slot,
+                      const struct tpi_tenant_slot *tenant, struct tpc_str key, bool *ret_there)
+{
+    struct tpi_entity_row row;
+    l->slot = slot;
+    l->tenant = tenant != NULL ? tenant->id : 0;
+    l->tenant_key = tenant != NULL ? tenant->key : key;
+    tpc_arena_reset(l->page);
+    int rc = tpi_entity_row_get(l->e, TPC_SPACE_ENTITY, slot->name, l->tenant, key, l->page, l->err,
+                                &row);
+    *ret_there = rc == 0;
+    return rc != 0 ? rc : load_row(l, &row);
+}
+
+void tpi_entities_observe(struct tpi_entities *e)
+{
+    e->observing = true;
+}
+
 int tpi_entities_load(struct tpi_entities *e, struct tpc_error *err)
 {
-    struct loader l = { .e = e, .err = err };
-    const struct tpc_allocator *alloc = e->env->alloc;
+    struct tpi_loader *l = NULL;
     if (e->loaded || e->kind_count == 0) {
         return tpi_error_set(err, TPC_ESTATE, tpi_entity_origin, "loaded already, or no kinds");
     }
-    int rc = TPC_ENOMEM;
-    if (tpc_arena_create(alloc, 0, &l.page) == 0 && tpc_arena_create(alloc, 0, &l.row) == 0 &&
-        tpc_arena_create(alloc, 0, &l.extra) == 0 &&
-        tpc_arena_create(alloc, 0, &l.secrets.page) == 0) {
-        pthread_mutex_lock(&e->lock);
-        rc = load(&l);
-        e->loaded = rc == 0;
-        pthread_mutex_unlock(&e->lock);
-    } else {
-        no_memory(err);
+    int rc = tpi_loader_make(e, err, &l);
+    if (rc != 0) {
+        return rc;
     }
-    tpc_arena_destroy(l.page);
-    tpc_arena_destroy(l.row);
-    tpc_arena_destroy(l.extra);
-    tpc_arena_destroy(l.secrets.page);
+    pthread_mutex_lock(&e->lock);
+    /* What changes from here on comes with the first refresh, if it was not read already. */
+    if (TPC_HAS(e->ops, struct tpc_store_ops, changes)) {
+        rc = e->ops->changes(e->store, UINT64_MAX, NULL, NULL, &e->seen);
+        rc = rc != 0 ? tpi_entity_store_failed(err, rc, "tell what was changed") : 0;
+    }
+    rc = rc != 0 ? rc : load(l);
+    e->loaded = rc == 0;
+    pthread_mutex_unlock(&e->lock);
+    tpi_loader_free(l);
     return rc;
 }

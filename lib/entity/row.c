@@ -82,6 +82,10 @@ int tpi_entity_transact(struct tpi_entities *e, const struct tpc_store_op *ops, 
                         struct tpc_error *err)
 {
     struct tpc_error mine = { .size = sizeof(mine) };
+    if (e->observing) {
+        return tpi_error_set(err, TPC_EDENIED, tpi_entity_origin,
+                             "another process owns the entities: this one only reads them");
+    }
     int rc = e->ops->transact(e->store, ops, count, sizeof(*ops), &mine);
     if (rc != 0 && mine.text[0] == 0) {
         return tpi_entity_store_failed(err, rc, "write");

@@ -333,6 +333,9 @@ static int device_prepare(void *user, struct tpi_change *change, struct tpc_erro
     }
     *c = (struct device_change){ .device = tpi_table_find_key(r, change->tenant, change->key) };
     change->prepared = c;
+    if (change->deleted && change->id == 0 && c->device != NULL) {
+        change->id = c->device->id; /* who only hears that it is gone does not know it */
+    }
     if (change->deleted) {
         return c->device == NULL || c->device->children == 0
                    ? 0

@@ -404,12 +404,15 @@ static int prepare_delete(struct tpi_registry *r, struct tpi_change *change, str
     if (text == NULL) {
         return tpi_registry_no_memory(err);
     }
+    if (change->id == 0 && slot != NULL && slot->current != NULL) {
+        change->id = slot->current->id; /* who only hears that it is gone does not know it */
+    }
     if (slot != NULL && slot->device_count > 0) {
         return tpi_error_set(err, TPC_ESTATE, tpi_registry_origin,
                              "%u devices are of product \"%.*s\"", slot->device_count,
                              (int) change->key.len, change->key.ptr);
     }
-    if (slot != NULL && slot->current != NULL && slot->current->published) {
+    if (slot != NULL && slot->current != NULL && slot->current->published && !change->loading) {
         return tpi_error_set(err, TPC_ESTATE, tpi_registry_origin,
                              "product \"%.*s\" is published: set its status back first",
                              (int) change->key.len, change->key.ptr);

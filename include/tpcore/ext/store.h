@@ -83,6 +83,10 @@ struct tpc_store_query {
 /* One row, valid during the call; a non-zero return ends the query and is returned by it. */
 typedef int tpc_row_fn(void *user, const struct tpc_row *row);
 
+/* One entity that was put or deleted. A non-zero return ends the listing and is returned by it. */
+typedef int tpc_change_fn(void *user, struct tpc_str kind, uint64_t tenant, struct tpc_str key,
+                          int gone);
+
 /*
  * transact  All or nothing, on stable storage when it returns 0. TPC_ECONFLICT: an expected
  *           revision is not there (err.path = its key); TPC_ENOSPC, TPC_EIO, TPC_EAGAIN (locked by
@@ -90,6 +94,9 @@ typedef int tpc_row_fn(void *user, const struct tpc_row *row);
  * get       fn is called once, or TPC_ENOENT.
  * query     fn is called for each row.
  * count     Rows of a space and kind (kind empty = all).
+ * changes   Entities changed since a call that gave *ret_last, by whatever process, in order; after =
+ *           UINT64_MAX tells the present *ret_last only. TPC_EGAP: they are not kept so far back. NULL
+ *           if other processes cannot share the store.
  * Several threads at once.
  */
 struct tpc_store_ops {
@@ -105,6 +112,7 @@ struct tpc_store_ops {
                tpc_row_fn *fn, void *user);
     int (*query)(void *self, const struct tpc_store_query *q, tpc_row_fn *fn, void *user);
     int (*count)(void *self, uint32_t space, struct tpc_str kind, uint64_t *ret_count);
+    int (*changes)(void *self, uint64_t after, tpc_change_fn *fn, void *user, uint64_t *ret_last);
 };
 
 TPC_END

@@ -221,6 +221,8 @@ START_TEST(fields_of_entities_of_schema_version_1_are_found_again)
         " PRIMARY KEY(space, kind, name, value, pk)) WITHOUT ROWID;"
         "CREATE INDEX field_row ON field(space, pk);"
         "INSERT INTO field SELECT 1, 'd', 'site', 'paris', pk FROM entity;"
+        "DROP TRIGGER entity_made;DROP TRIGGER entity_changed;DROP TRIGGER entity_gone;"
+        "DROP TABLE change;"
         "PRAGMA user_version=1");
     self = store_open(sqlite_store_ops(), &p.cfg);
     tk_ok(sqlite_store_ops()->query(self, &q, count_row, &found));

@@ -46,10 +46,10 @@ int main(void)
 {
     static struct history_engine history = { "sqlite", NULL, true, fresh };
     static struct store_engine store = { "sqlite", NULL, true, fresh };
-    static tk_suite_fn *const suites[] = {
-        store_engine_suite, history_engine_suite, sqlite_suite, history_property_suite,
-        history_read_suite, import_suite,         NULL
-    };
+    static tk_suite_fn *const suites[] = { store_engine_suite, history_engine_suite,
+                                           sqlite_suite,       history_property_suite,
+                                           history_read_suite, import_suite,
+                                           observe_suite,      NULL };
     history.ops = sqlite_history_ops();
     store.ops = sqlite_store_ops();
     history_suite_use(&history);

@@ -8,6 +8,7 @@
 
 Suite *sqlite_suite(void);
 Suite *import_suite(void);
+Suite *observe_suite(void);
 
 /* The module's tables. */
 const struct tpc_history_ops *sqlite_history_ops(void);
