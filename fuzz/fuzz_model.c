@@ -5,10 +5,31 @@
 #include <stdlib.h>
 #include <string.h>
 #include <tpcore/json.h>
+#include <tpcore/msg.h>
 
 #include "model/model.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* What is good is taken unmarked, and what is clamped is good. */
+static void take(const struct tpi_model *m, uint32_t i, const struct tpc_value *v,
+                 struct tpc_arena *arena, bool good)
+{
+    struct tpc_value out, again;
+    uint16_t flags;
+    if (tpi_model_take(m, i, v, arena, NULL, &out, &flags) != 0) {
+        if (good) {
+            abort();
+        }
+        return;
+    }
+    if (out.type != tpi_model_property(m, i)->value_type || good != (flags == 0)) {
+        abort();
+    }
+    if (flags == TPC_POINT_CLAMPED && tpi_model_check(m, i, &out, arena, NULL, &again) != 0) {
+        abort();
+    }
+}
 
 static void check_all(const struct tpi_model *m, const struct tpc_value *v, struct tpc_arena *arena)
 {
@@ -20,9 +41,11 @@ static void check_all(const struct tpi_model *m, const struct tpc_value *v, stru
         if (tpi_model_find(m, p->key, &hint) != (int) i || tpi_model_find_id(m, p->id) != (int) i) {
             abort();
         }
-        if (tpi_model_check(m, i, v, arena, &err, &out) == 0 && out.type != p->value_type) {
+        int rc = tpi_model_check(m, i, v, arena, &err, &out);
+        if (rc == 0 && out.type != p->value_type) {
             abort();
         }
+        take(m, i, v, arena, rc == 0);
     }
     (void) tpi_model_service_check(m, TPC_STR("set"), v, arena, &err, &out);
     (void) tpi_model_service_check(m, TPC_STR("get"), v, arena, &err, &out);
@@ -37,7 +60,7 @@ static void compile_again(const struct tpi_model *m, const struct tpc_value *def
     struct tpc_value ids;
     struct tpi_model *again;
     if (tpi_model_ids(m, arena, &ids) != 0 ||
-        tpi_model_compile(NULL, def, &ids, 2, NULL, &again) != 0) {
+        tpi_model_compile(NULL, def, &ids, TPI_ENFORCE_USUAL, 2, NULL, &again) != 0) {
         abort();
     }
     for (uint32_t i = 0; i < tpi_model_property_count(m); i++) {
@@ -60,8 +83,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (tpc_arena_create(NULL, 0, &arena) != 0) {
         return 0;
     }
-    if (tpc_json_parse(arena, (struct tpc_str){ text, len }, 0, &err, &def) == 0 &&
-        tpi_model_compile(NULL, &def, NULL, 1, &err, &m) == 0) {
+    if (tpc_json_parse(arena, (struct tpc_str){ text, len }, 0, &err, &def) != 0) {
+        tpc_arena_destroy(arena);
+        return 0;
+    }
+    for (int enforce = TPI_ENFORCE_USUAL; enforce <= TPI_ENFORCE_KEEP; enforce++) {
+        if (tpi_model_compile(NULL, &def, NULL, (enum tpi_enforce) enforce, 1, &err, &m) != 0) {
+            continue;
+        }
         compile_again(m, &def, arena);
         if (end != NULL &&
             tpc_json_parse(arena, (struct tpc_str){ end + 1, size - len - 1 }, 0, &err, &v) == 0) {

@@ -1,7 +1,7 @@
 /*
  * Any bytes as a message: what goes straight to points must end as what the general readers make of
- * it. The first byte picks codec (JSON, CBOR, Alink, ThingsPanel), the second kind, wrapping and
- * product.
+ * it. The first byte picks codec (JSON, CBOR, Alink, ThingsPanel) and what becomes of values beyond
+ * limits, the second kind, wrapping and product.
  */
 #include "fuzz.h"
 
@@ -18,9 +18,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     uint8_t pick = (uint8_t) (data[1] - 'a');
+    static const uint16_t enforced[] = { 0, TWIN_CLAMP, TWIN_KEEP };
     struct twin_frame f = { .codec = (uint8_t) (data[0] - 'a') % TWIN_CODECS,
                             .kind = kinds[pick & 1],
-                            .flags = (uint16_t) (pick >> 1 & 63),
+                            .flags =
+                                (uint16_t) ((pick >> 1 & 63) |
+                                            enforced[(uint8_t) (data[0] - 'a') / TWIN_CODECS % 3]),
                             .payload = { data + 2, size - 2 } };
     const char *why = twin_compare(t, &f, NULL);
     if (why != NULL) {

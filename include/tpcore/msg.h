@@ -41,7 +41,12 @@ enum tpc_msg_flags {
     TPC_MSG_RETAINED = 16       /* an old value that a broker kept: fires no rule */
 };
 
-enum tpc_point_flags { TPC_POINT_CLAMPED = 1, TPC_POINT_ATTRIBUTE = 2 };
+enum tpc_point_flags {
+    TPC_POINT_CLAMPED =
+        1, /* the device said something beyond the model's limits, the nearest stands */
+    TPC_POINT_ATTRIBUTE = 2,
+    TPC_POINT_BEYOND = 4 /* the value is beyond the model's limits and was kept */
+};
 
 enum { TPC_PROPERTY_NONE = 0 }; /* property ids start at 1 */
 

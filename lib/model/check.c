@@ -1,6 +1,8 @@
 #include "model/spec.h"
 
+#include <float.h>
 #include <string.h>
+#include <tpcore/msg.h>
 
 #include "base/error.h"
 #include "base/hash.h"
@@ -33,9 +35,27 @@ static const char *type_name(const struct tpc_value *v)
     return v->type <= TPC_MAP ? names[v->type] : "something unknown";
 }
 
-static int wrong_type(const struct tpi_spec *s, const struct tpc_value *in, struct tpc_error *err)
+/* One check on its way. */
+struct look {
+    struct tpc_arena *arena;
+    struct tpc_error *err;
+    uint8_t enforce; /* enum tpi_enforce */
+    uint16_t flags;  /* enum tpc_point_flags, of the limits passed so far */
+};
+
+/* Whether a value beyond a limit goes on: as it is, or as the nearest if it is to be clamped. */
+static bool passes(struct look *l)
 {
-    return tpi_error_set(err, TPC_EMODEL, origin, "is %s, the model says %s", type_name(in),
+    if (l->enforce < TPI_ENFORCE_CLAMP) {
+        return false;
+    }
+    l->flags |= l->enforce == TPI_ENFORCE_CLAMP ? TPC_POINT_CLAMPED : TPC_POINT_BEYOND;
+    return true;
+}
+
+static int wrong_type(const struct tpi_spec *s, const struct tpc_value *in, struct look *l)
+{
+    return tpi_error_set(l->err, TPC_EMODEL, origin, "is %s, the model says %s", type_name(in),
                          tpi_data_type_name(s->data_type));
 }
 
@@ -48,44 +68,70 @@ static const struct tpc_value *as_number(const struct tpc_value *in, struct tpc_
     return in->type == TPC_TEXT && tpi_number_from_text(tpc_value_text(in), room) ? room : NULL;
 }
 
-static int check_int(const struct tpi_spec *s, const struct tpc_value *in, struct tpc_error *err,
+static int check_int(const struct tpi_spec *s, const struct tpc_value *in, struct look *l,
                      struct tpc_value *ret)
 {
     struct tpc_value room;
-    int64_t i;
+    int64_t i, nearest;
     const struct tpc_value *number = as_number(in, &room);
     if (number == NULL || tpc_value_int(number, &i) != 0) {
-        return number == NULL ? wrong_type(s, in, err)
-                              : tpi_error_set(err, TPC_EMODEL, origin, "is not a whole number");
+        return number == NULL ? wrong_type(s, in, l)
+                              : tpi_error_set(l->err, TPC_EMODEL, origin, "is not a whole number");
     }
+    bool clamp = l->enforce == TPI_ENFORCE_CLAMP;
     if (i < s->int_min || i > s->int_max) {
-        return tpi_error_set(err, TPC_EMODEL, origin, "%lld is %s %lld", (long long) i,
-                             i < s->int_min ? "below" : "above",
-                             (long long) (i < s->int_min ? s->int_min : s->int_max));
+        nearest = i < s->int_min ? s->int_min : s->int_max;
+        if (!passes(l)) {
+            return tpi_error_set(l->err, TPC_EMODEL, origin, "%lld is %s %lld", (long long) i,
+                                 i < s->int_min ? "below" : "above", (long long) nearest);
+        }
+        i = clamp ? nearest : i;
+    }
+    if (s->stepped && i >= s->int_min && i <= s->int_max && tpi_step_int(s, i, &nearest)) {
+        if (!passes(l)) {
+            return tpi_error_set(l->err, TPC_EMODEL, origin, "%lld is no step of %lld, %lld is",
+                                 (long long) i, (long long) s->step.i, (long long) nearest);
+        }
+        i = clamp ? nearest : i;
     }
     *ret = (struct tpc_value){ TPC_INT, 0, 0, { .i = i } };
     return 0;
 }
 
-static int check_double(const struct tpi_spec *s, const struct tpc_value *in, struct tpc_error *err,
+static int check_double(const struct tpi_spec *s, const struct tpc_value *in, struct look *l,
                         struct tpc_value *ret)
 {
     struct tpc_value room;
-    double d;
+    double d, nearest;
+    double widest = s->data_type == TPI_DATA_FLOAT ? (double) FLT_MAX : DBL_MAX;
     const struct tpc_value *number = as_number(in, &room);
     if (number == NULL || tpc_value_double(number, &d) != 0) {
-        return wrong_type(s, in, err);
+        return wrong_type(s, in, l);
     }
-    if (!(d >= s->min && d <= s->max)) {
-        return d != d ? tpi_error_set(err, TPC_EMODEL, origin, "is not a number")
-                      : tpi_error_set(err, TPC_EMODEL, origin, "%.15g is %s %.15g", d,
-                                      d < s->min ? "below" : "above", d < s->min ? s->min : s->max);
+    if (d != d) {
+        return tpi_error_set(l->err, TPC_EMODEL, origin, "is not a number");
+    }
+    bool clamp = l->enforce == TPI_ENFORCE_CLAMP;
+    if (d < s->min || d > s->max) {
+        nearest = d < s->min ? s->min : s->max;
+        if (d < -widest || d > widest || !passes(l)) {
+            return tpi_error_set(l->err, TPC_EMODEL, origin, "%.15g is %s %.15g", d,
+                                 d < s->min ? "below" : "above", nearest);
+        }
+        d = clamp ? nearest : d;
+    }
+    if (s->stepped && d >= s->min && d <= s->max && tpi_step_double(s, d, &nearest)) {
+        if (!passes(l)) {
+            return tpi_error_set(l->err, TPC_EMODEL, origin, "%.15g is no step of %.15g, %.15g is",
+                                 d, s->step.d, nearest);
+        }
+        d = clamp ? nearest : d;
     }
     *ret = (struct tpc_value){ TPC_DOUBLE, 0, 0, { .d = d } };
     return 0;
 }
 
-static int check_bool(const struct tpi_spec *s, const struct tpc_value *in, struct tpc_error *err,
+static int check_bool(const struct tpi_spec *s, const struct tpc_value *in, struct look *l,
                       struct tpc_value *ret)
 {
     bool b;
@@ -95,18 +141,18 @@ static int check_bool(const struct tpi_spec *s, const struct tpc_value *in, stru
     } else if (in->type == TPC_TEXT) {
         b = tpc_str_equal(tpc_value_text(in), TPC_STR("true")) != 0;
         if (!b && tpc_str_equal(tpc_value_text(in), TPC_STR("false")) == 0) {
-            return wrong_type(s, in, err);
+            return wrong_type(s, in, l);
         }
     } else if (tpc_value_int(in, &i) == 0 && (i == 0 || i == 1)) {
         b = i == 1;
     } else {
-        return wrong_type(s, in, err);
+        return wrong_type(s, in, l);
     }
     *ret = (struct tpc_value){ TPC_BOOL, 0, 0, { .b = b } };
     return 0;
 }
 
-static int check_enum(const struct tpi_spec *s, const struct tpc_value *in, struct tpc_error *err,
+static int check_enum(const struct tpi_spec *s, const struct tpc_value *in, struct look *l,
                       struct tpc_value *ret)
 {
     struct tpc_value room;
@@ -114,7 +160,7 @@ static int check_enum(const struct tpi_spec *s, const struct tpc_value *in, stru
     const struct tpc_value *number = as_number(in, &room);
     bool whole = number != NULL && tpc_value_int(number, &value) == 0;
     if (!whole && in->type != TPC_TEXT) {
-        return wrong_type(s, in, err);
+        return wrong_type(s, in, l);
     }
     struct tpc_str name = tpc_value_text(in);
     for (uint32_t i = 0; i < s->count; i++) {
@@ -132,24 +178,44 @@ static int check_enum(const struct tpi_spec *s, const struct tpc_value *in, stru
             return 0;
         }
     }
-    return tpi_error_set(err, TPC_EMODEL, origin, "is none of the enum's %u values", s->count);
+    /* Names mean something, numbers do not: none of them is the nearest. */
+    if (whole && l->enforce == TPI_ENFORCE_KEEP && passes(l)) {
+        *ret = (struct tpc_value){ TPC_INT, 0, 0, { .i = value } };
+        return 0;
+    }
+    return tpi_error_set(l->err, TPC_EMODEL, origin, "is none of the enum's %u values", s->count);
 }
 
-static int check_text(const struct tpi_spec *s, const struct tpc_value *in, struct tpc_error *err,
+/* The first bytes of a text, up to `most`, that are whole characters. */
+static size_t whole_part(const char *text, size_t most)
+{
+    size_t n = most;
+    while (n > 0 && ((unsigned char) text[n] & 0xC0) == 0x80) {
+        n--;
+    }
+    return n;
+}
+
+static int check_text(const struct tpi_spec *s, const struct tpc_value *in, struct look *l,
                       struct tpc_value *ret)
 {
     if (in->type != TPC_TEXT) {
-        return wrong_type(s, in, err);
+        return wrong_type(s, in, l);
     }
-    if (in->len > s->length) {
-        return tpi_error_set(err, TPC_EMODEL, origin, "has %zu bytes, the model allows %u", in->len,
-                             s->length);
+    size_t len = in->len;
+    if (len > s->length) {
+        if ((l->enforce == TPI_ENFORCE_KEEP && len > TPI_MODEL_MAX_TEXT) || !passes(l)) {
+            return tpi_error_set(l->err, TPC_EMODEL, origin, "has %zu bytes, the model allows %u",
+                                 len, s->length);
+        }
+        len = l->enforce == TPI_ENFORCE_CLAMP ? whole_part(in->as.text, s->length) : len;
     }
     *ret = *in;
+    ret->len = len;
     return 0;
 }
 
-static int check_date(const struct tpi_spec *s, const struct tpc_value *in, struct tpc_error *err,
+static int check_date(const struct tpi_spec *s, const struct tpc_value *in, struct look *l,
                       struct tpc_value *ret)
 {
     struct tpc_value room;
@@ -157,46 +223,49 @@ static int check_date(const struct tpi_spec *s, const struct tpc_value *in, stru
     const struct tpc_value *number = as_number(in, &room);
     if (number != NULL) {
         if (tpc_value_int(number, &ms) != 0) {
-            return tpi_error_set(err, TPC_EMODEL, origin, "is not a whole number of ms");
+            return tpi_error_set(l->err, TPC_EMODEL, origin, "is not a whole number of ms");
         }
     } else if (in->type != TPC_TEXT) {
-        return wrong_type(s, in, err);
+        return wrong_type(s, in, l);
     } else if (tpi_date_parse(tpc_value_text(in), &ms) != 0) {
-        return tpi_error_set(err, TPC_EMODEL, origin,
+        return tpi_error_set(l->err, TPC_EMODEL, origin,
                              "is not a time such as 2026-11-20T12:00:00Z or 2026-11-20 12:00:00");
     }
     *ret = (struct tpc_value){ TPC_INT, 0, 0, { .i = ms } };
     return 0;
 }
 
-static int check_value(const struct tpi_spec *s, const struct tpc_value *in,
-                       struct tpc_arena *arena, struct tpc_error *err, struct tpc_value *ret);
+static int check_value(const struct tpi_spec *s, const struct tpc_value *in, struct look *l,
+                       struct tpc_value *ret);
 
 static int no_memory(struct tpc_error *err)
 {
     return tpi_error_set(err, TPC_ENOMEM, origin, "out of memory");
 }
 
-/* The fields that are there, in the model's order. A member that is null counts as absent. */
+/* The fields that are there, in the model's order, and with `fill` the defaults of those that are
+ * not. A member that is null counts as absent. */
 static int check_fields(const struct tpi_field *fields, uint32_t count, const struct tpc_value *in,
-                        struct tpc_arena *arena, struct tpc_error *err, struct tpc_value *ret)
+                        bool fill, struct look *l, struct tpc_value *ret)
 {
-    struct tpc_member *out = tpc_arena_take(arena, (count + 1u) * sizeof(*out));
+    struct tpc_member *out = tpc_arena_take(l->arena, (count + 1u) * sizeof(*out));
     if (out == NULL) {
-        return no_memory(err);
+        return no_memory(l->err);
     }
     size_t n = 0;
     for (uint32_t i = 0; i < count; i++) {
         const struct tpi_field *f = &fields[i];
         const struct tpc_value *v = tpc_value_get(in, f->key);
         int rc = 0;
-        if (v == NULL || v->type == TPC_NULL) {
-            rc = f->required ? tpi_error_set(err, TPC_EMODEL, origin, "is missing") : 1;
+        if (v != NULL && v->type != TPC_NULL) {
+            rc = check_value(&f->spec, v, l, &out[n].value);
+        } else if (fill && f->normal != NULL) {
+            out[n].value = *f->normal;
         } else {
-            rc = check_value(&f->spec, v, arena, err, &out[n].value);
+            rc = f->required ? tpi_error_set(l->err, TPC_EMODEL, origin, "is missing") : 1;
         }
         if (rc < 0) {
-            tpi_error_at(err, f->key.ptr);
+            tpi_error_at(l->err, f->key.ptr);
             return rc;
         }
         if (rc == 0) {
@@ -207,69 +276,97 @@ static int check_fields(const struct tpi_field *fields, uint32_t count, const st
     return 0;
 }
 
-static int check_array(const struct tpi_spec *s, const struct tpc_value *in,
-                       struct tpc_arena *arena, struct tpc_error *err, struct tpc_value *ret)
+static int check_array(const struct tpi_spec *s, const struct tpc_value *in, struct look *l,
+                       struct tpc_value *ret)
 {
     if (in->type != TPC_ARRAY) {
-        return wrong_type(s, in, err);
+        return wrong_type(s, in, l);
     }
-    if (in->len > s->length) {
-        return tpi_error_set(err, TPC_EMODEL, origin, "has %zu items, the model allows %u", in->len,
-                             s->length);
+    size_t len = in->len;
+    if (len > s->length) {
+        if ((l->enforce == TPI_ENFORCE_KEEP && len > TPI_MODEL_MAX_ITEMS) || !passes(l)) {
+            return tpi_error_set(l->err, TPC_EMODEL, origin, "has %zu items, the model allows %u",
+                                 len, s->length);
+        }
+        len = l->enforce == TPI_ENFORCE_CLAMP ? s->length : len;
     }
-    struct tpc_value *out = tpc_arena_take(arena, (in->len + 1) * sizeof(*out));
+    struct tpc_value *out = tpc_arena_take(l->arena, (len + 1) * sizeof(*out));
     if (out == NULL) {
-        return no_memory(err);
+        return no_memory(l->err);
     }
-    for (size_t i = 0; i < in->len; i++) {
-        int rc = check_value(s->of.elem, &in->as.items[i], arena, err, &out[i]);
+    for (size_t i = 0; i < len; i++) {
+        int rc = check_value(s->of.elem, &in->as.items[i], l, &out[i]);
         if (rc != 0) {
-            tpi_error_at_index(err, i);
+            tpi_error_at_index(l->err, i);
             return rc;
         }
     }
-    *ret = (struct tpc_value){ TPC_ARRAY, 0, in->len, { .items = out } };
+    *ret = (struct tpc_value){ TPC_ARRAY, 0, len, { .items = out } };
     return 0;
 }
 
-static int check_value(const struct tpi_spec *s, const struct tpc_value *in,
-                       struct tpc_arena *arena, struct tpc_error *err, struct tpc_value *ret)
+static int check_value(const struct tpi_spec *s, const struct tpc_value *in, struct look *l,
+                       struct tpc_value *ret)
 {
     switch (s->data_type) {
     case TPI_DATA_INT:
-        return check_int(s, in, err, ret);
+        return check_int(s, in, l, ret);
     case TPI_DATA_FLOAT:
     case TPI_DATA_DOUBLE:
-        return check_double(s, in, err, ret);
+        return check_double(s, in, l, ret);
     case TPI_DATA_BOOL:
-        return check_bool(s, in, err, ret);
+        return check_bool(s, in, l, ret);
     case TPI_DATA_ENUM:
-        return check_enum(s, in, err, ret);
+        return check_enum(s, in, l, ret);
     case TPI_DATA_TEXT:
-        return check_text(s, in, err, ret);
+        return check_text(s, in, l, ret);
     case TPI_DATA_DATE:
-        return check_date(s, in, err, ret);
+        return check_date(s, in, l, ret);
     case TPI_DATA_STRUCT:
-        return in->type != TPC_MAP ? wrong_type(s, in, err)
-                                   : check_fields(s->of.fields, s->count, in, arena, err, ret);
+        return in->type != TPC_MAP ? wrong_type(s, in, l)
+                                   : check_fields(s->of.fields, s->count, in, false, l, ret);
     default:
-        return check_array(s, in, arena, err, ret);
+        return check_array(s, in, l, ret);
     }
+}
+
+int tpi_spec_check(const struct tpi_spec *s, const struct tpc_value *in, struct tpc_arena *arena,
+                   struct tpc_error *err, struct tpc_value *ret)
+{
+    return check_value(s, in, &(struct look){ .arena = arena, .err = err }, ret);
+}
+
+static int check_property(const struct tpi_model *m, uint32_t index, const struct tpc_value *in,
+                          struct look *l, struct tpc_value *ret)
+{
+    const struct tpi_property *p = &m->properties[index];
+    const struct tpi_spec *s = p->spec;
+    if (in->type == TPC_DOUBLE && s->value_type == TPC_DOUBLE && in->as.d >= s->min &&
+        in->as.d <= s->max && !s->stepped) {
+        *ret = *in;
+        return 0;
+    }
+    int rc = check_value(s, in, l, ret);
+    if (rc != 0) {
+        tpi_error_at(l->err, p->key.ptr);
+    }
+    return rc;
 }
 
 int tpi_model_check(const struct tpi_model *m, uint32_t index, const struct tpc_value *in,
                     struct tpc_arena *arena, struct tpc_error *err, struct tpc_value *ret)
 {
-    const struct tpi_property *p = &m->properties[index];
-    const struct tpi_spec *s = p->spec;
-    if (in->type == TPC_DOUBLE && s->value_type == TPC_DOUBLE && in->as.d >= s->min &&
-        in->as.d <= s->max) {
-        *ret = *in;
-        return 0;
-    }
-    int rc = check_value(s, in, arena, err, ret);
-    if (rc != 0) {
-        tpi_error_at(err, p->key.ptr);
+    return check_property(m, index, in, &(struct look){ .arena = arena, .err = err }, ret);
+}
+
+int tpi_model_take(const struct tpi_model *m, uint32_t index, const struct tpc_value *in,
+                   struct tpc_arena *arena, struct tpc_error *err, struct tpc_value *ret,
+                   uint16_t *ret_flags)
+{
+    struct look l = { .arena = arena, .err = err, .enforce = m->enforce };
+    int rc = check_property(m, index, in, &l, ret);
+    if (rc == 0) {
+        *ret_flags = l.flags;
     }
     return rc;
 }
@@ -408,8 +505,10 @@ static int check_get(const struct tpi_model *m, const struct tpc_value *params,
         return TPC_EMODEL;
     }
     for (size_t i = 0; keys != NULL && i < keys->len; i++) {
-        if (tpi_model_find(m, tpc_value_text(&keys->as.items[i]), NULL) < 0) {
-            tpi_error_set(err, TPC_EMODEL, origin, "is not a property of the model");
+        int index = tpi_model_find(m, tpc_value_text(&keys->as.items[i]), NULL);
+        if (index < 0 || !m->properties[index].readable) {
+            tpi_error_set(err, TPC_EMODEL, origin,
+                          index < 0 ? "is not a property of the model" : "is write only");
             tpi_error_at_index(err, i);
             tpi_error_at(err, "keys");
             return TPC_EMODEL;
@@ -443,7 +542,8 @@ static int check_function(const struct tpi_function *f, const struct tpc_value *
             return TPC_EMODEL;
         }
     }
-    return check_fields(f->fields, f->count, params, arena, err, ret);
+    struct look l = { .arena = arena, .err = err };
+    return check_fields(f->fields, f->count, params, strict, &l, ret);
 }
 
 /* Absent params are an empty map; anything else must be one. */

@@ -1,5 +1,7 @@
 #include "model/direct.h"
 
+#include <tpcore/msg.h>
+
 #include "model/put.h"
 
 void tpi_direct_init(struct tpi_direct *d)
@@ -24,7 +26,8 @@ bool tpi_put_checked(struct tpi_direct *d, uint32_t index, const struct tpc_valu
 {
     const struct tpi_key *k = &d->model->keys.at[index];
     struct tpc_value checked;
-    int rc = tpi_model_check(d->model, index, v, d->arena, NULL, &checked);
+    uint16_t marks = 0;
+    int rc = tpi_model_take(d->model, index, v, d->arena, NULL, &checked, &marks);
     if (rc == TPC_ENOMEM) {
         return false;
     }
@@ -33,7 +36,11 @@ bool tpi_put_checked(struct tpi_direct *d, uint32_t index, const struct tpc_valu
         return true;
     }
     tpi_put(d, k, index, checked.type, checked.len, 0);
-    d->points[d->count - 1].value = checked;
+    struct tpc_point *p = &d->points[d->count - 1];
+    p->value = checked;
+    p->flags |= marks;
+    d->clamped += (marks & TPC_POINT_CLAMPED) != 0;
+    d->beyond += (marks & TPC_POINT_BEYOND) != 0;
     return true;
 }
 

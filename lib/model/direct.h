@@ -49,6 +49,8 @@ struct tpi_direct {
 
     /* What was read. */
     uint32_t count;         /* points */
+    uint32_t clamped;       /* of these, marked TPC_POINT_CLAMPED */
+    uint32_t beyond;        /* of these, marked TPC_POINT_BEYOND */
     uint32_t bad;           /* values that were refused */
     struct tpc_str bad_key; /* the last of these */
     struct tpc_value bad_value;

@@ -54,6 +54,10 @@ static bool is_plain(struct tpc_str key)
 
 static void make_check(const struct tpi_spec *s, struct tpi_key *k)
 {
+    if (s->stepped) {
+        k->check = TPI_KEY_OTHER;
+        return;
+    }
     switch (s->data_type) {
     case TPI_DATA_FLOAT:
     case TPI_DATA_DOUBLE:

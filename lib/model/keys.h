@@ -26,7 +26,7 @@ struct tpi_pattern {
 
 /* How a value is checked in place. */
 enum tpi_key_check {
-    TPI_KEY_OTHER = 0, /* tpi_model_check() */
+    TPI_KEY_OTHER = 0, /* tpi_model_take() */
     TPI_KEY_DOUBLE = 1,
     TPI_KEY_INT = 2,
     TPI_KEY_BOOL = 3,

@@ -11,9 +11,14 @@
  *   bool           true, false, 0, 1, "true", "false"
  *   enum           the value, else an item's name; becomes the item's value (int)
  *   text           UTF-8 of at most `length` bytes (default 4,096)
- *   date           unix ms; "2026-11-20T12:00:00.250+01:00", "2026-11-20 12:00:00" (UTC); becomes
- * int struct         a map; members that the model does not name are left out array          of at
- * most `size` items (default 1,024) min and max are enforced, step is not.
+ *   date           unix ms; "2026-11-20T12:00:00.250+01:00", "2026-11-20 12:00:00" (UTC); an int
+ *   struct         a map; members that the model does not name are left out
+ *   array          of at most `size` items (default 1,024)
+ *
+ * Limits are min, max, step, length, size and the items of an enum; what becomes of a device's value
+ * beyond one says enum tpi_enforce. Types are not limits: a value that cannot be converted, or that
+ * its type cannot hold, or a struct without a required member, is always refused. So is whatever
+ * lies beyond a limit in a command or an event.
  */
 #ifndef TPI_MODEL_MODEL_H
 #define TPI_MODEL_MODEL_H
@@ -47,6 +52,16 @@ enum {
     TPI_MODEL_MAX_ITEMS = 65536      /* highest size */
 };
 
+/* What becomes of a value that a device reports beyond a limit. */
+enum tpi_enforce {
+    TPI_ENFORCE_USUAL = 0, /* as DROP, but steps are hints for people */
+    TPI_ENFORCE_DROP = 1,  /* the value is refused */
+    TPI_ENFORCE_CLAMP = 2, /* the nearest that is allowed takes its place (a text's or array's first
+                              part), marked TPC_POINT_CLAMPED; an enum has none: refused */
+    TPI_ENFORCE_KEEP = 3 /* it is taken as it is, marked TPC_POINT_BEYOND; of an enum numbers alone,
+                              texts and arrays up to TPI_MODEL_MAX_TEXT and TPI_MODEL_MAX_ITEMS */
+};
+
 struct tpi_spec; /* private: bounds and parts of a type */
 
 struct tpi_property {
@@ -55,6 +70,8 @@ struct tpi_property {
     uint8_t data_type;  /* enum tpi_data_type */
     uint8_t value_type; /* enum tpc_type after conversion */
     bool writable;
+    bool readable;  /* false: "w", it is set but not asked for */
+    bool required;  /* for people and exports: messages may leave it out */
     bool attribute; /* else telemetry */
     const struct tpi_spec *spec;
 };
@@ -71,8 +88,8 @@ const char *tpi_data_type_name(int data_type);
  * arguments is kept.
  */
 int tpi_model_compile(const struct tpc_allocator *alloc, const struct tpc_value *model,
-                      const struct tpc_value *ids, uint32_t revision, struct tpc_error *err,
-                      struct tpi_model **ret);
+                      const struct tpc_value *ids, enum tpi_enforce enforce, uint32_t revision,
+                      struct tpc_error *err, struct tpi_model **ret);
 struct tpi_model *tpi_model_ref(struct tpi_model *m);
 struct tpi_model *tpi_model_unref(struct tpi_model *m); /* NULL is fine; returns NULL */
 
@@ -97,12 +114,18 @@ int tpi_model_find_any_case(const struct tpi_model *m, struct tpc_str key);
 int tpi_model_find_id(const struct tpi_model *m, uint16_t id);
 
 /*
- * Checks and converts a value of property `index`. *ret: a scalar; text is a view of in's; maps and
- * arrays live in the arena (texts inside are in's); arena may be NULL for a property of scalar
+ * Checks and converts a value of property `index` strictly: what lies beyond a limit is refused.
+ * *ret: a scalar; text is a view of in's; maps and arrays live in the arena (texts inside are in's); arena may be NULL for a property of scalar
  * type. Returns 0, TPC_EMODEL (err's path starts with the key: "pos.lat", "list[3]") or TPC_ENOMEM.
  */
 int tpi_model_check(const struct tpi_model *m, uint32_t index, const struct tpc_value *in,
                     struct tpc_arena *arena, struct tpc_error *err, struct tpc_value *ret);
+
+/* The same for a value that a device reports: limits as the product enforces them. *ret_flags:
+ * TPC_POINT_CLAMPED or TPC_POINT_BEYOND if a limit was passed, else 0; untouched on failure. */
+int tpi_model_take(const struct tpi_model *m, uint32_t index, const struct tpc_value *in,
+                   struct tpc_arena *arena, struct tpc_error *err, struct tpc_value *ret,
+                   uint16_t *ret_flags);
 
 /*
  * Checks what a command wants: a service of the model with its input; "set": a map of writable

@@ -101,7 +101,8 @@ static inline void tpi_put_bad(struct tpi_direct *d, struct tpc_str key, const s
     d->bad_value = *v;
 }
 
-/* Any value by tpi_model_check(). False: out of memory. */
+/* Any value by tpi_model_take(), marks included: what the functions below do not know to be within
+ * its limits comes here. False: out of memory. */
 bool tpi_put_checked(struct tpi_direct *d, uint32_t index, const struct tpc_value *v);
 
 /* An int that is no number of a range. */

@@ -16,12 +16,17 @@ struct tpi_field;
 struct tpi_spec {
     uint8_t data_type;  /* enum tpi_data_type */
     uint8_t value_type; /* enum tpc_type */
-    uint16_t reserved;
+    bool stepped;       /* step is enforced */
+    uint8_t reserved;
     uint32_t length; /* most bytes of a text, most items of an array */
     double min;      /* of float and double; never infinite, so that one comparison finds NaN too */
     double max;
     int64_t int_min; /* of int */
     int64_t int_max;
+    union {
+        double d;
+        int64_t i;
+    } step;         /* > 0 if stepped */
     uint32_t count; /* of items or fields */
     union {
         const struct tpi_enum_item *items;
@@ -34,6 +39,7 @@ struct tpi_spec {
 struct tpi_field {
     struct tpc_str key;
     bool required;
+    const struct tpc_value *normal; /* default, NULL = none */
     struct tpi_spec spec;
 };
 
@@ -66,6 +72,7 @@ struct tpi_keys {
 struct tpi_model {
     atomic_uint refs;
     uint32_t revision;
+    uint8_t enforce; /* enum tpi_enforce */
     const struct tpc_allocator *alloc;
     struct tpc_arena *arena; /* all below */
     struct tpi_property *properties;
@@ -82,6 +89,15 @@ struct tpi_model {
     struct tpi_function *events;
     struct tpi_keys keys;
 };
+
+/* A step's value next to d, which is within the spec's range: counted from min, or from 0 where
+ * there is no min. False: d stands on a step. */
+bool tpi_step_double(const struct tpi_spec *s, double d, double *ret);
+bool tpi_step_int(const struct tpi_spec *s, int64_t i, int64_t *ret);
+
+/* As tpi_model_check(), strictly, with a spec alone. */
+int tpi_spec_check(const struct tpi_spec *s, const struct tpc_value *in, struct tpc_arena *arena,
+                   struct tpc_error *err, struct tpc_value *ret);
 
 /* Unix ms of "2026-11-20T12:00:00.250+01:00", "2026-11-20 12:00:00" (UTC) and the like. Returns 0
  * or TPC_EDECODE. */

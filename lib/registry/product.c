@@ -99,6 +99,14 @@ static const struct tpc_option product_schema[] = {
       .flags = TPC_OPT_REQUIRED,
       .since = "0.1",
       .help = "Thing model: properties, services, events." },
+    { .name = "enforce",
+      .type = TPC_OPT_ENUM,
+      .values = "drop|clamp|keep",
+      .since = "0.1",
+      .help =
+          "What becomes of a reported value beyond a limit of the model (min, max, step, length, "
+          "size, enum): it is dropped, the nearest takes its place, or it is kept and marked. "
+          "Absent: drop, and steps are hints." },
     { .name = "history",
       .type = TPC_OPT_TABLE,
       .sub = TPC_OPTIONS(history_schema),
@@ -225,6 +233,18 @@ static int store_ids(struct tpi_change *change, const struct tpi_model *model,
     return rc == 0 ? 0 : tpi_error_set(err, rc, tpi_registry_origin, "too many rows, or no memory");
 }
 
+static enum tpi_enforce enforce_of(const struct tpc_value *doc)
+{
+    static const char *const words[] = { "drop", "clamp", "keep" };
+    struct tpc_str word = tpc_value_text(tpc_value_get(doc, TPC_STR("enforce")));
+    for (int i = 0; i < 3; i++) {
+        if (tpc_str_equal(word, tpc_str_from(words[i])) != 0) {
+            return (enum tpi_enforce)(TPI_ENFORCE_DROP + i);
+        }
+    }
+    return TPI_ENFORCE_USUAL;
+}
+
 static int make_model(struct tpi_registry *r, struct tpi_change *change, struct tpc_error *err,
                       struct tpi_model **ret)
 {
@@ -236,7 +256,8 @@ static int make_model(struct tpi_registry *r, struct tpi_change *change, struct 
         return rc;
     }
     rc = tpi_model_compile(r->env->alloc, tpc_value_get(change->doc, TPC_STR("model")),
-                           rc == 0 ? &ids : NULL, (uint32_t) change->revision, err, &m);
+                           rc == 0 ? &ids : NULL, enforce_of(change->doc),
+                           (uint32_t) change->revision, err, &m);
     if (rc != 0) {
         tpi_error_at(err, "model");
         /* To the caller of a put, a model that cannot be is one thing, whatever is wrong with it.

@@ -61,6 +61,8 @@ struct tpi_uplink {
     bool again;       /* which wants its answer, if any of its points is good */
     bool no_memory;
     uint32_t bad_points;  /* of the open message */
+    uint32_t clamped;     /* its points with TPC_POINT_CLAMPED */
+    uint32_t beyond;      /* its points with TPC_POINT_BEYOND */
     bool untold;          /* why the last of them is bad stands in direct, not yet in bad */
     struct tpc_error bad; /* the last of them */
     struct tpi_direct direct;

@@ -24,14 +24,15 @@ int up_check_point(const struct tpi_model *model, uint16_t flags, struct tpc_str
                       (int) (key.len < 64 ? key.len : 64), key.ptr);
         return TPC_EMODEL;
     }
-    int rc = tpi_model_check(model, (uint32_t) index, value, arena, err, &ret->value);
+    uint16_t marks;
+    int rc = tpi_model_take(model, (uint32_t) index, value, arena, err, &ret->value, &marks);
     if (rc != 0) {
         return rc;
     }
     const struct tpi_property *p = tpi_model_property(model, (uint32_t) index);
     ret->key = p->key;
     ret->property = p->id;
-    ret->flags = p->attribute ? TPC_POINT_ATTRIBUTE : 0;
+    ret->flags = (uint16_t) (marks | (p->attribute ? TPC_POINT_ATTRIBUTE : 0));
     ret->reserved = 0;
     *ret_index = (uint32_t) index;
     return 0;
@@ -137,6 +138,8 @@ static int sink_begin(void *user, uint32_t frame, const struct tpc_decoded *head
     u->open = true;
     u->flags = head->flags;
     u->bad_points = 0;
+    u->clamped = 0;
+    u->beyond = 0;
     u->untold = false;
     u->skip = head->kind != TPC_MSG_REPLY && came_before(u, u->current, correlation);
     if (u->skip) {
@@ -210,6 +213,8 @@ static int sink_point(void *user, struct tpc_str key, const struct tpc_value *va
         return 0;
     }
     p->unix_ms = unix_ms;
+    u->clamped += (p->flags & TPC_POINT_CLAMPED) != 0;
+    u->beyond += (p->flags & TPC_POINT_BEYOND) != 0;
     u->point_count++;
     return 0;
 }
@@ -253,6 +258,10 @@ static int sink_end(void *user)
     if (u->bad_points > 0) {
         add(&u->host.counters->points_refused, u->bad_points);
         log_bad(u, um);
+    }
+    if ((u->clamped | u->beyond) != 0) {
+        add(&u->host.counters->points_clamped, u->clamped);
+        add(&u->host.counters->points_beyond, u->beyond);
     }
     bool data = um->msg.kind == TPC_MSG_TELEMETRY || um->msg.kind == TPC_MSG_ATTRIBUTES;
     if (data && um->msg.point_count == 0) {
@@ -304,6 +313,8 @@ static void direct_start(struct tpi_direct *d)
         d->guess = tpi_guess_of(&u->guesses, m);
     }
     d->count = 0;
+    d->clamped = 0;
+    d->beyond = 0;
     d->bad = 0;
     if (u->point_cap > 0) {
         direct_room(u);
@@ -343,6 +354,8 @@ static int direct_message(struct tpi_direct *d, uint32_t frame, const struct tpc
     } else {
         u->point_count += d->count;
         u->bad_points = d->bad;
+        u->clamped = d->clamped;
+        u->beyond = d->beyond;
         u->untold = d->bad > 0;
     }
     return sink_end(u);

@@ -23,6 +23,8 @@ const struct tpi_metric_def tpi_uplink_metrics[] = {
     COUNTER(messages, "Messages appended to the log"),
     COUNTER(points, "Values in these messages"),
     COUNTER(points_refused, "Values that the thing model refused"),
+    COUNTER(points_clamped, "Values that were brought within the thing model's limits"),
+    COUNTER(points_beyond, "Values beyond the thing model's limits that were kept and marked"),
     COUNTER(duplicates, "Frames that came a second time and were dropped"),
     COUNTER(dead_letters, "Frames that could not be used"),
     COUNTER(empty, "Frames without any content"),

@@ -39,6 +39,8 @@ struct tpi_uplink_counters {
     _Atomic uint64_t messages;
     _Atomic uint64_t points;
     _Atomic uint64_t points_refused;
+    _Atomic uint64_t points_clamped;
+    _Atomic uint64_t points_beyond;
     _Atomic uint64_t duplicates;
     _Atomic uint64_t dead_letters;
     _Atomic uint64_t empty;   /* frames that said nothing */

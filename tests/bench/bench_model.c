@@ -76,7 +76,8 @@ static void setup(struct work *w, struct tpc_arena *arena)
     }
     snprintf(model + strlen(model), sizeof(model) - strlen(model), "]}");
     bench_must(tpc_json_parse(arena, tpc_str_from(model), 0, NULL, &def) == 0, "parse");
-    bench_must(tpi_model_compile(NULL, &def, NULL, 1, NULL, &w->model) == 0, "compile");
+    bench_must(tpi_model_compile(NULL, &def, NULL, TPI_ENFORCE_USUAL, 1, NULL, &w->model) == 0,
+               "compile");
     for (uint32_t i = 0; i < KEYS; i++) {
         w->expected[i] = tpi_model_property(w->model, i)->key;
     }

@@ -131,7 +131,7 @@ static inline void points_init(struct points *b)
     b->counting = (struct tpc_allocator){ points_resize, b };
     bench_must(tpc_arena_create(&b->counting, 0, &b->arena) == 0, "arena");
     bench_must(tpc_json_parse(b->arena, TPC_STR(points_model), 0, NULL, &v) == 0 &&
-                   tpi_model_compile(NULL, &v, NULL, 1, NULL, &b->model) == 0,
+                   tpi_model_compile(NULL, &v, NULL, TPI_ENFORCE_USUAL, 1, NULL, &b->model) == 0,
                "model");
     tpi_direct_init(&b->direct);
     b->direct.user = b;

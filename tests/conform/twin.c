@@ -48,6 +48,8 @@ struct twin {
     struct tpi_model *model;
     struct tpi_model *wide;
     struct tpi_model *alike;
+    struct tpi_model *clamp;
+    struct tpi_model *keep;
     struct side direct;
     struct side plain;
     char text[256];
@@ -68,14 +70,14 @@ static void must(bool ok)
     }
 }
 
-static struct tpi_model *compile(const char *text)
+static struct tpi_model *compile(const char *text, enum tpi_enforce enforce)
 {
     struct tpc_arena *arena;
     struct tpc_value v;
     struct tpi_model *m = NULL;
     must(tpc_arena_create(NULL, 0, &arena) == 0 &&
          tpc_json_parse(arena, tpc_str_from(text), 0, NULL, &v) == 0 &&
-         tpi_model_compile(NULL, &v, NULL, 1, NULL, &m) == 0);
+         tpi_model_compile(NULL, &v, NULL, enforce, 1, NULL, &m) == 0);
     tpc_arena_destroy(arena);
     return m;
 }
@@ -92,7 +94,7 @@ static struct tpi_model *compile_many(int count, const char *before, const char 
                      i == 0 ? "" : ",", before, i, behind, i % 3 == 0 ? "int" : "double");
     }
     snprintf(text + at, (size_t) (WIDE_BYTES - at), "]}");
-    struct tpi_model *m = compile(text);
+    struct tpi_model *m = compile(text, TPI_ENFORCE_USUAL);
     free(text);
     return m;
 }
@@ -127,7 +129,9 @@ struct twin *twin_create(void)
     struct twin *t = calloc(1, sizeof(*t));
     must(t != NULL);
     tpi_env_default(&t->env);
-    t->model = compile(twin_model);
+    t->model = compile(twin_model, TPI_ENFORCE_USUAL);
+    t->clamp = compile(twin_model, TPI_ENFORCE_CLAMP);
+    t->keep = compile(twin_model, TPI_ENFORCE_KEEP);
     t->wide = compile_many(WIDE_KEYS, "k", "");
     t->alike = compile_many(ALIKE_KEYS, "the_same", "all_over");
     open_side(t, &t->direct);
@@ -142,6 +146,8 @@ void twin_destroy(struct twin *t)
     tpi_model_unref(t->model);
     tpi_model_unref(t->wide);
     tpi_model_unref(t->alike);
+    tpi_model_unref(t->clamp);
+    tpi_model_unref(t->keep);
     free(t);
 }
 
@@ -157,6 +163,8 @@ static void reset(struct side *s, const struct twin_frame *f)
     tpi_dedup_fini(&u->dedup);
     tpi_dedup_init(&u->dedup, u->env->alloc);
     atomic_store(&s->counters.points_refused, 0);
+    atomic_store(&s->counters.points_clamped, 0);
+    atomic_store(&s->counters.points_beyond, 0);
     struct tpi_up_input *in = &u->inputs[0];
     memset(in, 0, sizeof(*in));
     in->frame.size = sizeof(in->frame);
@@ -222,6 +230,13 @@ static const char *compare(struct twin *t)
     if (bad_d != bad_p) {
         return differ(t, "refused values", bad_d, bad_p);
     }
+    if (atomic_load(&t->direct.counters.points_clamped) !=
+            atomic_load(&t->plain.counters.points_clamped) ||
+        atomic_load(&t->direct.counters.points_beyond) !=
+            atomic_load(&t->plain.counters.points_beyond)) {
+        return differ(t, "marked values", atomic_load(&t->direct.counters.points_clamped),
+                      atomic_load(&t->plain.counters.points_clamped));
+    }
     if (d->bodies.len != p->bodies.len ||
         memcmp(d->bodies.ptr, p->bodies.ptr, d->bodies.len) != 0) {
         return differ(t, "bytes of records", d->bodies.len, p->bodies.len);
@@ -271,6 +286,8 @@ const char *twin_compare(struct twin *t, const struct twin_frame *f, int *ret_di
         struct side *s = sides[i];
         s->product.model = (f->flags & TWIN_WIDE) != 0    ? t->wide
                            : (f->flags & TWIN_ALIKE) != 0 ? t->alike
+                           : (f->flags & TWIN_CLAMP) != 0 ? t->clamp
+                           : (f->flags & TWIN_KEEP) != 0  ? t->keep
                                                           : t->model;
         s->product.codec = codecs[f->codec % TWIN_CODECS];
         reset(s, f);

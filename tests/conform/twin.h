@@ -23,7 +23,9 @@ enum twin_flags {
     TWIN_WIDE = 4,     /* of a product with more properties than a word has bits */
     TWIN_NO_TIME = 8,
     TWIN_PORTABLE = 16, /* the readers without the machine's own instructions */
-    TWIN_ALIKE = 32     /* of a product whose keys differ in their middle alone */
+    TWIN_ALIKE = 32,    /* of a product whose keys differ in their middle alone */
+    TWIN_CLAMP = 64,    /* of one that brings values within its limits, steps included */
+    TWIN_KEEP = 128     /* of one that keeps and marks what is beyond them */
 };
 
 struct twin_frame {

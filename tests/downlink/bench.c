@@ -86,7 +86,7 @@ static void make_model(struct bench *b)
     struct tpc_value v;
     tk_ok(tpc_arena_create(NULL, 0, &arena));
     tk_ok(tpc_json_parse(arena, TPC_STR(json), 0, NULL, &v));
-    tk_ok(tpi_model_compile(NULL, &v, NULL, 1, NULL, &b->model));
+    tk_ok(tpi_model_compile(NULL, &v, NULL, TPI_ENFORCE_USUAL, 1, NULL, &b->model));
     tpc_arena_destroy(arena);
     b->product = (struct tpi_product){ .id = 9, .model = b->model };
 }

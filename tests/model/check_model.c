@@ -38,7 +38,7 @@ static int compile(const char *text, const struct tpc_value *ids)
     struct tpc_value v = json(text);
     struct tpi_model *next = NULL;
     memset(&err, 0, sizeof(err));
-    int rc = tpi_model_compile(NULL, &v, ids, 1, &err, &next);
+    int rc = tpi_model_compile(NULL, &v, ids, TPI_ENFORCE_USUAL, 1, &err, &next);
     if (rc == 0) {
         tpi_model_unref(model);
         model = next;
@@ -215,7 +215,7 @@ static const struct fault faults[] = {
     { "{\"properties\":[{\"id\":\"a\",\"type\":\"number\"}]}", TPC_EINVAL, "properties[0].type" },
     { "{\"properties\":[{\"id\":\"a\",\"type\":\"int\"},{\"id\":\"a\",\"type\":\"int\"}]}",
       TPC_EINVAL, "properties[1].id" },
-    { "{\"properties\":[{\"id\":\"a\",\"type\":\"int\",\"access\":\"w\"}]}", TPC_EINVAL,
+    { "{\"properties\":[{\"id\":\"a\",\"type\":\"int\",\"access\":\"x\"}]}", TPC_EINVAL,
       "properties[0].access" },
     { "{\"properties\":[{\"id\":\"a\",\"type\":\"int\",\"role\":5}]}", TPC_EINVAL,
       "properties[0].role" },
@@ -502,7 +502,7 @@ static int compile_without_memory(const struct tpc_allocator *a, void *user)
     struct tpc_value ids = json("{\"next\":3,\"ids\":[[\"x\",\"int\",1],[\"t\",\"double\",2]]}");
     struct tpi_model *m;
     (void) user;
-    int rc = tpi_model_compile(a, &v, &ids, 1, NULL, &m);
+    int rc = tpi_model_compile(a, &v, &ids, TPI_ENFORCE_USUAL, 1, NULL, &m);
     if (rc == 0) {
         ck_assert_ptr_eq(tpi_model_ref(m), m);
         tpi_model_unref(m);

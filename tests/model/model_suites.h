@@ -4,5 +4,6 @@
 #include "tk.h"
 
 Suite *model_suite(void);
+Suite *limits_suite(void);
 
 #endif
