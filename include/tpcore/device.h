@@ -55,13 +55,15 @@ struct tpc_device_info {
     uint64_t messages;         /* accepted since start */
     int64_t last_seen_unix_ms; /* 0 = never */
     int64_t presence_unix_ms;  /* when `online` became what it is; 0 = never */
+    int64_t active_unix_ms;    /* when it was online first, to the second; 0 = never */
 };
 
 /*
  * State of a device. `online` and both times outlive the process; a device that was online by a
  * session of a process that is gone (killed, or its power lost) is offline from the next start on,
  * which the log then says, too. One that is online because a message said so (a broker's, a
- * gateway's) stays that until a message says otherwise. last_seen of a device that sends no values
+ * gateway's) stays that until a message says otherwise, or until it is silent for longer than its product
+ * allows (docs/guide/presence.md), which begins anew with the start. last_seen of a device that sends no values
  * may be older after a restart than it was.
  *
  * Returns 0.

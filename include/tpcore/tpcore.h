@@ -16,6 +16,7 @@
 #include <tpcore/import.h>
 #include <tpcore/json.h>
 #include <tpcore/modules.h>
+#include <tpcore/presence.h>
 #include <tpcore/stream.h>
 
 #endif

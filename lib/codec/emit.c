@@ -211,18 +211,29 @@ int tpi_codec_reply(const struct tpc_frame *frame, uint32_t index, const struct 
     return tpi_codec_emit(index, sink, &head);
 }
 
-int tpi_codec_presence(const struct tpc_frame *frame, uint32_t index, bool online,
-                       const struct tpc_decode_sink *sink, struct tpc_error *err)
+static int put_presence(const struct tpc_frame *frame, uint32_t index, bool online,
+                        const struct tpc_value *connection, const struct tpc_decode_sink *sink,
+                        struct tpc_error *err)
 {
     struct tpc_decoded head = tpi_codec_head(frame, TPC_MSG_PRESENCE);
-    struct tpc_member *m = tpc_arena_take(sink->arena, sizeof(*m));
+    struct tpc_member *m = tpc_arena_take(sink->arena, 2 * sizeof(*m));
     if (m == NULL) {
         return tpi_error_set(err, TPC_ENOMEM, "codec", "no memory for a presence message");
     }
-    m->key = TPC_STR("online");
-    m->value = (struct tpc_value){ .type = TPC_BOOL, .as = { .b = online } };
-    head.params = tpi_codec_map(m, 1);
+    m[0].key = TPC_STR("online");
+    m[0].value = (struct tpc_value){ .type = TPC_BOOL, .as = { .b = online } };
+    if (connection != NULL) {
+        m[1].key = TPC_STR("connection");
+        m[1].value = *connection;
+    }
+    head.params = tpi_codec_map(m, connection != NULL ? 2 : 1);
     return tpi_codec_emit(index, sink, &head);
+}
+
+int tpi_codec_presence(const struct tpc_frame *frame, uint32_t index, bool online,
+                       const struct tpc_decode_sink *sink, struct tpc_error *err)
+{
+    return put_presence(frame, index, online, NULL, sink, err);
 }
 
 int tpi_codec_presence_value(const struct tpc_frame *frame, uint32_t index,
@@ -230,13 +241,20 @@ int tpi_codec_presence_value(const struct tpc_frame *frame, uint32_t index,
                              struct tpc_error *err)
 {
     int64_t online = -1;
+    int64_t number = 0;
+    const struct tpc_value *connection = NULL;
     if (v->type == TPC_MAP) {
+        connection = tpc_value_get(v, TPC_STR("connection"));
         v = tpc_value_get(v, TPC_STR("online"));
     }
     if (tpc_value_int(v, &online) != 0 || online < 0 || online > 1) {
         return tpi_error_set(err, TPC_EDECODE, "codec", "a presence must be 1 or 0");
     }
-    return tpi_codec_presence(frame, index, online == 1, sink, err);
+    if (connection != NULL && (tpc_value_int(connection, &number) != 0 || number < 0)) {
+        return tpi_error_set(err, TPC_EDECODE, "codec",
+                             "the number of a connection is a whole number, 0 or above");
+    }
+    return put_presence(frame, index, online == 1, connection, sink, err);
 }
 
 int tpi_codec_raw(const struct tpc_frame *frame, uint32_t index, const struct tpc_decode_sink *sink)

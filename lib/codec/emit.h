@@ -76,7 +76,7 @@ int tpi_codec_reply(const struct tpc_frame *frame, uint32_t index, const struct 
 int tpi_codec_presence(const struct tpc_frame *frame, uint32_t index, bool online,
                        const struct tpc_decode_sink *sink, struct tpc_error *err);
 
-/* Presence as {"online": bool}, a bool or the number 1 or 0. */
+/* Presence as {"online": bool}, with "connection" if it has a number, a bool or the number 1 or 0. */
 int tpi_codec_presence_value(const struct tpc_frame *frame, uint32_t index,
                              const struct tpc_value *v, const struct tpc_decode_sink *sink,
                              struct tpc_error *err);

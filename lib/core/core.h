@@ -32,6 +32,7 @@
 #include "downlink/downlink.h"
 #include "entity/entity.h"
 #include "registry/device.h"
+#include "registry/presence.h"
 #include "registry/registry.h"
 #include "rules/rules.h"
 #include "store/history.h"
@@ -121,6 +122,8 @@ struct tpi_session {
     struct tpi_part *part;
     struct tpc_device *device; /* counted; NULL on a link */
     uint64_t generation;
+    uint64_t number; /* in the order of opening; under lock, as is `link` */
+    bool link;
     uint32_t index;
     uint32_t flags;
     uint32_t worker; /* that hears of it */
@@ -139,6 +142,7 @@ struct tpi_sessions {
     pthread_mutex_t lock;
     _Atomic(struct tpi_session *) pages[TPI_SESSION_PAGES];
     uint32_t count;
+    uint64_t opened; /* number of the last one */
     struct tpi_session *free;
 };
 
@@ -167,6 +171,7 @@ struct tpi_worker {
     struct tpi_uplink *uplink;
     struct tpi_downlink *downlink;
     struct tpi_wheel wheel;
+    struct tpi_presence presence;
     struct tpc_arena *arena;      /* of one action */
     struct tpc_arena *send_arena; /* of one frame to a device */
     const struct tpi_up_item *items[TPI_UPLINK_BATCH];
@@ -261,6 +266,9 @@ struct tpi_core_counters {
     _Atomic uint64_t memory_tight;
     _Atomic uint64_t memory_high;
     _Atomic uint64_t sessions; /* open */
+    _Atomic uint64_t takeovers;
+    _Atomic uint64_t presence_timeouts;
+    _Atomic uint64_t presence_passes;
     _Atomic uint64_t settled;
     _Atomic uint64_t append_waits;
     _Atomic uint64_t answers;
@@ -411,9 +419,9 @@ int tpi_part_order(struct tpc_core *core, struct tpc_error *err, struct tpi_part
 void tpi_host_init(struct tpc_core *core);
 int tpi_session_open(struct tpi_part *part, const struct tpc_session_options *o, uint64_t *ret);
 void tpi_session_close(struct tpi_part *part, uint64_t session);
-/* A session that an earlier run did not close. The device's worker. */
-void tpi_session_ended(struct tpi_worker *w, struct tpc_device *d);
 bool tpi_session_is_open(struct tpc_core *core, uint64_t session);
+/* Both are open and of one device each, not links, and `a` was opened later. */
+bool tpi_session_newer(struct tpc_core *core, uint64_t a, uint64_t b);
 int tpi_session_receive(struct tpi_part *part, uint64_t session, const struct tpc_frame *frame,
                         uint64_t ticket);
 /* Tells adapters whose session was refused that there is room again. Worker. */
@@ -422,6 +430,19 @@ bool tpi_session_resume(struct tpi_worker *w);
  * all any more. Worker. */
 void tpi_session_sweep(struct tpi_worker *w, bool all);
 void tpi_sessions_fini(struct tpc_core *core);
+
+/* ---- presence.c: the device's worker, no lock is held ---- */
+/* A session of this process says so; a product whose devices only heartbeats tell of ignores it. */
+void tpi_presence_session(struct tpi_worker *w, struct tpc_device *d, const char *origin,
+                          bool online);
+/* A session that an earlier run did not close. */
+void tpi_presence_ended(struct tpi_worker *w, struct tpc_device *d);
+/* A status message that is in the log. */
+void tpi_presence_said(struct tpi_worker *w, struct tpc_device *d, bool online, int64_t unix_ms);
+/* A message of a device that is offline or not watched yet. */
+void tpi_presence_woke(struct tpi_worker *w, struct tpc_device *d);
+/* Devices that were silent for too long go offline. */
+bool tpi_presence_turn(struct tpi_worker *w);
 
 /* ---- feed.c ---- */
 struct tpi_feed {

@@ -45,6 +45,7 @@ int tpc_device_info(struct tpc_device *d, struct tpc_device_info *ret)
         .messages = atomic_load(&d->messages),
         .last_seen_unix_ms = atomic_load(&d->last_seen_unix_ms),
         .presence_unix_ms = atomic_load(&d->presence_unix_ms),
+        .active_unix_ms = (int64_t) atomic_load(&d->active_unix_s) * 1000,
     };
     tpi_registry_read_lock(core->registry);
     info.product = tpi_device_product_key(d);

@@ -54,9 +54,10 @@ static bool presence_get(void *user, uint64_t device_id, struct tpi_history_pres
     if (d != NULL) {
         *ret = (struct tpi_history_presence){
             .online = atomic_load(&d->online),
-            .by_session = atomic_load(&d->by_session),
+            .by_session = tpi_device_has(d, TPI_DEVICE_BY_SESSION),
             .since_unix_ms = atomic_load(&d->presence_unix_ms),
             .seen_unix_ms = atomic_load(&d->last_seen_unix_ms),
+            .active_unix_ms = (int64_t) atomic_load(&d->active_unix_s) * 1000,
         };
     }
     tpi_registry_read_unlock(core->registry);
@@ -113,7 +114,8 @@ static int presence_load(void *user, uint64_t device_id, const struct tpi_histor
     tpi_registry_read_lock(core->registry);
     struct tpc_device *d = tpi_registry_by_id(core->registry, device_id);
     if (d != NULL) {
-        tpi_device_presence(d, p->online, p->by_session, p->since_unix_ms);
+        tpi_device_active(d, p->active_unix_ms);
+        (void) tpi_device_presence(d, p->online, p->by_session, p->since_unix_ms);
         atomic_store(&d->presence_unix_ms, p->since_unix_ms);
         if (p->seen_unix_ms > atomic_load(&d->last_seen_unix_ms)) {
             atomic_store(&d->last_seen_unix_ms, p->seen_unix_ms);
@@ -199,7 +201,7 @@ int tpi_latest_load_all(struct tpc_core *core, struct tpc_error *err)
 
 static int note_session(void *user, struct tpc_device *d)
 {
-    return atomic_load(&d->by_session) ? note_missing(user, d, 0, 0) : 0;
+    return tpi_device_has(d, TPI_DEVICE_BY_SESSION) ? note_missing(user, d, 0, 0) : 0;
 }
 
 int tpi_latest_end_sessions(struct tpc_core *core, struct tpc_error *err)
@@ -208,7 +210,7 @@ int tpi_latest_end_sessions(struct tpc_core *core, struct tpc_error *err)
     int rc = tpi_registry_each_device(core->registry, note_session, core);
     tpi_registry_read_unlock(core->registry);
     for (struct tpi_missing *m = core->missing; rc == 0 && m != NULL; m = m->next) {
-        tpi_session_ended(tpi_worker_of(core, m->device->partition), m->device);
+        tpi_presence_ended(tpi_worker_of(core, m->device->partition), m->device);
     }
     tpi_latest_forget_missing(core);
     return rc == 0 ? 0 : tpi_error_set(err, rc, "core", "no memory to end sessions");

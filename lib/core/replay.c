@@ -61,16 +61,19 @@ static void apply_data(struct replay *x, struct tpc_device *d, const struct tpc_
     tpi_registry_read_unlock(core->registry);
 }
 
-static void apply_state(struct tpc_device *d, const struct tpc_msg *m)
+static void apply_state(const struct replay *x, struct tpc_device *d, const struct tpc_msg *m)
 {
     const struct tpc_value *online = tpc_value_get(&m->params, TPC_STR("online"));
     const struct tpc_value *session = tpc_value_get(&m->params, TPC_STR("session"));
+    bool ours = session != NULL || tpc_value_get(&m->params, TPC_STR("reason")) != NULL;
     if (m->kind == TPC_MSG_PRESENCE) {
-        tpi_device_presence(d, online != NULL && online->type == TPC_BOOL && online->as.b,
-                            session != NULL && session->type == TPC_BOOL && session->as.b,
-                            m->unix_ms);
+        tpi_registry_read_lock(x->core->registry);
+        (void) tpi_device_presence(d, online != NULL && online->type == TPC_BOOL && online->as.b,
+                                   session != NULL && session->type == TPC_BOOL && session->as.b,
+                                   m->unix_ms);
+        tpi_registry_read_unlock(x->core->registry);
     }
-    if ((m->kind != TPC_MSG_PRESENCE || session == NULL) &&
+    if ((m->kind != TPC_MSG_PRESENCE || !ours) &&
         m->received_unix_ms > atomic_load_explicit(&d->last_seen_unix_ms, memory_order_relaxed)) {
         atomic_store_explicit(&d->last_seen_unix_ms, m->received_unix_ms, memory_order_relaxed);
     }
@@ -90,7 +93,7 @@ static int replay_data(struct replay *x, const struct tpc_record *r)
     }
     tpi_uplink_remember(x->w->uplink, &m);
     if (d != NULL && d->partition == x->partition) {
-        apply_state(d, &m);
+        apply_state(x, d, &m);
         if (m.kind == TPC_MSG_TELEMETRY || m.kind == TPC_MSG_ATTRIBUTES) {
             apply_data(x, d, &m);
         }

@@ -124,49 +124,47 @@ void tpi_sessions_fini(struct tpc_core *core)
 
 /* ---- what the owner of the device does ---- */
 
-static void append_presence(struct tpi_worker *w, struct tpc_device *d, const char *origin,
-                            bool online)
+/* What is known of a session of one device while it is open; false: it is not, or is a link. */
+static bool look(struct tpc_core *core, uint64_t id, uint64_t *ret_number)
 {
-    struct tpc_member members[] = {
-        { TPC_STR("online"), { .type = TPC_BOOL, .as.b = online } },
-        { TPC_STR("session"), { .type = TPC_BOOL, .as.b = true } },
-    };
-    struct tpc_msg m = {
-        .size = sizeof(m),
-        .kind = TPC_MSG_PRESENCE,
-        .flags = TPC_MSG_ESTIMATED_TIME,
-        .partition = d->partition,
-        .device_id = d->id,
-        .unix_ms = tpi_unix_ms(&w->core->env),
-        .origin = tpc_str_from(origin),
-        .point_size = sizeof(struct tpc_point),
-        .params = { .type = TPC_MAP, .len = 2, .as.members = members },
-    };
-    m.received_unix_ms = m.unix_ms;
-    tpi_device_presence(d, online, true, m.unix_ms);
-    struct tpc_error err;
-    if (tpi_log_append_msg(w, &m, 0, &err, NULL) != 0) {
-        tpi_count(&w->core->counters.append_waits, 1);
-        tpi_log(&w->core->env, TPC_LOG_WARN, "core", "presence of %s is not logged: %s", d->key.ptr,
-                err.text);
+    struct tpi_session *s = find(core, id);
+    if (s == NULL) {
+        return false;
     }
+    lock_slot(s);
+    bool own = atomic_load_explicit(&s->id, memory_order_acquire) == id && !s->link;
+    *ret_number = s->number;
+    unlock_slot(s);
+    return own;
 }
 
-void tpi_session_ended(struct tpi_worker *w, struct tpc_device *d)
+bool tpi_session_newer(struct tpc_core *core, uint64_t a, uint64_t b)
 {
-    append_presence(w, d, "core", false);
+    uint64_t number_a;
+    uint64_t number_b;
+    return look(core, a, &number_a) && look(core, b, &number_b) && number_a > number_b;
 }
 
+/* The newest session of a device has it, whichever the worker hears of first. */
 static void device_online(struct tpi_worker *w, struct tpi_session *s)
 {
     struct tpc_device *d = s->device;
+    uint64_t id = atomic_load(&s->id);
+    uint64_t other;
     if (d == NULL) {
         return;
     }
-    atomic_store_explicit(&d->session, atomic_load(&s->id), memory_order_relaxed);
+    uint64_t current = atomic_load_explicit(&d->session, memory_order_relaxed);
+    if (current != id && look(w->core, current, &other)) {
+        tpi_count(&w->core->counters.takeovers, 1);
+        if (other > s->number) {
+            return;
+        }
+    }
+    atomic_store_explicit(&d->session, id, memory_order_relaxed);
     d->adapter = s->part;
-    if ((s->flags & TPC_SESSION_PRESENCE) != 0 && !atomic_load(&d->online)) {
-        append_presence(w, d, s->part->name, true);
+    if ((s->flags & TPC_SESSION_PRESENCE) != 0) {
+        tpi_presence_session(w, d, s->part->name, true);
     }
     tpi_downlink_online(w->downlink, d);
 }
@@ -179,8 +177,8 @@ static void device_offline(struct tpi_worker *w, struct tpi_session *s, uint64_t
     }
     atomic_store_explicit(&d->session, 0, memory_order_relaxed);
     d->adapter = NULL;
-    if ((s->flags & TPC_SESSION_PRESENCE) != 0 && atomic_load(&d->online)) {
-        append_presence(w, d, s->part->name, false);
+    if ((s->flags & TPC_SESSION_PRESENCE) != 0) {
+        tpi_presence_session(w, d, s->part->name, false);
     }
 }
 
@@ -270,6 +268,7 @@ int tpi_session_open(struct tpi_part *p, const struct tpc_session_options *given
     }
     pthread_mutex_lock(&core->sessions.lock);
     struct tpi_session *s = rc == 0 ? take_slot(core) : NULL;
+    uint64_t number = ++core->sessions.opened;
     pthread_mutex_unlock(&core->sessions.lock);
     if (s == NULL) {
         tpi_device_unref(device);
@@ -288,6 +287,8 @@ int tpi_session_open(struct tpi_part *p, const struct tpc_session_options *given
     lock_slot(s);
     s->closed = false;
     s->device = device;
+    s->number = number;
+    s->link = link;
     unlock_slot(s);
     atomic_store_explicit(&s->id, id, memory_order_release);
     tpi_count(&core->counters.sessions, 1);

@@ -23,6 +23,9 @@ static const struct tpi_metric_def core_metrics[] = {
     CORE_COUNTER(memory_tight, "Frames answered with later because memory is short"),
     CORE_COUNTER(memory_high, "Times that caches shrank because memory was at 80 %"),
     CORE_GAUGE(sessions, "Sessions that are open"),
+    CORE_COUNTER(takeovers, "Sessions that took the place of another one of the device"),
+    CORE_COUNTER(presence_timeouts, "Devices offline because they were silent"),
+    CORE_COUNTER(presence_passes, "Passes that looked for silent devices"),
     CORE_COUNTER(settled, "Tickets settled"),
     CORE_COUNTER(append_waits, "Appends that the log could not take at once"),
     CORE_COUNTER(answers, "Answers sent to devices that asked for one"),
@@ -117,6 +120,16 @@ static void tell_log(struct tpc_core *core, struct telling *t)
             (double) atomic_load(&core->pump.failures));
 }
 
+static void tell_presence(struct tpc_core *core, struct telling *t)
+{
+    struct tpi_presence_counts c;
+    struct tpc_str all = { NULL, 0 };
+    if (tpi_registry_presence(core->registry, all, all, &c) == 0) {
+        gauge(t, "registry_devices_online", "Devices that are online", (double) c.online);
+        gauge(t, "registry_devices_active", "Devices that were online once", (double) c.active);
+    }
+}
+
 /* tpc_<module>_<metric>_total{instance=".."} */
 static void tell_part(struct tpi_part *p, struct telling *t)
 {
@@ -152,6 +165,7 @@ int tpc_core_stats(struct tpc_core *core, tpc_metric_fn *fn, void *user)
     if (core->entities != NULL) {
         tell_table(&t, tpi_registry_metrics, tpi_registry_metric_count,
                    tpi_registry_counters(core->registry));
+        tell_presence(core, &t);
         tell_table(&t, tpi_rules_metrics, tpi_rules_metric_count, tpi_rules_count(core->rules));
     }
     if (core->history != NULL) {

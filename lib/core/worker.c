@@ -104,6 +104,7 @@ int tpi_worker_prepare(struct tpi_worker *w, struct tpc_error *err)
         .user = w,
         .registry = core->registry,
         .counters = &core->uplink_counters,
+        .presence = &w->presence,
         .worker = w->index,
         .append = append_batch,
         .unwrap = tpi_codec_unwrap,
@@ -130,6 +131,8 @@ int tpi_worker_prepare(struct tpi_worker *w, struct tpc_error *err)
                              (unsigned long long) core->options.ring_bytes);
     }
     w->ring_made = true;
+    tpi_presence_init(&w->presence, core->registry, w->index, core->worker_count,
+                      tpi_mono_ms(&core->env), tpi_unix_ms(&core->env));
     rc = tpi_uplink_create(&core->env, &up, err, &w->uplink);
     return rc != 0 ? rc : tpi_downlink_create(&core->env, &down, err, &w->downlink);
 }
@@ -164,6 +167,7 @@ void tpi_worker_release(struct tpi_worker *w)
         w->ring_made = false;
     }
     tpi_session_sweep(w, true);
+    tpi_presence_fini(&w->presence);
     tpi_command_drop_nodes(w);
     tpi_downlink_destroy(w->downlink);
     tpi_uplink_destroy(w->uplink);
@@ -326,10 +330,10 @@ static void act_on(struct tpi_worker *w, const struct tpi_up_msg *um)
     } else if (um->msg.kind == TPC_MSG_PRESENCE) {
         const struct tpc_value *online = tpc_value_get(&um->msg.params, TPC_STR("online"));
         bool up = online != NULL && online->type == TPC_BOOL && online->as.b;
-        tpi_device_presence(d, up, false, um->msg.unix_ms);
-        if (up) {
-            tpi_downlink_online(w->downlink, d);
-        }
+        tpi_presence_said(w, d, up, um->msg.unix_ms);
+    }
+    if (um->wakes) {
+        tpi_presence_woke(w, d);
     }
     if (um->got && (um->msg.flags & TPC_MSG_RETAINED) == 0) {
         tpi_downlink_got(w->downlink, d);
@@ -349,6 +353,9 @@ static void follow_route(struct tpi_worker *w, const struct tpi_up_item *item)
     bool changed = atomic_load_explicit(&d->session, memory_order_relaxed) != item->session;
     if (changed && !tpi_session_is_open(w->core, item->session)) {
         return; /* its last frames: nothing reaches the device that way any more */
+    }
+    if (changed && tpi_session_newer(w->core, atomic_load(&d->session), item->session)) {
+        return; /* taken over: what an old connection still says does not bring it back */
     }
     if (changed) {
         atomic_store_explicit(&d->session, item->session, memory_order_relaxed);
@@ -462,6 +469,7 @@ bool tpi_worker_turn(struct tpi_worker *w)
     atomic_store(&w->poked, false);
     atomic_store_explicit(&w->unix_ms, tpi_unix_ms(&core->env), memory_order_relaxed);
     bool did = tpi_wheel_run(&w->wheel, tpi_mono_ms(&core->env)) > 0;
+    did |= tpi_presence_turn(w);
     if (w->index == 0) {
         did |= tpi_loop_run_timers(core);
     }
@@ -515,6 +523,7 @@ uint64_t tpi_worker_next_ms(struct tpi_worker *w)
 {
     uint64_t now = tpi_mono_ms(&w->core->env);
     uint64_t next = tpi_wheel_next_ms(&w->wheel, now);
+    next = least(next, tpi_presence_next_ms(&w->presence, now));
     if (w->index == 0) {
         next = least(next, tpi_loop_next_ms(w->core));
     }

@@ -55,6 +55,8 @@ void tpi_device_info(struct tpc_device *d, struct tpc_device_info *ret)
         .messages = atomic_load_explicit(&d->messages, memory_order_relaxed),
         .last_seen_unix_ms = atomic_load_explicit(&d->last_seen_unix_ms, memory_order_relaxed),
         .presence_unix_ms = atomic_load_explicit(&d->presence_unix_ms, memory_order_relaxed),
+        .active_unix_ms =
+            (int64_t) atomic_load_explicit(&d->active_unix_s, memory_order_relaxed) * 1000,
     };
     tpi_registry_read_unlock(d->tenant->registry);
 }
@@ -78,7 +80,7 @@ struct tpc_device *tpi_device_make(const struct tpi_change *change, struct tpi_t
     atomic_init(&d->refs, 1);
     d->id = change->id;
     d->gateway = gateway == NULL ? NULL : tpi_device_ref(gateway);
-    d->partition = tpi_registry_partition(r, tpi_device_root(d));
+    d->partition = (uint16_t) tpi_registry_partition(r, tpi_device_root(d));
     d->product = tpi_product_ref(product);
     d->tenant = tenant;
     atomic_fetch_add_explicit(&tenant->refs, 1, memory_order_relaxed);

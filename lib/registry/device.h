@@ -26,12 +26,21 @@ struct tpi_latest {
     _Atomic uint64_t bits;
 };
 
+/* How many devices there are of a kind. Changed by their owners under the read lock, or under the
+ * write lock. */
+struct tpi_presence_count {
+    _Atomic uint64_t online;
+    _Atomic uint64_t active; /* were online once */
+};
+
 /* A tenant. Counted: by the registry while it is there, and by its devices. */
 struct tpi_tenant {
     atomic_uint refs;
-    bool live; /* its entity is stored; read lock */
+    bool live;        /* its entity is stored; read lock */
+    uint32_t devices; /* read lock */
     uint64_t id;
     struct tpi_registry *registry;
+    struct tpi_presence_count presence;
     struct tpc_str key; /* behind this struct, NUL ends it */
 };
 
@@ -61,14 +70,33 @@ struct tpc_device {
     atomic_flag latest_lock;             /* guards blocks of text and trees */
 
     atomic_bool deleted;
-    atomic_bool online;     /* owner writes */
-    atomic_bool by_session; /* owner: it is online by a session of this process */
-    atomic_bool disabled;   /* its document says enabled = false */
-    uint32_t partition;
+    atomic_bool online;   /* owner writes */
+    atomic_uchar bits;    /* owner writes: enum tpi_device_bit */
+    atomic_bool disabled; /* its document says enabled = false */
+    uint16_t partition;
     atomic_uint refs;
+    _Atomic uint32_t active_unix_s; /* owner writes; when it was online first; 0 = never */
     struct tpi_tenant *tenant;
     struct tpc_str key; /* behind this struct, NUL ends it */
 };
+
+enum tpi_device_bit {
+    TPI_DEVICE_BY_SESSION = 1, /* it is online by a session of this process */
+    TPI_DEVICE_TIMED = 2       /* it stands in the wheel of time-outs */
+};
+
+static inline bool tpi_device_has(const struct tpc_device *d, enum tpi_device_bit bit)
+{
+    return (atomic_load_explicit(&d->bits, memory_order_relaxed) & bit) != 0;
+}
+
+/* Owner. */
+static inline void tpi_device_bit(struct tpc_device *d, enum tpi_device_bit bit, bool on)
+{
+    unsigned bits = atomic_load_explicit(&d->bits, memory_order_relaxed);
+    bits = on ? bits | bit : bits & ~(unsigned) bit;
+    atomic_store_explicit(&d->bits, (unsigned char) bits, memory_order_relaxed);
+}
 
 static inline struct tpc_str tpi_device_tenant(const struct tpc_device *d)
 {
@@ -114,16 +142,12 @@ static inline void tpi_device_seen(struct tpc_device *d, int64_t unix_ms)
     atomic_store_explicit(&d->last_seen_unix_ms, unix_ms, memory_order_relaxed);
 }
 
-/* What is known of the device's presence, and since when. Owner. */
-static inline void tpi_device_presence(struct tpc_device *d, bool online, bool by_session,
-                                       int64_t unix_ms)
-{
-    atomic_store_explicit(&d->by_session, online && by_session, memory_order_relaxed);
-    if (atomic_load_explicit(&d->online, memory_order_relaxed) != online) {
-        atomic_store_explicit(&d->online, online, memory_order_relaxed);
-        atomic_store_explicit(&d->presence_unix_ms, unix_ms, memory_order_relaxed);
-    }
-}
+/* What is known of the device's presence, and since when. Owner, read lock. Returns whether that is
+ * another state than before. */
+bool tpi_device_presence(struct tpc_device *d, bool online, bool by_session, int64_t unix_ms);
+
+/* It was online then; an earlier time that is known stays. Owner, read lock. */
+void tpi_device_active(struct tpc_device *d, int64_t unix_ms);
 
 enum { TPI_ESTIMATE_AHEAD_MS = 1000 };
 

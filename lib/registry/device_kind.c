@@ -358,6 +358,7 @@ static void insert_device(struct tpi_registry *r, const struct device_change *c)
     tpi_table_put(&r->by_key, d);
     tpi_table_put(&r->by_id, d);
     tpi_device_list_add(c->slot, d);
+    d->tenant->devices++;
     if (d->gateway != NULL) {
         d->gateway->children++;
     }
@@ -376,6 +377,7 @@ static void move_device(struct tpi_registry *r, const struct device_change *c)
     c->old_name->next = d->names;
     d->names = c->old_name;
     tpi_device_list_add(c->slot, d);
+    tpi_presence_moved(d, old->name, d->product->name);
     tpi_product_unref(old);
 }
 
@@ -387,6 +389,8 @@ static void remove_device(struct tpi_registry *r, struct tpc_device *d)
     if (d->gateway != NULL) {
         d->gateway->children--;
     }
+    d->tenant->devices--;
+    tpi_presence_forget(d);
     atomic_store(&d->deleted, true);
     pthread_mutex_lock(&r->gone_lock);
     d->prev = NULL;

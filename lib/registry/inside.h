@@ -13,7 +13,8 @@
 struct tpi_name {
     atomic_uint refs;
     uint32_t len;
-    char text[]; /* NUL ends it */
+    struct tpi_presence_count presence; /* of the product's devices */
+    char text[];                        /* NUL ends it */
 };
 
 struct tpi_old_name {
@@ -67,6 +68,8 @@ struct tpi_registry {
     struct tpi_limit limit;    /* has a lock of its own */
     pthread_mutex_t gone_lock; /* guards gone */
     struct tpc_device *gone;   /* deleted, but still referred to */
+    struct tpi_presence_count presence;
+    atomic_uint presence_changes; /* products' time-outs, devices' products */
     struct tpi_registry_counters counters;
     struct tpi_kind kinds[TPI_REGISTRY_KINDS];
 };
@@ -129,6 +132,11 @@ void tpi_serial_fini(struct tpi_registry *r);
 void tpi_tenant_unref(struct tpi_tenant *t);
 struct tpi_name *tpi_name_make(const struct tpc_allocator *alloc, struct tpc_str key);
 void tpi_name_unref(const struct tpc_allocator *alloc, struct tpi_name *name);
+
+/* ---- presence.c: under the write lock ---- */
+/* Before it is marked as deleted: it counts no more. */
+void tpi_presence_forget(struct tpc_device *d);
+void tpi_presence_moved(struct tpc_device *d, struct tpi_name *from, struct tpi_name *to);
 
 /* ---- device.c ---- */
 /* A device nobody knows yet; gateway may be NULL. NULL when out of memory. */

@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/crypto.h"
+#include "registry/presence.h"
 
 static const struct tpc_option history_schema[] = {
     { .name = "keep",
@@ -15,6 +16,22 @@ static const struct tpc_option history_schema[] = {
       .since = "0.1",
       .help = "Samples older than that are deleted, a chunk at a time; 0 = kept for ever, absent = "
               "as the option history_keep_ms says." },
+};
+
+static const struct tpc_option presence_schema[] = {
+    { .name = "mode",
+      .type = TPC_OPT_ENUM,
+      .def = "events",
+      .values = "events|heartbeat|idle",
+      .since = "0.1",
+      .help = "What says that a device is online: events = connections and status messages, "
+              "heartbeat = its messages alone, idle = both." },
+    { .name = "timeout",
+      .type = TPC_OPT_DURATION,
+      .min = TPI_PRESENCE_MIN_MS,
+      .max = TPI_PRESENCE_MAX_S * 1000LL,
+      .since = "0.1",
+      .help = "heartbeat, idle: a device that says nothing for so long is offline." },
 };
 
 static const struct tpc_option product_schema[] = {
@@ -112,6 +129,11 @@ static const struct tpc_option product_schema[] = {
       .sub = TPC_OPTIONS(history_schema),
       .since = "0.1",
       .help = "What becomes of its samples." },
+    { .name = "presence",
+      .type = TPC_OPT_TABLE,
+      .sub = TPC_OPTIONS(presence_schema),
+      .since = "0.1",
+      .help = "When its devices are online." },
     { .name = "secret",
       .type = TPC_OPT_SECRET,
       .since = "0.1",
@@ -337,6 +359,30 @@ static uint8_t voucher_type(const struct tpc_value *doc)
                                                          : TPI_VOUCHER_OTHER;
 }
 
+static int read_presence(const struct tpi_change *change, struct tpi_product *p,
+                         struct tpc_error *err)
+{
+    const struct tpc_value *presence = tpc_value_get(change->doc, TPC_STR("presence"));
+    int64_t timeout_ms = 0;
+    if (presence == NULL || presence->type != TPC_MAP) {
+        return 0;
+    }
+    struct tpc_str mode = tpc_value_text(tpc_value_get(presence, TPC_STR("mode")));
+    (void) tpc_value_int(tpc_value_get(presence, TPC_STR("timeout")), &timeout_ms);
+    p->presence = tpc_str_equal(mode, TPC_STR("heartbeat")) ? TPI_PRESENCE_HEARTBEAT
+                  : tpc_str_equal(mode, TPC_STR("idle"))    ? TPI_PRESENCE_IDLE
+                                                            : TPI_PRESENCE_EVENTS;
+    if ((p->presence == TPI_PRESENCE_EVENTS) != (timeout_ms == 0)) {
+        tpi_error_set(err, TPC_EINVAL, tpi_registry_origin,
+                      "the modes heartbeat and idle need a timeout, events has none");
+        tpi_error_at(err, "timeout");
+        tpi_error_at(err, "presence");
+        return TPC_EINVAL;
+    }
+    p->silence_ms = (uint32_t) timeout_ms;
+    return 0;
+}
+
 static int make_product(struct tpi_registry *r, struct tpi_change *change, struct tpc_error *err,
                         struct tpi_product **ret)
 {
@@ -373,7 +419,8 @@ static int make_product(struct tpi_registry *r, struct tpi_change *change, struc
     }
     p->published = tpc_str_equal(tpc_value_text(tpc_value_get(change->doc, TPC_STR("status"))),
                                  TPC_STR("published")) != 0;
-    int rc = make_model(r, change, err, &p->model);
+    int rc = read_presence(change, p, err);
+    rc = rc != 0 ? rc : make_model(r, change, err, &p->model);
     rc = rc != 0 ? rc : make_program(r, change, p, err);
     if (rc != 0) {
         tpi_product_unref(p);
@@ -490,6 +537,10 @@ static void swap_product(struct tpi_registry *r, struct product_change *c)
     uint32_t i = 0;
     pthread_rwlock_wrlock(&r->lock);
     c->slot->current = c->product;
+    if (old != NULL &&
+        (old->presence != c->product->presence || old->silence_ms != c->product->silence_ms)) {
+        atomic_fetch_add_explicit(&r->presence_changes, 1, memory_order_relaxed);
+    }
     for (struct tpc_device *d = c->slot->devices; d != NULL; d = d->next) {
         if (c->move_count > 0) {
             tpi_latest_move(d, old->model, c->product->model, c->moves[i++]);

@@ -45,6 +45,13 @@ struct tpi_registry_host {
 /* What a registered ThingsPanel device logs in with (contract thingspanel.md 1.1). */
 enum tpi_voucher { TPI_VOUCHER_OTHER = 0, TPI_VOUCHER_BASIC = 1, TPI_VOUCHER_TOKEN = 2 };
 
+/* What says that a device is online or offline. */
+enum tpi_presence_mode {
+    TPI_PRESENCE_EVENTS = 0,    /* connections and status messages, nothing else */
+    TPI_PRESENCE_HEARTBEAT = 1, /* its messages and silence, nothing else */
+    TPI_PRESENCE_IDLE = 2       /* both */
+};
+
 /* One revision of a product. Never changes; a put makes a new one. */
 struct tpi_product {
     atomic_uint refs;
@@ -63,6 +70,8 @@ struct tpi_product {
     bool behind_gateway;   /* type "sub" */
     uint8_t voucher;       /* enum tpi_voucher: of devices that register themselves */
     struct tpc_str secret; /* only with auto_register, else empty */
+    uint8_t presence;      /* enum tpi_presence_mode */
+    uint32_t silence_ms;   /* after which a device is offline; 0 = never */
     /* Private to lib/registry. */
     const struct tpc_allocator *alloc;
     struct tpi_name *name; /* holds key */
@@ -119,6 +128,18 @@ int tpi_registry_each_device(struct tpi_registry *r,
                              int (*fn)(void *user, struct tpc_device *device), void *user);
 int tpi_registry_each_product(struct tpi_registry *r,
                               int (*fn)(void *user, struct tpi_product *product), void *user);
+
+struct tpi_presence_counts {
+    uint64_t devices;
+    uint64_t online;
+    uint64_t active; /* were online once */
+};
+
+/* Of a product, of a tenant (product empty) or of all (both empty; with a product, an empty tenant is
+ * "main"), in a time that does not depend on how many there are. Takes the read lock itself. Returns
+ * 0 or TPC_ENOENT. */
+int tpi_registry_presence(struct tpi_registry *r, struct tpc_str tenant, struct tpc_str product,
+                          struct tpi_presence_counts *ret);
 
 /* Partition of a device with this root, and of what has no device but a tenant. */
 uint32_t tpi_registry_partition(const struct tpi_registry *r, uint64_t id);

@@ -70,7 +70,8 @@ struct tpi_history_presence {
     bool online;
     bool by_session; /* of this process: nobody knows after its end */
     int64_t since_unix_ms;
-    int64_t seen_unix_ms; /* 0 = not known */
+    int64_t seen_unix_ms;   /* 0 = not known */
+    int64_t active_unix_ms; /* when it was online first; 0 = never */
 };
 
 /*

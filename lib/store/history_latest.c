@@ -54,8 +54,9 @@ void tpi_open_presence_clear(struct tpi_history *h)
 
 size_t tpi_open_presence_text(const struct tpi_history_presence *p, char *text)
 {
-    int n = snprintf(text, TPI_PRESENCE_TEXT, "%s %" PRId64,
-                     presence_words[p->online ? 1 + p->by_session : 0], p->seen_unix_ms);
+    int n = snprintf(text, TPI_PRESENCE_TEXT, "%s %" PRId64 " %" PRId64,
+                     presence_words[p->online ? 1 + p->by_session : 0], p->seen_unix_ms,
+                     p->active_unix_ms);
     return (size_t) n;
 }
 
@@ -86,7 +87,12 @@ int tpi_open_presence_load(void *history, const struct tpc_mark *mark)
     char *space = strchr(text, ' ');
     if (space != NULL) {
         *space = 0;
-        p.seen_unix_ms = (int64_t) strtoll(space + 1, NULL, 10);
+        char *end;
+        p.seen_unix_ms = (int64_t) strtoll(space + 1, &end, 10);
+        p.active_unix_ms = (int64_t) strtoll(end, NULL, 10);
+    }
+    if (p.active_unix_ms == 0) {
+        p.active_unix_ms = p.since_unix_ms; /* a mark of before it was kept: online by then */
     }
     p.by_session = strcmp(text, presence_words[2]) == 0;
     p.online = p.by_session || strcmp(text, presence_words[1]) == 0;

@@ -162,8 +162,8 @@ int tpi_open_presence_note(struct tpi_history *h, uint64_t device_id);
 void tpi_open_presence_clear(struct tpi_history *h);
 /* A mark of an earlier run to the registry. */
 int tpi_open_presence_load(void *history, const struct tpc_mark *mark);
-/* Text of a presence mark, "online 1795000000000". */
-enum { TPI_PRESENCE_TEXT = 40, TPI_PRESENCE_MAX = 65536 };
+/* Text of a presence mark, "online 1795000000000 1794000000000": last seen, first online. */
+enum { TPI_PRESENCE_TEXT = 64, TPI_PRESENCE_MAX = 65536 };
 /* So many wait that a commit is due. */
 bool tpi_open_presence_many(const struct tpi_history *h);
 size_t tpi_open_presence_text(const struct tpi_history_presence *p, char *text);

@@ -120,6 +120,20 @@ static void skip_point(struct tpi_uplink *u, struct tpc_str key, const struct tp
     }
 }
 
+/* A status that does not count: heartbeats decide, or a newer connection of the device is known. Only
+ * what counts becomes a message, so that who follows the log is not misled. */
+static bool ignores(const struct tpi_uplink *u, const struct tpi_up_input *in,
+                    const struct tpc_decoded *head)
+{
+    int64_t connection = 0;
+    if (u->product->presence == TPI_PRESENCE_HEARTBEAT) {
+        return true;
+    }
+    return u->host.presence != NULL &&
+           tpc_value_int(tpc_value_get(&head->params, TPC_STR("connection")), &connection) == 0 &&
+           tpi_presence_late(u->host.presence, in->device, (uint64_t) connection);
+}
+
 static int sink_begin(void *user, uint32_t frame, const struct tpc_decoded *head)
 {
     struct tpi_uplink *u = user;
@@ -141,6 +155,12 @@ static int sink_begin(void *user, uint32_t frame, const struct tpc_decoded *head
     u->clamped = 0;
     u->beyond = 0;
     u->untold = false;
+    if (head->kind == TPC_MSG_PRESENCE && ignores(u, in, head)) {
+        add(&u->host.counters->presence_ignored, 1);
+        u->skip = true;
+        u->again = false;
+        return 0;
+    }
     u->skip = head->kind != TPC_MSG_REPLY && came_before(u, u->current, correlation);
     if (u->skip) {
         skip_begin(u, head, correlation);

@@ -29,6 +29,7 @@ const struct tpi_metric_def tpi_uplink_metrics[] = {
     COUNTER(dead_letters, "Frames that could not be used"),
     COUNTER(empty, "Frames without any content"),
     COUNTER(refused, "Frames answered with an error"),
+    COUNTER(presence_ignored, "Status messages that came late or do not decide"),
     COUNTER(batches, "Batches worked on"),
     COUNTER(waits, "Batches that the log could not take at once"),
 };
@@ -345,6 +346,10 @@ static void apply_one(struct tpi_uplink *u, struct tpi_up_msg *um)
     m->product = tpi_device_product_key(d);
     m->device = d->key;
     tpi_device_seen(d, m->received_unix_ms);
+    um->wakes = d->product->silence_ms != 0 && m->kind != TPC_MSG_PRESENCE &&
+                (m->flags & TPC_MSG_RETAINED) == 0 &&
+                (!atomic_load_explicit(&d->online, memory_order_relaxed) ||
+                 !tpi_device_has(d, TPI_DEVICE_TIMED));
     if (m->kind == TPC_MSG_TELEMETRY || m->kind == TPC_MSG_ATTRIBUTES) {
         tpi_device_latest_begin(d);
         for (uint32_t i = 0; i < m->point_count; i++) {

@@ -24,7 +24,7 @@
 
 #include "base/env.h"
 #include "base/metric.h"
-#include "registry/registry.h"
+#include "registry/presence.h"
 
 enum {
     TPI_UPLINK_BATCH = 256,
@@ -43,8 +43,9 @@ struct tpi_uplink_counters {
     _Atomic uint64_t points_beyond;
     _Atomic uint64_t duplicates;
     _Atomic uint64_t dead_letters;
-    _Atomic uint64_t empty;   /* frames that said nothing */
-    _Atomic uint64_t refused; /* settled with an error: neither message nor dead letter */
+    _Atomic uint64_t empty;            /* frames that said nothing */
+    _Atomic uint64_t refused;          /* settled with an error: neither message nor dead letter */
+    _Atomic uint64_t presence_ignored; /* status messages that do not decide, or came late */
     _Atomic uint64_t batches;
     _Atomic uint64_t waits; /* runs that the log answered "later" */
 };
@@ -63,6 +64,7 @@ struct tpi_uplink_host {
     void *user;
     struct tpi_registry *registry;
     struct tpi_uplink_counters *counters; /* the core's, for all workers */
+    struct tpi_presence *presence;        /* the worker's; NULL = every status counts */
     uint32_t worker;
     uint32_t reserved;
     int (*append)(void *user, struct tpc_record *records, uint32_t count, struct tpc_error *err);
@@ -96,6 +98,7 @@ struct tpi_up_msg {
     uint32_t input;            /* which one it came from */
     bool answer;               /* the dialect wants an answer: see tpc_decoded */
     bool got;                  /* answers a get under way */
+    bool wakes;                /* its device is offline, or not watched, and its product minds */
     uint32_t first_point;      /* private */
     size_t body_at;
     size_t body_len;

@@ -84,5 +84,6 @@ Suite *import_flow_suite(void);
 Suite *model_flow_suite(void);
 Suite *query_flow_suite(void);
 Suite *auth_flow_suite(void);
+Suite *presence_flow_suite(void);
 
 #endif

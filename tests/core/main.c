@@ -14,6 +14,7 @@ int main(void)
                                            directory_flow_suite,
                                            auth_flow_suite,
                                            model_flow_suite,
+                                           presence_flow_suite,
                                            NULL };
     return tk_main("core", suites);
 }

@@ -315,6 +315,14 @@ static void presence_comes_back(bool dies)
         ck_assert_int_gt(info(&f, "fan1").presence_unix_ms, 0);
         ck_assert_uint_eq(info(&f, "fan2").online, 1); /* a message said so */
         ck_assert_int_eq(info(&f, "fan2").presence_unix_ms, 1795176000000);
+        ck_assert_int_eq(info(&f, "fan2").active_unix_ms, 1795176000000);
+        ck_assert_int_gt(info(&f, "fan1").active_unix_ms, 0);
+        ck_assert_int_eq(info(&f, "t2").active_unix_ms, 1795176000000);
+        ck_assert_int_eq(info(&f, "t1").active_unix_ms, 0);
+        struct tpc_presence_counts c;
+        fx_ok(tpc_presence_count(f.core, TPC_STR(""), TPC_STR(""), &c), "count");
+        ck_assert_uint_eq(c.online, 1);
+        ck_assert_uint_eq(c.active, 3);
         ck_assert_int_gt(info(&f, "fan2").last_seen_unix_ms, 0);
         ck_assert_uint_eq(info(&f, "t2").online, 0);
         ck_assert_int_eq(info(&f, "t2").presence_unix_ms, 1795176003000);

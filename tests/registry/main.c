@@ -2,6 +2,6 @@
 
 int main(void)
 {
-    static tk_suite_fn *const suites[] = { registry_suite, latest_suite, NULL };
+    static tk_suite_fn *const suites[] = { registry_suite, latest_suite, presence_suite, NULL };
     return tk_main("registry", suites);
 }

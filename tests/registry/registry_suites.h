@@ -5,5 +5,6 @@
 
 Suite *registry_suite(void);
 Suite *latest_suite(void);
+Suite *presence_suite(void);
 
 #endif
