@@ -102,6 +102,35 @@ static int read_size(const struct tpc_value *v, bool bytes, uint64_t *ret)
     return -1;
 }
 
+/* Value of a hexadecimal digit, or -1. */
+static int digit(char c)
+{
+    static const char digits[] = "0123456789abcdef";
+    const char *at = c != '\0' ? strchr(digits, c >= 'A' && c <= 'F' ? c + 32 : c) : NULL;
+    return at != NULL ? (int) (at - digits) : -1;
+}
+
+/* A key of the core: text of the configuration, most often {secret_file: PATH}. */
+static int read_key(struct config *c, const char *path, struct tpc_str text, bool hex,
+                    struct tpc_bytes *ret)
+{
+    if (!hex) {
+        *ret = (struct tpc_bytes){ (const uint8_t *) text.ptr, text.len };
+        return text.len >= 32 && text.len <= 128 ? 0
+                                                 : fail_at(c, path, "32 to 128 bytes are expected");
+    }
+    uint8_t *key = tpc_arena_take(c->arena, 32);
+    bool good = key != NULL && text.len == 64;
+    for (size_t i = 0; good && i < 32; i++) {
+        int high = digit(text.ptr[2 * i]);
+        int low = digit(text.ptr[2 * i + 1]);
+        good = high >= 0 && low >= 0;
+        key[i] = (uint8_t) (good ? high * 16 + low : 0);
+    }
+    *ret = (struct tpc_bytes){ key, 32 };
+    return good ? 0 : fail_at(c, path, "64 hexadecimal digits are expected");
+}
+
 static int read_core_options(struct config *c, struct tpc_core_options *o)
 {
     const struct tpc_value *core = tpc_value_get(&c->root, TPC_STR("core"));
@@ -116,6 +145,14 @@ static int read_core_options(struct config *c, struct tpc_core_options *o)
             }
         }
         uint64_t value;
+        bool seal = tpc_str_equal(m->key, TPC_STR("secret_key")) != 0;
+        if (seal || tpc_str_equal(m->key, TPC_STR("token_key")) != 0) {
+            if (read_key(c, path, tpc_value_text(&m->value), seal,
+                         seal ? &o->secret_key : &o->token_key) != 0) {
+                return -1;
+            }
+            continue;
+        }
         if (option == NULL) {
             return fail_at(c, path, "unknown key");
         }

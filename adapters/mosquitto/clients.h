@@ -1,0 +1,48 @@
+/*
+ * Who is connected: one entry for each connection that logged in, found by the broker's handle, and
+ * one for each device, which counts its connections. A device is online while it has one: when a
+ * client id is taken over the broker lets the new connection log in before it tells that the old one
+ * ended, and nothing is published in between. The broker's thread alone.
+ */
+#ifndef MOSQUITTO_CLIENTS_H
+#define MOSQUITTO_CLIENTS_H
+
+#include <stdbool.h>
+#include <tpcore/auth.h>
+
+#include "base/map.h"
+
+struct client {
+    const void *handle; /* struct mosquitto */
+    struct tpc_identity who;
+    struct client *next; /* in the list of all */
+    struct client *prev;
+};
+
+struct clients {
+    struct tpi_map64 by_handle; /* -> struct client */
+    struct tpi_map64 devices;   /* number -> count of connections, as a pointer */
+    struct client *first;
+    struct client *cursor; /* where the walk over all stands */
+};
+
+void clients_init(struct clients *c);
+void clients_fini(struct clients *c);
+
+/* A connection logged in; an entry of the same handle is replaced. *ret_first: it is the device's only
+ * one. Returns 0 or TPC_ENOMEM. */
+int clients_add(struct clients *c, const void *handle, const struct tpc_identity *who,
+                bool *ret_first);
+
+/* NULL if it did not log in. */
+struct client *clients_find(const struct clients *c, const void *handle);
+
+/* A connection ended. *ret_who is filled if it had logged in (true); *ret_last: its device has none
+ * any more. */
+bool clients_remove(struct clients *c, const void *handle, struct tpc_identity *ret_who,
+                    bool *ret_last);
+
+/* The next one of a walk that goes round and round; NULL at the end of each round. */
+struct client *clients_next(struct clients *c);
+
+#endif

@@ -1,0 +1,327 @@
+/*
+ * Plugin of mosquitto 2.0 (interface version 5): devices of a platform log in at a stock broker with
+ * their own credentials, use their own topics and nobody else's, and their messages and their coming
+ * and going are published as ThingsPanel's broker does. See README.md for the options.
+ *
+ * Every function here runs in the broker's only thread: nothing waits (feed.h).
+ */
+#include "clients.h"
+#include "feed.h"
+#include "options.h"
+#include "wrap.h"
+
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What the broker looks for is seen from outside, all else is not. */
+#pragma GCC visibility push(default)
+#include <mosquitto.h>
+#include <mosquitto_broker.h>
+#include <mosquitto_plugin.h>
+#pragma GCC visibility pop
+
+#include "base/crypto.h"
+
+enum { CHECKED_A_TICK = 256 /* connections that are looked at again in one turn */ };
+
+struct plugin {
+    mosquitto_plugin_id_t *id;
+    struct plugin_options options;
+    struct feed feed;
+    struct clients clients;
+    uint64_t checked_changes; /* of the table, when the walk over the connections began */
+    bool walking;
+    time_t walked_s;
+};
+
+/* ---- logging in ---- */
+
+/*
+ * SHA-256 of a client's certificate as hex; "" = it has none, or the broker did not ask for it. The
+ * broker gives it as an X509 of its own OpenSSL, whose functions are found in the process, so that the
+ * plugin links no second one.
+ */
+static void fingerprint(const struct mosquitto *client, char ret[2 * TPI_SHA256_BYTES + 1])
+{
+    int (*i2d)(void *x509, unsigned char **out);
+    void (*free_x509)(void *x509);
+    uint8_t digest[TPI_SHA256_BYTES];
+    unsigned char *der = NULL;
+    ret[0] = '\0';
+    void *x509 = mosquitto_client_certificate(client);
+    if (x509 == NULL) {
+        return;
+    }
+    *(void **) &i2d = dlsym(RTLD_DEFAULT, "i2d_X509");
+    *(void **) &free_x509 = dlsym(RTLD_DEFAULT, "X509_free");
+    int len = i2d != NULL ? i2d(x509, NULL) : 0;
+    if (len > 0 && (der = malloc((size_t) len)) != NULL) {
+        unsigned char *end = der;
+        if (i2d(x509, &end) == len && tpi_sha256(der, (size_t) len, digest) == 0) {
+            tpi_hex(digest, sizeof(digest), ret);
+        }
+    }
+    free(der);
+    if (free_x509 != NULL) {
+        free_x509(x509);
+    }
+}
+
+static void publish_status(const struct plugin *p, const struct tpc_identity *who, bool online)
+{
+    char topic[sizeof("devices/status/") + TPC_AUTH_KEY_BYTES];
+    if (!p->options.status || strpbrk(who->key, "+#/") != NULL) {
+        return; /* its key is no level of a topic */
+    }
+    snprintf(topic, sizeof(topic), "devices/status/%s", who->key);
+    int rc = mosquitto_broker_publish_copy(NULL, topic, 1, online ? "1" : "0", 1, false, NULL);
+    if (rc != MOSQ_ERR_SUCCESS) {
+        mosquitto_log_printf(MOSQ_LOG_WARNING, "tpcore: status of %s is not published (%d)",
+                             who->key, rc);
+    }
+}
+
+static int enter(struct plugin *p, const struct mosquitto *client, const struct tpc_identity *who)
+{
+    bool first = false;
+    if (clients_add(&p->clients, client, who, &first) != 0) {
+        return MOSQ_ERR_NOMEM;
+    }
+    if (first) {
+        publish_status(p, who, true);
+    }
+    return MOSQ_ERR_SUCCESS;
+}
+
+static struct tpc_str text_or_none(const char *text)
+{
+    return tpc_str_from(text != NULL ? text : "");
+}
+
+static int on_auth(int event, void *event_data, void *userdata)
+{
+    struct plugin *p = userdata;
+    const struct mosquitto_evt_basic_auth *ed = event_data;
+    char digest[2 * TPI_SHA256_BYTES + 1];
+    struct tpc_auth_request q = TPC_AUTH_REQUEST_INIT;
+    struct tpc_identity who;
+    (void) event;
+    struct tpc_core *core = feed_take(&p->feed);
+    if (core == NULL) {
+        mosquitto_log_printf(MOSQ_LOG_NOTICE, "tpcore: refused, for there is no current table");
+        return MOSQ_ERR_AUTH;
+    }
+    fingerprint(ed->client, digest);
+    q.tenant = tpc_str_from(p->options.tenant);
+    q.client_id = text_or_none(mosquitto_client_id(ed->client));
+    q.username = text_or_none(ed->username);
+    struct tpc_str password = text_or_none(ed->password);
+    q.password = (struct tpc_bytes){ (const uint8_t *) password.ptr, password.len };
+    q.fingerprint = tpc_str_from(digest);
+    q.peer = text_or_none(mosquitto_client_address(ed->client));
+    int rc = tpc_auth_check(core, &q, &who);
+    feed_give(&p->feed);
+    if (rc != 0) {
+        mosquitto_log_printf(MOSQ_LOG_NOTICE, "tpcore: refused: %s", tpc_error_last()->text);
+        return MOSQ_ERR_AUTH;
+    }
+    return enter(p, ed->client, &who);
+}
+
+static int on_disconnect(int event, void *event_data, void *userdata)
+{
+    struct plugin *p = userdata;
+    const struct mosquitto_evt_disconnect *ed = event_data;
+    struct tpc_identity who;
+    bool last = false;
+    (void) event;
+    if (clients_remove(&p->clients, ed->client, &who, &last) && last) {
+        publish_status(p, &who, false);
+    }
+    return MOSQ_ERR_SUCCESS;
+}
+
+/* ---- topics ---- */
+
+static int on_acl(int event, void *event_data, void *userdata)
+{
+    struct plugin *p = userdata;
+    const struct mosquitto_evt_acl_check *ed = event_data;
+    const struct client *c = clients_find(&p->clients, ed->client);
+    (void) event;
+    int access = ed->access == MOSQ_ACL_WRITE       ? TPC_ACCESS_PUBLISH
+                 : ed->access == MOSQ_ACL_SUBSCRIBE ? TPC_ACCESS_SUBSCRIBE
+                                                    : TPC_ACCESS_RECEIVE;
+    if (c == NULL || ed->topic == NULL) {
+        return MOSQ_ERR_ACL_DENIED;
+    }
+    if (ed->access == MOSQ_ACL_UNSUBSCRIBE) {
+        return MOSQ_ERR_SUCCESS;
+    }
+    struct tpc_core *core = feed_take_any(&p->feed);
+    if (core == NULL) {
+        return MOSQ_ERR_ACL_DENIED;
+    }
+    int rc = tpc_acl_check(core, &c->who, access, tpc_str_from(ed->topic));
+    feed_give(&p->feed);
+    return rc == 0 ? MOSQ_ERR_SUCCESS : MOSQ_ERR_ACL_DENIED;
+}
+
+static int on_message(int event, void *event_data, void *userdata)
+{
+    struct plugin *p = userdata;
+    struct mosquitto_evt_message *ed = event_data;
+    const struct client *c = clients_find(&p->clients, ed->client);
+    (void) event;
+    if (c == NULL || c->who.role != TPC_ROLE_DEVICE || !p->options.wrap ||
+        !wrap_wanted(ed->topic)) {
+        return MOSQ_ERR_SUCCESS;
+    }
+    struct tpc_str key = tpc_str_from(c->who.key);
+    char *wrapped = mosquitto_malloc(wrap_bytes(key, ed->payloadlen));
+    if (wrapped == NULL) {
+        return MOSQ_ERR_NOMEM;
+    }
+    struct tpc_bytes payload = { ed->payload, ed->payload != NULL ? ed->payloadlen : 0 };
+    size_t len = wrap_write(key, payload, wrapped);
+    if (len == 0 || len > UINT32_MAX) {
+        mosquitto_free(wrapped);
+        return MOSQ_ERR_ACL_DENIED;
+    }
+    ed->payload = wrapped; /* the broker frees both */
+    ed->payloadlen = (uint32_t) len;
+    return MOSQ_ERR_SUCCESS;
+}
+
+/* ---- now and then ---- */
+
+/* A few connections: who may not stay is sent away. */
+static void check_some(struct plugin *p, struct tpc_core *core)
+{
+    for (int i = 0; i < CHECKED_A_TICK; i++) {
+        struct client *c = clients_next(&p->clients);
+        if (c == NULL) {
+            p->walking = false;
+            return;
+        }
+        if (tpc_auth_recheck(core, &c->who) != 0) {
+            const char *id = mosquitto_client_id(c->handle);
+            mosquitto_log_printf(MOSQ_LOG_NOTICE, "tpcore: %s is sent away: %s",
+                                 id != NULL ? id : "?", tpc_error_last()->text);
+            if (id != NULL) {
+                (void) mosquitto_kick_client_by_clientid(id, true);
+            }
+        }
+    }
+}
+
+static int on_tick(int event, void *event_data, void *userdata)
+{
+    struct plugin *p = userdata;
+    char news[FEED_TEXT_BYTES];
+    (void) event;
+    (void) event_data;
+    if (feed_news(&p->feed, news)) {
+        mosquitto_log_printf(MOSQ_LOG_NOTICE, "tpcore: %s", news);
+    }
+    /* After each change of the table, and once a second for tokens that end. */
+    uint64_t changes = atomic_load(&p->feed.changes);
+    time_t now = time(NULL);
+    if (!p->walking && (changes != p->checked_changes || now != p->walked_s)) {
+        p->walking = true;
+        p->checked_changes = changes;
+        p->walked_s = now;
+    }
+    struct tpc_core *core = p->walking ? feed_take(&p->feed) : NULL;
+    if (core != NULL) {
+        check_some(p, core);
+        feed_give(&p->feed);
+    }
+    return MOSQ_ERR_SUCCESS;
+}
+
+/* ---- life ---- */
+
+static const struct {
+    int event;
+    MOSQ_FUNC_generic_callback fn;
+} callbacks[] = {
+    { MOSQ_EVT_BASIC_AUTH, on_auth },       { MOSQ_EVT_ACL_CHECK, on_acl },
+    { MOSQ_EVT_MESSAGE, on_message },       { MOSQ_EVT_TICK, on_tick },
+    { MOSQ_EVT_DISCONNECT, on_disconnect },
+};
+
+enum { CALLBACKS = sizeof(callbacks) / sizeof(callbacks[0]) };
+
+mosq_plugin_EXPORT int mosquitto_plugin_version(int count, const int *versions)
+{
+    for (int i = 0; i < count; i++) {
+        if (versions[i] == 5) {
+            return 5;
+        }
+    }
+    return -1;
+}
+
+static int start(struct plugin *p)
+{
+    const struct plugin_options *o = &p->options;
+    snprintf(p->feed.dir, sizeof(p->feed.dir), "%s", o->store_dir);
+    memcpy(p->feed.secret_key, o->secret_key, o->secret_key_len);
+    p->feed.secret_key_len = o->secret_key_len;
+    memcpy(p->feed.token_key, o->token_key, o->token_key_len);
+    p->feed.token_key_len = o->token_key_len;
+    p->feed.refresh_ms = o->refresh_ms;
+    clients_init(&p->clients);
+    if (feed_start(&p->feed) != 0) {
+        mosquitto_log_printf(MOSQ_LOG_ERR, "tpcore: no thread can be started");
+        return MOSQ_ERR_UNKNOWN;
+    }
+    for (int i = 0; i < CALLBACKS; i++) {
+        int rc = mosquitto_callback_register(p->id, callbacks[i].event, callbacks[i].fn, NULL, p);
+        if (rc != MOSQ_ERR_SUCCESS) {
+            mosquitto_log_printf(MOSQ_LOG_ERR, "tpcore: the broker takes no callback (%d)", rc);
+            return rc;
+        }
+    }
+    return MOSQ_ERR_SUCCESS;
+}
+
+mosq_plugin_EXPORT int mosquitto_plugin_init(mosquitto_plugin_id_t *identifier, void **userdata,
+                                             struct mosquitto_opt *options, int option_count)
+{
+    char why[OPTIONS_TEXT_BYTES];
+    struct plugin *p = calloc(1, sizeof(*p));
+    if (p == NULL) {
+        return MOSQ_ERR_NOMEM;
+    }
+    p->id = identifier;
+    *userdata = p;
+    if (plugin_options_read(&p->options, options, option_count, why) != 0) {
+        mosquitto_log_printf(MOSQ_LOG_ERR, "tpcore: %s", why);
+        free(p);
+        *userdata = NULL;
+        return MOSQ_ERR_INVAL;
+    }
+    return start(p);
+}
+
+mosq_plugin_EXPORT int mosquitto_plugin_cleanup(void *userdata, struct mosquitto_opt *options,
+                                                int option_count)
+{
+    struct plugin *p = userdata;
+    (void) options;
+    (void) option_count;
+    if (p != NULL) {
+        for (int i = 0; i < CALLBACKS; i++) {
+            (void) mosquitto_callback_unregister(p->id, callbacks[i].event, callbacks[i].fn, NULL);
+        }
+        feed_stop(&p->feed);
+        clients_fini(&p->clients);
+        tpi_wipe(p, sizeof(*p));
+        free(p);
+    }
+    return MOSQ_ERR_SUCCESS;
+}

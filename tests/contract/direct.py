@@ -1,0 +1,180 @@
+#!/usr/bin/python3
+"""usage: direct.py BUILD_DIR MOSQUITTO
+
+A direct device of ThingsPanel at a stock mosquitto with the plugin: contract thingspanel.md sections
+1.1 to 1.6, with the payloads as they stand there.
+"""
+import base64
+import json
+
+import kit
+
+MODEL = json.dumps({
+    "properties": [{"id": "temperature", "type": "double"}, {"id": "switch", "type": "bool", "access": "rw"},
+                   {"id": "version", "type": "text", "length": 40}],
+    "events": [{"id": "alarm"}], "services": [{"id": "restart"}]})
+
+
+def device(key, credentials):
+    return "put device " + json.dumps({"key": key, "product": "panel", "credentials": credentials})
+
+
+def wrapped(payload, key):
+    return ('{"device_id":"%s","values":"%s"}' % (key, base64.b64encode(payload).decode())).encode()
+
+
+def credentials(port, r, keep):
+    """1.1: BASIC and ACCESSTOKEN, exact and nothing else."""
+    def code(*pair):
+        c = kit.Client(port, "x", *pair)
+        if c.code == 0:
+            c.close()
+        return c.code
+    r.expect("BASIC", code("user-1", "pass-1") == 0)
+    r.expect("ACCESSTOKEN", code("token-2", "") == 0 and code("token-2", None) == 0)
+    for pair in [("user-1", "pass-2"), ("user-1", ""), ("nobody", "pass-1"), ("token-2", "x"), (None, None),
+                 ('user-1","password":"pass-1', ""), ("u" * 65535, "p"), ("user-1", "p" * 65535), ("\\", '"'), ("&", "&")]:
+        r.expect(f"refused {str(pair)[:40]}", code(*pair) in (4, 5), code(*pair))
+    r.expect("quotes are text", code('u"\\&', 'p"') == 0)
+
+
+def topics(port, r, keep):
+    """1.3, 1.4: own topics; every filter of a SUBSCRIBE is looked at."""
+    c = kit.Client(port, "acl", "user-1", "pass-1")
+    own = ["devices/telemetry/control/d1", "devices/attributes/set/d1/+", "devices/attributes/get/d1", "devices/command/d1/+",
+           "devices/attributes/response/d1/+", "devices/event/response/d1/+", "ota/devices/inform/d1", "d1/down"]
+    r.expect("all documented filters", c.subscribe(*own) == [1] * len(own))
+    r.expect("#", c.subscribe("#") == [128])
+    r.expect("another's", c.subscribe("devices/command/d2/+") == [128])
+    r.expect("a second filter behind an allowed one", c.subscribe("devices/command/d1/+", "devices/command/d2/+") == [1, 128])
+    r.expect("wildcard number", c.subscribe("devices/command/+/+", "devices/#", "$share/g/devices/telemetry") == [128] * 3)
+    c.publish("devices/status/d2", b"0")
+    c.publish("devices/command/d2/1", b'{"method":"restart"}')
+    c.close()
+
+
+def uplink(port, platform, r, keep):
+    """1.2, 1.3, 1.6: what the platform hears is wrapped byte for byte, reports are acknowledged."""
+    spy = keep(kit.Client(port, "spy", "plugin", "plugin"))
+    spy.subscribe("#")
+    c = keep(kit.Client(port, "mqtt_d1", "user-1", "pass-1"))
+    c.subscribe("devices/attributes/response/d1/+", "devices/event/response/d1/+")
+    r.expect("status 1", spy.hears("devices/status/d1") == b"1")
+    r.expect("online", platform.becomes("online d1", "1"))
+
+    payload = b'{"temperature":21.5,"switch":true}'
+    c.publish("devices/telemetry", payload)
+    r.expect("wrapped", spy.hears("devices/telemetry") == wrapped(payload, "d1"))
+    r.expect("telemetry", platform.becomes("latest d1 temperature", "21.5"), platform.ask("latest d1 temperature"))
+
+    c.publish("devices/attributes/1234567", b'{"version":"1.0"}')
+    r.expect("attributes", platform.becomes("latest d1 version", '"1.0"'), platform.ask("latest d1 version"))
+    ack = json.loads(c.hears("devices/attributes/response/d1/1234567") or b"{}")
+    r.expect("attribute ack", ack.get("result") == 0 and ack.get("message") == "success" and isinstance(ack.get("ts"), int), ack)
+
+    c.publish("devices/event/7654321", b'{"method":"alarm","params":{"level":2}}')
+    ack = json.loads(c.hears("devices/event/response/d1/7654321") or b"{}")
+    r.expect("event ack", ack.get("result") == 0 and ack.get("method") == "alarm", ack)
+
+    # 1.2: the service user's publishes pass as they are; a service wraps itself.
+    spy.publish("devices/telemetry", wrapped(b'{"temperature":30}', "d2"))
+    r.expect("service", platform.becomes("latest d2 temperature", "30.0"), platform.ask("latest d2 temperature"))
+    # Not wrapped: rejected, and nothing breaks.
+    spy.publish("devices/telemetry", b'{"temperature":99}')
+    c.publish("devices/telemetry", b"\xff\x00not json")
+    c.publish("devices/telemetry", b"")
+    c.publish("devices/telemetry", b'{"temperature":22}')
+    r.expect("after bad ones", platform.becomes("latest d1 temperature", "22.0"))
+    return c, spy
+
+
+def downlink(c, platform, r):
+    """1.5, 1.6: commands and attributes down, answers up."""
+    c.subscribe("devices/command/d1/+", "devices/attributes/set/d1/+", "devices/attributes/get/d1", "devices/telemetry/control/d1")
+    platform.must('command d1 restart {"delay":3}')
+    kit.wait_until(lambda: any(m[0].startswith("devices/command/d1/") for m in c.heard))
+    found = [m for m in c.heard if m[0].startswith("devices/command/d1/")]
+    r.expect("command", len(found) == 1, found)
+    if found:
+        topic, payload = found[0][:2]
+        r.expect("command's bytes", payload == b'{"method":"restart","params":{"delay":3}}', payload)
+        mid = topic.rsplit("/", 1)[1]
+        c.publish(f"devices/command/response/{mid}", b'{"result":0,"message":"success","ts":1700000000,"method":"restart"}')
+        ended = platform.ended.get(timeout=kit.WAIT)
+        r.expect("command ended", ended.startswith("ended 3"), ended)
+    c.heard.clear()
+    platform.must('command d1 set {"switch":false}')
+    kit.wait_until(lambda: any("/set/d1/" in m[0] or "/control/" in m[0] for m in c.heard))
+    found = [m for m in c.heard if "/set/d1/" in m[0]]
+    r.expect("attribute set", len(found) == 1 and found[0][1] == b'{"switch":false}', c.heard)
+    if found:
+        mid = found[0][0].rsplit("/", 1)[1]
+        c.publish(f"devices/attributes/set/response/{mid}", b'{"result":1,"errcode":"x","message":"no"}')
+        ended = platform.ended.get(timeout=kit.WAIT)
+        r.expect("a failure is the device's answer", ended.startswith("ended 4"), ended)
+
+
+def presence(port, platform, c, spy, r, keep):
+    """1.2: a client id that is taken over says nothing, the last connection's end says 0."""
+    spy.heard.clear()
+    second = keep(kit.Client(port, "mqtt_d1", "user-1", "pass-1"))
+    kit.wait_until(lambda: c.gone)
+    c.client.loop_stop()
+    third = keep(kit.Client(port, "mqtt_d1b", "user-1", "pass-1"))
+    third.close()
+    second.publish("devices/telemetry", b'{"temperature":23}')
+    r.expect("still served", platform.becomes("latest d1 temperature", "23.0"))
+    said = [m for m in spy.heard if m[0] == "devices/status/d1"]
+    r.expect("no status on take-over", said == [], said)
+    second.client._sock_close()  # a connection that breaks
+    r.expect("status 0", spy.hears("devices/status/d1") == b"0")
+    second.client.loop_stop()
+    r.expect("offline", platform.becomes("online d1", "0"))
+
+
+def changes(port, platform, r, keep):
+    """What the platform changes holds within a second, for those who are in, too."""
+    c = keep(kit.Client(port, "d3", "user-3", "old"))
+    r.expect("before", c.code == 0)
+    platform.must(device("d3", {"username": "user-3", "password_next": "new"}))
+    kit.wait_until(lambda: kit.Client(port, "d3b", "user-3", "new").code == 0, 2)
+    r.expect("both are valid", kit.Client(port, "d3c", "user-3", "old").code == 0 and not c.gone)
+    platform.must(device("d3", {"username": "user-3", "password": "new", "password_next": None}))
+    r.expect("the old one is sent away", kit.wait_until(lambda: c.gone, 2))
+    c.client.loop_stop()
+    c = keep(kit.Client(port, "d3", "user-3", "new"))
+    r.expect("the new one is in", c.code == 0, c.code)
+    platform.must("put device " + json.dumps({"key": "d3", "product": "panel", "enabled": False, "credentials": {"username": "user-3"}}))
+    r.expect("a disabled one is sent away", kit.wait_until(lambda: c.gone, 2))
+    c.client.loop_stop()
+    r.expect("and refused", kit.Client(port, "d3", "user-3", "new").code == 5)
+    platform.must("delete device d3")
+    platform.must(device("d4", {"token": "token-4"}))
+    r.expect("a new one is in", kit.wait_until(lambda: kit.Client(port, "d4", "token-4", "").code == 0, 2))
+
+
+def main(place, r, keep):
+    broker = keep(kit.Broker(place))  # before there is a platform: refuses all and says why
+    r.expect("why", broker.said("entities.db is not there"))
+    r.expect("refused without a table", kit.Client(broker.port, "x", "user-1", "pass-1").code == 5)
+    platform = keep(kit.Console(place, broker.port))
+    platform.must(f'put product {{"key":"panel","codec":"thingspanel","model":{MODEL}}}')
+    for key, words in [("d1", {"username": "user-1", "password": "pass-1"}), ("d2", {"voucher": '{"username":"token-2"}'}),
+                       ("d3", {"username": "user-3", "password": "old"}), ("dq", {"username": 'u"\\&', "password": 'p"'})]:
+        platform.must(device(key, words))
+    platform.must('put service_user {"key":"plugin","password":"plugin"}')
+    r.expect("the platform is in", kit.wait_until(lambda: "connected to" in (place.dir / "platform.log").read_text()))
+    kit.wait_until(lambda: kit.Client(broker.port, "x", "plugin", "plugin").code == 0)
+    credentials(broker.port, r, keep)
+    topics(broker.port, r, keep)
+    c, spy = uplink(broker.port, platform, r, keep)
+    downlink(c, platform, r)
+    presence(broker.port, platform, c, spy, r, keep)
+    changes(broker.port, platform, r, keep)
+    # The broker itself writes user names down ("as d2 (.., u'token-2')"), the plugin does not.
+    said = [line for line in broker.log.read_text(errors="replace").splitlines() if "tpcore" in line]
+    said += (place.dir / "platform.log").read_text(errors="replace").splitlines()
+    r.expect("no secret in a log", said and not any(word in line for line in said for word in ("pass-1", "token-", "platform-password")))
+
+
+kit.run("contract-direct", main)
