@@ -18,5 +18,6 @@
 #include <tpcore/modules.h>
 #include <tpcore/presence.h>
 #include <tpcore/stream.h>
+#include <tpcore/topology.h>
 
 #endif

@@ -140,6 +140,39 @@ int tpi_change_meta(struct tpi_change *change, struct tpc_str kind, struct tpc_s
     return rc;
 }
 
+int tpi_change_metas(struct tpi_change *change, struct tpc_str kind, struct tpc_error *err,
+                     int (*fn)(void *user, struct tpc_str key, struct tpc_bytes doc), void *user)
+{
+    struct tpi_entities *e = change->entities;
+    struct tpc_store_query q = { .size = sizeof(q), .space = TPC_SPACE_META, .kind = kind };
+    const struct tpi_entity_row *rows;
+    char after[TPI_ENTITY_MAX_KEY];
+    struct tpc_arena *page = NULL;
+    uint32_t count = TPI_ENTITY_PAGE;
+    int rc = tpc_arena_create(e->env->alloc, 0, &page);
+    if (rc != 0) {
+        return tpi_error_set(err, rc, tpi_entity_origin, "out of memory");
+    }
+    while (rc == 0 && count == TPI_ENTITY_PAGE) {
+        tpc_arena_reset(page);
+        rc = tpi_entity_rows(e, &q, page, err, &rows, &count);
+        for (uint32_t i = 0; rc == 0 && i < count; i++) {
+            rc = fn(user, rows[i].key, rows[i].doc);
+            if (rc != 0) {
+                tpi_error_set(err, rc, tpi_entity_origin, "row \"%.*s\" of \"%.*s\" is unreadable",
+                              (int) rows[i].key.len, rows[i].key.ptr, (int) kind.len, kind.ptr);
+            }
+        }
+        if (rc == 0 && count > 0) {
+            size_t len = rows[count - 1].key.len;
+            memcpy(after, rows[count - 1].key.ptr, len < sizeof(after) ? len : sizeof(after));
+            q.after_key = (struct tpc_str){ after, len };
+        }
+    }
+    tpc_arena_destroy(page);
+    return rc;
+}
+
 static int found(void *user, const struct tpc_row *row)
 {
     (void) row;

@@ -80,7 +80,7 @@ struct tpc_device *tpi_device_make(const struct tpi_change *change, struct tpi_t
     atomic_init(&d->refs, 1);
     d->id = change->id;
     d->gateway = gateway == NULL ? NULL : tpi_device_ref(gateway);
-    d->partition = (uint16_t) tpi_registry_partition(r, tpi_device_root(d));
+    d->partition = (uint16_t) tpi_topology_partition(r, d->id, gateway);
     d->product = tpi_product_ref(product);
     d->tenant = tenant;
     atomic_fetch_add_explicit(&tenant->refs, 1, memory_order_relaxed);

@@ -1,8 +1,8 @@
 /*
  * A resolved device: who it is, its product, partition, presence and latest values. Counted.
  *
- * Which thread: identity never changes. `product` changes only under the registry's write lock:
- * read it under the read lock. "owner" members belong to the worker of the device's
+ * Which thread: identity never changes. `product` and `gateway` change only under the registry's
+ * write lock: read them under the read lock. "owner" members belong to the worker of the device's
  * partition. Atomic members are read by any thread.
  */
 #ifndef TPI_REGISTRY_DEVICE_H
@@ -51,7 +51,7 @@ struct tpi_tenant {
 struct tpc_device {
     uint64_t id;
     struct tpi_product *product;       /* read lock */
-    struct tpc_device *gateway;        /* counted; NULL = none */
+    struct tpc_device *gateway;        /* counted; NULL = none; read lock */
     _Atomic uint64_t session;          /* owner writes; 0 = none */
     void *adapter;                     /* owner: adapter instance of the session */
     _Atomic int64_t last_seen_unix_ms; /* owner writes; 0 = never */
@@ -109,7 +109,7 @@ static inline struct tpc_str tpi_device_product_key(const struct tpc_device *d)
     return d->product->key;
 }
 
-/* Id of its top gateway, or its own. */
+/* Id of its top gateway, or its own. Read lock. */
 uint64_t tpi_device_root(const struct tpc_device *d);
 
 struct tpc_device *tpi_device_ref(struct tpc_device *d);

@@ -1,6 +1,7 @@
 #include "registry/inside.h"
 
 #include "base/alloc.h"
+#include "registry/topology.h"
 
 static const struct tpc_option location_schema[] = {
     { .name = "lat",
@@ -91,7 +92,14 @@ static const struct tpc_option device_schema[] = {
       .type = TPC_OPT_TEXT,
       .flags = TPC_OPT_INDEXED | TPC_OPT_KEY,
       .since = "0.1",
-      .help = "Key of the device that it is behind; fixed once the device is there." },
+      .help = "Key of the device that it is behind, in the same tenant." },
+    { .name = "address",
+      .type = TPC_OPT_TEXT,
+      .max = TPI_ADDRESS_BYTES,
+      .since = "0.1",
+      .help =
+          "What its gateway calls it; no two devices behind one gateway have the same. Default: "
+          "its key." },
     { .name = "name",
       .type = TPC_OPT_TEXT,
       .max = 256,
@@ -168,16 +176,8 @@ struct device_change {
     struct tpi_serial_change serial;
     struct tpi_logins *logins; /* the new ones, not live yet */
     bool disabled;
+    struct tpi_topology_change topology;
 };
-
-static uint32_t depth_of(const struct tpc_device *d)
-{
-    uint32_t depth = 0;
-    for (; d != NULL; d = d->gateway) {
-        depth++;
-    }
-    return depth;
-}
 
 static int bad_reference(const char *what, struct tpc_str key, int code, struct tpc_error *err)
 {
@@ -189,7 +189,7 @@ static int bad_reference(const char *what, struct tpc_str key, int code, struct 
 
 /* The gateway that the document names; NULL if it names none. */
 static int find_gateway(struct tpi_registry *r, const struct tpi_change *change,
-                        struct tpc_error *err, struct tpc_device **ret)
+                        const struct tpc_device *d, struct tpc_error *err, struct tpc_device **ret)
 {
     const struct tpc_value *v = tpc_value_get(change->doc, TPC_STR("gateway"));
     struct tpc_str key = tpc_value_text(v);
@@ -202,14 +202,8 @@ static int find_gateway(struct tpi_registry *r, const struct tpi_change *change,
         bool later = change->loading || tpi_change_promised(change, key);
         return bad_reference("gateway", key, later ? TPC_EAGAIN : TPC_ENOENT, err);
     }
-    if (depth_of(gateway) >= TPI_REGISTRY_GATEWAY_DEPTH) {
-        tpi_error_set(err, TPC_ETOOBIG, tpi_registry_origin, "gateways are more than %d deep",
-                      TPI_REGISTRY_GATEWAY_DEPTH);
-        tpi_error_at(err, "gateway");
-        return TPC_ETOOBIG;
-    }
     *ret = gateway;
-    return 0;
+    return tpi_topology_check(r, change, d, gateway, err);
 }
 
 /* A device that nobody sees yet, and room for it in the tables. */
@@ -262,16 +256,9 @@ static int check_members(const struct tpi_registry *r, const struct tpi_change *
     return rc != 0 ? rc : check_groups(r, change, err);
 }
 
-static int prepare_change(struct tpi_registry *r, const struct tpc_device *gateway,
-                          struct device_change *c, struct tpc_error *err)
+static int prepare_change(struct tpi_registry *r, struct device_change *c, struct tpc_error *err)
 {
     const struct tpi_product *product = c->slot->current;
-    if (c->device->gateway != gateway) {
-        tpi_error_set(err, TPC_ESTATE, tpi_registry_origin,
-                      "a device stays behind its gateway: delete it and put it again");
-        tpi_error_at(err, "gateway");
-        return TPC_ESTATE;
-    }
     c->moves = c->device->product->id != product->id;
     if (!c->moves) {
         return 0;
@@ -290,6 +277,19 @@ static void drop_logins(struct tpi_registry *r, struct device_change *c)
     }
 }
 
+static void discard_device(struct tpi_registry *r, const struct device_change *c)
+{
+    if (c->fresh) {
+        struct tpc_device *gateway = c->device->gateway;
+        r->coming--;
+        tpi_device_free(c->device);
+        tpi_device_unref(gateway);
+    }
+    if (c->old_name != NULL) {
+        tpi_free(r->env->alloc, c->old_name, sizeof(*c->old_name));
+    }
+}
+
 static int prepare_put(struct tpi_registry *r, struct tpi_change *change, struct device_change *c,
                        struct tpc_error *err)
 {
@@ -300,7 +300,7 @@ static int prepare_put(struct tpi_registry *r, struct tpi_change *change, struct
         return bad_reference("product", product, TPC_ENOENT, err);
     }
     int rc = check_members(r, change, err);
-    rc = rc != 0 ? rc : find_gateway(r, change, err, &gateway);
+    rc = rc != 0 ? rc : find_gateway(r, change, c->device, err, &gateway);
     rc = rc != 0 ? rc : tpi_serial_prepare(r, change, err, &c->serial);
     if (rc != 0) {
         return rc;
@@ -308,11 +308,12 @@ static int prepare_put(struct tpi_registry *r, struct tpi_change *change, struct
     struct tpc_device *there = c->device;
     rc = tpi_logins_make(r, change, product, there != NULL ? there->logins : NULL, err, &c->logins);
     if (rc == 0) {
-        rc = there == NULL ? prepare_new(r, change, gateway, c, err)
-                           : prepare_change(r, gateway, c, err);
+        rc = there == NULL ? prepare_new(r, change, gateway, c, err) : prepare_change(r, c, err);
     }
+    rc = rc != 0 ? rc : tpi_topology_prepare(r, change, c->device, gateway, &c->topology, err);
     if (rc != 0) {
         drop_logins(r, c);
+        discard_device(r, c);
         tpi_serial_discard(r, change, &c->serial);
         return rc;
     }
@@ -336,13 +337,18 @@ static int device_prepare(void *user, struct tpi_change *change, struct tpc_erro
     if (change->deleted && change->id == 0 && c->device != NULL) {
         change->id = c->device->id; /* who only hears that it is gone does not know it */
     }
-    if (change->deleted) {
-        return c->device == NULL || c->device->children == 0
-                   ? 0
-                   : tpi_error_set(err, TPC_ESTATE, tpi_registry_origin,
-                                   "%u devices are behind this gateway", c->device->children);
+    if (!change->deleted) {
+        int rc = tpi_topology_load(r, change, err);
+        return rc != 0 ? rc : prepare_put(r, change, c, err);
     }
-    return prepare_put(r, change, c, err);
+    if (c->device == NULL) {
+        return 0;
+    }
+    if (c->device->children > 0) {
+        return tpi_error_set(err, TPC_ESTATE, tpi_registry_origin,
+                             "%u devices are behind this gateway", c->device->children);
+    }
+    return tpi_topology_prepare_delete(r, change, c->device, &c->topology, err);
 }
 
 /* ---- apply and discard ---- */
@@ -410,6 +416,7 @@ static void device_apply(void *user, struct tpi_change *change)
     if (c->device == NULL) {
         return; /* deleting what was stored but never loaded: cannot be */
     }
+    struct tpc_device *left = NULL;
     pthread_rwlock_wrlock(&r->lock);
     if (change->deleted) {
         remove_device(r, c->device);
@@ -422,8 +429,10 @@ static void device_apply(void *user, struct tpi_change *change)
     tpi_logins_swap(r, c->device->logins, c->logins);
     c->device->logins = c->logins;
     atomic_store_explicit(&c->device->disabled, c->disabled, memory_order_relaxed);
+    left = tpi_topology_apply(r, c->device, &c->topology);
     TPI_METRIC_SET(r->counters.devices, r->by_id.count);
     pthread_rwlock_unlock(&r->lock);
+    tpi_device_unref(left);
     tpi_serial_apply(r, change, &c->serial);
     if (change->deleted) {
         tpi_device_unref(c->device);
@@ -436,15 +445,10 @@ static void device_discard(void *user, struct tpi_change *change)
     struct device_change *c = change->prepared;
     tpi_serial_discard(r, change, &c->serial);
     drop_logins(r, c);
-    if (c->fresh) {
-        struct tpc_device *gateway = c->device->gateway;
-        r->coming--;
-        tpi_device_free(c->device);
-        tpi_device_unref(gateway);
+    if (!change->deleted && c->device != NULL) {
+        tpi_topology_discard(r, c->device, &c->topology);
     }
-    if (c->moves) {
-        tpi_free(r->env->alloc, c->old_name, sizeof(*c->old_name));
-    }
+    discard_device(r, c);
 }
 
 void tpi_registry_device_kind(struct tpi_registry *r, struct tpi_kind *kind)

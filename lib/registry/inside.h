@@ -65,7 +65,12 @@ struct tpi_registry {
     struct tpi_map64 serial_ids; /* device -> its struct tpi_serial */
     struct tpi_map users; /* tenant number and key -> struct tpi_service_user; changes only */
     struct tpi_login_table logins;
-    struct tpi_limit limit;    /* has a lock of its own */
+    struct tpi_limit limit;   /* has a lock of its own */
+    struct tpi_map addresses; /* number of a gateway and address -> struct tpi_link */
+    struct tpi_map64 links;   /* device -> its struct tpi_link */
+    struct tpi_map64 subs;    /* gateway -> first struct tpi_link of those behind it */
+    struct tpi_map64 homes;   /* device -> whose number gives its partition; changes only */
+    bool homes_loaded;
     pthread_mutex_t gone_lock; /* guards gone */
     struct tpc_device *gone;   /* deleted, but still referred to */
     struct tpi_presence_count presence;
@@ -128,6 +133,39 @@ void tpi_serial_apply(struct tpi_registry *r, const struct tpi_change *change,
 void tpi_serial_discard(struct tpi_registry *r, const struct tpi_change *change,
                         const struct tpi_serial_change *c);
 void tpi_serial_fini(struct tpi_registry *r);
+
+/* ---- topology.c ---- */
+enum tpi_home_change { TPI_HOME_STAYS = 0, TPI_HOME_COMES = 1, TPI_HOME_GOES = 2 };
+
+struct tpi_topology_change {
+    struct tpc_device *gateway; /* that it is to have */
+    struct tpi_link *fresh;     /* in the tables since prepare, not live */
+    struct tpi_link *old;       /* goes at apply */
+    bool changed;
+    uint8_t home; /* enum tpi_home_change */
+};
+void tpi_topology_init(struct tpi_registry *r);
+void tpi_topology_fini(struct tpi_registry *r);
+/* At start, before the first device: what is stored beside them. */
+int tpi_topology_load(struct tpi_registry *r, struct tpi_change *change, struct tpc_error *err);
+/* Partition of a new device. */
+uint32_t tpi_topology_partition(const struct tpi_registry *r, uint64_t id,
+                                const struct tpc_device *gateway);
+/* Whether d (NULL = a new one) may stand behind the gateway: no cycle, not too deep. */
+int tpi_topology_check(const struct tpi_registry *r, const struct tpi_change *change,
+                       const struct tpc_device *d, const struct tpc_device *gateway,
+                       struct tpc_error *err);
+int tpi_topology_prepare(struct tpi_registry *r, struct tpi_change *change, struct tpc_device *d,
+                         struct tpc_device *gateway, struct tpi_topology_change *c,
+                         struct tpc_error *err);
+int tpi_topology_prepare_delete(struct tpi_registry *r, struct tpi_change *change,
+                                const struct tpc_device *d, struct tpi_topology_change *c,
+                                struct tpc_error *err);
+/* Write lock. Returns the gateway that it left: its reference is the caller's to give back. */
+struct tpc_device *tpi_topology_apply(struct tpi_registry *r, struct tpc_device *d,
+                                      const struct tpi_topology_change *c);
+void tpi_topology_discard(struct tpi_registry *r, const struct tpc_device *d,
+                          const struct tpi_topology_change *c);
 
 void tpi_tenant_unref(struct tpi_tenant *t);
 struct tpi_name *tpi_name_make(const struct tpc_allocator *alloc, struct tpc_str key);

@@ -135,6 +135,7 @@ int tpi_registry_create(const struct tpi_env *env, const struct tpi_registry_hos
     tpi_map_init(&r->serials, env->alloc);
     tpi_map_init(&r->users, env->alloc);
     tpi_map64_init(&r->serial_ids, env->alloc);
+    tpi_topology_init(r);
     tpi_tables_init(r);
     tpi_registry_tenant_kind(r, &r->kinds[0]);
     tpi_registry_product_kind(r, &r->kinds[1]);
@@ -186,6 +187,7 @@ void tpi_registry_destroy(struct tpi_registry *r)
     tpi_registry_free_users(r);
     tpi_login_table_fini(&r->logins);
     tpi_limit_fini(&r->limit, r->env);
+    tpi_topology_fini(r);
     pthread_mutex_destroy(&r->gone_lock);
     pthread_rwlock_destroy(&r->lock);
     tpi_free(r->env->alloc, r, sizeof(*r));

@@ -19,7 +19,7 @@
 
 enum {
     TPI_REGISTRY_SLOTS = 4096,      /* of the table from device to partition */
-    TPI_REGISTRY_GATEWAY_DEPTH = 8, /* gateways behind gateways */
+    TPI_REGISTRY_GATEWAY_DEPTH = 7, /* a gateway, 5 levels of sub-gateways, a device */
     TPI_REGISTRY_GROUP_DEPTH = 8,   /* groups in groups */
     TPI_REGISTRY_LABELS = 32,       /* of one entity */
     TPI_REGISTRY_LABEL_BYTES = 256, /* of a value */

@@ -2,6 +2,7 @@
 
 int main(void)
 {
-    static tk_suite_fn *const suites[] = { registry_suite, latest_suite, presence_suite, NULL };
+    static tk_suite_fn *const suites[] = { registry_suite, latest_suite, presence_suite,
+                                           topology_suite, NULL };
     return tk_main("registry", suites);
 }

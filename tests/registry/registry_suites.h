@@ -6,5 +6,6 @@
 Suite *registry_suite(void);
 Suite *latest_suite(void);
 Suite *presence_suite(void);
+Suite *topology_suite(void);
 
 #endif
