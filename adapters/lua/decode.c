@@ -448,6 +448,19 @@ static void relay_refuse(void *user, uint32_t frame, const struct tpc_error *err
     r->sink->refuse(r->sink->user, r->index, err);
 }
 
+static int relay_enter(void *user, uint32_t frame, struct tpc_str product, struct tpc_str device)
+{
+    struct relay *r = user;
+    (void) frame;
+    return r->sink->enter(r->sink->user, r->index, product, device);
+}
+
+static void relay_leave(void *user)
+{
+    struct relay *r = user;
+    r->sink->leave(r->sink->user);
+}
+
 static int relay_frame(const struct tpc_frame *frame, uint32_t index,
                        const struct tpc_decode_sink *to)
 {
@@ -459,6 +472,10 @@ static int relay_frame(const struct tpc_frame *frame, uint32_t index,
                                     .point = relay_point,
                                     .end = relay_end,
                                     .refuse = relay_refuse };
+    if (to->size > offsetof(struct tpc_decode_sink, leave) && to->enter != NULL) {
+        sink.enter = relay_enter;
+        sink.leave = relay_leave;
+    }
     return tpi_codec_thingspanel.decode(NULL, 0, NULL, frame, 1, sizeof(*frame), &sink);
 }
 

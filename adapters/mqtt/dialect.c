@@ -90,6 +90,11 @@ static const struct panel_topic panel_up[] = {
     { "devices/event/", TPC_MSG_EVENT, true, false, "" },
     { "devices/command/response/", TPC_MSG_REPLY, true, false, "" },
     { "devices/status/", TPC_MSG_PRESENCE, false, true, "" },
+    { "gateway/telemetry", TPC_MSG_TELEMETRY, false, false, "" },
+    { "gateway/attributes/set/response/", TPC_MSG_REPLY, true, false, "set" },
+    { "gateway/attributes/", TPC_MSG_ATTRIBUTES, true, false, "" },
+    { "gateway/event/", TPC_MSG_EVENT, true, false, "" },
+    { "gateway/command/response/", TPC_MSG_REPLY, true, false, "" },
 };
 
 static bool panel_up_parse(struct tpc_str topic, struct mqtt_address *a)
@@ -335,7 +340,12 @@ int mqtt_filters(uint32_t set, const struct mqtt_pattern *patterns, uint32_t cou
                                          "devices/event/+",
                                          "devices/command/response/+",
                                          "devices/attributes/set/response/+",
-                                         "devices/status/+" };
+                                         "devices/status/+",
+                                         "gateway/telemetry",
+                                         "gateway/attributes/+",
+                                         "gateway/event/+",
+                                         "gateway/command/response/+",
+                                         "gateway/attributes/set/response/+" };
     int rc = 0;
     if ((set & MQTT_ALINK) != 0) {
         rc = fn(user, "/sys/+/+/#");

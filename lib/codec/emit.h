@@ -63,6 +63,19 @@ static inline struct tpi_direct *tpi_codec_direct(const struct tpc_decode_sink *
 #endif
 }
 
+/* Goes to a device behind the gateway; see tpc_decode_sink.enter. False: its part is passed over. */
+static inline bool tpi_codec_enter(const struct tpc_decode_sink *sink, uint32_t index,
+                                   struct tpc_str product, struct tpc_str device)
+{
+    return sink->size > offsetof(struct tpc_decode_sink, leave) && sink->enter != NULL &&
+           sink->enter(sink->user, index, product, device) == 0;
+}
+
+/* A gateway's tree of values or events, each part with this head. Codes as a frame_fn. */
+int tpi_codec_nested(const struct tpc_frame *frame, uint32_t index,
+                     const struct tpc_decode_sink *sink, const struct tpc_decoded *head,
+                     struct tpc_error *err);
+
 /* Event {"method", "params"?}. */
 int tpi_codec_event(const struct tpc_frame *frame, uint32_t index, const struct tpc_value *map,
                     const struct tpc_decode_sink *sink, uint16_t flags, struct tpc_error *err);

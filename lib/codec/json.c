@@ -162,29 +162,6 @@ static bool looks_like_object(struct tpc_bytes b)
     return i < b.len && b.ptr[i] == '{';
 }
 
-/* Of a gateway's tree (contract 1.7) its own part; the parts of sub-devices are refused. */
-static int gateway_part(const struct tpc_value *tree, struct tpc_error *err, struct tpc_value *ret)
-{
-    static const struct tpc_str others[] = { TPC_STR_INIT("sub_device_data"),
-                                             TPC_STR_INIT("sub_gateway_data") };
-    for (size_t i = 0; i < 2; i++) {
-        const struct tpc_value *v = tpc_value_get(tree, others[i]);
-        if (v != NULL && v->type != TPC_NULL && v->len > 0) {
-            tpi_error_set(err, TPC_EUNSUPPORTED, "thingspanel",
-                          "data of sub-devices is not taken yet");
-            tpi_error_at(err, others[i].ptr);
-            return TPC_EUNSUPPORTED;
-        }
-    }
-    const struct tpc_value *own = tpc_value_get(tree, TPC_STR("gateway_data"));
-    if (own == NULL || own->type != TPC_MAP) {
-        return tpi_error_set(err, TPC_EDECODE, "thingspanel",
-                             "a gateway's message needs an object \"gateway_data\"");
-    }
-    *ret = *own;
-    return 0;
-}
-
 /* With a message id in the topic, attributes and events are answered (contract 1.6). */
 static uint16_t answer_flag(const struct tpc_frame *frame)
 {
@@ -225,24 +202,22 @@ static int thingspanel_up(const struct tpc_frame *frame, uint32_t index,
                           const struct tpc_decode_sink *sink, struct tpc_error *err)
 {
     bool event = frame->kind == TPC_MSG_EVENT;
-    bool gateway = frame->topic.len > 8 && memcmp(frame->topic.ptr, "gateway/", 8) == 0;
     struct tpc_value v;
+    if (frame->topic.len > 8 && memcmp(frame->topic.ptr, "gateway/", 8) == 0) {
+        struct tpc_decoded head = report_head(frame);
+        head.flags |= answer_flag(frame);
+        return tpi_codec_nested(frame, index, sink, &head, err);
+    }
     if (looks_like_object(frame->payload)) {
-        if (!gateway && !event && answer_flag(frame) == 0) {
+        if (!event && answer_flag(frame) == 0) {
             return decode_flat(frame, index, sink, err);
         }
         int rc;
-        if (!gateway && !event && answered_direct(frame, index, sink, &rc)) {
+        if (!event && answered_direct(frame, index, sink, &rc)) {
             return rc;
         }
         rc = parse_map(frame, sink, err, &v);
-        if (rc == 0 && gateway) {
-            rc = gateway_part(&v, err, &v);
-        }
         return rc != 0 ? rc : thingspanel_data(frame, index, &v, sink, err);
-    }
-    if (gateway) {
-        return tpi_error_set(err, TPC_EDECODE, "thingspanel", "an object was expected");
     }
     int rc = raw_value(frame, sink, err, &v);
     if (rc != 0) {

@@ -61,6 +61,7 @@ enum tpi_core_state { TPI_CORE_IDLE = 0, TPI_CORE_RUNNING = 1, TPI_CORE_STOPPING
 enum tpi_stop { TPI_STOP_NOT = 0, TPI_STOP_EMPTY = 1, TPI_STOP_NOW = 2 };
 
 struct tpi_worker;
+struct tpi_join;
 struct tpc_core;
 
 /* Something that a worker shall do. Embedded in what it is about. */
@@ -496,8 +497,16 @@ uint64_t tpi_worker_next_ms(struct tpi_worker *w);
 
 /* ---- settle.c ---- */
 int tpi_tickets_reserve(struct tpi_worker *w, size_t n);
-void tpi_ticket_put(struct tpi_worker *w, const struct tpi_up_item *item, int error);
+/* With a join, that waits instead of the item. */
+void tpi_ticket_put(struct tpi_worker *w, const struct tpi_up_item *item, struct tpi_join *join,
+                    int error);
 bool tpi_tickets_settle(struct tpi_worker *w, uint64_t flushed);
+
+/* ---- hand.c: parts of a gateway's message whose devices other workers own ---- */
+/* Hands those of an input over, from part *at on. Returns what waits for all of them instead of the
+ * item, NULL if nothing waits or there are none. *error: becomes TPC_ENOMEM if one is lost. */
+struct tpi_join *tpi_hand_parts(struct tpi_worker *w, uint32_t input, uint32_t *at, int *error);
+void tpi_join_done(void *join, int error);
 
 /* ---- loop.c ---- */
 int tpi_loop_init(struct tpc_core *core);

@@ -29,7 +29,8 @@ int tpi_tickets_reserve(struct tpi_worker *w, size_t n)
     return 0;
 }
 
-void tpi_ticket_put(struct tpi_worker *w, const struct tpi_up_item *item, int error)
+void tpi_ticket_put(struct tpi_worker *w, const struct tpi_up_item *item, struct tpi_join *join,
+                    int error)
 {
     if (item->ticket == 0 && item->done == NULL) {
         return;
@@ -41,6 +42,11 @@ void tpi_ticket_put(struct tpi_worker *w, const struct tpi_up_item *item, int er
                                           .done = item->done,
                                           .user = item->user,
                                           .error = error };
+    if (join != NULL) {
+        w->tickets[at].part = NULL;
+        w->tickets[at].done = tpi_join_done;
+        w->tickets[at].user = join;
+    }
     w->ticket_count++;
 }
 

@@ -106,6 +106,7 @@ int tpi_worker_prepare(struct tpi_worker *w, struct tpc_error *err)
         .counters = &core->uplink_counters,
         .presence = &w->presence,
         .worker = w->index,
+        .workers = core->worker_count,
         .append = append_batch,
         .unwrap = tpi_codec_unwrap,
         .begin = rules_begin,
@@ -339,7 +340,7 @@ static void act_on(struct tpi_worker *w, const struct tpi_up_msg *um)
         tpi_downlink_got(w->downlink, d);
     }
     if (um->answer) {
-        tpi_down_answer(w, d, um->msg.name, um->msg.correlation);
+        tpi_down_answer(w, um->asked, um->msg.name, um->msg.correlation);
     }
 }
 
@@ -370,8 +371,11 @@ static void finish_batch(struct tpi_worker *w, uint32_t n)
 {
     struct tpc_str name;
     struct tpc_str correlation;
+    uint32_t part = 0;
     for (uint32_t i = 0; i < n; i++) {
-        tpi_ticket_put(w, w->items[i], tpi_uplink_result(w->uplink, i));
+        int result = tpi_uplink_result(w->uplink, i);
+        struct tpi_join *join = tpi_hand_parts(w, i, &part, &result);
+        tpi_ticket_put(w, w->items[i], join, result);
         follow_route(w, w->items[i]);
         if (tpi_uplink_again(w->uplink, i, &name, &correlation)) {
             tpi_down_answer(w, w->items[i]->device, name, correlation);
@@ -398,7 +402,7 @@ static void refuse_one(struct tpi_worker *w)
     tpi_count(&w->core->uplink_counters.refused, 1);
     tpi_log(&w->core->env, TPC_LOG_WARN, "uplink", "a frame of %u bytes is refused: out of memory",
             (unsigned) item->payload_len);
-    tpi_ticket_put(w, item, TPC_ENOMEM);
+    tpi_ticket_put(w, item, NULL, TPC_ENOMEM);
     tpi_feed_done(item);
     tpi_uplink_clear(w->uplink);
     tpi_ring_release(&w->ring);

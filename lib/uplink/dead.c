@@ -81,6 +81,7 @@ void up_refuse(struct tpi_uplink *u, uint32_t input, const struct tpc_error *why
     s->any = true;
     u->msg_count = s->first;
     u->point_count = s->points;
+    u->part_count = s->parts;
     u->bodies.len = s->bodies;
     if (!up_room_msg(u)) {
         return;

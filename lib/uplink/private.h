@@ -17,8 +17,11 @@ struct up_state {
     bool keyed;      /* the dialect's id was looked at */
     bool any;        /* the decoder said something of it */
     bool again;      /* a duplicate whose answer is wanted again */
+    bool answered;   /* one of its parts asks for the answer already */
+    bool bad_part;   /* u->part_bad says why one of its parts is not taken */
     uint32_t first;  /* messages before it */
     uint32_t points; /* points before it */
+    uint32_t parts;  /* parts before it */
     size_t bodies;   /* body bytes before it */
     uint64_t packet_key;
     uint64_t dialect_key;
@@ -38,6 +41,8 @@ struct tpi_uplink {
 
     struct tpi_up_msg *msgs;
     uint32_t msg_count, msg_cap;
+    struct tpi_up_msg *parts; /* of devices of other workers */
+    uint32_t part_count, part_cap;
     struct tpc_point *points;
     uint32_t *indexes; /* of the points' properties */
     uint32_t point_count, point_cap;
@@ -60,11 +65,16 @@ struct tpi_uplink {
     uint16_t flags;   /* of the open message's head */
     bool again;       /* which wants its answer, if any of its points is good */
     bool no_memory;
-    uint32_t bad_points;  /* of the open message */
-    uint32_t clamped;     /* its points with TPC_POINT_CLAMPED */
-    uint32_t beyond;      /* its points with TPC_POINT_BEYOND */
-    bool untold;          /* why the last of them is bad stands in direct, not yet in bad */
-    struct tpc_error bad; /* the last of them */
+    uint32_t bad_points;       /* of the open message */
+    uint32_t clamped;          /* its points with TPC_POINT_CLAMPED */
+    uint32_t beyond;           /* its points with TPC_POINT_BEYOND */
+    bool untold;               /* why the last of them is bad stands in direct, not yet in bad */
+    struct tpc_error bad;      /* the last of them */
+    struct tpc_error part_bad; /* the last part that was not taken */
+    struct tpc_device *target; /* whose message begins: the input's, or one behind it */
+    struct tpc_device *above[TPI_REGISTRY_GATEWAY_DEPTH];
+    uint32_t level; /* of above */
+    uint64_t parts_told_ms;
     struct tpi_direct direct;
     struct tpi_guesses guesses;
 };
@@ -78,9 +88,27 @@ int up_take_points(struct tpi_uplink *u, uint32_t input, struct tpc_error *err);
 /* What was taken of an input goes, and a dead letter takes its place. */
 void up_refuse(struct tpi_uplink *u, uint32_t input, const struct tpc_error *why);
 
+/* ---- scope.c: parts of a gateway's message ---- */
+void up_scope_begin(struct tpi_uplink *u, struct tpc_device *device);
+int up_scope_enter(void *user, uint32_t frame, struct tpc_str product, struct tpc_str device);
+void up_scope_leave(void *user);
+/* Whether another worker owns the present device. */
+bool up_scope_foreign(const struct tpi_uplink *u);
+/* The newest message goes to the parts. False: out of memory. */
+bool up_scope_hand(struct tpi_uplink *u);
+/* A part that is not taken. */
+void up_scope_bad(struct tpi_uplink *u, const struct tpc_error *why);
+/* Nothing of the input was taken, and a part of it was bad: a dead letter. */
+void up_scope_end(struct tpi_uplink *u, uint32_t input);
+
+/* A TPI_UP_PART input. */
+int up_take_part(struct tpi_uplink *u, uint32_t input, struct tpc_error *err);
+
 /* Room for one more; false: out of memory (u->no_memory is set). */
 bool up_room_msg(struct tpi_uplink *u);
 bool up_room_point(struct tpi_uplink *u);
+/* Doubles an array. False: out of memory. */
+bool up_grow(struct tpi_uplink *u, void **array, uint32_t *cap, size_t item);
 
 /* Encodes the newest message. 0 or an error; TPC_ENOMEM sets u->no_memory. */
 int up_encode(struct tpi_uplink *u, struct tpi_up_msg *m);

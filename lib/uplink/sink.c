@@ -75,6 +75,12 @@ static int take_params(struct tpi_uplink *u, const struct tpc_decoded *head, str
                                    &m->params);
     if (rc == TPC_ENOMEM) {
         u->no_memory = true;
+    } else if (rc != 0 && (head->flags & TPC_DECODED_PART) != 0) {
+        err.code = TPC_EMODEL;
+        up_scope_bad(u, &err);
+        u->skip = true;
+        u->again = false;
+        return 0;
     } else if (rc != 0) {
         err.code = TPC_EMODEL;
         up_refuse(u, u->current, &err);
@@ -96,7 +102,7 @@ static void skip_begin(struct tpi_uplink *u, const struct tpc_decoded *head,
     struct up_state *s = &u->states[u->current];
     struct tpc_value params;
     u->again = false;
-    if ((head->flags & TPC_DECODED_ANSWER) == 0) {
+    if ((head->flags & TPC_DECODED_ANSWER) == 0 || s->again) {
         return;
     }
     s->again_name = head->name;
@@ -172,7 +178,8 @@ static int sink_begin(void *user, uint32_t frame, const struct tpc_decoded *head
     }
     struct tpi_up_msg *um = &u->msgs[u->msg_count];
     memset(um, 0, sizeof(*um));
-    um->device = in->device;
+    um->device = u->target;
+    um->asked = in->device;
     um->input = u->current;
     um->answer = (head->flags & TPC_DECODED_ANSWER) != 0;
     um->got = (head->flags & TPC_DECODED_GOT) != 0;
@@ -184,12 +191,14 @@ static int sink_begin(void *user, uint32_t frame, const struct tpc_decoded *head
     m->flags |= (in->frame.flags & TPC_FRAME_RETAINED) != 0 ? TPC_MSG_RETAINED : 0;
     m->unix_ms = head->unix_ms != 0 ? head->unix_ms : in->frame.unix_ms;
     if (m->unix_ms == 0) {
-        m->unix_ms = tpi_device_estimate(in->device, in->received_unix_ms);
+        /* The owner estimates, whoever that is. */
+        m->unix_ms = up_scope_foreign(u) ? in->received_unix_ms
+                                         : tpi_device_estimate(u->target, in->received_unix_ms);
         m->flags |= TPC_MSG_ESTIMATED_TIME;
     }
     m->received_unix_ms = in->received_unix_ms;
-    m->partition = in->device->partition;
-    m->device_id = in->device->id;
+    m->partition = u->target->partition;
+    m->device_id = u->target->id;
     m->model_revision = u->product->revision;
     m->name = head->kind == TPC_MSG_REPLY ? head->message : head->name;
     m->correlation = correlation;
@@ -287,11 +296,22 @@ static int sink_end(void *user)
     if (data && um->msg.point_count == 0) {
         if (u->bad_points > 0) {
             explain_bad(u);
-            up_refuse(u, u->current, &u->bad);
+            if ((u->flags & TPC_DECODED_PART) != 0) {
+                up_scope_bad(u, &u->bad);
+            } else {
+                up_refuse(u, u->current, &u->bad);
+            }
         }
         return 0;
     }
+    if (um->answer && (u->flags & TPC_DECODED_PART) != 0) {
+        um->answer = !u->states[u->current].answered;
+        u->states[u->current].answered = true;
+    }
     int rc = up_encode(u, um);
+    if (rc == 0 && up_scope_foreign(u) && !up_scope_hand(u)) {
+        return TPC_ENOMEM;
+    }
     if (rc != 0 && rc != TPC_ENOMEM) {
         struct tpc_error err;
         tpi_error_set(&err, rc, "uplink", "the message cannot be logged");
@@ -393,6 +413,8 @@ void up_sink(struct tpi_uplink *u, struct tpc_decode_sink *ret)
         .end = sink_end,
         .refuse = sink_refuse,
         .direct = &u->direct,
+        .enter = up_scope_enter,
+        .leave = up_scope_leave,
     };
     u->direct.user = u;
     u->direct.arena = u->arena;

@@ -32,6 +32,9 @@ const struct tpi_metric_def tpi_uplink_metrics[] = {
     COUNTER(presence_ignored, "Status messages that came late or do not decide"),
     COUNTER(batches, "Batches worked on"),
     COUNTER(waits, "Batches that the log could not take at once"),
+    COUNTER(parts_unknown, "Parts of gateways' messages of devices that are not behind them"),
+    COUNTER(parts_handed, "Parts of gateways' messages of devices that another worker owns"),
+    COUNTER(parts_lost, "Of these: lost for want of memory; what was waited for is sent again"),
 };
 const uint32_t tpi_uplink_metric_count = sizeof(tpi_uplink_metrics) / sizeof(tpi_uplink_metrics[0]);
 
@@ -63,6 +66,7 @@ void tpi_uplink_destroy(struct tpi_uplink *u)
     }
     const struct tpc_allocator *a = u->env->alloc;
     tpi_free(a, u->msgs, u->msg_cap * sizeof(u->msgs[0]));
+    tpi_free(a, u->parts, u->part_cap * sizeof(u->parts[0]));
     tpi_free(a, u->points, u->point_cap * sizeof(u->points[0]));
     tpi_free(a, u->indexes, u->point_cap * sizeof(u->indexes[0]));
     tpi_free(a, u->records, u->record_cap * sizeof(u->records[0]));
@@ -72,8 +76,7 @@ void tpi_uplink_destroy(struct tpi_uplink *u)
     tpi_free(a, u, sizeof(*u));
 }
 
-/* Doubles an array. */
-static bool grow(struct tpi_uplink *u, void **array, uint32_t *cap, size_t item)
+bool up_grow(struct tpi_uplink *u, void **array, uint32_t *cap, size_t item)
 {
     uint32_t wanted = *cap == 0 ? FIRST_CAP : *cap * 2;
     void *p = tpi_resize(u->env->alloc, *array, *cap * item, wanted * item);
@@ -92,7 +95,7 @@ bool up_room_msg(struct tpi_uplink *u)
         return true;
     }
     void *p = u->msgs;
-    bool ok = grow(u, &p, &u->msg_cap, sizeof(u->msgs[0]));
+    bool ok = up_grow(u, &p, &u->msg_cap, sizeof(u->msgs[0]));
     u->msgs = p;
     return ok;
 }
@@ -104,13 +107,13 @@ bool up_room_point(struct tpi_uplink *u)
     }
     uint32_t cap = u->point_cap;
     void *p = u->indexes;
-    if (!grow(u, &p, &cap, sizeof(u->indexes[0]))) {
+    if (!up_grow(u, &p, &cap, sizeof(u->indexes[0]))) {
         return false;
     }
     u->indexes = p;
     p = u->points;
     cap = u->point_cap;
-    if (!grow(u, &p, &cap, sizeof(u->points[0]))) {
+    if (!up_grow(u, &p, &cap, sizeof(u->points[0]))) {
         /* Back to the common size: making smaller does not fail in any allocator we know, and if
          * it does the block is still freed with the size it was asked for. */
         uint32_t bigger = u->point_cap == 0 ? FIRST_CAP : u->point_cap * 2;
@@ -168,6 +171,7 @@ static bool prepare(struct tpi_uplink *u, uint32_t i)
     s->payload = in->frame.payload;
     s->first = u->msg_count;
     s->points = u->point_count;
+    s->parts = u->part_count;
     s->bodies = u->bodies.len;
     if (in->device == NULL || atomic_load_explicit(&in->device->deleted, memory_order_relaxed)) {
         struct tpc_str key = in->device != NULL ? in->device->key : in->frame.device;
@@ -211,6 +215,7 @@ static void refuse_rest(struct tpi_uplink *u, int rc)
         if (!u->states[i].any) {
             u->states[i].first = u->msg_count;
             u->states[i].points = u->point_count;
+            u->states[i].parts = u->part_count;
             u->states[i].bodies = u->bodies.len;
             up_refuse(u, i, &err);
         }
@@ -224,15 +229,15 @@ static void decode_one(struct tpi_uplink *u, uint32_t i, const struct tpc_decode
     u->base = i;
     u->count = 1;
     u->open = false;
-    u->product = in->device->product;
+    up_scope_begin(u, in->device);
     if (in->frame.product.len > 0 && !tpc_str_equal(in->frame.product, u->product->key)) {
         tpi_error_set(&err, TPC_EDENIED, "uplink", "device \"%s\" is of product \"%s\"",
                       in->device->key.ptr, u->product->key.ptr);
         up_refuse(u, i, &err);
         return;
     }
-    if (in->type == TPI_UP_POINTS) {
-        int rc = up_take_points(u, i, &err);
+    if (in->type != TPI_UP_FRAME) {
+        int rc = in->type == TPI_UP_PART ? up_take_part(u, i, &err) : up_take_points(u, i, &err);
         if (rc != 0 && rc != TPC_ENOMEM) {
             up_refuse(u, i, &err);
         }
@@ -251,6 +256,8 @@ static void decode_one(struct tpi_uplink *u, uint32_t i, const struct tpc_decode
     } else if (u->open) {
         tpi_error_set(&err, TPC_EDECODE, "codec", "the codec left a message unfinished");
         up_refuse(u, i, &err);
+    } else {
+        up_scope_end(u, i);
     }
 }
 
@@ -317,7 +324,7 @@ static int append_all(struct tpi_uplink *u, struct tpc_error *err)
 {
     while (u->record_cap < u->msg_count) {
         void *p = u->records;
-        bool ok = grow(u, &p, &u->record_cap, sizeof(u->records[0]));
+        bool ok = up_grow(u, &p, &u->record_cap, sizeof(u->records[0]));
         u->records = p;
         if (!ok) {
             return TPC_ENOMEM;
@@ -418,6 +425,7 @@ static void count_inputs(struct tpi_uplink *u)
 static void reset(struct tpi_uplink *u)
 {
     u->msg_count = 0;
+    u->part_count = 0;
     u->point_count = 0;
     u->keys_added = 0;
     u->no_memory = false;
@@ -446,6 +454,7 @@ int tpi_uplink_run(struct tpi_uplink *u, struct tpc_error *err)
         tpi_dedup_undo(&u->dedup, u->keys_added);
         add(&u->host.counters->waits, 1);
         u->msg_count = 0;
+        u->part_count = 0;
         return rc;
     }
     count_inputs(u);
@@ -468,6 +477,21 @@ const struct tpi_up_msg *tpi_uplink_msg(const struct tpi_uplink *u, uint32_t i)
     return &u->msgs[i];
 }
 
+uint32_t tpi_uplink_part_count(const struct tpi_uplink *u)
+{
+    return u->part_count;
+}
+
+const struct tpi_up_msg *tpi_uplink_part(const struct tpi_uplink *u, uint32_t i)
+{
+    return &u->parts[i];
+}
+
+struct tpc_bytes tpi_uplink_body(const struct tpi_uplink *u, const struct tpi_up_msg *part)
+{
+    return (struct tpc_bytes){ u->bodies.ptr + part->body_at, part->body_len };
+}
+
 bool tpi_uplink_again(const struct tpi_uplink *u, uint32_t input, struct tpc_str *ret_name,
                       struct tpc_str *ret_correlation)
 {
@@ -484,6 +508,7 @@ void tpi_uplink_clear(struct tpi_uplink *u)
 {
     u->input_count = 0;
     u->msg_count = 0;
+    u->part_count = 0;
 }
 
 void tpi_uplink_remember(struct tpi_uplink *u, const struct tpc_msg *msg)

@@ -47,7 +47,10 @@ struct tpi_uplink_counters {
     _Atomic uint64_t refused;          /* settled with an error: neither message nor dead letter */
     _Atomic uint64_t presence_ignored; /* status messages that do not decide, or came late */
     _Atomic uint64_t batches;
-    _Atomic uint64_t waits; /* runs that the log answered "later" */
+    _Atomic uint64_t waits;         /* runs that the log answered "later" */
+    _Atomic uint64_t parts_unknown; /* of gateways' messages: of devices that are not behind them */
+    _Atomic uint64_t parts_handed;  /* ..: of devices that another worker owns */
+    _Atomic uint64_t parts_lost;    /* ..: of these, without memory */
 };
 extern const struct tpi_metric_def tpi_uplink_metrics[];
 extern const uint32_t tpi_uplink_metric_count;
@@ -66,7 +69,7 @@ struct tpi_uplink_host {
     struct tpi_uplink_counters *counters; /* the core's, for all workers */
     struct tpi_presence *presence;        /* the worker's; NULL = every status counts */
     uint32_t worker;
-    uint32_t reserved;
+    uint32_t workers; /* partition p belongs to worker p % workers; 0 = all to this one */
     int (*append)(void *user, struct tpc_record *records, uint32_t count, struct tpc_error *err);
     int (*unwrap)(struct tpc_bytes payload, struct tpc_arena *arena, struct tpc_error *err,
                   struct tpc_str *ret_device_id, struct tpc_bytes *ret_values);
@@ -77,7 +80,9 @@ struct tpi_uplink_host {
 
 enum tpi_up_type {
     TPI_UP_FRAME = 0,
-    TPI_UP_POINTS = 1 /* frame.payload is a record body (data/msg.h) with the points */
+    TPI_UP_POINTS = 1, /* frame.payload is a record body (data/msg.h) with the points */
+    TPI_UP_PART = 2 /* .. with a message of frame.kind that another worker took out of a gateway's;
+                        * frame.code: enum tpc_decoded_flags */
 };
 
 /* What was received. Views and the device live until tpi_uplink_clear(). */
@@ -99,7 +104,9 @@ struct tpi_up_msg {
     bool answer;               /* the dialect wants an answer: see tpc_decoded */
     bool got;                  /* answers a get under way */
     bool wakes;                /* its device is offline, or not watched, and its product minds */
-    uint32_t first_point;      /* private */
+    struct tpc_device
+        *asked;           /* who gets the answer: the device, or the gateway that spoke for it */
+    uint32_t first_point; /* private */
     size_t body_at;
     size_t body_len;
 };
@@ -125,6 +132,12 @@ int tpi_uplink_result(const struct tpi_uplink *u, uint32_t input);
 /* Messages of the run, dead letters included. */
 uint32_t tpi_uplink_count(const struct tpi_uplink *u);
 const struct tpi_up_msg *tpi_uplink_msg(const struct tpi_uplink *u, uint32_t i);
+
+/* Messages of devices that other workers own, out of gateways' messages: checked, not appended. Their
+ * bodies are valid until tpi_uplink_clear(). Its worker gets it as TPI_UP_PART. */
+uint32_t tpi_uplink_part_count(const struct tpi_uplink *u);
+const struct tpi_up_msg *tpi_uplink_part(const struct tpi_uplink *u, uint32_t i);
+struct tpc_bytes tpi_uplink_body(const struct tpi_uplink *u, const struct tpi_up_msg *part);
 
 /* Whether an input was a second delivery of what a device wants an answer to; the answer's name and
  * correlation, valid until tpi_uplink_clear(). */

@@ -1,5 +1,7 @@
 #include "suites.h"
 
+#include <stdio.h>
+#include <string.h>
 #include <tpcore/cbor.h>
 #include <tpcore/json.h>
 
@@ -153,18 +155,75 @@ START_TEST(unreadable_response_is_a_failure_of_the_device)
 }
 END_TEST
 
-START_TEST(gateway_keeps_its_own_part_and_refuses_others)
+/* The shapes of the contract (thingspanel 1.7), literally. */
+START_TEST(a_gateways_tree_is_split_by_address)
 {
+    static const char tree[] =
+        "{\"gateway_data\":{\"t\":1},\"sub_device_data\":{\"1\":{\"a\":1},\"2\":{\"b\":true}},"
+        "\"sub_gateway_data\":{\"g\":{\"gateway_data\":{\"x\":2},\"sub_device_data\":{\"1\":{\"c\":"
+        "\"s\"}},\"sub_gateway_data\":null}}}";
+    ck_assert_str_eq(panel_on("gateway/telemetry", TPC_MSG_TELEMETRY, "", tree),
+                     "0:telemetry{t=1} >1 0:telemetry{a=1} < >2 0:telemetry{b=true} < >g "
+                     "0:telemetry{x=2} >1 0:telemetry{c=\"s\"} < <");
+    ck_assert_str_eq(panel_on("gateway/attributes/9", TPC_MSG_ATTRIBUTES, "9",
+                              "{\"sub_device_data\":{\"\\u0031\":{\"a\":[1]}}}"),
+                     ">1 0:attributes#ANSWER corr=9{a=[1]} <");
+    ck_assert_str_eq(
+        panel_on("gateway/event/1", TPC_MSG_EVENT, "1",
+                 "{\"gateway_data\":{\"method\":\"m\",\"params\":2},\"sub_device_data\":{"
+                 "\"1\":{\"method\":\"n\",\"params\":{\"k\":1}},\"2\":{}}}"),
+        "0:event#ANSWER name=m corr=1 params=2{} >1 0:event#ANSWER name=n corr=1 "
+        "params={\"k\":1}{} < >2 <");
+    ck_assert_str_eq(panel_on("gateway/command/response/5", TPC_MSG_REPLY, "5", "{\"result\":0}"),
+                     "0:reply corr=5 code=0{}");
+}
+END_TEST
+
+START_TEST(members_of_a_gateways_tree_are_optional_or_null)
+{
+    ck_assert_str_eq(panel_on("gateway/telemetry", TPC_MSG_TELEMETRY, "", "{}"), "");
     ck_assert_str_eq(panel_on("gateway/telemetry", TPC_MSG_TELEMETRY, "",
-                              "{\"gateway_data\":{\"t\":1},\"sub_device_data\":null}"),
-                     "0:telemetry{t=1}");
-    ck_assert_str_eq(panel_on("gateway/telemetry", TPC_MSG_TELEMETRY, "",
-                              "{\"gateway_data\":{\"t\":1},\"sub_device_data\":{\"1\":{\"a\":1}}}"),
-                     "0!TPC_EUNSUPPORTED");
-    ck_assert_str_eq(sink.err.path, "sub_device_data");
-    ck_assert_str_eq(panel_on("gateway/event/1", TPC_MSG_EVENT, "1",
-                              "{\"gateway_data\":{\"method\":\"m\",\"params\":2}}"),
-                     "0:event#ANSWER name=m corr=1 params=2{}");
+                              "{\"gateway_data\":null,\"sub_device_data\":null,"
+                              "\"sub_gateway_data\":null,\"other\":[{}]}"),
+                     "");
+    ck_assert_str_eq(
+        panel_on("gateway/telemetry", TPC_MSG_TELEMETRY, "",
+                 "{\"sub_device_data\":{\"?x\":{\"a\":{\"b\":[1]}},\"2\":null,\"3\":{"
+                 "\"a\":1}},\"sub_gateway_data\":{\"?g\":{\"gateway_data\":5},\"h\":null}}"),
+        ">?x >3 0:telemetry{a=1} < >?g");
+}
+END_TEST
+
+START_TEST(a_gateways_tree_of_another_shape_is_refused)
+{
+    static const char *const bad[] = { "[]",
+                                       "5",
+                                       "",
+                                       "{\"gateway_data\":5}",
+                                       "{\"sub_device_data\":[]}",
+                                       "{\"sub_device_data\":{\"1\":5}}",
+                                       "{\"sub_gateway_data\":{\"g\":true}}",
+                                       "{\"sub_gateway_data\":\"x\"}",
+                                       "{} {}" };
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        (void) panel_on("gateway/telemetry", TPC_MSG_TELEMETRY, "", bad[i]);
+        ck_assert_msg(sink.refused == 1 && sink.err.code == TPC_EDECODE, "%s: %s", bad[i],
+                      sink.trace);
+    }
+}
+END_TEST
+
+START_TEST(five_levels_of_sub_gateways_are_read)
+{
+    char text[600] = "{\"gateway_data\":{\"t\":6}}", next[600];
+    for (int i = 5; i >= 0; i--) {
+        snprintf(next, sizeof(next),
+                 "{\"gateway_data\":{\"t\":%d},\"sub_gateway_data\":{\"g\":%s}}", i, text);
+        memcpy(text, next, sizeof(text));
+    }
+    ck_assert_str_eq(panel_on("gateway/telemetry", TPC_MSG_TELEMETRY, "", text),
+                     "0:telemetry{t=0} >g 0:telemetry{t=1} >g 0:telemetry{t=2} >g 0:telemetry{t=3} "
+                     ">g 0:telemetry{t=4} >g 0:telemetry{t=5} < < < < <");
 }
 END_TEST
 
@@ -270,7 +329,10 @@ Suite *json_suite(void)
     tcase_add_test(tc, thingspanel_wraps_what_is_no_object);
     tcase_add_test(tc, thingspanel_answers_reports_that_have_an_id);
     tcase_add_test(tc, unreadable_response_is_a_failure_of_the_device);
-    tcase_add_test(tc, gateway_keeps_its_own_part_and_refuses_others);
+    tcase_add_test(tc, a_gateways_tree_is_split_by_address);
+    tcase_add_test(tc, members_of_a_gateways_tree_are_optional_or_null);
+    tcase_add_test(tc, a_gateways_tree_of_another_shape_is_refused);
+    tcase_add_test(tc, five_levels_of_sub_gateways_are_read);
     tcase_add_test(tc, cbor_map_becomes_points);
     tcase_add_test(tc, builtin_codecs_keep_the_rules_of_the_interface);
     tcase_add_test(tc, codec_member_names_a_builtin);

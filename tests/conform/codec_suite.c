@@ -114,6 +114,29 @@ static void on_refuse(void *user, uint32_t frame, const struct tpc_error *err)
     put(s, "%s%u!%s", s->len > 0 ? " " : "", frame, tpc_error_name(err->code));
 }
 
+/* There is a device behind every gateway for each address that does not begin with "?". */
+static int on_enter(void *user, uint32_t frame, struct tpc_str product, struct tpc_str device)
+{
+    struct cs_sink *s = user;
+    (void) frame;
+    ck_assert(!s->open);
+    put(s, "%s>%.*s%s%.*s", s->len > 0 ? " " : "", (int) product.len,
+        product.len ? product.ptr : "", product.len > 0 ? "." : "", (int) device.len, device.ptr);
+    if (device.len > 0 && device.ptr[0] == '?') {
+        return TPC_ENOENT;
+    }
+    s->level++;
+    return 0;
+}
+
+static void on_leave(void *user)
+{
+    struct cs_sink *s = user;
+    ck_assert_uint_gt(s->level, 0);
+    s->level--;
+    put(s, " <");
+}
+
 void cs_sink_init(struct cs_sink *s, struct tpc_arena *arena)
 {
     memset(s, 0, sizeof(*s));
@@ -124,6 +147,8 @@ void cs_sink_init(struct cs_sink *s, struct tpc_arena *arena)
     s->base.point = on_point;
     s->base.end = on_end;
     s->base.refuse = on_refuse;
+    s->base.enter = on_enter;
+    s->base.leave = on_leave;
 }
 
 void cs_sink_clear(struct cs_sink *s)

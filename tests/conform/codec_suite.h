@@ -16,13 +16,15 @@ enum { CS_TRACE_BYTES = 16384 };
  * Writes each frame's outcome as text:
  *   0:telemetry{a=1,b="x"}        message of frame 0; #ANSWER, @time, name=.., corr=.., code=.. ..
  *   1!TPC_EDECODE                 refused
+ *   >7 .. <                       of the device with address 7 behind the one that was
  * Checks the order of the calls itself.
  */
 struct cs_sink {
     struct tpc_decode_sink base; /* pass &s->base */
     char trace[CS_TRACE_BYTES];
     size_t len;
-    bool open; /* between begin and end */
+    bool open;      /* between begin and end */
+    uint32_t level; /* entered and not left */
     uint32_t frame;
     uint32_t messages; /* ended */
     uint32_t points;

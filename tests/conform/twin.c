@@ -181,6 +181,7 @@ static void reset(struct side *s, const struct twin_frame *f)
     u->base = 0;
     u->count = 1;
     u->product = &s->product;
+    u->target = &s->device;
 }
 
 /* As decode_one() of the way up. */

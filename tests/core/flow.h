@@ -81,6 +81,7 @@ Suite *state_flow_suite(void);
 Suite *keep_flow_suite(void);
 Suite *directory_flow_suite(void);
 Suite *topology_flow_suite(void);
+Suite *gateway_flow_suite(void);
 Suite *import_flow_suite(void);
 Suite *model_flow_suite(void);
 Suite *query_flow_suite(void);

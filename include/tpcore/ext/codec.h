@@ -21,7 +21,10 @@ struct tpc_codec_source {
 enum tpc_decoded_flags {
     TPC_DECODED_ANSWER = 1,   /* the dialect wants an answer once the message is appended */
     TPC_DECODED_ANY_CASE = 2, /* a key that is no property is tried again without regard to case */
-    TPC_DECODED_GOT = 4 /* values that answer a "get" under way, where the dialect has no reply */
+    TPC_DECODED_GOT = 4, /* values that answer a "get" under way, where the dialect has no reply */
+    TPC_DECODED_PART =
+        8 /* one of several in a gateway's message: if it is unusable, the others stay;
+                          * one answer for all */
 };
 
 /* Head of a decoded message. */
@@ -53,6 +56,15 @@ struct tpc_decode_sink {
     int (*end)(void *user);
     void (*refuse)(void *user, uint32_t frame, const struct tpc_error *err);
     void *direct; /* for the codecs inside the library alone; modules leave it */
+    /*
+     * Of a gateway's message: what begins between enter() and leave() is of a device straight behind
+     * the one that it would be of: that with the address `device`, or, with a product, that of this
+     * product and key. They nest. enter: 0, or TPC_ENOENT: there is none (which is counted and told):
+     * the part is passed over, there is nothing to leave. NULL (or not there, by size): the sink knows
+     * no gateways, and parts of other devices are passed over.
+     */
+    int (*enter)(void *user, uint32_t frame, struct tpc_str product, struct tpc_str device);
+    void (*leave)(void *user);
 };
 
 /* What to encode: a command, a set, a get, or the answer to an uplink message (kind reply). */

@@ -51,6 +51,28 @@ START_TEST(result_goes_on_as_json)
 }
 END_TEST
 
+/* Of a gateway's message there is one call; its result is the tree (contract 1.7). */
+START_TEST(a_gateways_script_runs_once_on_the_whole_message)
+{
+    static const char tree[] = "{\"gateway_data\":{\"t\":10},\"sub_device_data\":{\"7\":{\"t\":20},"
+                               "\"?\":{\"t\":1}}}";
+    (void) panel("calls = (calls or 0) + 1 local g = json.decode(msg) "
+                 "g.gateway_data.t = g.gateway_data.t / 10 g.sub_device_data['7'].t = calls "
+                 "return json.encode(g)",
+                 0, "{\"gateway_data\":{\"t\":1},\"sub_device_data\":{\"7\":{\"t\":1}}}");
+    struct tpc_frame frame = { .size = sizeof(frame),
+                               .kind = TPC_MSG_TELEMETRY,
+                               .topic = TPC_STR("gateway/telemetry"),
+                               .payload = { (const uint8_t *) tree, sizeof(tree) - 1 } };
+    cs_sink_clear(&h.sink);
+    tk_ok(h.ops->decode(h.self, 0, h.program, &frame, 1, sizeof(frame), &h.sink.base));
+    ck_assert_ptr_nonnull(strstr(h.sink.trace, "0:telemetry{t=1}"));
+    ck_assert_ptr_nonnull(strstr(h.sink.trace, ">7 0:telemetry{t=2} <"));
+    ck_assert_ptr_nonnull(strstr(h.sink.trace, ">?"));
+    ck_assert_uint_eq(h.sink.messages, 2);
+}
+END_TEST
+
 /* A script for telemetry cannot read them: it is not asked (contract thingspanel 5). */
 START_TEST(responses_and_status_pass_the_script)
 {
@@ -184,6 +206,7 @@ Suite *panel_suite(void)
     TCase *tc = tcase_create("panel");
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, result_goes_on_as_json);
+    tcase_add_test(tc, a_gateways_script_runs_once_on_the_whole_message);
     tcase_add_test(tc, responses_and_status_pass_the_script);
     tcase_add_test(tc, results_that_are_no_string_are_refused);
     tcase_add_test(tc, json_encodes_as_thingspanel_does);

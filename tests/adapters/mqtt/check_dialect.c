@@ -64,11 +64,17 @@ START_TEST(thingspanel_topics_are_told_apart)
         { "devices/command/response/79", TPC_MSG_REPLY, "79", "" },
         { "devices/attributes/set/response/80", TPC_MSG_REPLY, "80", "" },
         { "devices/status/d1", TPC_MSG_PRESENCE, "", "d1" },
+        { "gateway/telemetry", TPC_MSG_TELEMETRY, "", "" },
+        { "gateway/attributes/77", TPC_MSG_ATTRIBUTES, "77", "" },
+        { "gateway/event/78", TPC_MSG_EVENT, "78", "" },
+        { "gateway/command/response/79", TPC_MSG_REPLY, "79", "" },
+        { "gateway/attributes/set/response/80", TPC_MSG_REPLY, "80", "" },
     };
     static const char *const others[] = {
         "devices/telemetry/",  "devices/telemetry/control/n", "devices/attributes",
         "devices/attributes/", "devices/attributes/a/b",      "devices/event/",
-        "devices/status/",     "devices/command/n/1",         "other"
+        "devices/status/",     "devices/command/n/1",         "other",
+        "gateway/telemetry/1", "gateway/command/n/1",         "gateway/attributes/get/n",
     };
     struct mqtt_address a;
     for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
@@ -201,7 +207,8 @@ START_TEST(filters_cover_each_dialect)
     tk_ok(mqtt_filters(MQTT_THINGSPANEL, patterns, 2, collect, all));
     ck_assert_str_eq(all, "devices/telemetry devices/attributes/+ devices/event/+ "
                           "devices/command/response/+ devices/attributes/set/response/+ "
-                          "devices/status/+ ");
+                          "devices/status/+ gateway/telemetry gateway/attributes/+ gateway/event/+ "
+                          "gateway/command/response/+ gateway/attributes/set/response/+ ");
 }
 END_TEST
 

@@ -1,0 +1,131 @@
+/* Parts of a gateway's message: each is a message of its own device. One whose device another worker
+ * owns is checked here and handed over; all others are appended with the rest of the batch. */
+#include "base/error.h"
+#include "data/msg.h"
+#include "registry/topology.h"
+#include "uplink/private.h"
+
+#include <string.h>
+
+enum { TELL_MS = 10000 };
+
+void up_scope_begin(struct tpi_uplink *u, struct tpc_device *device)
+{
+    u->target = device;
+    u->product = device->product;
+    u->level = 0;
+}
+
+/* One line in ten seconds: a gateway says it again and again. */
+static void tell_unknown(struct tpi_uplink *u, struct tpc_str device)
+{
+    atomic_fetch_add_explicit(&u->host.counters->parts_unknown, 1, memory_order_relaxed);
+    if (u->parts_told_ms != 0 && u->now_ms - u->parts_told_ms < TELL_MS) {
+        return;
+    }
+    u->parts_told_ms = u->now_ms > 0 ? u->now_ms : 1;
+    tpi_log(u->env, TPC_LOG_WARN, "uplink",
+            "gateway %s reports for \"%.*s\", which is not behind it", u->target->key.ptr,
+            (int) (device.len < 64 ? device.len : 64), device.ptr);
+}
+
+int up_scope_enter(void *user, uint32_t frame, struct tpc_str product, struct tpc_str device)
+{
+    struct tpi_uplink *u = user;
+    struct tpc_device *d;
+    if (u->open || u->no_memory || frame >= u->count) {
+        return TPC_ENOENT;
+    }
+    u->states[u->base + frame].any = true;
+    if (product.len == 0) {
+        d = tpi_topology_find(u->host.registry, u->target->id, device);
+    } else {
+        d = tpi_registry_find_in(u->host.registry, u->target->tenant->id, device);
+        d = d != NULL && d->gateway == u->target && tpc_str_equal(d->product->key, product) ? d
+                                                                                            : NULL;
+    }
+    if (d == NULL || u->level == TPI_REGISTRY_GATEWAY_DEPTH) {
+        tell_unknown(u, device);
+        return TPC_ENOENT;
+    }
+    u->above[u->level++] = u->target;
+    u->target = d;
+    u->product = d->product;
+    return 0;
+}
+
+void up_scope_leave(void *user)
+{
+    struct tpi_uplink *u = user;
+    if (u->level > 0) {
+        u->target = u->above[--u->level];
+        u->product = u->target->product;
+    }
+}
+
+bool up_scope_foreign(const struct tpi_uplink *u)
+{
+    return u->level > 0 && u->host.workers > 1 &&
+           u->target->partition % u->host.workers != u->host.worker;
+}
+
+bool up_scope_hand(struct tpi_uplink *u)
+{
+    if (u->part_count == u->part_cap) {
+        void *p = u->parts;
+        bool ok = up_grow(u, &p, &u->part_cap, sizeof(u->parts[0]));
+        u->parts = p;
+        if (!ok) {
+            return false;
+        }
+    }
+    u->parts[u->part_count++] = u->msgs[--u->msg_count];
+    return true;
+}
+
+void up_scope_bad(struct tpi_uplink *u, const struct tpc_error *why)
+{
+    u->states[u->current].bad_part = true;
+    u->part_bad = *why;
+}
+
+void up_scope_end(struct tpi_uplink *u, uint32_t input)
+{
+    const struct up_state *s = &u->states[input];
+    if (s->bad_part && !s->refused && u->msg_count == s->first && u->part_count == s->parts) {
+        up_refuse(u, input, &u->part_bad);
+    }
+}
+
+int up_take_part(struct tpi_uplink *u, uint32_t input, struct tpc_error *err)
+{
+    const struct tpi_up_input *in = &u->inputs[input];
+    struct tpc_decode_sink sink;
+    struct tpc_msg part;
+    memset(&part, 0, sizeof(part));
+    int rc = tpi_msg_decode(in->frame.payload, u->arena, err, &part);
+    if (rc != 0) {
+        u->no_memory = rc == TPC_ENOMEM;
+        return rc;
+    }
+    u->inputs[input].origin = part.origin;
+    up_sink(u, &sink);
+    struct tpc_decoded head = { .size = sizeof(head),
+                                .kind = in->frame.kind,
+                                .flags = (uint16_t) in->frame.code,
+                                .code = part.code,
+                                .name = part.name,
+                                .correlation = part.correlation,
+                                .params = part.params };
+    rc = sink.begin(u, 0, &head);
+    for (uint32_t i = 0; rc == 0 && i < part.point_count; i++) {
+        const struct tpc_point *p = &part.points[i];
+        int index = tpi_model_find_id(u->product->model, p->property);
+        if (index >= 0) { /* else it went from the model in between */
+            struct tpc_str key = tpi_model_property(u->product->model, (uint32_t) index)->key;
+            rc = sink.point(u, key, &p->value, p->unix_ms);
+        }
+    }
+    rc = rc != 0 ? rc : sink.end(u);
+    return u->states[input].refused ? 0 : rc;
+}
