@@ -99,17 +99,54 @@ bool clients_remove(struct clients *c, const void *handle, struct tpc_identity *
     if (n->next != NULL) {
         n->next->prev = n->prev;
     }
-    if (c->cursor == n) {
-        c->cursor = n->next;
+    for (int i = 0; i < CLIENTS_WALKS; i++) {
+        if (c->cursor[i] == n) {
+            c->cursor[i] = n->next;
+        }
     }
+    clients_told(c, n);
     *ret_who = n->who;
     tpi_free(tpc_allocator_default(), n, sizeof(*n));
     return true;
 }
 
-struct client *clients_next(struct clients *c)
+struct client *clients_registering(const struct clients *c, struct tpc_str product,
+                                   struct tpc_str device)
 {
-    struct client *n = c->cursor;
-    c->cursor = n != NULL ? n->next : c->first;
+    struct client *n = c->first;
+    while (n != NULL && (n->who.role != TPC_ROLE_REGISTER ||
+                         tpc_str_equal(tpc_str_from(n->who.key), device) == 0 ||
+                         tpc_str_equal(tpc_str_from(n->who.product), product) == 0)) {
+        n = n->next;
+    }
+    return n;
+}
+
+void clients_want_status(struct clients *c, struct client *n)
+{
+    c->wanting += !n->wants_status;
+    n->wants_status = true;
+    c->cursor[WALK_STATUS] = c->first;
+}
+
+struct client *clients_wanting(const struct clients *c)
+{
+    struct client *n = c->wanting > 0 ? c->first : NULL;
+    while (n != NULL && !n->wants_status) {
+        n = n->next;
+    }
+    return n;
+}
+
+void clients_told(struct clients *c, struct client *n)
+{
+    c->wanting -= n->wants_status;
+    n->wants_status = false;
+}
+
+struct client *clients_next(struct clients *c, enum clients_walk walk)
+{
+    struct client *n = c->cursor[walk];
+    c->cursor[walk] = n != NULL ? n->next : c->first;
     return n;
 }

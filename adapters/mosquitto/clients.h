@@ -8,13 +8,18 @@
 #define MOSQUITTO_CLIENTS_H
 
 #include <stdbool.h>
+#include <time.h>
 #include <tpcore/auth.h>
 
 #include "base/map.h"
 
+enum clients_walk { WALK_CHECK = 0, WALK_STATUS = 1, CLIENTS_WALKS = 2 };
+
 struct client {
     const void *handle; /* struct mosquitto */
     struct tpc_identity who;
+    bool wants_status;   /* it subscribed to the coming and going of devices just now */
+    time_t until_s;      /* of a registration: it is sent away then; 0 = it may stay */
     struct client *next; /* in the list of all */
     struct client *prev;
 };
@@ -23,7 +28,8 @@ struct clients {
     struct tpi_map64 by_handle; /* -> struct client */
     struct tpi_map64 devices;   /* number -> count of connections, as a pointer */
     struct client *first;
-    struct client *cursor; /* where the walk over all stands */
+    struct client *cursor[CLIENTS_WALKS]; /* where each walk over all stands */
+    uint32_t wanting;                     /* with wants_status */
 };
 
 void clients_init(struct clients *c);
@@ -42,7 +48,17 @@ struct client *clients_find(const struct clients *c, const void *handle);
 bool clients_remove(struct clients *c, const void *handle, struct tpc_identity *ret_who,
                     bool *ret_last);
 
+/* The connection that registers a device, or NULL. */
+struct client *clients_registering(const struct clients *c, struct tpc_str product,
+                                   struct tpc_str device);
+
+/* Notes that a service user wants to know who is there; the walk of WALK_STATUS begins anew. */
+void clients_want_status(struct clients *c, struct client *n);
+/* One that wants to know, or NULL; clients_told() when it does. */
+struct client *clients_wanting(const struct clients *c);
+void clients_told(struct clients *c, struct client *n);
+
 /* The next one of a walk that goes round and round; NULL at the end of each round. */
-struct client *clients_next(struct clients *c);
+struct client *clients_next(struct clients *c, enum clients_walk walk);
 
 #endif

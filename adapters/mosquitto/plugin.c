@@ -8,6 +8,7 @@
 #include "clients.h"
 #include "feed.h"
 #include "options.h"
+#include "register.h"
 #include "wrap.h"
 
 #include <dlfcn.h>
@@ -24,7 +25,12 @@
 
 #include "base/crypto.h"
 
-enum { CHECKED_A_TICK = 256 /* connections that are looked at again in one turn */ };
+enum {
+    CHECKED_A_TICK = 256, /* connections that are looked at again in one turn */
+    TOLD_A_TICK = 64,     /* status messages to somebody who just came, in one turn */
+    REGISTER_S = 30,      /* that a registration may take */
+    ANSWERED_S = 2        /* that a registered device may stay to read the answer */
+};
 
 struct plugin {
     mosquitto_plugin_id_t *id;
@@ -34,6 +40,7 @@ struct plugin {
     uint64_t checked_changes; /* of the table, when the walk over the connections began */
     bool walking;
     time_t walked_s;
+    uint32_t registering; /* connections that register a device */
 };
 
 /* ---- logging in ---- */
@@ -69,18 +76,36 @@ static void fingerprint(const struct mosquitto *client, char ret[2 * TPI_SHA256_
     }
 }
 
-static void publish_status(const struct plugin *p, const struct tpc_identity *who, bool online)
+/* To everybody (to NULL), or to one client whatever it subscribed to. */
+static void publish_status(const struct plugin *p, const char *to, const struct tpc_identity *who,
+                           bool online)
 {
     char topic[sizeof("devices/status/") + TPC_AUTH_KEY_BYTES];
     if (!p->options.status || strpbrk(who->key, "+#/") != NULL) {
         return; /* its key is no level of a topic */
     }
     snprintf(topic, sizeof(topic), "devices/status/%s", who->key);
-    int rc = mosquitto_broker_publish_copy(NULL, topic, 1, online ? "1" : "0", 1, false, NULL);
+    int rc = mosquitto_broker_publish_copy(to, topic, 1, online ? "1" : "0", 1, false, NULL);
     if (rc != MOSQ_ERR_SUCCESS) {
         mosquitto_log_printf(MOSQ_LOG_WARNING, "tpcore: status of %s is not published (%d)",
                              who->key, rc);
     }
+}
+
+/* Its product's secret is right: the platform makes the device and answers (contract iot-module.md
+ * sections 4 and 8). */
+static int ask_platform(struct plugin *p, const struct mosquitto *client,
+                        const struct tpc_identity *who, const char *sign)
+{
+    char topic[REGISTER_TOPIC_BYTES], payload[REGISTER_BYTES];
+    struct client *c = clients_find(&p->clients, client);
+    size_t len = register_write(who, sign, topic, payload);
+    if (c == NULL || len == 0) {
+        return MOSQ_ERR_AUTH;
+    }
+    c->until_s = time(NULL) + REGISTER_S;
+    p->registering++;
+    return mosquitto_broker_publish_copy(NULL, topic, (int) len, payload, 1, false, NULL);
 }
 
 static int enter(struct plugin *p, const struct mosquitto *client, const struct tpc_identity *who)
@@ -90,7 +115,7 @@ static int enter(struct plugin *p, const struct mosquitto *client, const struct 
         return MOSQ_ERR_NOMEM;
     }
     if (first) {
-        publish_status(p, who, true);
+        publish_status(p, NULL, who, true);
     }
     return MOSQ_ERR_SUCCESS;
 }
@@ -127,7 +152,10 @@ static int on_auth(int event, void *event_data, void *userdata)
         mosquitto_log_printf(MOSQ_LOG_NOTICE, "tpcore: refused: %s", tpc_error_last()->text);
         return MOSQ_ERR_AUTH;
     }
-    return enter(p, ed->client, &who);
+    rc = enter(p, ed->client, &who);
+    return rc == MOSQ_ERR_SUCCESS && who.role == TPC_ROLE_REGISTER
+               ? ask_platform(p, ed->client, &who, ed->password)
+               : rc;
 }
 
 static int on_disconnect(int event, void *event_data, void *userdata)
@@ -137,19 +165,35 @@ static int on_disconnect(int event, void *event_data, void *userdata)
     struct tpc_identity who;
     bool last = false;
     (void) event;
-    if (clients_remove(&p->clients, ed->client, &who, &last) && last) {
-        publish_status(p, &who, false);
+    if (!clients_remove(&p->clients, ed->client, &who, &last)) {
+        return MOSQ_ERR_SUCCESS;
+    }
+    p->registering -= who.role == TPC_ROLE_REGISTER && p->registering > 0;
+    if (last) {
+        publish_status(p, NULL, &who, false);
     }
     return MOSQ_ERR_SUCCESS;
 }
 
 /* ---- topics ---- */
 
+/* Whether a filter of a service user is about the coming and going of devices. */
+static bool about_status(const char *filter)
+{
+    bool matches = false;
+    if (strncmp(filter, "$share/", 7) == 0) {
+        filter = strchr(filter + 7, '/');
+        filter = filter != NULL ? filter + 1 : "";
+    }
+    return mosquitto_topic_matches_sub(filter, "devices/status/x", &matches) == MOSQ_ERR_SUCCESS &&
+           matches;
+}
+
 static int on_acl(int event, void *event_data, void *userdata)
 {
     struct plugin *p = userdata;
     const struct mosquitto_evt_acl_check *ed = event_data;
-    const struct client *c = clients_find(&p->clients, ed->client);
+    struct client *c = clients_find(&p->clients, ed->client);
     (void) event;
     int access = ed->access == MOSQ_ACL_WRITE       ? TPC_ACCESS_PUBLISH
                  : ed->access == MOSQ_ACL_SUBSCRIBE ? TPC_ACCESS_SUBSCRIBE
@@ -166,7 +210,30 @@ static int on_acl(int event, void *event_data, void *userdata)
     }
     int rc = tpc_acl_check(core, &c->who, access, tpc_str_from(ed->topic));
     feed_give(&p->feed);
+    if (rc == 0 && access == TPC_ACCESS_SUBSCRIBE && c->who.role == TPC_ROLE_SERVICE &&
+        about_status(ed->topic)) {
+        clients_want_status(&p->clients, c);
+    }
     return rc == 0 ? MOSQ_ERR_SUCCESS : MOSQ_ERR_ACL_DENIED;
+}
+
+/* The platform's answer goes to the device that asked, whether it subscribed or not. */
+static void pass_answer(struct plugin *p, const struct mosquitto_evt_message *ed)
+{
+    struct tpc_str product, device;
+    if (!register_answer(ed->topic, &product, &device)) {
+        return;
+    }
+    struct client *c = clients_registering(&p->clients, product, device);
+    if (c == NULL) {
+        return;
+    }
+    c->until_s = time(NULL) + ANSWERED_S;
+    const char *id = mosquitto_client_id(c->handle);
+    if (id != NULL && mosquitto_client_sub_count(c->handle) == 0) {
+        (void) mosquitto_broker_publish_copy(id, ed->topic, (int) ed->payloadlen, ed->payload, 1,
+                                             false, NULL);
+    }
 }
 
 static int on_message(int event, void *event_data, void *userdata)
@@ -175,6 +242,9 @@ static int on_message(int event, void *event_data, void *userdata)
     struct mosquitto_evt_message *ed = event_data;
     const struct client *c = clients_find(&p->clients, ed->client);
     (void) event;
+    if (c != NULL && c->who.role == TPC_ROLE_SERVICE && p->registering > 0) {
+        pass_answer(p, ed);
+    }
     if (c == NULL || c->who.role != TPC_ROLE_DEVICE || !p->options.wrap ||
         !wrap_wanted(ed->topic)) {
         return MOSQ_ERR_SUCCESS;
@@ -201,18 +271,37 @@ static int on_message(int event, void *event_data, void *userdata)
 static void check_some(struct plugin *p, struct tpc_core *core)
 {
     for (int i = 0; i < CHECKED_A_TICK; i++) {
-        struct client *c = clients_next(&p->clients);
+        struct client *c = clients_next(&p->clients, WALK_CHECK);
         if (c == NULL) {
             p->walking = false;
             return;
         }
-        if (tpc_auth_recheck(core, &c->who) != 0) {
+        bool over = c->until_s != 0 && time(NULL) >= c->until_s;
+        if (over || tpc_auth_recheck(core, &c->who) != 0) {
             const char *id = mosquitto_client_id(c->handle);
             mosquitto_log_printf(MOSQ_LOG_NOTICE, "tpcore: %s is sent away: %s",
-                                 id != NULL ? id : "?", tpc_error_last()->text);
+                                 id != NULL ? id : "?",
+                                 over ? "its registration is over" : tpc_error_last()->text);
             if (id != NULL) {
                 (void) mosquitto_kick_client_by_clientid(id, true);
             }
+        }
+    }
+}
+
+/* A platform that just came does not know who is there: it is told, a few in each turn. */
+static void tell_some(struct plugin *p)
+{
+    struct client *to = clients_wanting(&p->clients);
+    for (int i = 0; to != NULL && i < TOLD_A_TICK; i++) {
+        const struct client *c = clients_next(&p->clients, WALK_STATUS);
+        const char *id = mosquitto_client_id(to->handle);
+        if (c == NULL || id == NULL) {
+            clients_told(&p->clients, to);
+            return;
+        }
+        if (c->who.role == TPC_ROLE_DEVICE) {
+            publish_status(p, id, &c->who, true);
         }
     }
 }
@@ -226,6 +315,7 @@ static int on_tick(int event, void *event_data, void *userdata)
     if (feed_news(&p->feed, news)) {
         mosquitto_log_printf(MOSQ_LOG_NOTICE, "tpcore: %s", news);
     }
+    tell_some(p);
     /* After each change of the table, and once a second for tokens that end. */
     uint64_t changes = atomic_load(&p->feed.changes);
     time_t now = time(NULL);

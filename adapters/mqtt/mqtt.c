@@ -9,6 +9,7 @@
  */
 #include "client.h"
 #include "dialect.h"
+#include "enroll.h"
 #include "options.h"
 #include "peers.h"
 
@@ -205,11 +206,61 @@ static bool tell_links(struct mqtt *m, const struct mqtt_incoming *in)
     return heard;
 }
 
+static void answer_enroll(struct mqtt *m, struct tpc_str topic, const struct mqtt_enroll *e,
+                          const struct tpc_registration *made, const char *message)
+{
+    char text[MQTT_ENROLL_BYTES], reply[MQTT_TOPIC_MAX];
+    size_t len = mqtt_enroll_write(e, made, message, text);
+    int n = snprintf(reply, sizeof(reply), "%.*s_reply", (int) topic.len, topic.ptr);
+    struct tpc_bytes payload = { (const uint8_t *) text, len };
+    if (len > 0 && n > 0 && (size_t) n < sizeof(reply) &&
+        mqtt_client_publish(m->client, tpc_str_from(reply), payload, 1, false, NULL, NULL) != 0) {
+        m->host->count(m->ctx, "dropped", 1); /* the device asks again */
+    }
+    memset(text, 0, sizeof(text));
+}
+
+/* A device asks to be registered: this thread waits for the disk. */
+static void enroll(struct mqtt *m, struct tpc_str product, struct tpc_str device,
+                   const struct mqtt_incoming *in)
+{
+    struct tpc_register_request q = TPC_REGISTER_REQUEST_INIT;
+    struct tpc_registration made;
+    struct tpc_arena *arena = NULL;
+    struct mqtt_enroll e;
+    if (tpc_arena_create(m->host->allocator, 0, &arena) != 0) {
+        return;
+    }
+    int rc = mqtt_enroll_read(product, device, in->payload, arena, &e);
+    if (rc == 0) {
+        q.tenant = m->options.tenant;
+        q.product = product;
+        q.device = device;
+        q.sign = e.sign;
+        rc = m->host->enroll(m->ctx, &q, &made);
+        answer_enroll(m, in->topic, &e, rc == 0 ? &made : NULL,
+                      rc == 0            ? ""
+                      : rc == TPC_EEXIST ? "the device is registered already"
+                                         : "refused");
+        memset(&made, 0, sizeof(made));
+    }
+    m->host->count(m->ctx, rc == 0 ? "registered" : "registrations_refused", 1);
+    m->host->log(m->ctx, rc == 0 ? TPC_LOG_INFO : TPC_LOG_WARN, "registration of %.*s: %s",
+                 (int) device.len, device.ptr, rc == 0 ? "done" : tpc_error_name(rc));
+    tpc_arena_destroy(arena);
+}
+
 static void on_message(void *user, const struct mqtt_incoming *in)
 {
     struct mqtt *m = user;
     struct mqtt_address a;
+    struct tpc_str product, device;
     bool heard = tell_links(m, in);
+    if ((m->options.dialects & MQTT_ALINK) != 0 && TPC_HAS(m->host, struct tpc_host, enroll) &&
+        mqtt_enroll_topic(in->topic, &product, &device)) {
+        enroll(m, product, device, in);
+        return;
+    }
     if (!mqtt_address_parse(m->options.dialects, m->options.patterns, m->options.pattern_count,
                             in->topic, &a)) {
         if (!heard) {

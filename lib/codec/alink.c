@@ -9,6 +9,7 @@
 #include "data/json_read.h"
 
 #include <string.h>
+#include <tpcore/json.h>
 
 struct envelope {
     struct tpc_str request_id; /* or "id" */
@@ -365,6 +366,11 @@ static int alink_frame(const struct tpc_frame *frame, uint32_t index,
                        const struct tpc_decode_sink *sink, struct tpc_error *err)
 {
     struct envelope e = { .request_id = frame->correlation };
+    if (frame->kind == TPC_MSG_PRESENCE) { /* the transport's word, not the device's */
+        struct tpc_value v;
+        int parsed = tpc_json_parse(sink->arena, tpi_codec_payload_text(frame), 0, err, &v);
+        return parsed != 0 ? parsed : tpi_codec_presence_value(frame, index, &v, sink, err);
+    }
     e.request_id.len = 0;
     int rc = read_envelope(frame, sink, err, &e);
     if (rc != 0) {

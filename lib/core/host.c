@@ -2,6 +2,8 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include <tpcore/auth.h>
+
 #include "base/text.h"
 #include "core/core.h"
 
@@ -137,6 +139,12 @@ static void host_count(void *ctx, const char *metric, uint64_t n)
     pthread_mutex_unlock(&p->core->part_lock);
 }
 
+static int host_enroll(void *ctx, const struct tpc_register_request *request,
+                       struct tpc_registration *ret)
+{
+    return tpc_auth_register(((struct tpi_part *) ctx)->core, request, ret);
+}
+
 void tpi_host_init(struct tpc_core *core)
 {
     core->host = (struct tpc_host){
@@ -158,5 +166,6 @@ void tpi_host_init(struct tpc_core *core)
         .need = host_need,
         .name = host_name,
         .count = host_count,
+        .enroll = host_enroll,
     };
 }

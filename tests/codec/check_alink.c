@@ -100,6 +100,18 @@ START_TEST(state_update_is_presence_and_never_answered)
 }
 END_TEST
 
+/* What a broker says of the connection is no Alink message. */
+START_TEST(presence_of_the_transport_is_taken)
+{
+    ck_assert_str_eq(
+        cs_decode(&tpi_codec_alink, NULL, NULL, &sink, TPC_MSG_PRESENCE, bytes_of("1")),
+        "0:presence params={\"online\":true}{}");
+    ck_assert_str_eq(
+        cs_decode(&tpi_codec_alink, NULL, NULL, &sink, TPC_MSG_PRESENCE, bytes_of("x")),
+        "0!TPC_EDECODE");
+}
+END_TEST
+
 START_TEST(a_code_or_the_suffix_makes_a_reply)
 {
     ck_assert_str_eq(alink("{\"requestId\":\"c1\",\"method\":\"thing.service.invoke\",\"code\":0,"
@@ -144,6 +156,7 @@ Suite *alink_suite(void)
     tcase_add_test(tc, id_stands_in_for_an_empty_request_id);
     tcase_add_test(tc, pack_is_split_and_answered_once);
     tcase_add_test(tc, state_update_is_presence_and_never_answered);
+    tcase_add_test(tc, presence_of_the_transport_is_taken);
     tcase_add_test(tc, a_code_or_the_suffix_makes_a_reply);
     tcase_add_test(tc, unknown_methods_and_bad_envelopes_are_refused);
     tcase_add_test(tc, ota_progress_is_an_event_without_an_answer);

@@ -26,10 +26,7 @@ def wrapped(payload, key):
 def credentials(port, r, keep):
     """1.1: BASIC and ACCESSTOKEN, exact and nothing else."""
     def code(*pair):
-        c = kit.Client(port, "x", *pair)
-        if c.code == 0:
-            c.close()
-        return c.code
+        return kit.code_of(port, "x", *pair)
     r.expect("BASIC", code("user-1", "pass-1") == 0)
     r.expect("ACCESSTOKEN", code("token-2", "") == 0 and code("token-2", None) == 0)
     for pair in [("user-1", "pass-2"), ("user-1", ""), ("nobody", "pass-1"), ("token-2", "x"), (None, None),
@@ -137,8 +134,8 @@ def changes(port, platform, r, keep):
     c = keep(kit.Client(port, "d3", "user-3", "old"))
     r.expect("before", c.code == 0)
     platform.must(device("d3", {"username": "user-3", "password_next": "new"}))
-    kit.wait_until(lambda: kit.Client(port, "d3b", "user-3", "new").code == 0, 2)
-    r.expect("both are valid", kit.Client(port, "d3c", "user-3", "old").code == 0 and not c.gone)
+    kit.wait_until(lambda: kit.code_of(port, "d3b", "user-3", "new") == 0, 2)
+    r.expect("both are valid", kit.code_of(port, "d3c", "user-3", "old") == 0 and not c.gone)
     platform.must(device("d3", {"username": "user-3", "password": "new", "password_next": None}))
     r.expect("the old one is sent away", kit.wait_until(lambda: c.gone, 2))
     c.client.loop_stop()
@@ -147,16 +144,16 @@ def changes(port, platform, r, keep):
     platform.must("put device " + json.dumps({"key": "d3", "product": "panel", "enabled": False, "credentials": {"username": "user-3"}}))
     r.expect("a disabled one is sent away", kit.wait_until(lambda: c.gone, 2))
     c.client.loop_stop()
-    r.expect("and refused", kit.Client(port, "d3", "user-3", "new").code == 5)
+    r.expect("and refused", kit.code_of(port, "d3", "user-3", "new") == 5)
     platform.must("delete device d3")
     platform.must(device("d4", {"token": "token-4"}))
-    r.expect("a new one is in", kit.wait_until(lambda: kit.Client(port, "d4", "token-4", "").code == 0, 2))
+    r.expect("a new one is in", kit.wait_until(lambda: kit.code_of(port, "d4", "token-4", "") == 0, 2))
 
 
 def main(place, r, keep):
     broker = keep(kit.Broker(place))  # before there is a platform: refuses all and says why
     r.expect("why", broker.said("entities.db is not there"))
-    r.expect("refused without a table", kit.Client(broker.port, "x", "user-1", "pass-1").code == 5)
+    r.expect("refused without a table", kit.code_of(broker.port, "x", "user-1", "pass-1") == 5)
     platform = keep(kit.Console(place, broker.port))
     platform.must(f'put product {{"key":"panel","codec":"thingspanel","model":{MODEL}}}')
     for key, words in [("d1", {"username": "user-1", "password": "pass-1"}), ("d2", {"voucher": '{"username":"token-2"}'}),
@@ -164,7 +161,7 @@ def main(place, r, keep):
         platform.must(device(key, words))
     platform.must('put service_user {"key":"plugin","password":"plugin"}')
     r.expect("the platform is in", kit.wait_until(lambda: "connected to" in (place.dir / "platform.log").read_text()))
-    kit.wait_until(lambda: kit.Client(broker.port, "x", "plugin", "plugin").code == 0)
+    kit.wait_until(lambda: kit.code_of(broker.port, "x", "plugin", "plugin") == 0)
     credentials(broker.port, r, keep)
     topics(broker.port, r, keep)
     c, spy = uplink(broker.port, platform, r, keep)

@@ -217,6 +217,14 @@ class Client:
         self.client.loop_stop()
 
 
+def code_of(port, client_id, *pair):
+    """CONNACK's code for a user name and password; the connection ends again."""
+    c = Client(port, client_id, *pair)
+    if c.code == 0:
+        c.close()
+    return c.code
+
+
 class Place:
     def __init__(self, build, mosquitto):
         build = pathlib.Path(build).resolve()

@@ -5,6 +5,7 @@
 #ifndef TPCORE_EXT_HOST_H
 #define TPCORE_EXT_HOST_H
 
+#include <tpcore/auth.h>
 #include <tpcore/error.h>
 #include <tpcore/ext/iface.h>
 #include <tpcore/msg.h>
@@ -55,7 +56,7 @@ typedef void tpc_watch_fn(void *user, int fd, uint32_t events); /* EPOLLIN, EPOL
 typedef void tpc_timer_fn(void *user);
 
 /*
- * The services. Thread: any-thread unless said otherwise; none of them blocks.
+ * The services. Thread: any-thread unless said otherwise; none of them blocks but enroll.
  *
  * session_open   Resolves the device once. 0; TPC_ENOENT unknown device; TPC_EDENIED other product;
  *                TPC_ENOMEM too many sessions; TPC_ESTATE before the start.
@@ -77,6 +78,7 @@ typedef void tpc_timer_fn(void *user);
  * name           The name the instance was opened under.
  * count          Adds n to a metric of this instance: tpc_<module>_<metric>_total{instance=..}.
  *                The text `metric` is static.
+ * enroll         As tpc_auth_register(): a thread of the module's own, for it waits for the disk.
  */
 struct tpc_host {
     struct tpc_iface iface; /* major 1 */
@@ -98,6 +100,8 @@ struct tpc_host {
     int (*need)(void *ctx, const char *service, const void **ret_ops, void **ret_self);
     const char *(*name)(void *ctx);
     void (*count)(void *ctx, const char *metric, uint64_t n);
+    int (*enroll)(void *ctx, const struct tpc_register_request *request,
+                  struct tpc_registration *ret);
 };
 
 TPC_END
