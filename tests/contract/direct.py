@@ -125,7 +125,7 @@ def presence(port, platform, c, spy, r, keep):
     r.expect("no status on take-over", said == [], said)
     second.client._sock_close()  # a connection that breaks
     r.expect("status 0", spy.hears("devices/status/d1") == b"0")
-    second.client.loop_stop()
+    second.gone = True
     r.expect("offline", platform.becomes("online d1", "0"))
 
 

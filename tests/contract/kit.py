@@ -212,8 +212,9 @@ class Client:
         return None
 
     def close(self):
-        self.client.disconnect()
-        wait_until(lambda: self.gone)
+        if not self.gone:
+            self.client.disconnect()
+            wait_until(lambda: self.gone)
         self.client.loop_stop()
 
 
