@@ -38,6 +38,11 @@ static int usage(void)
         "                    [--product P] [--quiet]\n"
         "         devices from CSV; bad rows on stderr, a sum on stdout; the platform must not "
         "run\n"
+        "       tp-tool model import|check FILE [--form tpcore|tsl|thingspanel] [--out FILE]\n"
+        "       tp-tool model export FILE --form tpcore|tsl|thingspanel [--out FILE]\n"
+        "         a thing model of any form as a product's \"model\", or in another form; faults "
+        "as\n"
+        "         FILE:LINE:COLUMN; - is stdin\n"
         "       tp-tool log DIR\n"
         "         segments, cursors with their lags and dead letters of a log that is not open\n"
 #ifdef HAVE_SQLITE
@@ -95,6 +100,8 @@ int main(int argc, char **argv)
         rc = tool_history(argc - 2, argv + 2);
     } else if (strcmp(command, "import") == 0) {
         rc = tool_import(argc - 2, argv + 2);
+    } else if (strcmp(command, "model") == 0) {
+        rc = tool_model(argc - 2, argv + 2);
     } else if (strcmp(command, "log") == 0) {
         rc = tool_log(argc - 2, argv + 2);
 #ifdef HAVE_SQLITE

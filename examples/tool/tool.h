@@ -12,6 +12,7 @@ int tool_dead(int argc, char **argv);
 int tool_history(int argc, char **argv);
 int tool_import(int argc, char **argv);
 int tool_log(int argc, char **argv);
+int tool_model(int argc, char **argv);
 int tool_sql(int argc, char **argv);
 
 /* Opens log and stores of a configuration and starts; entities = put those of the files, too. 0, or

@@ -15,6 +15,7 @@
 #include <tpcore/history.h>
 #include <tpcore/import.h>
 #include <tpcore/json.h>
+#include <tpcore/model.h>
 #include <tpcore/modules.h>
 #include <tpcore/presence.h>
 #include <tpcore/stream.h>

@@ -126,6 +126,14 @@ tool("codec", "none", "--config", quickstart, "--text", "{}", code=1, parts=("no
 tool("log", "/nonexistent", code=1, parts=("/nonexistent",))
 tool("sql", code=2, parts=("tp-tool sql HISTORY_DB",))
 tool("sql", "/nonexistent/history.db", "select 1", code=1, parts=("/nonexistent", "unable to open"))
+models = root + "/fuzz/corpus/tsl/"
+tool("model", "check", models + "get_tsl.json", parts=("properties=9 services=2 events=3",))
+tool("model", "check", models + "bad_range.json", code=1,
+     parts=("bad_range.json:1:80: properties[0].dataSpecs.min: is above max",))
+tool("model", "import", models + "thingspanel.json", parts=('"id": "temperature"', '"role": "attribute"'))
+tool("model", "export", models + "tpcore.json", "--form", "thingspanel", parts=('"data_identifier": "serial"',))
+tool("model", "export", models + "tpcore.json", code=2, parts=("tp-tool model export",))
+tool("model", "check", "/nonexistent.json", code=1, parts=("/nonexistent.json",))
 tool("nothing", code=2, parts=("usage",))
 tool("dead", code=2, parts=("tp-tool dead CONFIG",))
 dead_letters()

@@ -2,6 +2,6 @@
 
 int main(void)
 {
-    static tk_suite_fn *const suites[] = { model_suite, limits_suite, NULL };
+    static tk_suite_fn *const suites[] = { model_suite, limits_suite, exchange_suite, NULL };
     return tk_main("model", suites);
 }

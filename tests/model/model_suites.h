@@ -5,5 +5,6 @@
 
 Suite *model_suite(void);
 Suite *limits_suite(void);
+Suite *exchange_suite(void);
 
 #endif
