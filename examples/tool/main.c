@@ -51,6 +51,10 @@ static int usage(void)
         "         history.db, read-only, also while the platform runs; SQL from stdin if not "
         "given\n"
 #endif
+        "       tp-tool why CONFIG [DEVICE] [--tenant T] [--strangers]\n"
+        "         the last failures of a device, newest first; without one, the last of each, "
+        "unknown\n"
+        "         ones that knock too; also while the platform runs\n"
         "       tp-tool modules [PATH/tpc_NAME.so ..]\n"
         "         modules linked in, and those of shared objects\n",
         stderr);
@@ -108,6 +112,8 @@ int main(int argc, char **argv)
     } else if (strcmp(command, "sql") == 0) {
         rc = tool_sql(argc - 2, argv + 2);
 #endif
+    } else if (strcmp(command, "why") == 0) {
+        rc = tool_why(argc - 2, argv + 2);
     } else if (strcmp(command, "modules") == 0) {
         rc = tool_modules(argc - 2, argv + 2);
     }

@@ -14,6 +14,7 @@ int tool_import(int argc, char **argv);
 int tool_log(int argc, char **argv);
 int tool_model(int argc, char **argv);
 int tool_sql(int argc, char **argv);
+int tool_why(int argc, char **argv);
 
 /* Opens log and stores of a configuration and starts; entities = put those of the files, too. 0, or
  * -1 when that was said on stderr and all is closed again. */

@@ -108,7 +108,7 @@ enum tpc_access {
  *
  * Returns 0 or TPC_EDENIED, TPC_EINVAL.
  * Ownership: none.
- * Thread: any-thread; does not allocate.
+ * Thread: any-thread; allocates only to note a refusal (tpcore/why.h).
  * Since: 0.1
  */
 TPC_API int tpc_acl_check(struct tpc_core *core, const struct tpc_identity *who, int access,

@@ -20,5 +20,6 @@
 #include <tpcore/presence.h>
 #include <tpcore/stream.h>
 #include <tpcore/topology.h>
+#include <tpcore/why.h>
 
 #endif

@@ -25,6 +25,9 @@ int tpc_auth_check(struct tpc_core *core, const struct tpc_auth_request *request
     struct tpc_error *err = tpi_fail_begin();
     int rc = tpi_core_entities(core, err);
     rc = rc != 0 ? rc : tpi_auth_check(core->registry, core->options.token_key, &q, err, ret);
+    if (rc == TPC_EDENIED || rc == TPC_EAGAIN) {
+        tpi_why_login(core, &q, err);
+    }
     return tpi_fail_end(rc);
 }
 
@@ -49,6 +52,9 @@ int tpc_acl_check(struct tpc_core *core, const struct tpc_identity *who, int acc
     struct tpc_error *err = tpi_fail_begin();
     int rc = tpi_core_entities(core, err);
     rc = rc != 0 ? rc : tpi_acl_check(core->registry, who, access, topic, err);
+    if (rc == TPC_EDENIED && access != TPC_ACCESS_RECEIVE) {
+        tpi_why_topic(core, who, topic, err);
+    }
     return tpi_fail_end(rc);
 }
 
@@ -148,6 +154,9 @@ int tpc_auth_register(struct tpc_core *core, const struct tpc_register_request *
     struct tpc_error *err = tpi_fail_begin();
     int rc = tpi_core_entities(core, err);
     rc = rc != 0 ? rc : tpi_auth_registration(core->registry, request, err, &p);
+    if (rc == TPC_EDENIED || rc == TPC_EAGAIN) {
+        tpi_why_registration(core, request, err);
+    }
     if (rc != 0) {
         return tpi_fail_end(rc);
     }

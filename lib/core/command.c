@@ -1,10 +1,12 @@
 /* Commands from the program and from rules, until they are in the log and in the downlink. */
+#include <stdio.h>
 #include <string.h>
 #include <tpcore/json.h>
 
 #include "core/core.h"
 #include "data/msg.h"
 #include "downlink/command.h"
+#include "registry/why.h"
 
 enum { PARAMS_ARENA_BYTES = 16 << 20 };
 
@@ -555,11 +557,31 @@ static struct told *copy_command(struct tpc_core *core, const struct tpc_command
     return t;
 }
 
+/* A command that the device should have had, or answered. What cannot be encoded was noted then. */
+static void note_why(struct tpc_device *d, const struct tpc_command *c)
+{
+    char text[TPC_WHY_REASON_BYTES];
+    bool lost = c->state == TPC_COMMAND_TIMED_OUT || c->state == TPC_COMMAND_UNKNOWN;
+    if (d == NULL || (!lost && (c->state != TPC_COMMAND_FAILED || c->sent_unix_ms == 0))) {
+        return;
+    }
+    snprintf(
+        text, sizeof(text), "command %.*s: %s%.*s",
+        (int) (c->service.len < 64 ? c->service.len : 64), c->service.len > 0 ? c->service.ptr : "",
+        c->reason.len > 0 ? ""
+        : lost            ? "no answer"
+                          : "the device says no",
+        (int) (c->reason.len < 100 ? c->reason.len : 100), c->reason.len > 0 ? c->reason.ptr : "");
+    struct tpc_bytes params = { (const uint8_t *) c->params_json.ptr, c->params_json.len };
+    tpi_why_device(d, TPC_WHY_SEND, c->code != 0 ? c->code : TPC_ETIMEOUT, tpc_str_from(text),
+                   TPC_STR("downlink"), params);
+}
+
 void tpi_down_closed(void *user, struct tpc_device *device, const struct tpc_command *command)
 {
     struct tpi_worker *w = user;
     struct waiting to;
-    (void) device;
+    note_why(device, command);
     if (!take_waiting(w->core, &command->id, &to)) {
         return;
     }

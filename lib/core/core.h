@@ -17,6 +17,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <tpcore/auth.h>
 #include <tpcore/command.h>
 #include <tpcore/ext/adapter.h>
 #include <tpcore/stream.h>
@@ -313,6 +314,9 @@ struct tpc_core {
     struct tpi_missing *missing; /* at start: values and sessions to look after */
     uint64_t keep_next_ms;       /* next turn of retention: pump */
     bool keep_running;           /* a round has begun */
+    bool why_loaded;             /* failures of an earlier run are in memory: start */
+    uint64_t why_saved;          /* notes that the store has: pump */
+    uint64_t why_next_ms;        /* pump */
     struct tpi_map done;         /* command id -> struct done: see command.c */
     pthread_mutex_t done_lock;
 
@@ -593,6 +597,21 @@ int tpi_latest_end_sessions(struct tpc_core *core, struct tpc_error *err);
 /* ---- entity.c ---- */
 int tpi_core_entities(struct tpc_core *core, struct tpc_error *err);
 void tpi_core_properties(struct tpc_core *core); /* names of all properties to the history */
+
+/* ---- why.c ---- */
+/* At start: what an earlier run stored. */
+int tpi_why_load(struct tpc_core *core);
+/* Who was refused: login, topic, registration. A user name may be a secret: it is never kept unless
+ * it is a device's key. */
+void tpi_why_login(struct tpc_core *core, const struct tpc_auth_request *q,
+                   const struct tpc_error *err);
+void tpi_why_topic(struct tpc_core *core, const struct tpc_identity *who, struct tpc_str topic,
+                   const struct tpc_error *err);
+void tpi_why_registration(struct tpc_core *core, const struct tpc_register_request *q,
+                          const struct tpc_error *err);
+/* The pump: stores what changed, if it is time or all = now. */
+void tpi_why_turn(struct tpc_core *core, bool all);
+uint64_t tpi_why_due_ms(struct tpc_core *core);
 
 /* ---- place.c ---- */
 void tpi_core_place(struct tpc_core *core); /* notes the log's folder in the history */

@@ -621,6 +621,7 @@ bool tpi_pump_turn(struct tpc_core *core)
         (void) commit(core, false);
     }
     tpi_keep_turn(core);
+    tpi_why_turn(core, false);
     return did;
 }
 
@@ -629,6 +630,7 @@ int tpi_pump_finish(struct tpc_core *core)
     core->pump.failing = false;
     while (tpi_pump_turn(core)) {
     }
+    tpi_why_turn(core, true);
     return commit(core, true);
 }
 
@@ -641,7 +643,9 @@ uint64_t tpi_pump_next_ms(struct tpc_core *core)
     }
     uint64_t due = tpi_history_due_ms(core->history);
     uint64_t keep = tpi_keep_due_ms(core);
+    uint64_t why = tpi_why_due_ms(core);
     due = keep < due ? keep : due;
+    due = why < due ? why : due;
     if (p->moved) {
         uint64_t since = tpi_mono_ms(&core->env) - p->last_save_ms;
         uint64_t save = since < SAVE_MS ? SAVE_MS - since : 0;

@@ -1,7 +1,9 @@
 /* Frames to devices: encoded by the product's codec, handed to the adapter that reaches them. */
+#include <stdio.h>
 #include <string.h>
 
 #include "core/core.h"
+#include "registry/why.h"
 
 struct sent_node {
     struct tpi_node node;
@@ -68,6 +70,16 @@ static int route(struct tpi_worker *w, struct tpc_device *d, struct tpc_str prod
     return rc;
 }
 
+static void note_why(struct tpc_device *d, uint32_t stage, const struct tpc_encode *e,
+                     const struct tpc_error *err, struct tpc_bytes payload)
+{
+    char text[TPC_WHY_REASON_BYTES];
+    snprintf(text, sizeof(text), "%s %.*s: %s", tpc_kind_name(e->kind),
+             (int) (e->name.len < 64 ? e->name.len : 64), e->name.len > 0 ? e->name.ptr : "",
+             err->text);
+    tpi_why_device(d, stage, err->code, tpc_str_from(text), TPC_STR("downlink"), payload);
+}
+
 int tpi_send_frame(struct tpi_worker *w, struct tpc_device *device, const struct tpc_encode *what,
                    uint64_t ticket, struct tpc_error *err)
 {
@@ -96,6 +108,11 @@ int tpi_send_frame(struct tpi_worker *w, struct tpc_device *device, const struct
         if (rc != 0) {
             tpi_error_set(err, rc, "downlink", "no adapter takes it: %s", tpc_error_name(rc));
         }
+        if (rc != 0 && rc != TPC_EOFFLINE && rc != TPC_EAGAIN) {
+            note_why(device, TPC_WHY_SEND, &e, err, payload);
+        }
+    } else {
+        note_why(device, TPC_WHY_ENCODE, &e, err, (struct tpc_bytes){ NULL, 0 });
     }
     tpi_product_unref(p);
     return rc;

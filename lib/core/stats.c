@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/core.h"
+#include "registry/why.h"
 
 #define CORE_COUNTER(member, text)                                                                 \
     {                                                                                              \
@@ -128,6 +129,12 @@ static void tell_presence(struct tpc_core *core, struct telling *t)
         gauge(t, "registry_devices_online", "Devices that are online", (double) c.online);
         gauge(t, "registry_devices_active", "Devices that were online once", (double) c.active);
     }
+    const struct tpi_why *y = tpi_registry_why(core->registry);
+    counter(t, "why_notes_total", "Failures of devices noted", (double) TPI_METRIC_GET(y->notes));
+    counter(t, "why_lost_total", "Failures not noted for want of memory",
+            (double) TPI_METRIC_GET(y->lost));
+    counter(t, "why_evicted_total", "Devices and strangers whose failures made room",
+            (double) TPI_METRIC_GET(y->evicted));
 }
 
 /* tpc_<module>_<metric>_total{instance=".."} */

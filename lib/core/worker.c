@@ -12,6 +12,7 @@
 
 #include "codec/codec.h"
 #include "core/core.h"
+#include "registry/why.h"
 
 enum {
     ID_EVENT = 1,
@@ -402,6 +403,10 @@ static void refuse_one(struct tpi_worker *w)
     tpi_count(&w->core->uplink_counters.refused, 1);
     tpi_log(&w->core->env, TPC_LOG_WARN, "uplink", "a frame of %u bytes is refused: out of memory",
             (unsigned) item->payload_len);
+    if (item->device != NULL) {
+        tpi_why_device(item->device, TPC_WHY_STORE, TPC_ENOMEM, TPC_STR("out of memory"),
+                       TPC_STR("uplink"), (struct tpc_bytes){ NULL, 0 });
+    }
     tpi_ticket_put(w, item, NULL, TPC_ENOMEM);
     tpi_feed_done(item);
     tpi_uplink_clear(w->uplink);

@@ -7,6 +7,7 @@
 #include "base/map.h"
 #include "registry/device.h"
 #include "registry/limit.h"
+#include "registry/why.h"
 #include "registry/login.h"
 
 /* Key of a product. Counted: by its revisions, and by devices that were of it. */
@@ -71,6 +72,7 @@ struct tpi_registry {
     struct tpi_map64 subs;    /* gateway -> first struct tpi_link of those behind it */
     struct tpi_map64 homes;   /* device -> whose number gives its partition; changes only */
     bool homes_loaded;
+    struct tpi_why why;        /* has a lock of its own, too */
     pthread_mutex_t gone_lock; /* guards gone */
     struct tpc_device *gone;   /* deleted, but still referred to */
     struct tpi_presence_count presence;

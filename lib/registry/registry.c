@@ -121,7 +121,14 @@ int tpi_registry_create(const struct tpi_env *env, const struct tpi_registry_hos
     }
     r->env = env;
     r->host = *host;
+    if (tpi_why_init(&r->why, env) != 0) {
+        pthread_mutex_destroy(&r->gone_lock);
+        pthread_rwlock_destroy(&r->lock);
+        tpi_free(env->alloc, r, sizeof(*r));
+        return tpi_registry_no_memory(err);
+    }
     if (tpi_login_table_init(&r->logins, env) != 0 || tpi_limit_init(&r->limit, env) != 0) {
+        tpi_why_fini(&r->why);
         pthread_mutex_destroy(&r->gone_lock);
         pthread_rwlock_destroy(&r->lock);
         tpi_free(env->alloc, r, sizeof(*r));
@@ -188,6 +195,7 @@ void tpi_registry_destroy(struct tpi_registry *r)
     tpi_login_table_fini(&r->logins);
     tpi_limit_fini(&r->limit, r->env);
     tpi_topology_fini(r);
+    tpi_why_fini(&r->why);
     pthread_mutex_destroy(&r->gone_lock);
     pthread_rwlock_destroy(&r->lock);
     tpi_free(r->env->alloc, r, sizeof(*r));

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "registry/why.h"
 #include "uplink/private.h"
 
 enum { MEMBERS = 16, TOLD_MAX = 8 };
@@ -128,6 +129,30 @@ static void tell_one(struct tpi_uplink *u, const struct tpc_msg *m)
             reason.len > 0 ? reason.ptr : "");
 }
 
+static void note_why(const struct tpi_uplink *u, const struct tpi_up_msg *um)
+{
+    const struct tpc_msg *m = &um->msg;
+    bool stranger = um->device == NULL || atomic_load(&um->device->deleted);
+    struct tpc_why why = {
+        .size = sizeof(why),
+        .stage = stranger || m->code == TPC_EDENIED ? TPC_WHY_AUTH
+                 : m->code == TPC_EMODEL            ? TPC_WHY_MODEL
+                                                    : TPC_WHY_DECODE,
+        .code = m->code,
+        .unix_ms = m->received_unix_ms,
+        .known = !stranger,
+        .tenant = text_of(&m->params, TPC_STR("tenant")),
+        .device = text_of(&m->params, TPC_STR("device")),
+        .origin = m->origin,
+        .reason = text_of(&m->params, TPC_STR("reason")),
+        .payload = m->raw,
+    };
+    if (why.device.len == 0) {
+        why.device = TPC_STR("(unnamed)");
+    }
+    (void) tpi_why_note(tpi_registry_why(u->host.registry), &why);
+}
+
 /* One line each, but a flood of bad frames is no flood of lines. */
 void up_tell_dead(struct tpi_uplink *u)
 {
@@ -135,6 +160,7 @@ void up_tell_dead(struct tpi_uplink *u)
         if (u->msgs[i].msg.kind != TPC_MSG_DEAD_LETTER) {
             continue;
         }
+        note_why(u, &u->msgs[i]);
         if (u->now_ms - u->told_ms >= 1000) {
             if (u->told > TOLD_MAX) {
                 tpi_log(u->env, TPC_LOG_WARN, "uplink", "and %llu more dead letters",

@@ -60,10 +60,12 @@ struct tpi_uplink {
     uint32_t hint;
     uint64_t told_ms; /* when the count of log lines of dead letters began */
     uint64_t told;    /* dead letters since then */
-    bool open;        /* between begin and end */
-    bool skip;        /* the open message is a duplicate */
-    uint16_t flags;   /* of the open message's head */
-    bool again;       /* which wants its answer, if any of its points is good */
+    uint64_t why_ms;  /* the same for messages that were refused in part */
+    uint64_t why_told;
+    bool open;      /* between begin and end */
+    bool skip;      /* the open message is a duplicate */
+    uint16_t flags; /* of the open message's head */
+    bool again;     /* which wants its answer, if any of its points is good */
     bool no_memory;
     uint32_t bad_points;       /* of the open message */
     uint32_t clamped;          /* its points with TPC_POINT_CLAMPED */

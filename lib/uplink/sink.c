@@ -1,10 +1,14 @@
 /* From what a decoder says to checked messages. */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/hash.h"
 #include "data/msg.h"
+#include "registry/why.h"
 #include "uplink/private.h"
+
+enum { WHY_MAX = 8 /* a second */ };
 
 static void add(_Atomic uint64_t *counter, uint64_t n)
 {
@@ -261,6 +265,24 @@ static void explain_bad(struct tpi_uplink *u)
     }
 }
 
+/* Messages of which only a part is refused: a few a second, for many devices always say something
+ * that their model does not know, and a good message is not to pay for that. */
+static void note_bad(struct tpi_uplink *u, struct tpi_up_msg *um)
+{
+    if (u->now_ms - u->why_ms >= 1000) {
+        u->why_ms = u->now_ms;
+        u->why_told = 0;
+    }
+    if (u->why_told++ < WHY_MAX) {
+        char text[sizeof(u->bad.text) + sizeof(u->bad.path) + 2];
+        explain_bad(u);
+        snprintf(text, sizeof(text), "%s%s%s", u->bad.path, u->bad.path[0] != '\0' ? ": " : "",
+                 u->bad.text);
+        tpi_why_device(um->device, TPC_WHY_MODEL, u->bad.code, tpc_str_from(text), um->msg.origin,
+                       u->inputs[u->current].frame.payload);
+    }
+}
+
 static void log_bad(struct tpi_uplink *u, const struct tpi_up_msg *um)
 {
     if (u->env->log == NULL || u->env->log_level < TPC_LOG_DEBUG) {
@@ -298,6 +320,7 @@ static int sink_end(void *user)
             explain_bad(u);
             if ((u->flags & TPC_DECODED_PART) != 0) {
                 up_scope_bad(u, &u->bad);
+                note_bad(u, um);
             } else {
                 up_refuse(u, u->current, &u->bad);
             }
@@ -307,6 +330,9 @@ static int sink_end(void *user)
     if (um->answer && (u->flags & TPC_DECODED_PART) != 0) {
         um->answer = !u->states[u->current].answered;
         u->states[u->current].answered = true;
+    }
+    if (u->bad_points > 0) {
+        note_bad(u, um);
     }
     int rc = up_encode(u, um);
     if (rc == 0 && up_scope_foreign(u) && !up_scope_hand(u)) {

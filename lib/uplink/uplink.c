@@ -1,5 +1,6 @@
 #include "uplink/uplink.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -7,6 +8,7 @@
 #include "base/hash.h"
 #include "data/msg.h"
 #include "registry/device.h"
+#include "registry/why.h"
 #include "uplink/private.h"
 
 enum { FIRST_CAP = 64, AHEAD = 8 };
@@ -291,6 +293,18 @@ static void fill_record(const struct tpi_uplink *u, const struct tpi_up_msg *um,
     };
 }
 
+static void note_lost(const struct tpi_uplink *u, const struct tpi_up_msg *um, int rc)
+{
+    const struct tpi_up_input *in = &u->inputs[um->input];
+    char text[100];
+    snprintf(text, sizeof(text), "the log refuses a message of %zu bytes: %s", um->body_len,
+             tpc_error_name(rc));
+    if (um->device != NULL) {
+        tpi_why_device(um->device, TPC_WHY_STORE, rc, tpc_str_from(text), in->origin,
+                       in->frame.payload);
+    }
+}
+
 /* The log refused the batch for what is in it: each record alone. What it takes counts, the rest
  * becomes the result of its input. */
 static void append_singly(struct tpi_uplink *u)
@@ -303,6 +317,7 @@ static void append_singly(struct tpi_uplink *u)
         if (rc != 0) {
             struct up_state *s = &u->states[u->msgs[i].input];
             s->result = rc;
+            note_lost(u, &u->msgs[i], rc);
             /* Not taken: when it comes again it is no duplicate. */
             tpi_dedup_forget(&u->dedup, s->packet_key);
             tpi_dedup_forget(&u->dedup, s->dialect_key);

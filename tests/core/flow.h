@@ -87,5 +87,6 @@ Suite *model_flow_suite(void);
 Suite *query_flow_suite(void);
 Suite *auth_flow_suite(void);
 Suite *presence_flow_suite(void);
+Suite *why_flow_suite(void);
 
 #endif

@@ -68,6 +68,9 @@ def dead_letters():
             expect("dead " + " ".join(options), result, code, *parts)
             return result.stdout.splitlines()
 
+        def why(*options):
+            return run(build + "/examples/tool/tp-tool", "why", path, *options, DATA=folder)
+
         write("json")
         log = folder + "/log"
         with subprocess.Popen([build + "/examples/platform/tp-platform", "--quiet", path], stderr=subprocess.DEVNULL,
@@ -77,8 +80,15 @@ def dead_letters():
                     os.path.isdir(log) and sum(os.stat(f"{log}/{n}").st_size for n in os.listdir(log)
                                                if n.endswith(".tpl")) > 2000):
                 time.sleep(0.05)
+            # The first failure is stored at once, the rest within ten seconds and at the stop.
+            while time.monotonic() < deadline and "decode" not in why("t1").stdout:
+                time.sleep(0.1)
+            expect("why, live", why("t1"), 0, " t1 decode TPC_EDECODE: ", " bytes warm ")
             process.send_signal(signal.SIGTERM)
             process.wait(30)
+        expect("why, all", why(), 0, " t1 decode TPC_EDECODE: ", " times, by sim")
+        expect("why, strangers", why("--strangers"), 0, "no failure is known")
+        expect("why, another", why("t2"), 0, "no failure is known")
         letters = [line for line in dead(parts=("t1 TPC_EDECODE",)) if " TPC_EDECODE: " in line]
         exported = [json.loads(line) for line in dead("--json", "--device", "t1")]
         first = letters[0].split()[0]

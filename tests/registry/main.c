@@ -3,6 +3,6 @@
 int main(void)
 {
     static tk_suite_fn *const suites[] = { registry_suite, latest_suite, presence_suite,
-                                           topology_suite, NULL };
+                                           topology_suite, why_suite,    NULL };
     return tk_main("registry", suites);
 }

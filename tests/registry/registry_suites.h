@@ -7,5 +7,6 @@ Suite *registry_suite(void);
 Suite *latest_suite(void);
 Suite *presence_suite(void);
 Suite *topology_suite(void);
+Suite *why_suite(void);
 
 #endif
