@@ -96,6 +96,19 @@ TPC_API int tpc_auth_check(struct tpc_core *core, const struct tpc_auth_request 
  */
 TPC_API int tpc_auth_recheck(struct tpc_core *core, const struct tpc_identity *who);
 
+/*
+ * Who a user name belongs to, of somebody whom a broker has let in before: for a broker that names only
+ * the user when it asks about a topic. What it returns is not proven.
+ *
+ * Returns 0; TPC_EDENIED (nobody has it, several have it with different passwords, or he is disabled),
+ * TPC_EINVAL (no tenant).
+ * Ownership: *ret is a value.
+ * Thread: any-thread.
+ * Since: 0.1
+ */
+TPC_API int tpc_auth_resolve(struct tpc_core *core, struct tpc_str tenant, struct tpc_str username,
+                             struct tpc_identity *ret);
+
 enum tpc_access {
     TPC_ACCESS_PUBLISH = 1,
     TPC_ACCESS_SUBSCRIBE = 2, /* topic is a filter */

@@ -42,6 +42,18 @@ int tpc_auth_recheck(struct tpc_core *core, const struct tpc_identity *who)
     return tpi_fail_end(rc);
 }
 
+int tpc_auth_resolve(struct tpc_core *core, struct tpc_str tenant, struct tpc_str username,
+                     struct tpc_identity *ret)
+{
+    if (core == NULL || ret == NULL || (username.ptr == NULL && username.len > 0)) {
+        return tpi_fail(TPC_EINVAL, "auth", "core or ret is NULL");
+    }
+    struct tpc_error *err = tpi_fail_begin();
+    int rc = tpi_core_entities(core, err);
+    rc = rc != 0 ? rc : tpi_auth_resolve(core->registry, tenant, username, err, ret);
+    return tpi_fail_end(rc);
+}
+
 int tpc_acl_check(struct tpc_core *core, const struct tpc_identity *who, int access,
                   struct tpc_str topic)
 {

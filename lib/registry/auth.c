@@ -313,6 +313,47 @@ int tpi_auth_check(struct tpi_registry *r, struct tpc_bytes token_key,
     return rc;
 }
 
+/* The one login of a name, or of one owner. */
+static const struct tpi_login *only_login(const struct tpi_registry *r, uint64_t name)
+{
+    const struct tpi_login *found = NULL;
+    for (const struct tpi_login *l = tpi_map64_get(&r->logins.names, name); l != NULL;
+         l = l->next) {
+        if (l->of->live && found != NULL && found->of != l->of) {
+            return NULL;
+        }
+        found = l->of->live ? l : found;
+    }
+    return found;
+}
+
+int tpi_auth_resolve(struct tpi_registry *r, struct tpc_str tenant, struct tpc_str username,
+                     struct tpc_error *err, struct tpc_identity *ret)
+{
+    static const struct tpc_auth_request nothing = TPC_AUTH_REQUEST_INIT;
+    static const struct tpc_bytes none = { NULL, 0 };
+    struct tpc_identity who;
+    struct asking a = { .r = r, .q = &nothing, .err = err, .ret = &who };
+    struct tpi_proof proof;
+    tpi_registry_read_lock(r);
+    a.tenant = tpi_registry_tenant(r, tenant);
+    int rc = a.tenant == 0 ? tpi_error_set(err, TPC_EINVAL, tpi_registry_origin, "no such tenant")
+             : tpi_login_proof(&r->logins, TPI_LOGIN_PAIR, a.tenant, username, none, &proof) != 0
+                 ? digest_failed(&a)
+                 : 0;
+    if (rc == 0) {
+        const struct tpi_login *l = only_login(r, proof.name);
+        rc = l == NULL               ? denied(&a, "the user name is nobody's, or of several")
+             : l->of->device != NULL ? answer_device(&a, l->of->device, l->method, &l->proof)
+                                     : answer_user(&a, l->of->user, l->method, &l->proof);
+    }
+    tpi_registry_read_unlock(r);
+    if (rc == 0) {
+        *ret = who;
+    }
+    return rc;
+}
+
 /* ---- afterwards ---- */
 
 static const char *left(struct tpi_registry *r, const struct tpc_identity *who)

@@ -12,6 +12,10 @@ int tpi_auth_check(struct tpi_registry *r, struct tpc_bytes token_key,
                    const struct tpc_auth_request *request, struct tpc_error *err,
                    struct tpc_identity *ret);
 
+/* As tpc_auth_resolve(). */
+int tpi_auth_resolve(struct tpi_registry *r, struct tpc_str tenant, struct tpc_str username,
+                     struct tpc_error *err, struct tpc_identity *ret);
+
 /* As tpc_auth_recheck(). */
 int tpi_auth_recheck(struct tpi_registry *r, const struct tpc_identity *who, struct tpc_error *err);
 

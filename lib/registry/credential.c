@@ -104,7 +104,8 @@ int tpi_fingerprint_read(struct tpc_str text, uint8_t ret[32])
     char digits[2 * TPI_SHA256_BYTES];
     size_t n = 0;
     for (size_t i = 0; i < text.len; i++) {
-        if (text.ptr[i] == ':' && n > 0 && n % 2 == 0 && i + 1 < text.len) {
+        if (text.ptr[i] == ':' && n > 0 && n % 2 == 0 && i + 1 < text.len &&
+            text.ptr[i - 1] != ':') {
             continue;
         }
         if (n == sizeof(digits)) {
