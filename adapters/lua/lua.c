@@ -56,6 +56,13 @@ static const struct tpc_option options[] = {
       .help = "Messages that one frame may become." },
 };
 
+static bool codec_nests(void *self, void *program)
+{
+    const struct program *p = program;
+    (void) self;
+    return atomic_load(&p->panel);
+}
+
 void codec_count(const struct codec *c, const char *metric, uint64_t n)
 {
     if (TPC_HAS(c->host, struct tpc_host, count)) {
@@ -188,6 +195,7 @@ static const struct tpc_codec_ops lua_codec = {
     .release = codec_release,
     .decode = codec_decode,
     .encode = codec_encode,
+    .nests = codec_nests,
 };
 
 static const struct tpc_interface interfaces[] = { { TPC_KIND_CODEC, &lua_codec } };

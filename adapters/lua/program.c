@@ -398,6 +398,7 @@ static int load_protected(lua_State *L)
             return luaL_error(L, "the script for the way down defines no encodeInp()");
         }
     }
+    atomic_store(&p->panel, load->decode == 0 && load->encode == 0);
     return 0;
 }
 

@@ -37,6 +37,7 @@ struct program {
     size_t size;                   /* of this block */
     struct chunk *chunks[SCRIPTS]; /* DOWN may be NULL */
     _Atomic uint32_t refs;
+    _Atomic bool panel;  /* encodeInp() alone: ThingsPanel's shapes; set by the first load */
     struct load loads[]; /* one for each slot */
 };
 

@@ -245,6 +245,10 @@ static int alink_down(struct tpc_str product, struct tpc_str device, const struc
 
 static int panel_down(struct tpc_str device, const struct tpc_frame *f, char ret[MQTT_TOPIC_MAX])
 {
+    static const struct tpc_str none = { "", 0 };
+    char before[40];
+    const char *tail;
+    bool id = true;
     uint16_t kind = f->kind;
     if (kind == TPC_MSG_COMMAND && is(f->name, "set")) {
         kind = TPC_MSG_ATTRIBUTES_SET;
@@ -253,20 +257,28 @@ static int panel_down(struct tpc_str device, const struct tpc_frame *f, char ret
     }
     switch (kind) {
     case TPC_MSG_TELEMETRY_SET:
-        return format(ret, "devices/telemetry/control/", device, "", (struct tpc_str){ 0 });
+        tail = "telemetry/control/";
+        id = false;
+        break;
     case TPC_MSG_ATTRIBUTES_SET:
-        return format(ret, "devices/attributes/set/", device, "/", f->correlation);
+        tail = "attributes/set/";
+        break;
     case TPC_MSG_ATTRIBUTES_GET:
-        return format(ret, "devices/attributes/get/", device, "", (struct tpc_str){ 0 });
+        tail = "attributes/get/";
+        id = false;
+        break;
     case TPC_MSG_COMMAND:
-        return format(ret, "devices/command/", device, "/", f->correlation);
+        tail = "command/";
+        break;
     case TPC_MSG_REPLY: /* "queued", contract 1.6: events name their method, attributes have none */
-        return format(ret,
-                      f->name.len > 0 ? "devices/event/response/" : "devices/attributes/response/",
-                      device, "/", f->correlation);
+        tail = f->name.len > 0 ? "event/response/" : "attributes/response/";
+        break;
     default:
         return TPC_EUNSUPPORTED;
     }
+    bool gateway = (f->flags & TPC_FRAME_GATEWAY) != 0;
+    snprintf(before, sizeof(before), "%s/%s", gateway ? "gateway" : "devices", tail);
+    return format(ret, before, device, id ? "/" : "", id ? f->correlation : none);
 }
 
 static int custom_down(const struct mqtt_pattern *p, struct tpc_str device,

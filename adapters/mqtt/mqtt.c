@@ -383,16 +383,12 @@ static enum mqtt_dialect dialect_of(struct mqtt *m, const struct tpc_peer *peer,
     return (m->options.dialects & MQTT_THINGSPANEL) != 0 ? MQTT_THINGSPANEL : MQTT_ALINK;
 }
 
-static int mqtt_send(void *self, const struct tpc_peer *peer, const struct tpc_frame *frame,
-                     uint64_t ticket)
+static int publish(struct mqtt *m, const struct tpc_peer *peer, const struct tpc_frame *frame,
+                   uint64_t ticket)
 {
-    struct mqtt *m = self;
     const struct tpc_allocator *a = m->host->allocator;
     const struct mqtt_pattern *pattern = NULL;
     char topic[MQTT_TOPIC_MAX];
-    if (peer->session == 0) {
-        return TPC_EOFFLINE;
-    }
     enum mqtt_dialect dialect = dialect_of(m, peer, &pattern);
     int rc = mqtt_topic_down(dialect, pattern, peer->product, peer->device, frame, topic);
     if (rc != 0) {
@@ -407,6 +403,24 @@ static int mqtt_send(void *self, const struct tpc_peer *peer, const struct tpc_f
                              d);
     if (rc != 0) {
         a->resize(a->user, d, sizeof(*d), 0);
+    }
+    return rc;
+}
+
+static int mqtt_send(void *self, const struct tpc_peer *peer, const struct tpc_frame *frame,
+                     uint64_t ticket)
+{
+    struct mqtt *m = self;
+    if (peer->session == 0) {
+        return TPC_EOFFLINE;
+    }
+    int rc = publish(m, peer, frame, ticket);
+    bool answer = frame->kind == TPC_MSG_REPLY && (frame->flags & TPC_FRAME_GATEWAY) != 0;
+    if (rc == 0 && answer && m->options.gateway_acks_both) {
+        /* Where ThingsPanel's own platform answers gateways (contract thingspanel 1.6). */
+        struct tpc_frame again = *frame;
+        again.flags &= (uint16_t) ~TPC_FRAME_GATEWAY;
+        (void) publish(m, peer, &again, 0);
     }
     return rc;
 }

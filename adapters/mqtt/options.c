@@ -124,6 +124,13 @@ const struct tpc_option mqtt_option_table[MQTT_OPTION_COUNT] = {
       .since = "0.1",
       .help =
           "when a message of QoS 1 is acknowledged: once it is in the log, or once it is taken" },
+    { .name = "gateway_acks",
+      .type = TPC_OPT_ENUM,
+      .def = "gateway",
+      .values = "gateway|both",
+      .since = "0.1",
+      .help = "thingspanel: where a gateway's report is answered: on gateway/.., or on devices/.. "
+              "as well" },
     { .name = "max_inflight",
       .type = TPC_OPT_UINT,
       .def = "64",
@@ -330,6 +337,7 @@ int mqtt_options_read(const struct tpc_host *host, void *ctx, const struct tpc_v
     o->max_devices = (uint32_t) number(cfg, "max_devices");
     o->tenant = tpc_value_text(tpc_value_get(cfg, TPC_STR("tenant")));
     o->ack_appended = is(tpc_value_text(tpc_value_get(cfg, TPC_STR("ack"))), "appended");
+    o->gateway_acks_both = is(tpc_value_text(tpc_value_get(cfg, TPC_STR("gateway_acks"))), "both");
     rc = read_client(host, ctx, cfg, o);
     if (rc == 0) {
         rc = read_patterns(host, ctx, tpc_value_get(cfg, TPC_STR("custom")), o);

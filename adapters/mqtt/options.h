@@ -10,7 +10,7 @@
 #include <tpcore/arena.h>
 #include <tpcore/ext/option.h>
 
-enum { MQTT_OPTION_COUNT = 20 };
+enum { MQTT_OPTION_COUNT = 21 };
 extern const struct tpc_option mqtt_option_table[MQTT_OPTION_COUNT];
 
 struct mqtt_options {
@@ -20,6 +20,7 @@ struct mqtt_options {
     uint32_t qos;
     uint32_t max_devices;
     bool ack_appended, presence;
+    bool gateway_acks_both;
     const char *share; /* group; NULL = none */
     struct tpc_str tenant;
     struct mqtt_pattern patterns[MQTT_CUSTOM_MAX];

@@ -101,6 +101,46 @@ static struct tpc_value command(const struct tpc_encode *what, enum tpi_codec_st
     return tpi_codec_map(room, n);
 }
 
+static bool over_gateway(const struct tpc_encode *what)
+{
+    return what->size >= offsetof(struct tpc_encode, path) + sizeof(what->path) &&
+           (what->flags & TPC_ENCODE_GATEWAY) != 0 && what->kind != TPC_MSG_REPLY;
+}
+
+/* {key: v} */
+static int in_map(struct tpc_str key, struct tpc_arena *arena, struct tpc_value *v)
+{
+    struct tpc_member *m = tpc_arena_take(arena, sizeof(*m));
+    if (m == NULL) {
+        return TPC_ENOMEM;
+    }
+    *m = (struct tpc_member){ key, *v };
+    *v = tpi_codec_map(m, 1);
+    return 0;
+}
+
+/* The tree of a gateway (contract thingspanel 1.7), built from the device up to the top gateway. Its
+ * leaf of a get is the list of keys alone. */
+static int nest(const struct tpc_encode *what, struct tpc_arena *arena, struct tpc_value *v)
+{
+    bool to_gateway = (what->flags & TPC_ENCODE_TO_GATEWAY) != 0 || what->path_count == 0;
+    if (what->kind == TPC_MSG_ATTRIBUTES_GET ||
+        (what->kind == TPC_MSG_COMMAND && is(what->name, "get"))) {
+        const struct tpc_value *keys = tpc_value_get(v, TPC_STR("keys"));
+        *v = keys != NULL && keys->type == TPC_ARRAY ? *keys
+                                                     : (struct tpc_value){ .type = TPC_ARRAY };
+    }
+    int rc = to_gateway ? in_map(TPC_STR("gateway_data"), arena, v) : 0;
+    for (uint32_t i = what->path_count; rc == 0 && i > 0; i--) {
+        bool device = i == what->path_count && !to_gateway;
+        rc = in_map(what->path[i - 1], arena, v);
+        rc = rc != 0 ? rc
+                     : in_map(device ? TPC_STR("sub_device_data") : TPC_STR("sub_gateway_data"),
+                              arena, v);
+    }
+    return rc;
+}
+
 int tpi_codec_encode(const struct tpc_encode *what, enum tpi_codec_style style,
                      tpi_codec_write_fn *write, struct tpc_arena *arena, struct tpc_error *err,
                      struct tpc_bytes *ret)
@@ -127,6 +167,9 @@ int tpi_codec_encode(const struct tpc_encode *what, enum tpi_codec_style style,
     default:
         return tpi_error_set(err, TPC_EUNSUPPORTED, "codec", "no encoding for a message of kind %s",
                              tpc_kind_name(what->kind));
+    }
+    if (style == TPI_CODEC_THINGSPANEL && over_gateway(what) && nest(what, arena, &v) != 0) {
+        return tpi_error_set(err, TPC_ENOMEM, "codec", "no memory for a gateway's message");
     }
     return write(&v, arena, err, ret);
 }

@@ -298,6 +298,13 @@ static int thingspanel_encode(void *self, uint32_t worker, void *program,
     return tpi_codec_encode(what, TPI_CODEC_THINGSPANEL, tpi_codec_write_json, arena, err, ret);
 }
 
+static bool thingspanel_nests(void *self, void *program)
+{
+    (void) self;
+    (void) program;
+    return true;
+}
+
 const struct tpc_codec_ops tpi_codec_thingspanel = {
     .iface = TPC_IFACE(struct tpc_codec_ops, 1),
     .name = "thingspanel",
@@ -305,4 +312,5 @@ const struct tpc_codec_ops tpi_codec_thingspanel = {
     .release = tpi_codec_release_none,
     .decode = thingspanel_decode,
     .encode = thingspanel_encode,
+    .nests = thingspanel_nests,
 };

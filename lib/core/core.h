@@ -425,6 +425,8 @@ void tpi_host_init(struct tpc_core *core);
 int tpi_session_open(struct tpi_part *part, const struct tpc_session_options *o, uint64_t *ret);
 void tpi_session_close(struct tpi_part *part, uint64_t session);
 bool tpi_session_is_open(struct tpc_core *core, uint64_t session);
+/* Whose session it is; NULL = closed. */
+struct tpi_part *tpi_session_part(struct tpc_core *core, uint64_t session);
 /* Both are open and of one device each, not links, and `a` was opened later. */
 bool tpi_session_newer(struct tpc_core *core, uint64_t a, uint64_t b);
 int tpi_session_receive(struct tpi_part *part, uint64_t session, const struct tpc_frame *frame,
@@ -576,8 +578,14 @@ int tpi_down_send(void *worker, struct tpc_device *device, const struct tpc_enco
                   uint64_t ticket, struct tpc_error *err);
 void tpi_down_closed(void *worker, struct tpc_device *device, const struct tpc_command *command);
 void tpi_down_sent(struct tpi_part *part, uint64_t ticket, const struct tpc_error *err);
+/* part: of a gateway's message, on the gateway's topics. */
 void tpi_down_answer(struct tpi_worker *w, struct tpc_device *device, struct tpc_str name,
-                     struct tpc_str correlation);
+                     struct tpc_str correlation, bool part);
+
+/* ---- behind.c: what a gateway says and is means something for the devices behind it ---- */
+/* Something reaches a device again, and with it what stands behind it. */
+void tpi_behind_online(struct tpi_worker *w, struct tpc_device *d);
+void tpi_behind_reply(struct tpi_worker *w, const struct tpi_up_msg *um);
 void tpi_command_drop_nodes(struct tpi_worker *w);
 void tpi_command_fini(struct tpc_core *core);
 int tpi_send_frame(struct tpi_worker *w, struct tpc_device *device, const struct tpc_encode *what,

@@ -98,7 +98,7 @@ void tpi_presence_said(struct tpi_worker *w, struct tpc_device *d, bool online, 
 {
     set(w, d, online, false, unix_ms);
     if (online) {
-        tpi_downlink_online(w->downlink, d);
+        tpi_behind_online(w, d);
     }
 }
 
@@ -115,7 +115,7 @@ void tpi_presence_woke(struct tpi_worker *w, struct tpc_device *d)
     }
     set(w, d, true, tpi_device_has(d, TPI_DEVICE_BY_SESSION), m.unix_ms);
     if (!was) {
-        tpi_downlink_online(w->downlink, d);
+        tpi_behind_online(w, d);
     }
 }
 

@@ -4,6 +4,7 @@
 
 #include "core/core.h"
 #include "registry/why.h"
+#include "registry/topology.h"
 
 struct sent_node {
     struct tpi_node node;
@@ -38,8 +39,8 @@ void tpi_down_renew_all(struct tpi_worker *w)
     }
 }
 
-static int offer(struct tpi_part *p, uint64_t session, struct tpc_device *d, struct tpc_str product,
-                 const struct tpc_frame *frame, uint64_t ticket)
+static int offer(struct tpi_part *p, uint64_t session, const struct tpc_device *d,
+                 struct tpc_str product, const struct tpc_frame *frame, uint64_t ticket)
 {
     struct tpc_peer peer = { .size = sizeof(peer),
                              .device_id = d->id,
@@ -54,18 +55,86 @@ static int offer(struct tpi_part *p, uint64_t session, struct tpc_device *d, str
     return p->ops->adapter.send(p->self, &peer, frame, ticket);
 }
 
+/* How something gets to a device: over which product's codec, to whom, on which session. */
+struct way {
+    struct tpi_product *product; /* counted; of `to` */
+    struct tpc_device *to;       /* counted: the device, or its top gateway */
+    uint64_t session;            /* of the device, else of the nearest gateway that has one */
+    struct tpi_part *part;
+    uint32_t flags; /* enum tpc_encode_flags */
+    uint32_t path_count;
+    struct tpc_str path[TPI_REGISTRY_GATEWAY_DEPTH];
+};
+
+static bool nests(const struct tpi_product *p)
+{
+    return TPC_HAS(p->codec, struct tpc_codec_ops, nests) &&
+           p->codec->nests(p->codec_self, p->program);
+}
+
+static bool is_gateway(const struct tpc_device *d)
+{
+    return d->children > 0 || d->product->gateway;
+}
+
+/* Addresses from the top gateway down, copied: the topology may change meanwhile. Read lock. */
+static int take_path(struct tpi_worker *w, const struct tpc_device *d, struct way *way)
+{
+    uint32_t n = tpi_topology_level(d);
+    way->path_count = n;
+    for (; n > 0; d = d->gateway) {
+        struct tpc_str address = tpi_topology_address(w->core->registry, d);
+        char *copy = tpc_arena_take(w->send_arena, address.len + 1);
+        if (copy == NULL) {
+            return TPC_ENOMEM;
+        }
+        memcpy(copy, address.ptr, address.len);
+        way->path[--n] = (struct tpc_str){ copy, address.len };
+    }
+    return 0;
+}
+
+/* A device that spoke itself is spoken to; another one over its gateways. Read lock. */
+static int find_way(struct tpi_worker *w, struct tpc_device *d, bool answer, struct way *way)
+{
+    struct tpc_device *top = d;
+    uint64_t session = atomic_load_explicit(&d->session, memory_order_relaxed);
+    bool own = session != 0;
+    int rc = 0;
+    while (top->gateway != NULL && !own) {
+        top = top->gateway;
+        session =
+            session != 0 ? session : atomic_load_explicit(&top->session, memory_order_relaxed);
+    }
+    bool nested =
+        !answer && top->gateway == NULL && (top != d || is_gateway(d)) && nests(top->product);
+    way->to = nested ? top : d;
+    way->session = session;
+    if (nested) {
+        way->flags = TPC_ENCODE_GATEWAY | (is_gateway(d) ? TPC_ENCODE_TO_GATEWAY : 0);
+        way->session = atomic_load_explicit(&top->session, memory_order_relaxed);
+        rc = take_path(w, d, way);
+    }
+    way->part = tpi_session_part(w->core, way->session);
+    if (rc == 0) {
+        way->to = tpi_device_ref(way->to);
+        way->product = tpi_product_ref(way->to->product);
+    }
+    return rc;
+}
+
 /* Over the session it spoke on last; a device that has not spoken yet, to the first adapter that
  * says that it reaches it. */
-static int route(struct tpi_worker *w, struct tpc_device *d, struct tpc_str product,
-                 const struct tpc_frame *frame, uint64_t ticket)
+static int route(struct tpi_worker *w, const struct way *way, const struct tpc_frame *frame,
+                 uint64_t ticket)
 {
-    uint64_t session = atomic_load_explicit(&d->session, memory_order_relaxed);
-    if (session != 0 && d->adapter != NULL) {
-        return offer(d->adapter, session, d, product, frame, ticket);
+    struct tpc_str product = way->product->key;
+    if (way->part != NULL) {
+        return offer(way->part, way->session, way->to, product, frame, ticket);
     }
     int rc = TPC_EOFFLINE;
     for (struct tpi_part *p = w->core->parts; p != NULL && rc == TPC_EOFFLINE; p = p->next) {
-        rc = offer(p, 0, d, product, frame, ticket);
+        rc = offer(p, 0, way->to, product, frame, ticket);
     }
     return rc;
 }
@@ -80,42 +149,68 @@ static void note_why(struct tpc_device *d, uint32_t stage, const struct tpc_enco
     tpi_why_device(d, stage, err->code, tpc_str_from(text), TPC_STR("downlink"), payload);
 }
 
+/* device: for whom it is. */
+static int send_way(struct tpi_worker *w, const struct way *way, struct tpc_device *device,
+                    const struct tpc_encode *what, bool part, uint64_t ticket,
+                    struct tpc_error *err)
+{
+    const struct tpi_product *p = way->product;
+    struct tpc_encode e = *what;
+    struct tpc_bytes payload;
+    e.product = p->key;
+    e.device = way->to->key;
+    e.unix_ms = tpi_unix_ms(&w->core->env);
+    e.flags = way->flags;
+    e.path = way->path;
+    e.path_count = way->path_count;
+    int rc =
+        p->codec->encode(p->codec_self, w->index, p->program, &e, w->send_arena, err, &payload);
+    if (rc != 0) {
+        note_why(device, TPC_WHY_ENCODE, &e, err, (struct tpc_bytes){ NULL, 0 });
+        return rc;
+    }
+    struct tpc_frame frame = { .size = sizeof(frame),
+                               .kind = e.kind,
+                               .flags = part || way->flags != 0 ? TPC_FRAME_GATEWAY : 0,
+                               .code = (uint32_t) e.code,
+                               .product = p->key,
+                               .device = way->to->key,
+                               .name = e.name,
+                               .correlation = e.correlation,
+                               .payload = payload };
+    rc = route(w, way, &frame, ticket);
+    if (rc != 0) {
+        tpi_error_set(err, rc, "downlink", "no adapter takes it: %s", tpc_error_name(rc));
+    }
+    if (rc != 0 && rc != TPC_EOFFLINE && rc != TPC_EAGAIN) {
+        note_why(device, TPC_WHY_SEND, &e, err, payload);
+    }
+    return rc;
+}
+
+static int send_frame(struct tpi_worker *w, struct tpc_device *device,
+                      const struct tpc_encode *what, bool part, uint64_t ticket,
+                      struct tpc_error *err)
+{
+    struct tpi_registry *r = w->core->registry;
+    struct way way = { .to = NULL };
+    tpc_arena_reset(w->send_arena);
+    tpi_registry_read_lock(r);
+    int rc = find_way(w, device, what->kind == TPC_MSG_REPLY, &way);
+    tpi_registry_read_unlock(r);
+    if (rc != 0) {
+        return tpi_error_set(err, rc, "downlink", "out of memory");
+    }
+    rc = send_way(w, &way, device, what, part, ticket, err);
+    tpi_product_unref(way.product);
+    tpi_device_unref(way.to);
+    return rc;
+}
+
 int tpi_send_frame(struct tpi_worker *w, struct tpc_device *device, const struct tpc_encode *what,
                    uint64_t ticket, struct tpc_error *err)
 {
-    struct tpi_registry *r = w->core->registry;
-    struct tpc_encode e = *what;
-    struct tpc_bytes payload;
-    tpi_registry_read_lock(r);
-    struct tpi_product *p = tpi_product_ref(device->product);
-    tpi_registry_read_unlock(r);
-    e.product = p->key;
-    e.device = device->key;
-    e.unix_ms = tpi_unix_ms(&w->core->env);
-    tpc_arena_reset(w->send_arena);
-    int rc =
-        p->codec->encode(p->codec_self, w->index, p->program, &e, w->send_arena, err, &payload);
-    if (rc == 0) {
-        struct tpc_frame frame = { .size = sizeof(frame),
-                                   .kind = e.kind,
-                                   .code = (uint32_t) e.code,
-                                   .product = p->key,
-                                   .device = device->key,
-                                   .name = e.name,
-                                   .correlation = e.correlation,
-                                   .payload = payload };
-        rc = route(w, device, p->key, &frame, ticket);
-        if (rc != 0) {
-            tpi_error_set(err, rc, "downlink", "no adapter takes it: %s", tpc_error_name(rc));
-        }
-        if (rc != 0 && rc != TPC_EOFFLINE && rc != TPC_EAGAIN) {
-            note_why(device, TPC_WHY_SEND, &e, err, payload);
-        }
-    } else {
-        note_why(device, TPC_WHY_ENCODE, &e, err, (struct tpc_bytes){ NULL, 0 });
-    }
-    tpi_product_unref(p);
-    return rc;
+    return send_frame(w, device, what, false, ticket, err);
 }
 
 int tpi_down_send(void *user, struct tpc_device *device, const struct tpc_encode *what,
@@ -125,13 +220,13 @@ int tpi_down_send(void *user, struct tpc_device *device, const struct tpc_encode
 }
 
 void tpi_down_answer(struct tpi_worker *w, struct tpc_device *device, struct tpc_str name,
-                     struct tpc_str correlation)
+                     struct tpc_str correlation, bool part)
 {
     struct tpc_encode e = {
         .size = sizeof(e), .kind = TPC_MSG_REPLY, .name = name, .correlation = correlation
     };
     struct tpc_error err;
-    if (tpi_send_frame(w, device, &e, 0, &err) == 0) {
+    if (send_frame(w, device, &e, part, 0, &err) == 0) {
         tpi_count(&w->core->counters.answers, 1);
     } else {
         tpi_count(&w->core->counters.answers_failed, 1);

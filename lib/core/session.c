@@ -166,7 +166,7 @@ static void device_online(struct tpi_worker *w, struct tpi_session *s)
     if ((s->flags & TPC_SESSION_PRESENCE) != 0) {
         tpi_presence_session(w, d, s->part->name, true);
     }
-    tpi_downlink_online(w->downlink, d);
+    tpi_behind_online(w, d);
 }
 
 static void device_offline(struct tpi_worker *w, struct tpi_session *s, uint64_t id)
@@ -297,6 +297,12 @@ int tpi_session_open(struct tpi_part *p, const struct tpc_session_options *given
     }
     *ret = id;
     return 0;
+}
+
+struct tpi_part *tpi_session_part(struct tpc_core *core, uint64_t id)
+{
+    const struct tpi_session *s = find(core, id);
+    return s != NULL ? s->part : NULL;
 }
 
 bool tpi_session_is_open(struct tpc_core *core, uint64_t id)

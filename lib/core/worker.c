@@ -116,6 +116,7 @@ int tpi_worker_prepare(struct tpi_worker *w, struct tpc_error *err)
     };
     struct tpi_downlink_host down = {
         .user = w,
+        .registry = core->registry,
         .wheel = &w->wheel,
         .counters = &core->downlink_counters,
         .worker = w->index,
@@ -328,7 +329,7 @@ static void act_on(struct tpi_worker *w, const struct tpi_up_msg *um)
         return;
     }
     if (um->msg.kind == TPC_MSG_REPLY) {
-        (void) tpi_downlink_reply(w->downlink, d, &um->msg);
+        tpi_behind_reply(w, um);
     } else if (um->msg.kind == TPC_MSG_PRESENCE) {
         const struct tpc_value *online = tpc_value_get(&um->msg.params, TPC_STR("online"));
         bool up = online != NULL && online->type == TPC_BOOL && online->as.b;
@@ -341,7 +342,7 @@ static void act_on(struct tpi_worker *w, const struct tpi_up_msg *um)
         tpi_downlink_got(w->downlink, d);
     }
     if (um->answer) {
-        tpi_down_answer(w, um->asked, um->msg.name, um->msg.correlation);
+        tpi_down_answer(w, um->asked, um->msg.name, um->msg.correlation, um->part);
     }
 }
 
@@ -364,7 +365,7 @@ static void follow_route(struct tpi_worker *w, const struct tpi_up_item *item)
         d->adapter = item->part;
     }
     if (changed) {
-        tpi_downlink_online(w->downlink, d);
+        tpi_behind_online(w, d);
     }
 }
 
@@ -373,13 +374,14 @@ static void finish_batch(struct tpi_worker *w, uint32_t n)
     struct tpc_str name;
     struct tpc_str correlation;
     uint32_t part = 0;
+    bool nested;
     for (uint32_t i = 0; i < n; i++) {
         int result = tpi_uplink_result(w->uplink, i);
         struct tpi_join *join = tpi_hand_parts(w, i, &part, &result);
         tpi_ticket_put(w, w->items[i], join, result);
         follow_route(w, w->items[i]);
-        if (tpi_uplink_again(w->uplink, i, &name, &correlation)) {
-            tpi_down_answer(w, w->items[i]->device, name, correlation);
+        if (tpi_uplink_again(w->uplink, i, &name, &correlation, &nested)) {
+            tpi_down_answer(w, w->items[i]->device, name, correlation, nested);
         }
     }
     for (uint32_t i = 0; i < tpi_uplink_count(w->uplink); i++) {

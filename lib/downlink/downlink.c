@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "data/msg.h"
 #include "downlink/open.h"
+#include "registry/topology.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -175,6 +176,19 @@ int tpi_downlink_command(struct tpi_downlink *d, struct tpc_device *device,
     return rc;
 }
 
+/* Whether a device speaks for the one that a command is for: it is that one, or a gateway above. */
+static bool speaks_for(struct tpi_registry *r, const struct tpc_device *device,
+                       const struct open_device *v)
+{
+    if (v->id == device->id || v->device == NULL || r == NULL) {
+        return v->id == device->id;
+    }
+    tpi_registry_read_lock(r);
+    bool behind = tpi_topology_behind(v->device, device);
+    tpi_registry_read_unlock(r);
+    return behind;
+}
+
 /* The command that a reply answers, or NULL. */
 static struct open_command *find_answered(struct tpi_downlink *d, const struct tpc_device *device,
                                           const struct tpc_msg *reply)
@@ -189,9 +203,15 @@ static struct open_command *find_answered(struct tpi_downlink *d, const struct t
         const struct open_device *v = tpi_map64_get(&d->devices, device->id);
         c = v != NULL ? v->flight : NULL;
     }
-    bool waits = c != NULL && c->device->id == device->id && c->tries > 0 &&
-                 c->state < TPC_COMMAND_SUCCEEDED;
+    bool waits = c != NULL && c->tries > 0 && c->state < TPC_COMMAND_SUCCEEDED &&
+                 speaks_for(d->host.registry, device, c->device);
     return waits ? c : NULL;
+}
+
+bool tpi_downlink_answers(struct tpi_downlink *d, const struct tpc_device *device,
+                          const struct tpc_msg *reply)
+{
+    return find_answered(d, device, reply) != NULL;
 }
 
 /*
@@ -254,6 +274,29 @@ void tpi_downlink_online(struct tpi_downlink *d, struct tpc_device *device)
         tpi_flow_pump(v);
         tpi_open_release(v);
     }
+}
+
+void tpi_downlink_online_behind(struct tpi_downlink *d, struct tpc_device *gateway)
+{
+    size_t cap = tpi_map64_count(&d->devices);
+    uint64_t *ids = cap > 0 ? tpi_alloc_array(d->env->alloc, cap, sizeof(*ids)) : NULL;
+    size_t count = 0;
+    size_t iter = 0;
+    void *value;
+    while (ids != NULL && tpi_map64_next(&d->devices, &iter, &ids[count], &value)) {
+        const struct open_device *v = value;
+        count += v->id != gateway->id && speaks_for(d->host.registry, gateway, v);
+        if (count == cap) {
+            break;
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct open_device *v = tpi_map64_get(&d->devices, ids[i]);
+        if (v != NULL && v->device != NULL) {
+            tpi_downlink_online(d, v->device);
+        }
+    }
+    tpi_free(d->env->alloc, ids, cap * sizeof(*ids));
 }
 
 static struct open_command *any_command(const struct open_device *v)

@@ -64,7 +64,8 @@ extern const uint32_t tpi_downlink_metric_count;
 
 struct tpi_downlink_host {
     void *user;
-    struct tpi_wheel *wheel; /* monotonic ms of env */
+    struct tpi_registry *registry; /* knows who stands behind whom; NULL = nobody does */
+    struct tpi_wheel *wheel;       /* monotonic ms of env */
     struct tpi_downlink_counters *counters;
     uint32_t worker;       /* goes into tickets */
     uint32_t partitions;   /* of the core */
@@ -120,12 +121,17 @@ int tpi_downlink_command(struct tpi_downlink *d, struct tpc_device *device,
  * Returns 0, or TPC_ENOENT: nobody waits for it (counted). */
 int tpi_downlink_reply(struct tpi_downlink *d, struct tpc_device *device,
                        const struct tpc_msg *reply);
+/* Whether a command of this worker waits for the reply; a gateway also answers for what is behind it. */
+bool tpi_downlink_answers(struct tpi_downlink *d, const struct tpc_device *device,
+                          const struct tpc_msg *reply);
 
 /* The device reported values, which in its dialect is the answer to a "get" under way. */
 void tpi_downlink_got(struct tpi_downlink *d, struct tpc_device *device);
 
 /* The device can be reached: its queue goes on. */
 void tpi_downlink_online(struct tpi_downlink *d, struct tpc_device *device);
+/* The same for all that stand behind a gateway. */
+void tpi_downlink_online_behind(struct tpi_downlink *d, struct tpc_device *gateway);
 
 /* The device was deleted: its commands fail with TPC_ENOENT. */
 void tpi_downlink_gone(struct tpi_downlink *d, struct tpc_device *device);

@@ -417,6 +417,8 @@ static int make_product(struct tpi_registry *r, struct tpi_change *change, struc
     if (history != NULL) {
         (void) tpc_value_int(tpc_value_get(history, TPC_STR("keep")), &p->keep_ms);
     }
+    p->gateway = tpc_str_equal(tpc_value_text(tpc_value_get(change->doc, TPC_STR("type"))),
+                               TPC_STR("gateway")) != 0;
     p->published = tpc_str_equal(tpc_value_text(tpc_value_get(change->doc, TPC_STR("status"))),
                                  TPC_STR("published")) != 0;
     int rc = read_presence(change, p, err);

@@ -63,6 +63,14 @@ struct tpc_str tpi_topology_address(const struct tpi_registry *r, const struct t
     return (struct tpc_str){ l->text + sizeof(uint64_t), l->len - sizeof(uint64_t) };
 }
 
+bool tpi_topology_behind(const struct tpc_device *d, const struct tpc_device *gateway)
+{
+    while (d->gateway != NULL && d->gateway != gateway) {
+        d = d->gateway;
+    }
+    return d->gateway != NULL;
+}
+
 uint32_t tpi_topology_level(const struct tpc_device *d)
 {
     uint32_t level = 0;

@@ -21,6 +21,9 @@ struct tpc_device *tpi_topology_find(const struct tpi_registry *r, uint64_t gate
 /* What its gateway calls it; empty without a gateway. Valid under the read lock. */
 struct tpc_str tpi_topology_address(const struct tpi_registry *r, const struct tpc_device *d);
 
+/* Whether a gateway stands above a device. */
+bool tpi_topology_behind(const struct tpc_device *d, const struct tpc_device *gateway);
+
 /* How many gateways stand above it. */
 uint32_t tpi_topology_level(const struct tpc_device *d);
 

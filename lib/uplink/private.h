@@ -17,6 +17,7 @@ struct up_state {
     bool keyed;      /* the dialect's id was looked at */
     bool any;        /* the decoder said something of it */
     bool again;      /* a duplicate whose answer is wanted again */
+    bool again_part; /* .. and it is a gateway's */
     bool answered;   /* one of its parts asks for the answer already */
     bool bad_part;   /* u->part_bad says why one of its parts is not taken */
     uint32_t first;  /* messages before it */
@@ -76,7 +77,7 @@ struct tpi_uplink {
     struct tpc_device *target; /* whose message begins: the input's, or one behind it */
     struct tpc_device *above[TPI_REGISTRY_GATEWAY_DEPTH];
     uint32_t level; /* of above */
-    uint64_t parts_told_ms;
+    uint64_t parts_told_ms, parts_why_ms;
     struct tpi_direct direct;
     struct tpi_guesses guesses;
 };

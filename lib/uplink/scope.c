@@ -3,11 +3,13 @@
 #include "base/error.h"
 #include "data/msg.h"
 #include "registry/topology.h"
+#include "registry/why.h"
 #include "uplink/private.h"
 
+#include <stdio.h>
 #include <string.h>
 
-enum { TELL_MS = 10000 };
+enum { TELL_MS = 10000, WHY_MS = 1000 };
 
 void up_scope_begin(struct tpi_uplink *u, struct tpc_device *device)
 {
@@ -16,17 +18,23 @@ void up_scope_begin(struct tpi_uplink *u, struct tpc_device *device)
     u->level = 0;
 }
 
-/* One line in ten seconds: a gateway says it again and again. */
+/* One line in ten seconds, one note a second: a gateway says it again and again. */
 static void tell_unknown(struct tpi_uplink *u, struct tpc_str device)
 {
+    char text[TPC_WHY_REASON_BYTES];
     atomic_fetch_add_explicit(&u->host.counters->parts_unknown, 1, memory_order_relaxed);
-    if (u->parts_told_ms != 0 && u->now_ms - u->parts_told_ms < TELL_MS) {
+    if (u->parts_why_ms != 0 && u->now_ms - u->parts_why_ms < WHY_MS) {
         return;
     }
-    u->parts_told_ms = u->now_ms > 0 ? u->now_ms : 1;
-    tpi_log(u->env, TPC_LOG_WARN, "uplink",
-            "gateway %s reports for \"%.*s\", which is not behind it", u->target->key.ptr,
-            (int) (device.len < 64 ? device.len : 64), device.ptr);
+    u->parts_why_ms = u->now_ms > 0 ? u->now_ms : 1;
+    snprintf(text, sizeof(text), "reports for \"%.*s\", which is not behind it",
+             (int) (device.len < 64 ? device.len : 64), device.len > 0 ? device.ptr : "");
+    tpi_why_device(u->target, TPC_WHY_ACL, TPC_EDENIED, tpc_str_from(text), TPC_STR("uplink"),
+                   (struct tpc_bytes){ (const uint8_t *) device.ptr, device.len });
+    if (u->parts_told_ms == 0 || u->now_ms - u->parts_told_ms >= TELL_MS) {
+        u->parts_told_ms = u->parts_why_ms;
+        tpi_log(u->env, TPC_LOG_WARN, "uplink", "gateway %s %s", u->target->key.ptr, text);
+    }
 }
 
 int up_scope_enter(void *user, uint32_t frame, struct tpc_str product, struct tpc_str device)

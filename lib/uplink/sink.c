@@ -109,6 +109,7 @@ static void skip_begin(struct tpi_uplink *u, const struct tpc_decoded *head,
     if ((head->flags & TPC_DECODED_ANSWER) == 0 || s->again) {
         return;
     }
+    s->again_part = (head->flags & TPC_DECODED_PART) != 0;
     s->again_name = head->name;
     s->again_correlation = correlation;
     if (head->kind == TPC_MSG_TELEMETRY || head->kind == TPC_MSG_ATTRIBUTES) {
@@ -186,6 +187,7 @@ static int sink_begin(void *user, uint32_t frame, const struct tpc_decoded *head
     um->asked = in->device;
     um->input = u->current;
     um->answer = (head->flags & TPC_DECODED_ANSWER) != 0;
+    um->part = (head->flags & TPC_DECODED_PART) != 0;
     um->got = (head->flags & TPC_DECODED_GOT) != 0;
     um->first_point = u->point_count;
     struct tpc_msg *m = &um->msg;
@@ -273,7 +275,7 @@ static void note_bad(struct tpi_uplink *u, struct tpi_up_msg *um)
         u->why_ms = u->now_ms;
         u->why_told = 0;
     }
-    if (u->why_told++ < WHY_MAX) {
+    if (u->why_told++ < WHY_MAX && u->host.registry != NULL) {
         char text[sizeof(u->bad.text) + sizeof(u->bad.path) + 2];
         explain_bad(u);
         snprintf(text, sizeof(text), "%s%s%s", u->bad.path, u->bad.path[0] != '\0' ? ": " : "",

@@ -508,7 +508,7 @@ struct tpc_bytes tpi_uplink_body(const struct tpi_uplink *u, const struct tpi_up
 }
 
 bool tpi_uplink_again(const struct tpi_uplink *u, uint32_t input, struct tpc_str *ret_name,
-                      struct tpc_str *ret_correlation)
+                      struct tpc_str *ret_correlation, bool *ret_part)
 {
     const struct up_state *s = &u->states[input];
     if (!s->again || s->refused || s->result != 0) {
@@ -516,6 +516,7 @@ bool tpi_uplink_again(const struct tpi_uplink *u, uint32_t input, struct tpc_str
     }
     *ret_name = s->again_name;
     *ret_correlation = s->again_correlation;
+    *ret_part = s->again_part;
     return true;
 }
 

@@ -102,6 +102,7 @@ struct tpi_up_msg {
     struct tpc_device *device; /* NULL = none */
     uint32_t input;            /* which one it came from */
     bool answer;               /* the dialect wants an answer: see tpc_decoded */
+    bool part;                 /* of a gateway's message */
     bool got;                  /* answers a get under way */
     bool wakes;                /* its device is offline, or not watched, and its product minds */
     struct tpc_device
@@ -140,9 +141,9 @@ const struct tpi_up_msg *tpi_uplink_part(const struct tpi_uplink *u, uint32_t i)
 struct tpc_bytes tpi_uplink_body(const struct tpi_uplink *u, const struct tpi_up_msg *part);
 
 /* Whether an input was a second delivery of what a device wants an answer to; the answer's name and
- * correlation, valid until tpi_uplink_clear(). */
+ * correlation, valid until tpi_uplink_clear(), and whether it is a gateway's. */
 bool tpi_uplink_again(const struct tpi_uplink *u, uint32_t input, struct tpc_str *ret_name,
-                      struct tpc_str *ret_correlation);
+                      struct tpc_str *ret_correlation, bool *ret_part);
 
 void tpi_uplink_clear(struct tpi_uplink *u);
 

@@ -49,6 +49,43 @@ START_TEST(json_writes_commands_sets_and_gets)
 }
 END_TEST
 
+static struct tpc_encode over(struct tpc_encode e, const struct tpc_str *path, uint32_t count,
+                              bool to_gateway)
+{
+    e.flags = TPC_ENCODE_GATEWAY | (to_gateway ? TPC_ENCODE_TO_GATEWAY : 0);
+    e.path = path;
+    e.path_count = count;
+    return e;
+}
+
+/* The payloads of the contract (thingspanel 1.7), the whole way from the top gateway down. */
+START_TEST(thingspanel_builds_the_tree_from_the_top_gateway_down)
+{
+    static const struct tpc_str path[] = { TPC_STR_INIT("a"), TPC_STR_INIT("b"),
+                                           TPC_STR_INIT("c") };
+    struct tpc_encode set = message(TPC_MSG_ATTRIBUTES_SET, "set", "7", "{\"x\":1}");
+    struct tpc_encode go = message(TPC_MSG_COMMAND, "go", "7", "{\"k\":2}");
+    struct tpc_encode get = message(TPC_MSG_ATTRIBUTES_GET, "get", "7", NULL);
+    struct tpc_encode some = message(TPC_MSG_ATTRIBUTES_GET, "get", "7", "{\"keys\":[\"t\"]}");
+    const struct tpc_codec_ops *ops = &tpi_codec_thingspanel;
+    expect(ops, over(set, NULL, 0, true), "{\"gateway_data\":{\"x\":1}}");
+    expect(ops, over(set, path, 1, false), "{\"sub_device_data\":{\"a\":{\"x\":1}}}");
+    expect(ops, over(set, path, 1, true),
+           "{\"sub_gateway_data\":{\"a\":{\"gateway_data\":{\"x\":1}}}}");
+    expect(ops, over(set, path, 2, false),
+           "{\"sub_gateway_data\":{\"a\":{\"sub_device_data\":{\"b\":{\"x\":1}}}}}");
+    expect(ops, over(go, path, 3, false),
+           "{\"sub_gateway_data\":{\"a\":{\"sub_gateway_data\":{\"b\":{\"sub_device_data\":{\"c\":{"
+           "\"method\":\"go\",\"params\":{\"k\":2}}}}}}}}");
+    expect(ops, over(get, NULL, 0, true), "{\"gateway_data\":[]}");
+    expect(ops, over(get, path, 2, true),
+           "{\"sub_gateway_data\":{\"a\":{\"sub_gateway_data\":{\"b\":{\"gateway_data\":[]}}}}}");
+    expect(ops, over(some, path, 1, false), "{\"sub_device_data\":{\"a\":[\"t\"]}}");
+    expect(ops, over(message(TPC_MSG_REPLY, "door", "7", NULL), path, 1, false),
+           "{\"result\":0,\"message\":\"success\",\"method\":\"door\"}");
+}
+END_TEST
+
 START_TEST(thingspanel_keeps_the_id_out_and_answers_in_its_shape)
 {
     struct tpc_encode failed = message(TPC_MSG_REPLY, "door", "7", "\"no such key\"");
@@ -119,6 +156,7 @@ Suite *encode_suite(void)
     TCase *tc = tcase_create("encode");
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, json_writes_commands_sets_and_gets);
+    tcase_add_test(tc, thingspanel_builds_the_tree_from_the_top_gateway_down);
     tcase_add_test(tc, thingspanel_keeps_the_id_out_and_answers_in_its_shape);
     tcase_add_test(tc, alink_writes_the_envelope);
     tcase_add_test(tc, what_has_no_encoding_is_refused);

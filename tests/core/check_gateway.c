@@ -101,6 +101,12 @@ START_TEST(each_part_is_a_message_of_its_own_device)
 }
 END_TEST
 
+static int keep_why(void *user, const struct tpc_why *why)
+{
+    snprintf(user, 200, "%.*s", (int) why->reason.len, why->reason.ptr);
+    return 0;
+}
+
 START_TEST(unknown_addresses_are_passed_over_and_told)
 {
     struct flow f;
@@ -112,6 +118,9 @@ START_TEST(unknown_addresses_are_passed_over_and_told)
     ck_assert_double_eq(flow_latest(&f, "stranger", "t"), -1e9);
     ck_assert_double_eq(flow_latest(&f, "deep", "t"), -1e9);
     ck_assert_double_eq(flow_metric(&f, "tpc_uplink_parts_unknown_total"), 4);
+    char why[200] = "";
+    tk_ok(tpc_why(f.core, TPC_STR(""), TPC_STR("gw"), keep_why, why));
+    ck_assert_str_eq(why, "reports for \"stranger\", which is not behind it");
     ck_assert_double_eq(flow_metric(&f, "tpc_uplink_messages_total"), 1);
     ck_assert_double_eq(flow_metric(&f, "tpc_uplink_dead_letters_total"), 0);
     flow_fini(&f);
@@ -153,6 +162,7 @@ START_TEST(a_report_with_an_id_is_answered_once_and_to_the_gateway)
     ck_assert_uint_eq(flow_probe.sent_count, 1);
     ck_assert_str_eq(flow_probe.sent[0].device, "gw");
     ck_assert_str_eq(flow_probe.sent[0].correlation, "77");
+    ck_assert_uint_eq(flow_probe.sent[0].flags, TPC_FRAME_GATEWAY);
     ck_assert_msg(strncmp(flow_probe.sent[0].payload,
                           "{\"result\":0,\"message\":\"success\",\"ts\":", 37) == 0,
                   "%s", flow_probe.sent[0].payload);
@@ -172,6 +182,118 @@ START_TEST(a_report_with_an_id_is_answered_once_and_to_the_gateway)
     ck_assert_double_eq(flow_metric(&f, "tpc_uplink_messages_total"), 4);
     ck_assert_uint_eq(flow_probe.sent_count, 3);
     ck_assert_uint_eq(flow_probe.settled_count, 3);
+    flow_fini(&f);
+}
+END_TEST
+
+/* ---- down ---- */
+
+static struct tpc_id command(struct flow *f, const char *device, const char *service,
+                             const char *params)
+{
+    struct tpc_command_options o = TPC_COMMAND_OPTIONS_INIT;
+    struct tpc_id id;
+    o.device = flow_device(f, device);
+    o.service = tpc_str_from(service);
+    o.params_json = tpc_str_from(params);
+    int rc = tpc_command_send(f->core, NULL, &o, NULL, NULL, &id);
+    ck_assert_msg(rc == 0, "%s", tpc_error_last()->text);
+    tpc_device_unref(o.device);
+    return id;
+}
+
+static void keep_state(void *user, const struct tpc_command *c)
+{
+    *(uint32_t *) user = c->state;
+}
+
+static uint32_t state_of(struct flow *f, const struct tpc_id *id)
+{
+    uint32_t state = 0;
+    tk_ok(tpc_command_get(f->core, id, keep_state, &state));
+    return state;
+}
+
+/* As the nth thing that was sent: over the top gateway's session and topics. */
+static void sent_over_gw(unsigned int n, uint64_t session, const char *payload)
+{
+    ck_assert_uint_gt(flow_probe.sent_count, n);
+    ck_assert_str_eq(flow_probe.sent[n].device, "gw");
+    ck_assert_str_eq(flow_probe.sent[n].payload, payload);
+    ck_assert_uint_eq(flow_probe.sent[n].flags, TPC_FRAME_GATEWAY);
+    ck_assert_uint_eq(flow_probe.sent[n].session, session);
+}
+
+static void answer(struct flow *f, uint64_t session, unsigned int n, const char *json)
+{
+    struct tpc_frame frame =
+        frame_of(TPC_MSG_REPLY, "gateway/command/response/x", flow_probe.sent[n].correlation, json);
+    tk_ok(flow_probe.host->receive(flow_probe.ctx, session, &frame, 0));
+    flow_settle(f);
+}
+
+START_TEST(commands_take_the_way_over_the_top_gateway)
+{
+    struct flow f;
+    setup(&f);
+    uint64_t session = flow_session("gw", 0);
+    flow_settle(&f);
+    struct tpc_id ids[4];
+    ids[0] = command(&f, "gw", "go", "{\"x\":1}");
+    ids[1] = command(&f, "s1", "go", "{\"x\":2}");
+    ids[2] = command(&f, "sg", "set", "{\"v\":\"a\"}");
+    ids[3] = command(&f, "deep", "go", "{\"x\":3}");
+    flow_settle(&f);
+    sent_over_gw(0, session, "{\"gateway_data\":{\"method\":\"go\",\"params\":{\"x\":1}}}");
+    sent_over_gw(1, session,
+                 "{\"sub_device_data\":{\"1\":{\"method\":\"go\",\"params\":{\"x\":2}}}}");
+    sent_over_gw(2, session, "{\"sub_gateway_data\":{\"g\":{\"gateway_data\":{\"v\":\"a\"}}}}");
+    sent_over_gw(3, session,
+                 "{\"sub_gateway_data\":{\"g\":{\"sub_device_data\":{\"1\":{\"method\":\"go\","
+                 "\"params\":{\"x\":3}}}}}}");
+    answer(&f, session, 3, "{\"result\":0,\"message\":\"success\"}");
+    answer(&f, session, 1, "{\"result\":1,\"message\":\"no\"}");
+    ck_assert_uint_eq(state_of(&f, &ids[3]), TPC_COMMAND_SUCCEEDED);
+    ck_assert_uint_eq(state_of(&f, &ids[1]), TPC_COMMAND_FAILED);
+    ck_assert_uint_eq(state_of(&f, &ids[0]), TPC_COMMAND_SENT);
+    /* A get ends with the report that has the part. */
+    struct tpc_id get = command(&f, "s2", "get", "{\"keys\":[\"v\"]}");
+    flow_settle(&f);
+    sent_over_gw(4, session, "{\"sub_device_data\":{\"2\":[\"v\"]}}");
+    say(&f, "gw", TPC_MSG_ATTRIBUTES, "gateway/attributes/5", "",
+        "{\"sub_device_data\":{\"2\":{\"v\":\"z\"}}}");
+    ck_assert_uint_eq(state_of(&f, &get), TPC_COMMAND_SUCCEEDED);
+    flow_fini(&f);
+}
+END_TEST
+
+START_TEST(commands_wait_for_the_gateway_and_nobody_else_answers_them)
+{
+    struct flow f;
+    setup(&f);
+    struct tpc_id id = command(&f, "deep", "go", "{\"x\":3}");
+    flow_settle(&f);
+    ck_assert_uint_eq(flow_probe.sent_count, 0);
+    uint64_t other = flow_session("stranger", 0);
+    uint64_t session = flow_session("gw", 0);
+    flow_settle(&f);
+    ck_assert_uint_eq(flow_probe.sent_count, 1);
+    sent_over_gw(0, session,
+                 "{\"sub_gateway_data\":{\"g\":{\"sub_device_data\":{\"1\":{\"method\":\"go\","
+                 "\"params\":{\"x\":3}}}}}}");
+    answer(&f, other, 0, "{\"result\":0,\"message\":\"success\"}");
+    ck_assert_uint_eq(state_of(&f, &id), TPC_COMMAND_SENT);
+    answer(&f, session, 0, "{\"result\":0,\"message\":\"success\"}");
+    ck_assert_uint_eq(state_of(&f, &id), TPC_COMMAND_SUCCEEDED);
+    /* One that speaks for itself is spoken to. */
+    uint64_t own = flow_session("s1", 0);
+    flow_settle(&f);
+    (void) command(&f, "s1", "go", "{\"x\":4}");
+    flow_settle(&f);
+    ck_assert_str_eq(flow_probe.sent[1].device, "s1");
+    ck_assert_uint_eq(flow_probe.sent[1].session, own);
+    ck_assert_uint_eq(flow_probe.sent[1].flags, 0);
+    ck_assert_str_eq(flow_probe.sent[1].payload, "{\"method\":\"go\",\"params\":{\"x\":4}}");
     flow_fini(&f);
 }
 END_TEST
@@ -239,6 +361,51 @@ START_TEST(parts_reach_devices_of_other_workers_before_the_ticket_settles)
 }
 END_TEST
 
+struct closed {
+    struct flow *f;
+    struct tpc_id ids[SUBS];
+};
+
+static bool all_sent(void *user)
+{
+    return flow_probe.sent_count >= *(unsigned int *) user;
+}
+
+static bool all_closed(void *user)
+{
+    struct closed *c = user;
+    return flow_metric(c->f, "tpc_downlink_succeeded_total") == SUBS;
+}
+
+START_TEST(commands_of_other_workers_wait_for_the_gateway_and_are_answered)
+{
+    struct flow f;
+    struct closed c = { .f = &f };
+    unsigned int all = SUBS;
+    char key[8];
+    flow_init(&f, 3);
+    flow_create(&f);
+    flow_probe_open(&f);
+    put_many(&f);
+    flow_start(&f);
+    for (int i = 0; i < SUBS; i++) {
+        snprintf(key, sizeof(key), "s%d", i);
+        c.ids[i] = command(&f, key, "go", "{\"x\":1}");
+    }
+    uint64_t session = flow_session("gw", 0);
+    ck_assert(flow_until(&f, all_sent, &all));
+    for (unsigned int i = 0; i < SUBS; i++) {
+        ck_assert_str_eq(flow_probe.sent[i].device, "gw");
+        struct tpc_frame frame = frame_of(TPC_MSG_REPLY, "gateway/command/response/x",
+                                          flow_probe.sent[i].correlation, "{\"result\":0}");
+        tk_ok(flow_probe.host->receive(flow_probe.ctx, session, &frame, 0));
+    }
+    ck_assert(flow_until(&f, all_closed, &c));
+    ck_assert_uint_eq(flow_probe.sent_count, SUBS);
+    flow_fini(&f);
+}
+END_TEST
+
 Suite *gateway_flow_suite(void)
 {
     Suite *s = suite_create("gateway");
@@ -248,6 +415,9 @@ Suite *gateway_flow_suite(void)
     tcase_add_test(tc, unknown_addresses_are_passed_over_and_told);
     tcase_add_test(tc, a_bad_part_leaves_the_others);
     tcase_add_test(tc, a_report_with_an_id_is_answered_once_and_to_the_gateway);
+    tcase_add_test(tc, commands_take_the_way_over_the_top_gateway);
+    tcase_add_test(tc, commands_wait_for_the_gateway_and_nobody_else_answers_them);
+    tcase_add_test(tc, commands_of_other_workers_wait_for_the_gateway_and_are_answered);
     tcase_add_test(tc, parts_reach_devices_of_other_workers_before_the_ticket_settles);
     suite_add_tcase(s, tc);
     return s;

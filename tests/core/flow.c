@@ -45,6 +45,8 @@ static int probe_send(void *self, const struct tpc_peer *peer, const struct tpc_
                   frame->correlation.len);
         keep_text(s->payload, sizeof(s->payload), frame->payload.ptr, frame->payload.len);
         s->ticket = ticket;
+        s->flags = frame->flags;
+        s->session = peer->session;
         flow_probe.sent_count++;
     }
     bool confirm = flow_probe.confirm;

@@ -17,6 +17,8 @@ struct flow_sent {
     char correlation[64];
     char payload[256];
     uint64_t ticket;
+    uint16_t flags;
+    uint64_t session;
 };
 
 /* What the adapter "probe" was asked to do. One instance at a time. */

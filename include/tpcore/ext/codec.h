@@ -67,6 +67,11 @@ struct tpc_decode_sink {
     void (*leave)(void *user);
 };
 
+enum tpc_encode_flags {
+    TPC_ENCODE_GATEWAY = 1,   /* over the codec of the top gateway: `path` counts */
+    TPC_ENCODE_TO_GATEWAY = 2 /* .. and it is for a gateway, not for a device behind one */
+};
+
 /* What to encode: a command, a set, a get, or the answer to an uplink message (kind reply). */
 struct tpc_encode {
     uint32_t size;
@@ -81,6 +86,9 @@ struct tpc_encode {
     struct tpc_str correlation; /* text that the device shall echo */
     struct tpc_value params;
     int64_t unix_ms; /* now, by the core's clock; 0 = not known */
+    uint32_t flags;  /* enum tpc_encode_flags */
+    uint32_t path_count;
+    const struct tpc_str *path; /* addresses from the top gateway down; none = it is for that one */
 };
 
 /*
@@ -92,6 +100,9 @@ struct tpc_encode {
  * decode      Decodes frames of one product. worker: one thread each. Faults of a frame go to
  *             sink->refuse(frame); the return value is for faults of the codec itself.
  * encode      One message to bytes, which live in `arena` or in static storage.
+ * nests       Optional. Whether a gateway whose product has this program gets what is for the devices
+ *             behind it from its own program, with TPC_ENCODE_GATEWAY. Else each device's program
+ *             encodes, and the gateway only carries. Any thread.
  */
 struct tpc_codec_ops {
     struct tpc_iface iface; /* major 1 */
@@ -108,6 +119,7 @@ struct tpc_codec_ops {
                   uint32_t count, size_t frame_size, const struct tpc_decode_sink *sink);
     int (*encode)(void *self, uint32_t worker, void *program, const struct tpc_encode *what,
                   struct tpc_arena *arena, struct tpc_error *err, struct tpc_bytes *ret_payload);
+    bool (*nests)(void *self, void *program);
 };
 
 TPC_END

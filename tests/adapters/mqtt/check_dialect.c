@@ -167,6 +167,27 @@ START_TEST(downlink_topics_are_those_of_the_contracts)
 }
 END_TEST
 
+START_TEST(downlink_topics_of_gateways_are_those_of_the_contract)
+{
+    static const struct down all[] = {
+        { MQTT_THINGSPANEL, TPC_MSG_TELEMETRY_SET, "", "gateway/telemetry/control/d" },
+        { MQTT_THINGSPANEL, TPC_MSG_ATTRIBUTES_SET, "", "gateway/attributes/set/d/c1" },
+        { MQTT_THINGSPANEL, TPC_MSG_ATTRIBUTES_GET, "", "gateway/attributes/get/d" },
+        { MQTT_THINGSPANEL, TPC_MSG_COMMAND, "go", "gateway/command/d/c1" },
+        { MQTT_THINGSPANEL, TPC_MSG_REPLY, "", "gateway/attributes/response/d/c1" },
+        { MQTT_THINGSPANEL, TPC_MSG_REPLY, "overheat", "gateway/event/response/d/c1" },
+    };
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        struct tpc_frame f = { .size = sizeof(f), .kind = all[i].kind, .flags = TPC_FRAME_GATEWAY };
+        char topic[MQTT_TOPIC_MAX];
+        f.name = tpc_str_from(all[i].name);
+        f.correlation = TPC_STR("c1");
+        tk_ok(mqtt_topic_down(all[i].dialect, NULL, TPC_STR("p"), TPC_STR("d"), &f, topic));
+        ck_assert_str_eq(topic, all[i].topic);
+    }
+}
+END_TEST
+
 START_TEST(key_that_would_break_a_topic_is_not_published_to)
 {
     static const char *const keys[] = { "a/b", "+", "#", "a#" };
@@ -242,6 +263,7 @@ Suite *dialect_suite(void)
     tcase_add_test(c, custom_pattern_finds_device_and_id);
     tcase_add_test(c, pattern_has_one_device_and_whole_levels);
     tcase_add_test(c, downlink_topics_are_those_of_the_contracts);
+    tcase_add_test(c, downlink_topics_of_gateways_are_those_of_the_contract);
     tcase_add_test(c, key_that_would_break_a_topic_is_not_published_to);
     tcase_add_test(c, filters_cover_each_dialect);
     tcase_add_test(c, filter_matches_as_the_specification_says);

@@ -1,0 +1,100 @@
+/* A gateway speaks for what stands behind it, also for devices of other workers: when it can be
+ * reached, they can; what it answers may answer a command of theirs. */
+#include <string.h>
+
+#include "core/core.h"
+#include "data/msg.h"
+
+enum { REPLY_ARENA_BYTES = 4 << 20 };
+
+/* Told to another worker. A reply's body follows; without one: it is online. */
+struct notice {
+    struct tpi_node node;
+    struct tpc_device *gateway; /* counted */
+    size_t len;
+};
+
+static void free_notice(struct tpc_core *core, struct notice *n)
+{
+    tpi_device_unref(n->gateway);
+    tpi_free(core->env.alloc, n, sizeof(*n) + n->len);
+}
+
+static void drop_notice(struct tpi_worker *w, struct tpi_node *node)
+{
+    free_notice(w->core, (struct notice *) (void *) node);
+}
+
+static void reply(struct tpi_worker *w, const struct notice *n)
+{
+    struct tpc_bytes body = { (const uint8_t *) (n + 1), n->len };
+    struct tpc_arena *arena = NULL;
+    struct tpc_msg m;
+    memset(&m, 0, sizeof(m));
+    if (tpc_arena_create(w->core->env.alloc, REPLY_ARENA_BYTES, &arena) == 0 &&
+        tpi_msg_decode(body, arena, NULL, &m) == 0 &&
+        tpi_downlink_answers(w->downlink, n->gateway, &m)) {
+        (void) tpi_downlink_reply(w->downlink, n->gateway, &m);
+    }
+    tpc_arena_destroy(arena); /* without memory the command's timeout ends it */
+}
+
+static void run_notice(struct tpi_worker *w, struct tpi_node *node)
+{
+    struct notice *n = (struct notice *) (void *) node;
+    if (w->downlink != NULL && n->len > 0) {
+        reply(w, n);
+    } else if (w->downlink != NULL) {
+        tpi_downlink_online_behind(w->downlink, n->gateway);
+    }
+    free_notice(w->core, n);
+}
+
+static void tell_others(struct tpi_worker *w, struct tpc_device *gateway, struct tpc_bytes body)
+{
+    struct tpc_core *core = w->core;
+    for (uint32_t i = 0; i < core->worker_count; i++) {
+        struct notice *n =
+            i == w->index ? NULL : tpi_alloc_zero(core->env.alloc, sizeof(*n) + body.len);
+        if (n == NULL) {
+            continue;
+        }
+        n->node.run = run_notice;
+        n->node.drop = drop_notice;
+        n->gateway = tpi_device_ref(gateway);
+        n->len = body.len;
+        if (body.len > 0) {
+            memcpy(n + 1, body.ptr, body.len);
+        }
+        tpi_worker_post(&core->workers[i], &n->node);
+    }
+}
+
+static bool has_subs(struct tpi_worker *w, const struct tpc_device *d)
+{
+    tpi_registry_read_lock(w->core->registry);
+    bool some = d->children > 0;
+    tpi_registry_read_unlock(w->core->registry);
+    return some;
+}
+
+void tpi_behind_online(struct tpi_worker *w, struct tpc_device *d)
+{
+    tpi_downlink_online(w->downlink, d);
+    if (has_subs(w, d)) {
+        tpi_downlink_online_behind(w->downlink, d);
+        tell_others(w, d, (struct tpc_bytes){ NULL, 0 });
+    }
+}
+
+void tpi_behind_reply(struct tpi_worker *w, const struct tpi_up_msg *um)
+{
+    bool elsewhere = w->core->worker_count > 1 &&
+                     !tpi_downlink_answers(w->downlink, um->device, &um->msg) &&
+                     has_subs(w, um->device);
+    if (elsewhere) {
+        tell_others(w, um->device, tpi_uplink_body(w->uplink, um));
+    } else {
+        (void) tpi_downlink_reply(w->downlink, um->device, &um->msg);
+    }
+}
