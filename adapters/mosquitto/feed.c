@@ -38,17 +38,19 @@ static struct tpc_core *open_core(struct feed *f)
 {
     struct tpc_core_options o = TPC_CORE_OPTIONS_INIT;
     struct tpc_core *core = NULL;
+    struct stat now;
     char file[FEED_PATH_BYTES + 16];
-    struct tpc_member members[2] = {
+    struct tpc_member members[3] = {
         { TPC_STR_INIT("dir"), { .type = TPC_TEXT, .len = strlen(f->dir), .as.text = f->dir } },
         { TPC_STR_INIT("read_only"), { .type = TPC_BOOL, .as.b = true } },
+        { TPC_STR_INIT("busy_timeout"), { .type = TPC_INT, .as.i = FEED_BUSY_MS } },
     };
-    struct tpc_value cfg = { .type = TPC_MAP, .len = 2, .as.members = members };
+    struct tpc_value cfg = { .type = TPC_MAP, .len = 3, .as.members = members };
     o.flags = TPC_CORE_OBSERVE;
     o.secret_key = (struct tpc_bytes){ f->secret_key, f->secret_key_len };
     o.token_key = (struct tpc_bytes){ f->token_key, f->token_key_len };
     path_of(f, file);
-    if (stat(file, &f->file) != 0) {
+    if (stat(file, &now) != 0) {
         say(f, "nobody can log in", "the platform's entities.db is not there");
         return NULL;
     }
@@ -61,6 +63,7 @@ static struct tpc_core *open_core(struct feed *f)
         (void) tpc_core_destroy(core);
         return NULL;
     }
+    f->file = now;
     return core;
 }
 
@@ -92,7 +95,6 @@ static bool refresh(struct feed *f)
 {
     uint32_t count = 0;
     if (!same_file(f)) {
-        say(f, "the table is not current", "the platform's entities.db was replaced or is gone");
         return false;
     }
     int rc = tpc_entity_refresh(f->core, &count);
@@ -104,16 +106,21 @@ static bool refresh(struct feed *f)
         say(f, NULL, NULL);
         return true;
     }
+    if (rc == TPC_EGAP || rc == TPC_ECORRUPT) {
+        return false;
+    }
     say(f, "the table is not current", tpc_error_last()->text);
-    return rc != TPC_EGAP && rc != TPC_ECORRUPT;
+    return true;
 }
 
 static void turn(struct feed *f)
 {
+    f->failing = false;
     if (f->core != NULL && refresh(f)) {
         return;
     }
     struct tpc_core *core = open_core(f);
+    f->failing = core == NULL;
     if (core != NULL) {
         swap_core(f, core);
         atomic_store(&f->current_ms, now_ms());
@@ -125,7 +132,7 @@ static void turn(struct feed *f)
 static void rest(struct feed *f)
 {
     struct timespec until;
-    uint32_t ms = f->core != NULL ? f->refresh_ms : FEED_RETRY_MS;
+    uint32_t ms = f->failing ? FEED_RETRY_MS : f->refresh_ms;
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += ms / 1000;
     until.tv_nsec += (long) (ms % 1000) * 1000000;

@@ -20,7 +20,8 @@ enum {
     FEED_TEXT_BYTES = 400,
     FEED_REFRESH_MS = 250, /* default of the option refresh_ms */
     FEED_RETRY_MS = 1000,  /* until a store that could not be opened is tried again */
-    FEED_STALE_MS = 5000
+    FEED_STALE_MS = 5000,
+    FEED_BUSY_MS = 1000 /* that a read waits for somebody who has the file locked */
 };
 
 struct feed {
@@ -45,7 +46,9 @@ struct feed {
     char text[FEED_TEXT_BYTES]; /* why there is none, or it is stale; "" = all is well */
     bool told;                  /* the broker's log has the text */
 
-    struct stat file; /* of the table's file, when it was opened; the thread's own */
+    /* The thread's own. */
+    struct stat file; /* of the table's file, when it was opened */
+    bool failing;     /* it could not be opened */
 };
 
 /* Starts the thread. 0 or an errno. */

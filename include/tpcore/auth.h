@@ -57,7 +57,8 @@ struct tpc_auth_request {
         }                                                                                          \
     }
 
-/* Who it is. A plain value: keep it with the connection. */
+/* Who it is. A plain value: keep it with the connection. It holds in another core with the same secret_key
+ * and entities, too; without such a key only in the core that gave it. */
 struct tpc_identity {
     uint32_t size;
     uint16_t role;                /* enum tpc_auth_role */

@@ -183,6 +183,7 @@ static void on_change(void *user, const struct tpc_actor *actor, const struct tp
 static int make(struct tpc_core *core, struct tpc_error *err, struct tpi_entities **ret)
 {
     struct tpi_registry_host registry = { .user = core,
+                                          .login_key = core->options.secret_key,
                                           .partitions = core->options.partitions,
                                           .codec_find = tpi_part_codec };
     int rc = tpi_part_entities(core, err);

@@ -6,13 +6,19 @@
 #include "base/hash.h"
 #include "registry/inside.h"
 
-int tpi_login_table_init(struct tpi_login_table *t, const struct tpi_env *env)
+int tpi_login_table_init(struct tpi_login_table *t, const struct tpi_env *env,
+                         struct tpc_bytes given)
 {
-    uint8_t key[TPI_SHA256_BYTES];
+    static const struct tpc_bytes purpose = { (const uint8_t *) "tpcore logins", 13 };
+    uint8_t key[TPI_SHA256_BYTES], seed[TPI_SHA256_BYTES];
     tpi_map64_init(&t->names, env->alloc);
-    int rc = tpi_random(env, key, sizeof(key));
-    rc = rc != 0 ? rc : tpi_random(env, &t->seed, sizeof(t->seed));
+    int rc = given.len > 0 ? tpi_hmac_sha256(given.ptr, given.len, purpose.ptr, purpose.len, key)
+                           : tpi_random(env, key, sizeof(key));
     rc = rc != 0 ? rc : tpi_mac_key_init(&t->key, key, sizeof(key));
+    rc = rc != 0 ? rc : tpi_mac(&t->key, &purpose, 1, seed);
+    if (rc == 0) {
+        memcpy(&t->seed, seed, sizeof(t->seed));
+    }
     tpi_wipe(key, sizeof(key));
     return rc;
 }

@@ -67,7 +67,9 @@ struct tpi_login_table {
 
 struct tpi_registry;
 
-int tpi_login_table_init(struct tpi_login_table *t, const struct tpi_env *env);
+/* given empty: a key of its own. Returns 0 or TPC_EIO. */
+int tpi_login_table_init(struct tpi_login_table *t, const struct tpi_env *env,
+                         struct tpc_bytes given);
 void tpi_login_table_fini(struct tpi_login_table *t);
 
 /* The proof of a pair, a voucher (as name, the rest empty) or a fingerprint (likewise). Returns 0 or

@@ -127,7 +127,8 @@ int tpi_registry_create(const struct tpi_env *env, const struct tpi_registry_hos
         tpi_free(env->alloc, r, sizeof(*r));
         return tpi_registry_no_memory(err);
     }
-    if (tpi_login_table_init(&r->logins, env) != 0 || tpi_limit_init(&r->limit, env) != 0) {
+    if (tpi_login_table_init(&r->logins, env, host->login_key) != 0 ||
+        tpi_limit_init(&r->limit, env) != 0) {
         tpi_why_fini(&r->why);
         pthread_mutex_destroy(&r->gone_lock);
         pthread_rwlock_destroy(&r->lock);

@@ -36,6 +36,9 @@ struct tpc_device;
  */
 struct tpi_registry_host {
     void *user;
+    struct tpc_bytes
+        login_key;       /* identities that were given out hold in another registry with the same
+                                 * key, too; empty = one of its own */
     uint32_t partitions; /* >= 1 */
     int (*codec_find)(void *user, struct tpc_str name, const struct tpc_codec_ops **ret_ops,
                       void **ret_self);
