@@ -20,6 +20,8 @@
 
 TPC_BEGIN
 
+struct tpc_core;
+
 enum tpc_model_format {
     TPC_MODEL_ANY = 0, /* import only: the one that the text looks like */
     TPC_MODEL_TPCORE = 1,
@@ -55,6 +57,20 @@ TPC_API int tpc_model_import(struct tpc_arena *arena, struct tpc_str text, uint3
  */
 TPC_API int tpc_model_export(struct tpc_arena *arena, const struct tpc_value *model,
                              uint32_t format, struct tpc_error *err, struct tpc_value *ret);
+
+/*
+ * The versions of its model that a product has published, oldest first: an array of objects with
+ * version, published_unix_ms, revision (of the product's document then), hash and, of all but the
+ * oldest of very many, model. tenant and product: keys; tenant empty = "main".
+ *
+ * Returns 0 (an empty array if none was published), TPC_EINVAL, TPC_ENOENT (tenant or product),
+ * TPC_ECORRUPT, TPC_ESTATE (no store for entities), what the store says, or TPC_ENOMEM.
+ * Ownership: *ret is the arena's.
+ * Thread: any-thread; the arena's.
+ * Since: 0.1
+ */
+TPC_API int tpc_model_versions(struct tpc_core *core, struct tpc_str tenant, struct tpc_str product,
+                               struct tpc_arena *arena, struct tpc_value *ret);
 
 /*
  * Name of a form: "tpcore", "tsl", "thingspanel".

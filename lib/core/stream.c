@@ -194,9 +194,9 @@ static int name_points(struct tpc_sub *s, struct tpc_msg *m, const struct tpi_pr
     }
     for (uint32_t i = 0; i < m->point_count; i++) {
         points[i] = *tpc_msg_point(m, i);
-        int index = points[i].property != 0 ? tpi_model_find_id(p->model, points[i].property) : -1;
-        if (index >= 0) {
-            points[i].key = tpi_model_property(p->model, (uint32_t) index)->key;
+        struct tpc_str key = tpi_model_key_of(p->model, points[i].property);
+        if (key.len > 0) {
+            points[i].key = key;
         }
     }
     m->points = points;

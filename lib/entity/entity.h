@@ -199,6 +199,10 @@ int tpi_change_op(struct tpi_change *change, const struct tpc_store_op *op);
 int tpi_change_meta(struct tpi_change *change, struct tpc_str kind, struct tpc_str key,
                     struct tpc_error *err, struct tpc_bytes *ret);
 
+/* The same outside of a change, copied into the arena. Any thread. */
+int tpi_entities_meta(struct tpi_entities *e, struct tpc_str kind, struct tpc_str key,
+                      struct tpc_arena *arena, struct tpc_error *err, struct tpc_bytes *ret);
+
 /* In prepare: all TPC_SPACE_META rows of a kind that belong to no tenant; what fn is given lives
  * during its call. Returns 0, what fn returned, or what the store says. */
 int tpi_change_metas(struct tpi_change *change, struct tpc_str kind, struct tpc_error *err,

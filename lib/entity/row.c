@@ -140,6 +140,17 @@ int tpi_change_meta(struct tpi_change *change, struct tpc_str kind, struct tpc_s
     return rc;
 }
 
+int tpi_entities_meta(struct tpi_entities *e, struct tpc_str kind, struct tpc_str key,
+                      struct tpc_arena *arena, struct tpc_error *err, struct tpc_bytes *ret)
+{
+    struct tpi_entity_row row;
+    int rc = tpi_entity_row_get(e, TPC_SPACE_META, kind, 0, key, arena, err, &row);
+    if (rc == 0) {
+        *ret = row.doc;
+    }
+    return rc;
+}
+
 int tpi_change_metas(struct tpi_change *change, struct tpc_str kind, struct tpc_error *err,
                      int (*fn)(void *user, struct tpc_str key, struct tpc_bytes doc), void *user)
 {

@@ -388,7 +388,8 @@ const struct tpi_property *tpi_model_property(const struct tpi_model *m, uint32_
 
 static bool is_key(const struct tpi_model *m, uint32_t index, struct tpc_str key)
 {
-    struct tpc_str k = m->properties[index].key;
+    struct tpc_str k =
+        index < m->count ? m->properties[index].key : m->aliases[index - m->count].key;
     return k.len == key.len && memcmp(k.ptr, key.ptr, key.len) == 0;
 }
 
@@ -404,6 +405,7 @@ int tpi_model_find(const struct tpi_model *m, struct tpc_str key, uint32_t *hint
     for (; m->hash[at] != 0; at = (at + 1) & m->mask) {
         uint32_t index = m->hash[at] - 1;
         if (is_key(m, index, key)) {
+            index = index < m->count ? index : m->aliases[index - m->count].index;
             if (hint != NULL) {
                 *hint = index + 1;
             }
@@ -418,16 +420,25 @@ static char lower(char c)
     return c >= 'A' && c <= 'Z' ? (char) (c - 'A' + 'a') : c;
 }
 
+static bool same_any_case(struct tpc_str a, struct tpc_str b)
+{
+    size_t n = 0;
+    while (a.len == b.len && n < a.len && lower(a.ptr[n]) == lower(b.ptr[n])) {
+        n++;
+    }
+    return a.len == b.len && n == a.len;
+}
+
 int tpi_model_find_any_case(const struct tpi_model *m, struct tpc_str key)
 {
     for (uint32_t i = 0; i < m->count; i++) {
-        struct tpc_str k = m->properties[i].key;
-        size_t n = 0;
-        while (k.len == key.len && n < k.len && lower(k.ptr[n]) == lower(key.ptr[n])) {
-            n++;
-        }
-        if (k.len == key.len && n == k.len) {
+        if (same_any_case(m->properties[i].key, key)) {
             return (int) i;
+        }
+    }
+    for (uint32_t i = 0; i < m->alias_count; i++) {
+        if (same_any_case(m->aliases[i].key, key)) {
+            return (int) m->aliases[i].index;
         }
     }
     return -1;
@@ -436,6 +447,20 @@ int tpi_model_find_any_case(const struct tpi_model *m, struct tpc_str key)
 int tpi_model_find_id(const struct tpi_model *m, uint16_t id)
 {
     return id < m->next_id ? (int) m->by_id[id] - 1 : -1;
+}
+
+struct tpc_str tpi_model_key_of(const struct tpi_model *m, uint16_t id)
+{
+    int index = tpi_model_find_id(m, id);
+    if (index >= 0) {
+        return m->properties[index].key;
+    }
+    for (uint32_t i = m->given_count; i > 0; i--) {
+        if (m->given[i - 1].id == id) {
+            return m->given[i - 1].key;
+        }
+    }
+    return (struct tpc_str){ NULL, 0 };
 }
 
 static const struct tpi_function *find_function(const struct tpi_function *all, uint32_t count,

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/map.h"
+#include "data/option.h"
 #include "model/keys.h"
 
 static const char origin[] = "model";
@@ -96,13 +97,18 @@ static int compile_property(struct tpi_compiler *c, const struct tpc_value *def,
     return rc;
 }
 
-/* Puts a property into the hash; -1 if its key is there. */
+static struct tpc_str key_at(const struct tpi_model *m, uint32_t index)
+{
+    return index < m->count ? m->properties[index].key : m->aliases[index - m->count].key;
+}
+
+/* Puts a property, or from m->count on an alias, into the hash; -1 if its key is there. */
 static int hash_put(struct tpi_model *m, uint32_t index)
 {
-    struct tpc_str key = m->properties[index].key;
+    struct tpc_str key = key_at(m, index);
     uint32_t at = (uint32_t) tpi_hash(key.ptr, key.len, 0) & m->mask;
     while (m->hash[at] != 0) {
-        if (tpc_str_equal(m->properties[m->hash[at] - 1].key, key) != 0) {
+        if (tpc_str_equal(key_at(m, m->hash[at] - 1), key) != 0) {
             return -1;
         }
         at = (at + 1) & m->mask;
@@ -111,34 +117,98 @@ static int hash_put(struct tpi_model *m, uint32_t index)
     return 0;
 }
 
+static int compile_alias(struct tpi_compiler *c, const struct tpc_value *v, uint32_t index,
+                         struct tpi_model *m)
+{
+    if (v->type != TPC_TEXT || !tpi_key_valid(tpc_value_text(v))) {
+        return tpi_def_bad(c, "was", TPC_EINVAL,
+                           "is no text of 1 to 128 bytes, nor a list of such");
+    }
+    struct tpi_alias *a = &m->aliases[m->alias_count];
+    int rc = tpi_def_text(c, tpc_value_text(v), &a->key);
+    if (rc != 0) {
+        return rc;
+    }
+    a->index = index;
+    return hash_put(m, m->count + m->alias_count++) == 0
+               ? 0
+               : tpi_def_bad(c, "was", TPC_EINVAL, "is the key of a property, or stands twice");
+}
+
+/* Keys that a property had before: one, or a list. */
+static int compile_was(struct tpi_compiler *c, const struct tpc_value *def, uint32_t index,
+                       struct tpi_model *m)
+{
+    const struct tpc_value *was = tpi_def_member(def, "was");
+    int rc = 0;
+    if (was != NULL && was->type == TPC_ARRAY) {
+        for (size_t i = 0; i < was->len && rc == 0; i++) {
+            rc = compile_alias(c, &was->as.items[i], index, m);
+        }
+        return rc;
+    }
+    return was == NULL ? 0 : compile_alias(c, was, index, m);
+}
+
+/* How many aliases there may be: room for them is made before they are read. */
+static int count_aliases(struct tpi_compiler *c, const struct tpc_value *list, uint32_t *ret)
+{
+    uint32_t count = 0;
+    for (size_t i = 0; list != NULL && i < list->len; i++) {
+        const struct tpc_value *was = tpi_def_member(&list->as.items[i], "was");
+        uint32_t n = was == NULL ? 0 : was->type == TPC_ARRAY ? (uint32_t) was->len : 1;
+        if (n > TPI_MODEL_MAX_WAS || count + n > TPI_MODEL_MAX_PROPERTIES) {
+            int rc = tpi_def_bad(c, "was", TPC_ETOOBIG, "has too many entries");
+            return tpi_def_in_list(c, "properties", i, rc);
+        }
+        count += n;
+    }
+    *ret = count;
+    return 0;
+}
+
+static int take_properties(struct tpi_compiler *c, size_t count, uint32_t aliases,
+                           struct tpi_model *m)
+{
+    uint32_t size = 8;
+    while (size < 2 * (count + aliases)) {
+        size *= 2;
+    }
+    m->properties = tpi_def_take(c, count, sizeof(*m->properties));
+    m->aliases = tpi_def_take(c, aliases, sizeof(*m->aliases));
+    m->hash = tpi_def_take(c, size, sizeof(*m->hash));
+    m->mask = size - 1;
+    return m->properties == NULL || m->aliases == NULL || m->hash == NULL ? tpi_def_no_memory(c)
+                                                                          : 0;
+}
+
 static int compile_properties(struct tpi_compiler *c, const struct tpc_value *def,
                               struct tpi_model *m)
 {
     const struct tpc_value *list;
+    uint32_t aliases = 0;
     int rc = tpi_def_list(c, def, "properties", TPI_MODEL_MAX_PROPERTIES, &list);
+    size_t count = list == NULL ? 0 : list->len;
+    rc = rc != 0 ? rc : count_aliases(c, list, &aliases);
+    rc = rc != 0 ? rc : take_properties(c, count, aliases, m);
     if (rc != 0) {
         return rc;
     }
-    size_t count = list == NULL ? 0 : list->len;
-    uint32_t size = 8;
-    while (size < 2 * count) {
-        size *= 2;
-    }
-    m->properties = tpi_def_take(c, count, sizeof(*m->properties));
-    m->hash = tpi_def_take(c, size, sizeof(*m->hash));
-    if (m->properties == NULL || m->hash == NULL) {
-        return tpi_def_no_memory(c);
-    }
-    m->mask = size - 1;
     for (uint32_t i = 0; i < count; i++) {
         rc = compile_property(c, &list->as.items[i], &m->properties[i]);
+        m->count = i + 1;
         if (rc == 0 && hash_put(m, i) != 0) {
             rc = tpi_def_bad(c, "id", TPC_EINVAL, "stands twice");
         }
         if (rc != 0) {
             return tpi_def_in_list(c, "properties", i, rc);
         }
-        m->count = i + 1;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        rc = compile_was(c, &list->as.items[i], i, m);
+        if (rc != 0) {
+            return tpi_def_in_list(c, "properties", i, rc);
+        }
     }
     return 0;
 }
@@ -201,7 +271,21 @@ static size_t given_key(struct tpc_str key, int type, char *out)
     return key.len + 1;
 }
 
-static int give_ids(struct tpi_compiler *c, struct tpi_model *m, struct tpi_map *table)
+static int used_up(struct tpi_compiler *c)
+{
+    return tpi_error_set(c->err, TPC_ETOOBIG, origin, "the product has used up its %d property ids",
+                         TPI_MODEL_MAX_IDS);
+}
+
+static const struct tpi_given_id *given_to(const struct tpi_map *table, struct tpc_str key,
+                                           int type)
+{
+    char text[TPI_MODEL_MAX_KEY + 1];
+    size_t n = given_key(key, type, text);
+    return tpi_map_get(table, text, n);
+}
+
+static int fill_table(struct tpi_compiler *c, const struct tpi_model *m, struct tpi_map *table)
 {
     char text[TPI_MODEL_MAX_KEY + 1];
     for (uint32_t i = 0; i < m->given_count; i++) {
@@ -213,22 +297,79 @@ static int give_ids(struct tpi_compiler *c, struct tpi_model *m, struct tpi_map 
             return tpi_def_no_memory(c);
         }
     }
-    for (uint32_t i = 0; i < m->count; i++) {
-        struct tpi_property *p = &m->properties[i];
-        size_t n = given_key(p->key, p->data_type, text);
-        const struct tpi_given_id *old = tpi_map_get(table, text, n);
-        if (old != NULL) {
-            p->id = old->id;
-            continue;
-        }
-        if (m->next_id > TPI_MODEL_MAX_IDS) {
-            return tpi_error_set(c->err, TPC_ETOOBIG, origin,
-                                 "the product has used up its %d property ids", TPI_MODEL_MAX_IDS);
-        }
-        p->id = (uint16_t) m->next_id++;
-        m->given[m->given_count++] = (struct tpi_given_id){ p->key, p->data_type, p->id };
-    }
     return 0;
+}
+
+/* A property takes an id; one that has it already and has it from an earlier row loses it: its key
+ * is free for another property since the one that has the later row was renamed. */
+static void take_id(struct tpi_model *m, const struct tpi_map *table, uint32_t index,
+                    const struct tpi_given_id *row)
+{
+    uint16_t *place = &m->by_id[row->id];
+    if (*place != 0) {
+        struct tpi_property *other = &m->properties[*place - 1];
+        if (given_to(table, other->key, other->data_type) > row) {
+            return;
+        }
+        other->id = 0;
+    }
+    m->properties[index].id = row->id;
+    *place = (uint16_t) (index + 1);
+}
+
+/* A property without an id takes that of a key it had before, or a new one. */
+static int give_id(struct tpi_compiler *c, struct tpi_model *m, const struct tpi_map *table,
+                   uint32_t index)
+{
+    struct tpi_property *p = &m->properties[index];
+    for (uint32_t i = 0; i < m->alias_count && p->id == 0; i++) {
+        const struct tpi_given_id *row =
+            m->aliases[i].index == index ? given_to(table, m->aliases[i].key, p->data_type) : NULL;
+        if (row != NULL && m->by_id[row->id] == 0) {
+            p->id = row->id;
+        }
+    }
+    if (m->given_count >= TPI_MODEL_MAX_IDS || (p->id == 0 && m->next_id > TPI_MODEL_MAX_IDS)) {
+        return used_up(c);
+    }
+    if (p->id == 0) {
+        p->id = (uint16_t) m->next_id++;
+    }
+    m->by_id[p->id] = (uint16_t) (index + 1);
+    m->given[m->given_count++] = (struct tpi_given_id){ p->key, p->data_type, p->id };
+    return 0;
+}
+
+static int give_ids(struct tpi_compiler *c, struct tpi_model *m, struct tpi_map *table)
+{
+    int rc = fill_table(c, m, table);
+    m->by_id = tpi_def_take(c, (size_t) m->next_id + m->count, sizeof(*m->by_id));
+    if (rc != 0 || m->by_id == NULL) {
+        return rc != 0 ? rc : tpi_def_no_memory(c);
+    }
+    for (uint32_t i = 0; i < m->count; i++) {
+        const struct tpi_property *p = &m->properties[i];
+        const struct tpi_given_id *row = given_to(table, p->key, p->data_type);
+        if (row != NULL) {
+            take_id(m, table, i, row);
+        }
+    }
+    for (uint32_t i = 0; i < m->count && rc == 0; i++) {
+        rc = m->properties[i].id == 0 ? give_id(c, m, table, i) : 0;
+    }
+    return rc;
+}
+
+/* Two keys have one id only if one came after the other; two types never have. */
+static bool same_types(const struct tpi_model *m)
+{
+    for (uint32_t i = 0; i < m->given_count; i++) {
+        int index = (int) m->by_id[m->given[i].id] - 1;
+        if (index >= 0 && m->properties[index].data_type != m->given[i].data_type) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static int assign_ids(struct tpi_compiler *c, const struct tpc_value *ids, struct tpi_model *m)
@@ -241,21 +382,7 @@ static int assign_ids(struct tpi_compiler *c, const struct tpc_value *ids, struc
     tpi_map_init(&table, c->alloc);
     rc = give_ids(c, m, &table);
     tpi_map_fini(&table);
-    if (rc != 0) {
-        return rc;
-    }
-    m->by_id = tpi_def_take(c, m->next_id, sizeof(*m->by_id));
-    if (m->by_id == NULL) {
-        return tpi_def_no_memory(c);
-    }
-    for (uint32_t i = 0; i < m->count; i++) {
-        uint16_t id = m->properties[i].id;
-        if (m->by_id[id] != 0) {
-            return corrupt_ids(c);
-        }
-        m->by_id[id] = (uint16_t) (i + 1);
-    }
-    return 0;
+    return rc == 0 && !same_types(m) ? corrupt_ids(c) : rc;
 }
 
 static int compile(struct tpi_compiler *c, const struct tpc_value *def, const struct tpc_value *ids,

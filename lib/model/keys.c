@@ -129,12 +129,12 @@ static int put_hash(struct tpi_keys *keys, uint32_t index)
 }
 
 /* Fills the table; the steps from their places that keys take together, or -1. */
-static int fill_hash(struct tpi_keys *keys, size_t bytes, uint64_t seed)
+static int fill_hash(struct tpi_keys *keys, uint32_t count, size_t bytes, uint64_t seed)
 {
     int steps = 0;
     keys->seed = seed;
     memset(keys->hash, 0, bytes);
-    for (uint32_t i = 0; i < keys->count; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         int probes = put_hash(keys, i);
         if (probes < 0) {
             return -1;
@@ -146,19 +146,19 @@ static int fill_hash(struct tpi_keys *keys, size_t bytes, uint64_t seed)
 
 /* Of some seeds the one whose keys are found with the fewest steps; of small models all keys then
  * stand at their places. */
-static void choose_seed(struct tpi_keys *keys, size_t bytes)
+static void choose_seed(struct tpi_keys *keys, uint32_t count, size_t bytes)
 {
     int best = INT_MAX;
     uint64_t chosen = 0;
     for (uint32_t i = 0; i < TPI_KEYS_SEEDS && best > 0; i++) {
         uint64_t seed = (uint64_t) i << 33 | (uint64_t) i << 1; /* even: the factor stays odd */
-        int steps = fill_hash(keys, bytes, seed);
+        int steps = fill_hash(keys, count, bytes, seed);
         if (steps >= 0 && steps < best) {
             best = steps;
             chosen = seed;
         }
     }
-    if (best == INT_MAX || (best > 0 && fill_hash(keys, bytes, chosen) < 0)) {
+    if (best == INT_MAX || (best > 0 && fill_hash(keys, count, bytes, chosen) < 0)) {
         keys->hash = NULL;
     }
 }
@@ -166,14 +166,15 @@ static void choose_seed(struct tpi_keys *keys, size_t bytes)
 int tpi_keys_make(struct tpi_model *m)
 {
     struct tpi_keys *keys = &m->keys;
+    uint32_t count = m->count + m->alias_count;
     uint32_t bits = 4;
-    while ((uint32_t) 1 << bits < 4 * m->count) {
+    while ((uint32_t) 1 << bits < 4 * count) {
         bits++;
     }
     size_t bytes = ((size_t) 1 << bits) * sizeof(keys->hash[0]);
     keys->count = m->count;
     keys->shift = 64 - bits;
-    keys->at = tpc_arena_take(m->arena, (m->count + 1u) * sizeof(keys->at[0]));
+    keys->at = tpc_arena_take(m->arena, (count + 1u) * sizeof(keys->at[0]));
     keys->hash = tpc_arena_take(m->arena, bytes);
     if (keys->at == NULL || keys->hash == NULL) {
         return TPC_ENOMEM;
@@ -183,6 +184,12 @@ int tpi_keys_make(struct tpi_model *m)
             return TPC_ENOMEM;
         }
     }
-    choose_seed(keys, bytes);
+    for (uint32_t i = 0; i < m->alias_count; i++) {
+        struct tpi_key *k = &keys->at[m->count + i];
+        *k = keys->at[m->aliases[i].index];
+        k->key = m->aliases[i].key;
+        tpi_key_words(k->key.ptr, k->key.len, k->key.len, &k->head, &k->tail);
+    }
+    choose_seed(keys, count, bytes);
     return 0;
 }

@@ -125,7 +125,7 @@ static inline uint64_t tpi_key_hash(uint64_t head, uint64_t tail, size_t len, ui
     return (head ^ (tail << 7 | tail >> 57) ^ len) * (UINT64_C(0x9E3779B97F4A7C15) + seed);
 }
 
-/* Index of a key, or -1. */
+/* Index of a key, present or former, or -1. */
 static inline int tpi_keys_find(const struct tpi_model *m, const char *p, size_t len,
                                 size_t readable)
 {
@@ -141,7 +141,8 @@ static inline int tpi_keys_find(const struct tpi_model *m, const char *p, size_t
         const struct tpi_key *key = &k->at[k->hash[at] - 1];
         if (key->head == head && key->tail == tail && key->key.len == len &&
             tpi_same_middle(p, key->key.ptr, len)) {
-            return (int) k->hash[at] - 1;
+            uint32_t index = (uint32_t) k->hash[at] - 1;
+            return (int) (index < k->count ? index : m->aliases[index - k->count].index);
         }
     }
     return -1;

@@ -3,7 +3,8 @@
  * changed afterwards. Counted; any thread may use one at once.
  *
  * A property has an index (its place in this revision) and an id (given once, never given to
- * another key or type of the product). Logs and stores know ids, code works with indexes.
+ * another key or type of the product, but kept by a property that is renamed: "was"). Logs and stores
+ * know ids, code works with indexes.
  *
  * Conversions on the way in (the value that fails is dropped singly by the caller):
  *   int            int64; whole doubles and decimal text are converted; no bool
@@ -44,6 +45,7 @@ enum {
     TPI_MODEL_MAX_PROPERTIES = 4096, /* also services, events, parameters of one */
     TPI_MODEL_MAX_IDS = 65535,       /* ever given in a product */
     TPI_MODEL_MAX_DEPTH = 4,         /* structs and arrays inside one another */
+    TPI_MODEL_MAX_WAS = 16,          /* keys that one property had before */
     TPI_MODEL_MAX_KEY = 128,         /* bytes */
     TPI_MODEL_MAX_ENUM = 1024,       /* items */
     TPI_MODEL_TEXT_BYTES = 4096,     /* default of length */
@@ -103,7 +105,7 @@ uint32_t tpi_model_property_count(const struct tpi_model *m);
 /* index < count. */
 const struct tpi_property *tpi_model_property(const struct tpi_model *m, uint32_t index);
 
-/* Index of a key, or -1. *hint is the index expected, any number is fine; it becomes the next one,
+/* Index of a key, or of the property that had this key before ("was"); or -1. *hint is the index expected, any number is fine; it becomes the next one,
  * so messages in the model's order cost one comparison a key. hint may be NULL. */
 int tpi_model_find(const struct tpi_model *m, struct tpc_str key, uint32_t *hint);
 
@@ -112,6 +114,10 @@ int tpi_model_find_any_case(const struct tpi_model *m, struct tpc_str key);
 
 /* Index of a property id, or -1 if this revision has none. */
 int tpi_model_find_id(const struct tpi_model *m, uint16_t id);
+
+/* Key of a property id: of this revision's property, or the last one of a property that is no more.
+ * Empty if the id was never given. */
+struct tpc_str tpi_model_key_of(const struct tpi_model *m, uint16_t id);
 
 /*
  * Checks and converts a value of property `index` strictly: what lies beyond a limit is refused.

@@ -51,7 +51,13 @@ struct tpi_function {
     const struct tpi_field *fields;
 };
 
-/* An id that was given: for good. */
+/* A key that a property had in revisions before. */
+struct tpi_alias {
+    struct tpc_str key;
+    uint32_t index; /* of the property */
+};
+
+/* An id that was given: for good. A property that was renamed has one row for each of its keys. */
 struct tpi_given_id {
     struct tpc_str key;
     uint16_t data_type;
@@ -62,7 +68,7 @@ struct tpi_key;
 
 /* The key table of keys.h. */
 struct tpi_keys {
-    struct tpi_key *at; /* by property index */
+    struct tpi_key *at; /* by property index; behind them one for each alias, just to be found */
     uint16_t *hash;     /* index + 1, 0 = free; NULL = look up with tpi_model_find() */
     uint32_t count;
     uint32_t shift; /* 64 - log2 of hash's size */
@@ -77,8 +83,10 @@ struct tpi_model {
     struct tpc_arena *arena; /* all below */
     struct tpi_property *properties;
     uint32_t count;
-    uint32_t mask;    /* of hash; its size is a power of two >= 2 * count */
-    uint32_t *hash;   /* index + 1, 0 = free */
+    uint32_t alias_count;
+    struct tpi_alias *aliases;
+    uint32_t mask;    /* of hash; its size is a power of two >= 2 * (count + alias_count) */
+    uint32_t *hash;   /* index + 1, 0 = free; from count + 1 on aliases */
     uint16_t *by_id;  /* index + 1 by id; next_id entries */
     uint32_t next_id; /* 1..65,536 */
     uint32_t given_count;

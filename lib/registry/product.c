@@ -6,6 +6,7 @@
 #include <tpcore/json.h>
 
 #include "base/alloc.h"
+#include "registry/publish.h"
 #include "base/crypto.h"
 #include "registry/presence.h"
 
@@ -76,7 +77,17 @@ static const struct tpc_option product_schema[] = {
       .def = "development",
       .values = "development|published",
       .since = "0.1",
-      .help = "A published product cannot be deleted." },
+      .help =
+          "A published product cannot be deleted, and its model stays as it is: another one needs "
+          "another model_version." },
+    { .name = "model_version",
+      .type = TPC_OPT_INT,
+      .def = "1",
+      .min = 1,
+      .max = INT32_MAX,
+      .since = "0.1",
+      .help =
+          "Version of the model. What has been published as a version is never another model." },
     { .name = "protocol",
       .type = TPC_OPT_TEXT,
       .flags = TPC_OPT_INDEXED,
@@ -383,6 +394,12 @@ static int read_presence(const struct tpi_change *change, struct tpi_product *p,
     return 0;
 }
 
+static const struct tpi_product *current_of(struct tpi_registry *r, const struct tpi_change *change)
+{
+    const struct tpi_product_slot *slot = tpi_registry_product_slot(r, change->tenant, change->key);
+    return slot != NULL ? slot->current : NULL;
+}
+
 static int make_product(struct tpi_registry *r, struct tpi_change *change, struct tpc_error *err,
                         struct tpi_product **ret)
 {
@@ -419,10 +436,10 @@ static int make_product(struct tpi_registry *r, struct tpi_change *change, struc
     }
     p->gateway = tpc_str_equal(tpc_value_text(tpc_value_get(change->doc, TPC_STR("type"))),
                                TPC_STR("gateway")) != 0;
-    p->published = tpc_str_equal(tpc_value_text(tpc_value_get(change->doc, TPC_STR("status"))),
-                                 TPC_STR("published")) != 0;
-    int rc = read_presence(change, p, err);
+    int rc = tpi_publish_read(change, p, err);
+    rc = rc != 0 ? rc : read_presence(change, p, err);
     rc = rc != 0 ? rc : make_model(r, change, err, &p->model);
+    rc = rc != 0 ? rc : tpi_publish_prepare(change, current_of(r, change), p, err);
     rc = rc != 0 ? rc : make_program(r, change, p, err);
     if (rc != 0) {
         tpi_product_unref(p);
@@ -495,7 +512,7 @@ static int prepare_delete(struct tpi_registry *r, struct tpi_change *change, str
         .size = sizeof(op.row), .space = TPC_SPACE_META, .kind = TPC_STR(ids_kind), .key = key
     };
     int rc = tpi_change_op(change, &op);
-    return rc == 0 ? 0 : tpi_registry_no_memory(err);
+    return rc == 0 ? tpi_publish_forget(change, err) : tpi_registry_no_memory(err);
 }
 
 static int product_prepare(void *user, struct tpi_change *change, struct tpc_error *err)

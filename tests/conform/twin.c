@@ -14,7 +14,7 @@ enum { WIDE_KEYS = 150, ALIKE_KEYS = 40, WIDE_BYTES = WIDE_KEYS * 48 + 64 };
 /* Keys of all lengths around a word, keys that JSON must escape, all types with all their limits. */
 const char twin_model[] = TPC_JSON({
     "properties": [
-        { "id": "t", "type": "double", "min": -40, "max": 125, "step": 0.1 },
+        { "id": "t", "type": "double", "min": -40, "max": 125, "step": 0.1, "was": "former_key" },
         { "id": "n7chars", "type": "int", "min": -1000, "max": 100000 },
         { "id": "eight_ch", "type": "float" },
         { "id": "nine_char", "type": "double" },
@@ -32,7 +32,7 @@ const char twin_model[] = TPC_JSON({
         { "id": "list", "type": "array", "size": 4, "items": { "type": "int", "max": 50 } },
         { "id": "温度", "type": "double" },
         { "id": "a\"b\\c", "type": "int" },
-        { "id": "T", "type": "int", "role": "attribute", "access": "rw" } ],
+        { "id": "T", "type": "int", "role": "attribute", "access": "rw", "was": [ "tau", "f" ] } ],
     "events": [ { "id": "alarm", "output": [ { "id": "level", "type": "int" } ] } ] });
 
 struct side {

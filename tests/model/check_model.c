@@ -249,6 +249,22 @@ static const struct fault faults[] = {
       "\"type\":\"array\",\"items\":{\"type\":\"array\",\"items\":{\"type\":\"array\",\"items\":{"
       "\"type\":\"int\"}}}}}}]}",
       TPC_ETOOBIG, "properties[0].items.items.items.items.type" },
+    { "{\"properties\":[{\"id\":\"a\",\"type\":\"int\",\"was\":5}]}", TPC_EINVAL,
+      "properties[0].was" },
+    { "{\"properties\":[{\"id\":\"a\",\"type\":\"int\",\"was\":\"a\"}]}", TPC_EINVAL,
+      "properties[0].was" },
+    { "{\"properties\":[{\"id\":\"a\",\"type\":\"int\",\"was\":[\"x\",\"b\"]},{\"id\":\"b\","
+      "\"type\":"
+      "\"int\"}]}",
+      TPC_EINVAL, "properties[0].was" },
+    { "{\"properties\":[{\"id\":\"a\",\"type\":\"int\",\"was\":\"x\"},{\"id\":\"b\",\"type\":"
+      "\"int\","
+      "\"was\":\"x\"}]}",
+      TPC_EINVAL, "properties[1].was" },
+    { "{\"properties\":[{\"id\":\"a\",\"type\":\"int\",\"was\":[\"1\",\"2\",\"3\",\"4\",\"5\","
+      "\"6\","
+      "\"7\",\"8\",\"9\",\"10\",\"11\",\"12\",\"13\",\"14\",\"15\",\"16\",\"17\"]}]}",
+      TPC_ETOOBIG, "properties[0].was" },
     { "{\"services\":[{\"id\":\"s\",\"idempotent\":1}]}", TPC_EINVAL, "services[0].idempotent" },
     { "{\"services\":[{\"id\":\"s\",\"input\":[{\"id\":\"x\"}]}]}", TPC_EINVAL,
       "services[0].input[0].type" },
@@ -324,6 +340,54 @@ START_TEST(property_ids_are_given_once_and_for_good)
 }
 END_TEST
 
+START_TEST(a_renamed_property_keeps_its_id)
+{
+    tk_ok(compile(
+        "{\"properties\":[{\"id\":\"a\",\"type\":\"int\"},{\"id\":\"b\",\"type\":\"int\"}]}",
+        NULL));
+    next("{\"properties\":[{\"id\":\"b\",\"type\":\"int\"},{\"id\":\"c\",\"type\":\"int\",\"was\":"
+         "\"a\"}]}");
+    ck_assert_uint_eq(id_of("c"), 1);
+    ck_assert_int_eq(tpi_model_find(model, TPC_STR("a"), NULL), 1);
+    ck_assert_int_eq(tpi_model_find_any_case(model, TPC_STR("A")), 1);
+    ck_assert(tpc_str_equal(tpi_model_key_of(model, 1), TPC_STR("c")));
+    /* The mark may go once nobody says the old key any more. */
+    next("{\"properties\":[{\"id\":\"b\",\"type\":\"int\"},{\"id\":\"c\",\"type\":\"int\"}]}");
+    ck_assert_uint_eq(id_of("c"), 1);
+    ck_assert_int_eq(tpi_model_find(model, TPC_STR("a"), NULL), -1);
+    /* The old key is free for something new, before or behind the one that had it. */
+    next("{\"properties\":[{\"id\":\"a\",\"type\":\"int\"},{\"id\":\"c\",\"type\":\"int\"}]}");
+    ck_assert_uint_eq(id_of("a"), 3);
+    ck_assert_uint_eq(id_of("c"), 1);
+    next("{\"properties\":[{\"id\":\"c\",\"type\":\"int\"},{\"id\":\"a\",\"type\":\"int\"}]}");
+    ck_assert_uint_eq(id_of("a"), 3);
+    ck_assert_uint_eq(id_of("c"), 1);
+    ck_assert(tpc_str_equal(tpi_model_key_of(model, 2), TPC_STR("b"))); /* it is no more */
+    ck_assert_uint_eq(tpi_model_key_of(model, 4).len, 0);
+}
+END_TEST
+
+START_TEST(a_renaming_may_be_taken_back)
+{
+    tk_ok(compile("{\"properties\":[{\"id\":\"a\",\"type\":\"int\"}]}", NULL));
+    next("{\"properties\":[{\"id\":\"b\",\"type\":\"int\",\"was\":\"a\"}]}");
+    next("{\"properties\":[{\"id\":\"c\",\"type\":\"int\",\"was\":[\"b\",\"a\"]}]}");
+    ck_assert_uint_eq(id_of("c"), 1);
+    ck_assert_int_eq(tpi_model_find(model, TPC_STR("a"), NULL), 0);
+    ck_assert_int_eq(tpi_model_find(model, TPC_STR("b"), NULL), 0);
+    next("{\"properties\":[{\"id\":\"a\",\"type\":\"int\",\"was\":[\"b\",\"c\"]}]}");
+    ck_assert_uint_eq(id_of("a"), 1);
+    /* Both at once: the later name has the values. */
+    next("{\"properties\":[{\"id\":\"a\",\"type\":\"int\"},{\"id\":\"c\",\"type\":\"int\"}]}");
+    ck_assert_uint_eq(id_of("c"), 1);
+    ck_assert_uint_eq(id_of("a"), 2);
+    /* Another type is another thing, whatever it was called. */
+    next("{\"properties\":[{\"id\":\"d\",\"type\":\"double\",\"was\":\"c\"}]}");
+    ck_assert_uint_eq(id_of("d"), 3);
+    ck_assert(tpc_str_equal(tpi_model_key_of(model, 1), TPC_STR("c")));
+}
+END_TEST
+
 START_TEST(stored_ids_that_make_no_sense_are_corrupt)
 {
     static const char *const bad[] = {
@@ -335,7 +399,7 @@ START_TEST(stored_ids_that_make_no_sense_are_corrupt)
         "{\"next\":2,\"ids\":[[\"a\",\"int\",0]]}",
         "{\"next\":2,\"ids\":[[\"a\",\"what\",1]]}",
         "{\"next\":2,\"ids\":[[\"a\",\"int\"]]}",
-        "{\"next\":3,\"ids\":[[\"a\",\"int\",1],[\"b\",\"int\",1]]}",
+        "{\"next\":3,\"ids\":[[\"a\",\"int\",1],[\"b\",\"text\",1]]}",
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         struct tpc_value ids = json(bad[i]);
@@ -529,6 +593,8 @@ Suite *model_suite(void)
                         sizeof(faults) / sizeof(faults[0]));
     tcase_add_test(tc, members_that_a_model_does_not_know_are_left_alone);
     tcase_add_test(tc, property_ids_are_given_once_and_for_good);
+    tcase_add_test(tc, a_renamed_property_keeps_its_id);
+    tcase_add_test(tc, a_renaming_may_be_taken_back);
     tcase_add_test(tc, stored_ids_that_make_no_sense_are_corrupt);
     tcase_add_test(tc, a_product_that_used_up_its_ids_is_told_so);
     tcase_add_test(tc, a_key_is_found_with_any_hint);
