@@ -258,40 +258,43 @@ static int emit_event(uint32_t index, struct envelope *e, struct tpc_decoded *he
     return tpi_codec_emit(index, sink, head);
 }
 
-/* The events of a pack: {id: {"value", "time"}}. The last one carries the answer if there is none
- * for the properties. */
-static int emit_pack_events(uint32_t index, const struct tpc_value *events, bool answer,
+/* The first message of a pack carries the answer; of a gateway's, whoever is first taken. */
+static void asked_once(struct tpc_decoded *head)
+{
+    if ((head->flags & TPC_DECODED_PART) == 0) {
+        head->flags &= (uint16_t) ~TPC_DECODED_ANSWER;
+    }
+}
+
+/* The events of a pack: {id: {"value", "time"}}. */
+static int emit_pack_events(uint32_t index, const struct tpc_value *events,
                             struct tpc_decoded *head, const struct tpc_decode_sink *sink)
 {
-    for (size_t i = 0; i < events->len; i++) {
+    size_t count = events != NULL && events->type == TPC_MAP ? events->len : 0;
+    for (size_t i = 0; i < count; i++) {
         const struct tpc_member *m = &events->as.members[i];
         const struct tpc_value *value = tpc_value_get(&m->value, TPC_STR("value"));
         const struct tpc_value *time = tpc_value_get(&m->value, TPC_STR("time"));
         head->kind = TPC_MSG_EVENT;
-        head->flags = answer && i + 1 == events->len ? TPC_DECODED_ANSWER : 0;
         head->name = m->key;
         head->unix_ms = 0;
         head->params = value != NULL ? *value : (struct tpc_value){ .type = TPC_NULL };
         if (time != NULL) {
-            (void) tpc_value_int(time, &head->unix_ms); /* checked by check_pack() */
+            (void) tpc_value_int(time, &head->unix_ms); /* checked by check_part() */
         }
         if (tpi_codec_emit(index, sink, head) != 0) {
             return TPI_CODEC_ENDED;
         }
+        asked_once(head);
     }
     return 0;
 }
 
-/* Whole before the first message is begun: a frame is taken or refused as one. */
-static int check_pack(const struct tpc_value *params, const struct tpc_value *properties,
-                      const struct tpc_value *events, struct tpc_error *err)
+/* {"properties", "events"} of one device. */
+static int check_part(const struct tpc_value *part, struct tpc_error *err)
 {
-    const struct tpc_value *subs = tpc_value_get(params, TPC_STR("subDevices"));
-    if (subs != NULL && subs->type != TPC_NULL && subs->len > 0) {
-        tpi_error_set(err, TPC_EUNSUPPORTED, "alink", "data of sub-devices is not taken yet");
-        tpi_error_at(err, "params.subDevices");
-        return TPC_EUNSUPPORTED;
-    }
+    const struct tpc_value *properties = tpc_value_get(part, TPC_STR("properties"));
+    const struct tpc_value *events = tpc_value_get(part, TPC_STR("events"));
     if (properties != NULL && properties->type != TPC_MAP && properties->type != TPC_NULL) {
         return bad(err, "params.properties", "an object was expected");
     }
@@ -315,6 +318,68 @@ static int check_pack(const struct tpc_value *params, const struct tpc_value *pr
     return 0;
 }
 
+static size_t length(const struct tpc_value *v)
+{
+    return v != NULL && (v->type == TPC_MAP || v->type == TPC_ARRAY) ? v->len : 0;
+}
+
+/* Whole before the first message is begun: a frame is taken or refused as one. */
+static int check_pack(const struct tpc_value *params, const struct tpc_value *subs,
+                      struct tpc_error *err)
+{
+    int rc = check_part(params, err);
+    if (rc == 0 && subs != NULL && subs->type != TPC_ARRAY && subs->type != TPC_NULL) {
+        return bad(err, "params.subDevices", "a list was expected");
+    }
+    for (size_t i = 0; rc == 0 && i < length(subs); i++) {
+        const struct tpc_value *sub = &subs->as.items[i];
+        const struct tpc_value *identity = tpc_value_get(sub, TPC_STR("identity"));
+        if (tpc_value_text(tpc_value_get(identity, TPC_STR("productKey"))).len == 0 ||
+            tpc_value_text(tpc_value_get(identity, TPC_STR("deviceName"))).len == 0) {
+            return bad(err, "params.subDevices",
+                       "a sub-device needs its identity {\"productKey\", \"deviceName\"}");
+        }
+        rc = check_part(sub, err);
+    }
+    return rc;
+}
+
+/* The head carries what all parts have in common. */
+static int emit_part(uint32_t index, const struct tpc_value *part, const struct tpc_decoded *common,
+                     const struct tpc_decode_sink *sink)
+{
+    const struct tpc_value *properties = tpc_value_get(part, TPC_STR("properties"));
+    struct tpc_decoded head = *common;
+    if (length(properties) > 0) {
+        head.kind = TPC_MSG_TELEMETRY;
+        head.flags |= TPC_DECODED_ANY_CASE;
+        head.name = pack_post;
+        if (tpi_codec_emit_map(index, sink, &head, properties) != 0) {
+            return TPI_CODEC_ENDED;
+        }
+        asked_once(&head);
+    }
+    head.flags &= (uint16_t) ~TPC_DECODED_ANY_CASE;
+    return emit_pack_events(index, tpc_value_get(part, TPC_STR("events")), &head, sink);
+}
+
+static int emit_subs(uint32_t index, const struct tpc_value *subs, const struct tpc_decoded *head,
+                     const struct tpc_decode_sink *sink)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < length(subs); i++) {
+        const struct tpc_value *sub = &subs->as.items[i];
+        const struct tpc_value *identity = tpc_value_get(sub, TPC_STR("identity"));
+        struct tpc_str product = tpc_value_text(tpc_value_get(identity, TPC_STR("productKey")));
+        struct tpc_str device = tpc_value_text(tpc_value_get(identity, TPC_STR("deviceName")));
+        if (tpi_codec_enter(sink, index, product, device)) {
+            rc = emit_part(index, sub, head, sink);
+            sink->leave(sink->user);
+        }
+    }
+    return rc;
+}
+
 static int emit_pack(uint32_t index, struct envelope *e, struct tpc_decoded *head,
                      const struct tpc_decode_sink *sink, struct tpc_error *err)
 {
@@ -323,27 +388,21 @@ static int emit_pack(uint32_t index, struct envelope *e, struct tpc_decoded *hea
     if (rc != 0) {
         return rc;
     }
-    const struct tpc_value *properties = tpc_value_get(&params, TPC_STR("properties"));
-    const struct tpc_value *events = tpc_value_get(&params, TPC_STR("events"));
-    rc = check_pack(&params, properties, events, err);
+    const struct tpc_value *subs = tpc_value_get(&params, TPC_STR("subDevices"));
+    rc = check_pack(&params, subs, err);
     if (rc != 0) {
         return rc;
     }
-    bool some_events = events != NULL && events->len > 0;
-    bool some_properties = properties != NULL && properties->len > 0;
-    if (!some_events && !some_properties) {
+    if (length(tpc_value_get(&params, TPC_STR("properties"))) +
+            length(tpc_value_get(&params, TPC_STR("events"))) + length(subs) ==
+        0) {
         return bad(err, "params", "a pack needs properties or events");
     }
-    if (some_properties) {
-        head->kind = TPC_MSG_TELEMETRY;
-        /* named so that the answer is the pack's own */
-        head->flags = TPC_DECODED_ANSWER | TPC_DECODED_ANY_CASE;
-        head->name = pack_post;
-        if (tpi_codec_emit_map(index, sink, head, properties) != 0) {
-            return TPI_CODEC_ENDED;
-        }
-    }
-    return some_events ? emit_pack_events(index, events, !some_properties, head, sink) : 0;
+    /* One answer for all of it, whose method is the pack's own. */
+    head->flags = TPC_DECODED_ANSWER | (length(subs) > 0 ? TPC_DECODED_PART : 0);
+    head->answer = pack_post;
+    rc = emit_part(index, &params, head, sink);
+    return rc != 0 ? rc : emit_subs(index, subs, head, sink);
 }
 
 static int emit_state(const struct tpc_frame *frame, uint32_t index, struct envelope *e,

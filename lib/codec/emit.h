@@ -36,6 +36,7 @@ static inline struct tpc_decoded tpi_codec_head(const struct tpc_frame *frame, u
         .correlation = frame->correlation,
         .message = { NULL, 0 },
         .params = { .type = TPC_NULL, .reserved = 0, .len = 0, .as = { .i = 0 } },
+        .answer = { NULL, 0 },
     };
 }
 

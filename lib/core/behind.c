@@ -4,12 +4,16 @@
 
 #include "core/core.h"
 #include "data/msg.h"
+#include "registry/topology.h"
 
 enum { REPLY_ARENA_BYTES = 4 << 20 };
 
-/* Told to another worker. A reply's body follows; without one: it is online. */
+enum { NEWS_ONLINE = 1, NEWS_OFFLINE = 2, NEWS_REPLY = 3 };
+
+/* Told to another worker. A reply's body follows. */
 struct notice {
     struct tpi_node node;
+    int news;
     struct tpc_device *gateway; /* counted */
     size_t len;
 };
@@ -39,18 +43,73 @@ static void reply(struct tpi_worker *w, const struct notice *n)
     tpc_arena_destroy(arena); /* without memory the command's timeout ends it */
 }
 
+/* ---- who goes with the gateway ---- */
+
+struct leaving {
+    struct tpi_worker *w;
+    struct tpc_device **list; /* counted */
+    uint32_t count, cap;
+};
+
+static int add_leaving(void *user, struct tpc_device *d, struct tpc_str address)
+{
+    struct leaving *l = user;
+    const struct tpc_core *core = l->w->core;
+    bool ours = d->partition % core->worker_count == l->w->index;
+    bool follows = atomic_load(&d->online) && !tpi_device_has(d, TPI_DEVICE_BY_SESSION) &&
+                   d->product->presence != TPI_PRESENCE_HEARTBEAT;
+    (void) address;
+    if (ours && follows && l->count == l->cap) {
+        uint32_t cap = l->cap == 0 ? 64 : l->cap * 2;
+        struct tpc_device **list =
+            tpi_resize(core->env.alloc, l->list, l->cap * sizeof(*list), cap * sizeof(*list));
+        if (list == NULL) {
+            return TPC_ENOMEM;
+        }
+        l->list = list;
+        l->cap = cap;
+    }
+    if (ours && follows) {
+        l->list[l->count++] = tpi_device_ref(d);
+    }
+    return d->children > 0 ? tpi_topology_each(core->registry, d->id, add_leaving, l) : 0;
+}
+
+/* Those behind the gateway that this worker owns. */
+static void end_own(struct tpi_worker *w, struct tpc_device *gateway)
+{
+    struct leaving l = { .w = w };
+    tpi_registry_read_lock(w->core->registry);
+    int rc = tpi_topology_each(w->core->registry, gateway->id, add_leaving, &l);
+    tpi_registry_read_unlock(w->core->registry);
+    if (rc != 0) {
+        tpi_log(&w->core->env, TPC_LOG_WARN, "core", "not all behind %s are offline: out of memory",
+                gateway->key.ptr);
+    }
+    if (l.count > 0) {
+        tpi_presence_follow(w, l.list, l.count);
+    }
+    for (uint32_t i = 0; i < l.count; i++) {
+        tpi_device_unref(l.list[i]);
+    }
+    tpi_free(w->core->env.alloc, l.list, l.cap * sizeof(*l.list));
+}
+
 static void run_notice(struct tpi_worker *w, struct tpi_node *node)
 {
     struct notice *n = (struct notice *) (void *) node;
-    if (w->downlink != NULL && n->len > 0) {
+    if (w->downlink != NULL && n->news == NEWS_REPLY) {
         reply(w, n);
-    } else if (w->downlink != NULL) {
+    } else if (w->downlink != NULL && n->news == NEWS_ONLINE) {
         tpi_downlink_online_behind(w->downlink, n->gateway);
+    } else if (n->news == NEWS_OFFLINE) {
+        end_own(w, n->gateway);
     }
     free_notice(w->core, n);
 }
 
-static void tell_others(struct tpi_worker *w, struct tpc_device *gateway, struct tpc_bytes body)
+static void tell_others(struct tpi_worker *w, struct tpc_device *gateway, int news,
+                        struct tpc_bytes body)
 {
     struct tpc_core *core = w->core;
     for (uint32_t i = 0; i < core->worker_count; i++) {
@@ -61,6 +120,7 @@ static void tell_others(struct tpi_worker *w, struct tpc_device *gateway, struct
         }
         n->node.run = run_notice;
         n->node.drop = drop_notice;
+        n->news = news;
         n->gateway = tpi_device_ref(gateway);
         n->len = body.len;
         if (body.len > 0) {
@@ -83,7 +143,15 @@ void tpi_behind_online(struct tpi_worker *w, struct tpc_device *d)
     tpi_downlink_online(w->downlink, d);
     if (has_subs(w, d)) {
         tpi_downlink_online_behind(w->downlink, d);
-        tell_others(w, d, (struct tpc_bytes){ NULL, 0 });
+        tell_others(w, d, NEWS_ONLINE, (struct tpc_bytes){ NULL, 0 });
+    }
+}
+
+void tpi_behind_offline(struct tpi_worker *w, struct tpc_device *d)
+{
+    if (has_subs(w, d)) {
+        end_own(w, d);
+        tell_others(w, d, NEWS_OFFLINE, (struct tpc_bytes){ NULL, 0 });
     }
 }
 
@@ -93,7 +161,7 @@ void tpi_behind_reply(struct tpi_worker *w, const struct tpi_up_msg *um)
                      !tpi_downlink_answers(w->downlink, um->device, &um->msg) &&
                      has_subs(w, um->device);
     if (elsewhere) {
-        tell_others(w, um->device, tpi_uplink_body(w->uplink, um));
+        tell_others(w, um->device, NEWS_REPLY, tpi_uplink_body(w->uplink, um));
     } else {
         (void) tpi_downlink_reply(w->downlink, um->device, &um->msg);
     }

@@ -448,6 +448,8 @@ void tpi_presence_ended(struct tpi_worker *w, struct tpc_device *d);
 void tpi_presence_said(struct tpi_worker *w, struct tpc_device *d, bool online, int64_t unix_ms);
 /* A message of a device that is offline or not watched yet. */
 void tpi_presence_woke(struct tpi_worker *w, struct tpc_device *d);
+/* Devices of this worker whose gateway has gone. */
+void tpi_presence_follow(struct tpi_worker *w, struct tpc_device **gone, uint32_t n);
 /* Devices that were silent for too long go offline. */
 bool tpi_presence_turn(struct tpi_worker *w);
 
@@ -585,6 +587,9 @@ void tpi_down_answer(struct tpi_worker *w, struct tpc_device *device, struct tpc
 /* ---- behind.c: what a gateway says and is means something for the devices behind it ---- */
 /* Something reaches a device again, and with it what stands behind it. */
 void tpi_behind_online(struct tpi_worker *w, struct tpc_device *d);
+/* It cannot: what stands behind it is offline, too, but for devices with a connection of their own
+ * and those whose messages alone decide. */
+void tpi_behind_offline(struct tpi_worker *w, struct tpc_device *d);
 void tpi_behind_reply(struct tpi_worker *w, const struct tpi_up_msg *um);
 void tpi_command_drop_nodes(struct tpi_worker *w);
 void tpi_command_fini(struct tpc_core *core);

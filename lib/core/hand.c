@@ -135,7 +135,7 @@ struct tpi_join *tpi_hand_parts(struct tpi_worker *w, uint32_t input, uint32_t *
             break;
         }
         if (um->answer) {
-            tpi_down_answer(w, um->asked, um->msg.name, um->msg.correlation, true);
+            tpi_down_answer(w, um->asked, um->answer_name, um->msg.correlation, true);
         }
         if (waits && join == NULL) {
             join = make_join(w, item);

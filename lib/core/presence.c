@@ -84,6 +84,9 @@ void tpi_presence_session(struct tpi_worker *w, struct tpc_device *d, const char
     struct tpc_msg m = make_msg(w, d, origin, online, NULL, members);
     set(w, d, online, true, m.unix_ms);
     (void) append(w, d, &m);
+    if (!online) {
+        tpi_behind_offline(w, d);
+    }
 }
 
 void tpi_presence_ended(struct tpi_worker *w, struct tpc_device *d)
@@ -92,6 +95,7 @@ void tpi_presence_ended(struct tpi_worker *w, struct tpc_device *d)
     struct tpc_msg m = make_msg(w, d, "core", false, NULL, members);
     set(w, d, false, true, m.unix_ms);
     (void) append(w, d, &m);
+    tpi_behind_offline(w, d);
 }
 
 void tpi_presence_said(struct tpi_worker *w, struct tpc_device *d, bool online, int64_t unix_ms)
@@ -99,6 +103,8 @@ void tpi_presence_said(struct tpi_worker *w, struct tpc_device *d, bool online, 
     set(w, d, online, false, unix_ms);
     if (online) {
         tpi_behind_online(w, d);
+    } else {
+        tpi_behind_offline(w, d);
     }
 }
 
@@ -123,7 +129,7 @@ void tpi_presence_woke(struct tpi_worker *w, struct tpc_device *d)
 
 /* All of them in one append, or none. */
 static int append_gone(struct tpi_worker *w, struct tpc_device **gone, uint32_t n,
-                       struct tpc_error *err)
+                       const char *reason, struct tpc_error *err)
 {
     struct tpc_record records[TPI_PRESENCE_BATCH];
     size_t starts[TPI_PRESENCE_BATCH + 1];
@@ -132,7 +138,7 @@ static int append_gone(struct tpi_worker *w, struct tpc_device **gone, uint32_t 
     int rc = 0;
     tpi_buf_init(&bodies, w->core->env.alloc, 0);
     for (uint32_t i = 0; rc == 0 && i < n; i++) {
-        struct tpc_msg m = make_msg(w, gone[i], "core", false, "timeout", members);
+        struct tpc_msg m = make_msg(w, gone[i], "core", false, reason, members);
         starts[i] = bodies.len;
         rc = tpi_msg_encode(&m, &bodies);
         records[i] = (struct tpc_record){ .size = sizeof(records[i]),
@@ -159,7 +165,7 @@ static int gone_offline(struct tpi_worker *w, struct tpc_device **gone, uint32_t
 {
     struct tpc_error err;
     int64_t now = tpi_unix_ms(&w->core->env);
-    int rc = append_gone(w, gone, n, &err);
+    int rc = append_gone(w, gone, n, "timeout", &err);
     if (rc != 0) {
         say_lost(w, gone[0], &err);
     } else {
@@ -175,9 +181,29 @@ static int gone_offline(struct tpi_worker *w, struct tpc_device **gone, uint32_t
     }
     tpi_registry_read_unlock(w->core->registry);
     for (uint32_t i = 0; i < n; i++) {
+        if (rc == 0) {
+            tpi_behind_offline(w, gone[i]);
+        }
         tpi_device_unref(gone[i]);
     }
     return rc;
+}
+
+void tpi_presence_follow(struct tpi_worker *w, struct tpc_device **gone, uint32_t n)
+{
+    struct tpc_error err;
+    int64_t now = tpi_unix_ms(&w->core->env);
+    for (uint32_t at = 0; at < n; at += TPI_PRESENCE_BATCH) {
+        uint32_t some = n - at < TPI_PRESENCE_BATCH ? n - at : TPI_PRESENCE_BATCH;
+        if (append_gone(w, gone + at, some, "gateway", &err) != 0) {
+            say_lost(w, gone[at], &err);
+        }
+    }
+    tpi_registry_read_lock(w->core->registry);
+    for (uint32_t i = 0; i < n; i++) {
+        (void) tpi_device_presence(gone[i], false, false, now);
+    }
+    tpi_registry_read_unlock(w->core->registry);
 }
 
 bool tpi_presence_turn(struct tpi_worker *w)

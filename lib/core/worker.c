@@ -342,7 +342,7 @@ static void act_on(struct tpi_worker *w, const struct tpi_up_msg *um)
         tpi_downlink_got(w->downlink, d);
     }
     if (um->answer) {
-        tpi_down_answer(w, um->asked, um->msg.name, um->msg.correlation, um->part);
+        tpi_down_answer(w, um->asked, um->answer_name, um->msg.correlation, um->part);
     }
 }
 

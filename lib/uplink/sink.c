@@ -68,6 +68,13 @@ static bool came_before(struct tpi_uplink *u, uint32_t input, struct tpc_str cor
     return false;
 }
 
+/* Codecs of older modules have a shorter head. */
+static struct tpc_str answer_name(const struct tpc_decoded *head)
+{
+    bool has = head->size >= offsetof(struct tpc_decoded, answer) + sizeof(head->answer);
+    return has && head->answer.len > 0 ? head->answer : head->name;
+}
+
 static int take_params(struct tpi_uplink *u, const struct tpc_decoded *head, struct tpc_msg *m)
 {
     if (head->kind != TPC_MSG_EVENT) {
@@ -110,7 +117,7 @@ static void skip_begin(struct tpi_uplink *u, const struct tpc_decoded *head,
         return;
     }
     s->again_part = (head->flags & TPC_DECODED_PART) != 0;
-    s->again_name = head->name;
+    s->again_name = answer_name(head);
     s->again_correlation = correlation;
     if (head->kind == TPC_MSG_TELEMETRY || head->kind == TPC_MSG_ATTRIBUTES) {
         u->again = true;
@@ -187,6 +194,7 @@ static int sink_begin(void *user, uint32_t frame, const struct tpc_decoded *head
     um->asked = in->device;
     um->input = u->current;
     um->answer = (head->flags & TPC_DECODED_ANSWER) != 0;
+    um->answer_name = answer_name(head);
     um->part = (head->flags & TPC_DECODED_PART) != 0;
     um->got = (head->flags & TPC_DECODED_GOT) != 0;
     um->first_point = u->point_count;

@@ -99,12 +99,13 @@ struct tpi_up_input {
 /* A message that was appended. */
 struct tpi_up_msg {
     struct tpc_msg msg;
-    struct tpc_device *device; /* NULL = none */
-    uint32_t input;            /* which one it came from */
-    bool answer;               /* the dialect wants an answer: see tpc_decoded */
-    bool part;                 /* of a gateway's message */
-    bool got;                  /* answers a get under way */
-    bool wakes;                /* its device is offline, or not watched, and its product minds */
+    struct tpc_device *device;  /* NULL = none */
+    uint32_t input;             /* which one it came from */
+    bool answer;                /* the dialect wants an answer: see tpc_decoded */
+    struct tpc_str answer_name; /* of the answer */
+    bool part;                  /* of a gateway's message */
+    bool got;                   /* answers a get under way */
+    bool wakes;                 /* its device is offline, or not watched, and its product minds */
     struct tpc_device
         *asked;           /* who gets the answer: the device, or the gateway that spoke for it */
     uint32_t first_point; /* private */

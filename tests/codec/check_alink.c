@@ -63,6 +63,21 @@ START_TEST(id_stands_in_for_an_empty_request_id)
 }
 END_TEST
 
+/* As the contract writes it (iot-module 5). */
+START_TEST(pack_of_a_gateway_is_split_by_identity)
+{
+    ck_assert_str_eq(
+        alink("{\"requestId\":\"9\",\"method\":\"thing.event.property.pack.post\",\"params\":{"
+              "\"properties\":{\"t\":1},\"subDevices\":[{\"identity\":{\"productKey\":\"pk\","
+              "\"deviceName\":\"d1\"},\"properties\":{\"a\":2},\"events\":{\"e\":{\"value\":3,"
+              "\"time\":7}}},{\"identity\":{\"productKey\":\"pk\",\"deviceName\":\"?\"},"
+              "\"properties\":{\"a\":4}}]}}"),
+        "0:telemetry#ANSWER name=thing.event.property.pack.post corr=9{t=1} >pk.d1 "
+        "0:telemetry#ANSWER name=thing.event.property.pack.post corr=9{a=2} "
+        "0:event#ANSWER@7 name=e corr=9 params=3{} < >pk.?");
+}
+END_TEST
+
 START_TEST(pack_is_split_and_answered_once)
 {
     ck_assert_str_eq(alink("{\"requestId\":\"9\",\"method\":\"thing.event.property.pack.post\","
@@ -72,11 +87,11 @@ START_TEST(pack_is_split_and_answered_once)
                      "0:event@5 name=a corr=9 params=2{} 0:event name=b corr=9 params=3{}");
     ck_assert_str_eq(alink("{\"requestId\":\"9\",\"method\":\"thing.event.property.pack.post\","
                            "\"params\":{\"events\":{\"a\":{\"value\":2},\"b\":{\"value\":3}}}}"),
-                     "0:event name=a corr=9 params=2{} 0:event#ANSWER name=b corr=9 params=3{}");
+                     "0:event#ANSWER name=a corr=9 params=2{} 0:event name=b corr=9 params=3{}");
     ck_assert_str_eq(
         alink("{\"method\":\"thing.event.property.pack.post\",\"params\":{\"properties\":"
               "{\"t\":1},\"subDevices\":[{\"identity\":{}}]}}"),
-        "0!TPC_EUNSUPPORTED");
+        "0!TPC_EDECODE");
     ck_assert_str_eq(sink.err.path, "params.subDevices");
     ck_assert_str_eq(
         alink("{\"method\":\"thing.event.property.pack.post\",\"params\":{\"properties\":"
@@ -155,6 +170,7 @@ Suite *alink_suite(void)
     tcase_add_test(tc, event_post_keeps_its_own_time);
     tcase_add_test(tc, id_stands_in_for_an_empty_request_id);
     tcase_add_test(tc, pack_is_split_and_answered_once);
+    tcase_add_test(tc, pack_of_a_gateway_is_split_by_identity);
     tcase_add_test(tc, state_update_is_presence_and_never_answered);
     tcase_add_test(tc, presence_of_the_transport_is_taken);
     tcase_add_test(tc, a_code_or_the_suffix_makes_a_reply);

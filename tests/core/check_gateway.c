@@ -298,6 +298,101 @@ START_TEST(commands_wait_for_the_gateway_and_nobody_else_answers_them)
 }
 END_TEST
 
+/* ---- alink ---- */
+
+static const char alink[] =
+    TPC_JSON({
+    "key" : "al",
+    "codec" : "alink",
+    "model" : {
+        "properties" : [ { "id" : "t", "type" : "double" } ],
+        "events" : [ { "id" : "alarm", "output" : [ { "id" : "level", "type" : "int" } ] } ],
+        "services" : [ { "id" : "go" } ]
+    }
+});
+
+START_TEST(an_alink_pack_reaches_its_devices_and_commands_go_back_over_the_gateway)
+{
+    struct flow f;
+    setup(&f);
+    put(&f, "product", alink);
+    put(&f, "device", "{\"key\":\"ag\",\"product\":\"al\"}");
+    put(&f, "device", "{\"key\":\"a1\",\"product\":\"al\",\"gateway\":\"ag\"}");
+    put(&f, "device", "{\"key\":\"a2\",\"product\":\"al\"}");
+    uint64_t session = flow_session("ag", 0);
+    struct tpc_frame frame =
+        frame_of(TPC_MSG_UNKNOWN, "", "",
+                 "{\"requestId\":\"9\",\"method\":\"thing.event.property.pack.post\",\"params\":{"
+                 "\"subDevices\":[{\"identity\":{\"productKey\":\"al\",\"deviceName\":\"a2\"},"
+                 "\"properties\":{\"t\":5}},{\"identity\":{\"productKey\":\"al\",\"deviceName\":"
+                 "\"a1\"},\"events\":{\"alarm\":{\"value\":{\"level\":1}}},\"properties\":{\"T\":7}"
+                 "}]}}");
+    tk_ok(flow_probe.host->receive(flow_probe.ctx, session, &frame, 1));
+    flow_settle(&f);
+    ck_assert_double_eq(flow_latest(&f, "a1", "t"), 7);
+    ck_assert_double_eq(flow_latest(&f, "a2", "t"), -1e9); /* not behind it */
+    ck_assert_double_eq(flow_metric(&f, "tpc_uplink_parts_unknown_total"), 1);
+    ck_assert_double_eq(flow_metric(&f, "tpc_uplink_messages_total"), 2);
+    ck_assert_uint_eq(flow_probe.sent_count, 1);
+    ck_assert_str_eq(flow_probe.sent[0].device, "ag");
+    ck_assert_str_eq(
+        flow_probe.sent[0].payload,
+        "{\"requestId\":\"9\",\"method\":\"thing.event.property.pack.post\",\"code\":0,"
+        "\"msg\":\"\"}");
+    (void) command(&f, "a1", "go", "");
+    flow_settle(&f);
+    ck_assert_uint_eq(flow_probe.sent_count, 2);
+    ck_assert_str_eq(flow_probe.sent[1].device, "a1"); /* its own topic */
+    ck_assert_uint_eq(flow_probe.sent[1].session, session);
+    flow_fini(&f);
+}
+END_TEST
+
+/* ---- presence ---- */
+
+static int is_online(struct flow *f, const char *key)
+{
+    struct tpc_device_info info;
+    struct tpc_device *d = flow_device(f, key);
+    tk_ok(tpc_device_info(d, &info));
+    tpc_device_unref(d);
+    return (int) info.online;
+}
+
+START_TEST(devices_behind_a_gateway_go_offline_with_it)
+{
+    struct flow f;
+    setup(&f);
+    uint64_t session = flow_session("gw", TPC_SESSION_PRESENCE);
+    uint64_t own = flow_session("s2", TPC_SESSION_PRESENCE);
+    flow_settle(&f);
+    ck_assert_int_eq(is_online(&f, "gw"), 1);
+    ck_assert_int_eq(is_online(&f, "s1"), 0); /* nothing was heard of it */
+    telemetry(&f,
+              "{\"sub_device_data\":{\"1\":{\"t\":1},\"2\":{\"t\":1}},\"sub_gateway_data\":{\"g\":"
+              "{\"sub_device_data\":{\"1\":{\"t\":6}}}}}");
+    ck_assert_int_eq(is_online(&f, "s1"), 1);
+    ck_assert_int_eq(is_online(&f, "sg"), 0); /* only what was behind it */
+    ck_assert_int_eq(is_online(&f, "deep"), 1);
+    flow_probe.host->session_close(flow_probe.ctx, session);
+    flow_settle(&f);
+    ck_assert_int_eq(is_online(&f, "gw"), 0);
+    ck_assert_int_eq(is_online(&f, "s1"), 0);
+    ck_assert_int_eq(is_online(&f, "deep"), 0);
+    ck_assert_int_eq(is_online(&f, "s2"), 1); /* has a connection of its own */
+    flow_probe.host->session_close(flow_probe.ctx, own);
+    flow_settle(&f);
+    ck_assert_int_eq(is_online(&f, "s2"), 0);
+    /* The same by the word of a broker. */
+    say(&f, "gw", TPC_MSG_PRESENCE, "devices/status/gw", "", "1");
+    telemetry(&f, "{\"sub_device_data\":{\"1\":{\"t\":2}}}");
+    ck_assert_int_eq(is_online(&f, "s1"), 1);
+    say(&f, "gw", TPC_MSG_PRESENCE, "devices/status/gw", "", "0");
+    ck_assert_int_eq(is_online(&f, "s1"), 0);
+    flow_fini(&f);
+}
+END_TEST
+
 /* ---- several workers ---- */
 
 static bool all_settled(void *user)
@@ -361,6 +456,47 @@ START_TEST(parts_reach_devices_of_other_workers_before_the_ticket_settles)
 }
 END_TEST
 
+static bool none_online(void *user)
+{
+    struct tpc_presence_counts c;
+    struct flow *f = user;
+    tk_ok(tpc_presence_count(f->core, TPC_STR(""), TPC_STR("panel"), &c));
+    return c.online == 0;
+}
+
+static bool all_online(void *user)
+{
+    struct tpc_presence_counts c;
+    struct flow *f = user;
+    tk_ok(tpc_presence_count(f->core, TPC_STR(""), TPC_STR("panel"), &c));
+    return c.online == SUBS + 1;
+}
+
+START_TEST(devices_of_other_workers_go_offline_with_their_gateway)
+{
+    struct flow f;
+    char text[1000];
+    flow_init(&f, 3);
+    flow_create(&f);
+    flow_probe_open(&f);
+    put_many(&f);
+    flow_start(&f);
+    uint64_t session = flow_session("gw", TPC_SESSION_PRESENCE);
+    size_t n = (size_t) snprintf(text, sizeof(text), "{\"sub_device_data\":{");
+    for (int i = 0; i < SUBS; i++) {
+        n += (size_t) snprintf(text + n, sizeof(text) - n, "%s\"%d\":{\"t\":1}", i > 0 ? "," : "",
+                               i);
+    }
+    snprintf(text + n, sizeof(text) - n, "}}");
+    struct tpc_frame frame = frame_of(TPC_MSG_TELEMETRY, "gateway/telemetry", "", text);
+    tk_ok(flow_probe.host->receive(flow_probe.ctx, session, &frame, 1));
+    ck_assert(flow_until(&f, all_online, &f));
+    flow_probe.host->session_close(flow_probe.ctx, session);
+    ck_assert(flow_until(&f, none_online, &f));
+    flow_fini(&f);
+}
+END_TEST
+
 struct closed {
     struct flow *f;
     struct tpc_id ids[SUBS];
@@ -418,6 +554,9 @@ Suite *gateway_flow_suite(void)
     tcase_add_test(tc, commands_take_the_way_over_the_top_gateway);
     tcase_add_test(tc, commands_wait_for_the_gateway_and_nobody_else_answers_them);
     tcase_add_test(tc, commands_of_other_workers_wait_for_the_gateway_and_are_answered);
+    tcase_add_test(tc, an_alink_pack_reaches_its_devices_and_commands_go_back_over_the_gateway);
+    tcase_add_test(tc, devices_behind_a_gateway_go_offline_with_it);
+    tcase_add_test(tc, devices_of_other_workers_go_offline_with_their_gateway);
     tcase_add_test(tc, parts_reach_devices_of_other_workers_before_the_ticket_settles);
     suite_add_tcase(s, tc);
     return s;

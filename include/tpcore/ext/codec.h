@@ -39,7 +39,8 @@ struct tpc_decoded {
         correlation;        /* the dialect's message id; of a reply: of the command it answers */
     struct tpc_str message; /* of a reply: its text */
     struct tpc_value
-        params; /* TPC_NULL if none; trees must live in the sink's arena or the frame */
+        params;            /* TPC_NULL if none; trees must live in the sink's arena or the frame */
+    struct tpc_str answer; /* with ANSWER: the method to answer, where that is not `name` */
 };
 
 /*
