@@ -9,7 +9,7 @@
 
 #include <stdbool.h>
 #include <time.h>
-#include <tpcore/auth.h>
+#include <tpcore/topic.h>
 
 #include "base/map.h"
 

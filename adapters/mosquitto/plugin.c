@@ -29,6 +29,7 @@ enum {
     CHECKED_A_TICK = 256, /* connections that are looked at again in one turn */
     TOLD_A_TICK = 64,     /* status messages to somebody who just came, in one turn */
     REGISTER_S = 30,      /* that a registration may take */
+    MAPPED_BYTES = 256,   /* of a mapped topic */
     ANSWERED_S = 2        /* that a registered device may stay to read the answer */
 };
 
@@ -236,18 +237,72 @@ static void pass_answer(struct plugin *p, const struct mosquitto_evt_message *ed
     }
 }
 
+/* A copy of what goes to a device, on its product's own topic. */
+static void publish_copy(void *user, struct tpc_str topic, struct tpc_bytes payload)
+{
+    char text[2 * MAPPED_BYTES + 1];
+    (void) user;
+    if (topic.len < sizeof(text)) {
+        memcpy(text, topic.ptr, topic.len);
+        text[topic.len] = '\0';
+        (void) mosquitto_broker_publish_copy(NULL, text, (int) payload.len,
+                                             (void *) (uintptr_t) payload.ptr, 1, false, NULL);
+    }
+}
+
+/* A service's message: an answer to a registration, or one to a device that hears it elsewhere. */
+static void pass_down(struct plugin *p, const struct mosquitto_evt_message *ed)
+{
+    struct tpc_bytes payload = { ed->payload, ed->payload != NULL ? ed->payloadlen : 0 };
+    if (p->registering > 0) {
+        pass_answer(p, ed);
+    }
+    struct tpc_core *core = feed_take_any(&p->feed);
+    if (core != NULL) {
+        (void) tpc_topic_down(core, tpc_str_from(p->options.tenant), tpc_str_from(ed->topic),
+                              payload, publish_copy, p);
+        feed_give(&p->feed);
+    }
+}
+
+/* A device's message on a topic of its product goes on as one on the standard topic. */
+static int map_up(struct plugin *p, const struct client *c, struct mosquitto_evt_message *ed)
+{
+    char target[MAPPED_BYTES + 1];
+    struct tpc_buf buf = { (uint8_t *) target, MAPPED_BYTES, 0 };
+    struct tpc_core *core = feed_take_any(&p->feed);
+    if (core == NULL) {
+        return MOSQ_ERR_ACL_DENIED;
+    }
+    int rc = tpc_topic_up(core, &c->who, tpc_str_from(ed->topic), &buf);
+    feed_give(&p->feed);
+    if (rc != 0) {
+        return MOSQ_ERR_SUCCESS;
+    }
+    target[buf.need] = '\0';
+    char *topic = mosquitto_strdup(target);
+    if (topic == NULL) {
+        return MOSQ_ERR_NOMEM;
+    }
+    ed->topic = topic; /* the broker frees both */
+    return MOSQ_ERR_SUCCESS;
+}
+
 static int on_message(int event, void *event_data, void *userdata)
 {
     struct plugin *p = userdata;
     struct mosquitto_evt_message *ed = event_data;
     const struct client *c = clients_find(&p->clients, ed->client);
     (void) event;
-    if (c != NULL && c->who.role == TPC_ROLE_SERVICE && p->registering > 0) {
-        pass_answer(p, ed);
+    if (c != NULL && c->who.role == TPC_ROLE_SERVICE) {
+        pass_down(p, ed);
     }
-    if (c == NULL || c->who.role != TPC_ROLE_DEVICE || !p->options.wrap ||
-        !wrap_wanted(ed->topic)) {
+    if (c == NULL || c->who.role != TPC_ROLE_DEVICE) {
         return MOSQ_ERR_SUCCESS;
+    }
+    int rc = map_up(p, c, ed);
+    if (rc != MOSQ_ERR_SUCCESS || !p->options.wrap || !wrap_wanted(ed->topic)) {
+        return rc;
     }
     struct tpc_str key = tpc_str_from(c->who.key);
     char *wrapped = mosquitto_malloc(wrap_bytes(key, ed->payloadlen));

@@ -19,6 +19,7 @@
 #include <tpcore/modules.h>
 #include <tpcore/presence.h>
 #include <tpcore/stream.h>
+#include <tpcore/topic.h>
 #include <tpcore/topology.h>
 #include <tpcore/why.h>
 

@@ -172,10 +172,54 @@ static bool allows(const struct tpc_identity *who, int access, struct tpc_str to
     }
 }
 
+/* A topic that its product names. */
+static bool product_allows(struct tpi_registry *r, const struct tpc_identity *who, int access,
+                           struct tpc_str topic)
+{
+    bool allowed = false;
+    if (who->role != TPC_ROLE_DEVICE || topic.len == 0 || topic.len > UINT16_MAX ||
+        !is_level(tpc_str_from(who->key)) || memchr(topic.ptr, '#', topic.len) != NULL) {
+        return false;
+    }
+    tpi_registry_read_lock(r);
+    const struct tpc_device *d = tpi_registry_by_id(r, who->id);
+    if (d != NULL && d->product->topics != NULL) {
+        allowed = tpi_topic_map_allows(d->product->topics, access == TPC_ACCESS_PUBLISH, topic,
+                                       d->key, access == TPC_ACCESS_SUBSCRIBE);
+    }
+    tpi_registry_read_unlock(r);
+    return allowed;
+}
+
+bool tpi_acl_number(struct tpc_str topic, struct tpc_str *ret)
+{
+    for (int i = 0; i < SUBSCRIBE; i++) {
+        const char *mark = strchr(subscribe[i], '@');
+        const char *at = topic.ptr;
+        const char *end = topic.ptr + topic.len;
+        /* The level that stands where the number does. */
+        for (const char *p = subscribe[i]; mark != NULL && at != NULL && p < mark; p++) {
+            if (*p == '/') {
+                at = memchr(at, '/', (size_t) (end - at));
+                at += at != NULL;
+            }
+        }
+        if (mark == NULL || at == NULL) {
+            continue;
+        }
+        struct tpc_str key = { at, level_len(at, end) };
+        if (key.len > 0 && fits(subscribe[i], topic, key, TPC_ACCESS_RECEIVE)) {
+            *ret = key;
+            return true;
+        }
+    }
+    return false;
+}
+
 int tpi_acl_check(struct tpi_registry *r, const struct tpc_identity *who, int access,
                   struct tpc_str topic, struct tpc_error *err)
 {
-    if (allows(who, access, topic)) {
+    if (allows(who, access, topic) || product_allows(r, who, access, topic)) {
         return 0;
     }
     TPI_METRIC_ADD(r->counters.acl_denied, 1);

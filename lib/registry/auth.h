@@ -24,6 +24,9 @@ int tpi_auth_recheck(struct tpi_registry *r, const struct tpc_identity *who, str
 int tpi_auth_registration(struct tpi_registry *r, const struct tpc_register_request *request,
                           struct tpc_error *err, struct tpi_product **ret);
 
+/* The number of the device that a standard topic to a device is for; a view into it. false = it is none. */
+bool tpi_acl_number(struct tpc_str topic, struct tpc_str *ret);
+
 /* As tpc_acl_check(). */
 int tpi_acl_check(struct tpi_registry *r, const struct tpc_identity *who, int access,
                   struct tpc_str topic, struct tpc_error *err);

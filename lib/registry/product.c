@@ -35,6 +35,48 @@ static const struct tpc_option presence_schema[] = {
       .help = "heartbeat, idle: a device that says nothing for so long is offline." },
 };
 
+static const struct tpc_option topic_schema[] = {
+    { .name = "direction",
+      .type = TPC_OPT_ENUM,
+      .flags = TPC_OPT_REQUIRED,
+      .values = "up|down",
+      .since = "0.1",
+      .help = "From the device, or to it." },
+    { .name = "source",
+      .type = TPC_OPT_TEXT,
+      .flags = TPC_OPT_REQUIRED,
+      .max = TPI_TOPIC_BYTES,
+      .since = "0.1",
+      .help =
+          "Topic on the device's side: + and {name} stand for one level, {device_number} for the "
+          "device's key." },
+    { .name = "target",
+      .type = TPC_OPT_TEXT,
+      .flags = TPC_OPT_REQUIRED,
+      .max = TPI_TOPIC_BYTES,
+      .since = "0.1",
+      .help = "Topic on the standard side; of what comes up without wildcards." },
+    { .name = "name",
+      .type = TPC_OPT_TEXT,
+      .max = 128,
+      .since = "0.1",
+      .help = "Down: only commands of this method, and only their params are sent." },
+    { .name = "priority",
+      .type = TPC_OPT_INT,
+      .def = "100",
+      .min = -1000000,
+      .max = 1000000,
+      .since = "0.1",
+      .help = "Rules with a lower one come first." },
+    { .name = "enabled",
+      .type = TPC_OPT_BOOL,
+      .def = "true",
+      .since = "0.1",
+      .help = "Whether it holds." },
+};
+static const struct tpc_option topic_item = { .type = TPC_OPT_TABLE,
+                                              .sub = TPC_OPTIONS(topic_schema) };
+
 static const struct tpc_option product_schema[] = {
     { .name = "name",
       .type = TPC_OPT_TEXT,
@@ -108,6 +150,12 @@ static const struct tpc_option product_schema[] = {
       .def = "false",
       .since = "0.1",
       .help = "Devices that know the product's secret may register themselves." },
+    { .name = "topics",
+      .type = TPC_OPT_LIST,
+      .max = TPI_TOPIC_RULES,
+      .elem = &topic_item,
+      .since = "0.1",
+      .help = "Topics of its own, for fronts that map them to the standard ones." },
     { .name = "labels",
       .type = TPC_OPT_TABLE,
       .flags = TPC_OPT_INDEXED | TPC_OPT_OPEN,
@@ -194,6 +242,7 @@ struct tpi_product *tpi_product_unref(struct tpi_product *p)
         }
         tpi_model_unref(p->model);
         tpi_name_unref(p->alloc, p->name);
+        tpi_topic_map_free(p->alloc, p->topics);
         tpi_wipe(p + 1, p->bytes - sizeof(*p));
         tpi_free(p->alloc, p, p->bytes);
     }
@@ -441,6 +490,10 @@ static int make_product(struct tpi_registry *r, struct tpi_change *change, struc
     rc = rc != 0 ? rc : make_model(r, change, err, &p->model);
     rc = rc != 0 ? rc : tpi_publish_prepare(change, current_of(r, change), p, err);
     rc = rc != 0 ? rc : make_program(r, change, p, err);
+    if (rc == 0) {
+        rc = tpi_topic_map_make(p->alloc, tpc_value_get(change->doc, TPC_STR("topics")), err,
+                                &p->topics);
+    }
     if (rc != 0) {
         tpi_product_unref(p);
         return rc;

@@ -16,6 +16,7 @@
 #include "base/metric.h"
 #include "entity/entity.h"
 #include "model/model.h"
+#include "registry/topic_map.h"
 
 enum {
     TPI_REGISTRY_SLOTS = 4096,      /* of the table from device to partition */
@@ -71,13 +72,14 @@ struct tpi_product {
     bool published;
     bool gateway; /* its type */
     uint32_t model_version;
-    uint64_t model_hash;   /* of the model as sorted JSON */
-    bool auto_register;    /* devices that know secret may register themselves */
-    bool behind_gateway;   /* type "sub" */
-    uint8_t voucher;       /* enum tpi_voucher: of devices that register themselves */
-    struct tpc_str secret; /* only with auto_register, else empty */
-    uint8_t presence;      /* enum tpi_presence_mode */
-    uint32_t silence_ms;   /* after which a device is offline; 0 = never */
+    uint64_t model_hash;          /* of the model as sorted JSON */
+    bool auto_register;           /* devices that know secret may register themselves */
+    bool behind_gateway;          /* type "sub" */
+    uint8_t voucher;              /* enum tpi_voucher: of devices that register themselves */
+    struct tpc_str secret;        /* only with auto_register, else empty */
+    struct tpi_topic_map *topics; /* of its own; NULL = none */
+    uint8_t presence;             /* enum tpi_presence_mode */
+    uint32_t silence_ms;          /* after which a device is offline; 0 = never */
     /* Private to lib/registry. */
     const struct tpc_allocator *alloc;
     struct tpi_name *name; /* holds key */

@@ -150,6 +150,27 @@ def changes(port, platform, r, keep):
     r.expect("a new one is in", kit.wait_until(lambda: kit.code_of(port, "d4", "token-4", "") == 0, 2))
 
 
+def mapping(port, platform, spy, r, keep):
+    """1.9: a device with topics of its own, in binary."""
+    topics = [{"direction": "up", "source": "meters/{device_number}/{kind}", "target": "devices/telemetry"},
+              {"direction": "down", "source": "meters/{device_number}/do", "target": "devices/command/{device_number}/+", "name": "restart"},
+              {"direction": "down", "source": "meters/{device_number}/down", "target": "devices/command/{device_number}/+"}]
+    platform.must("put product " + json.dumps({"key": "mapped", "codec": "thingspanel", "model": json.loads(MODEL), "topics": topics}))
+    platform.must('put device {"key":"m1","product":"mapped","credentials":{"token":"token-m1"}}')
+    kit.wait_until(lambda: kit.code_of(port, "m1", "token-m1", "") == 0)
+    c = keep(kit.Client(port, "m1", "token-m1", ""))
+    r.expect("own topics", c.subscribe("meters/m1/do", "meters/m1/down", "meters/m2/do", "meters/+/do") == [1, 1, 128, 128])
+    spy.heard.clear()
+    c.publish("meters/m2/up", b'{"temperature":1}')
+    c.publish("meters/m1/up", b'{"temperature":7.5}')
+    r.expect("mapped up", platform.becomes("latest m1 temperature", "7.5"), platform.ask("latest m1 temperature"))
+    r.expect("on the standard topic alone", [m[0] for m in spy.heard if "status" not in m[0]] == ["devices/telemetry"], spy.heard)
+    platform.must('command m1 restart {"delay":3}')
+    r.expect("mapped down", c.hears("meters/m1/do") == b'{"delay":3}', c.heard)
+    spy.publish("devices/command/m1/77", b"\x01\x02")
+    r.expect("mapped down as it is", c.hears("meters/m1/down") == b"\x01\x02", c.heard)
+
+
 def main(place, r, keep):
     broker = keep(kit.Broker(place))  # before there is a platform: refuses all and says why
     r.expect("why", broker.said("entities.db is not there"))
@@ -168,6 +189,7 @@ def main(place, r, keep):
     downlink(c, platform, r)
     presence(broker.port, platform, c, spy, r, keep)
     changes(broker.port, platform, r, keep)
+    mapping(broker.port, platform, spy, r, keep)
     # The broker itself writes user names down ("as d2 (.., u'token-2')"), the plugin does not.
     said = [line for line in broker.log.read_text(errors="replace").splitlines() if "tpcore" in line]
     said += (place.dir / "platform.log").read_text(errors="replace").splitlines()

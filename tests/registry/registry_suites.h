@@ -8,5 +8,6 @@ Suite *latest_suite(void);
 Suite *presence_suite(void);
 Suite *topology_suite(void);
 Suite *why_suite(void);
+Suite *topic_map_suite(void);
 
 #endif
