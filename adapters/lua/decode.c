@@ -502,6 +502,13 @@ static bool passes_script(const struct tpc_frame *frame)
     return frame->kind == TPC_MSG_REPLY || frame->kind == TPC_MSG_PRESENCE;
 }
 
+/* A status as a broker tells it, "1" or "0": the transport's word, for no script. */
+static bool is_status(const struct tpc_frame *frame)
+{
+    return frame->kind == TPC_MSG_PRESENCE && frame->payload.len == 1 &&
+           (frame->payload.ptr[0] == '0' || frame->payload.ptr[0] == '1');
+}
+
 /* ---- the batch ---- */
 
 /* Error with the product as path. */
@@ -531,7 +538,7 @@ static void run_frame(lua_State *L, struct job *job, const struct tpc_frame *fra
         return;
     }
     inp = load->decode == 0;
-    if (inp && passes_script(frame)) {
+    if (is_status(frame) || (inp && passes_script(frame))) {
         (void) relay_frame(frame, job->i, job->sink);
         return;
     }

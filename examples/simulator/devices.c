@@ -5,11 +5,13 @@
 #include <string.h>
 #include <tpcore/json.h>
 
+#include <mbedtls/md.h>
+
 /* Tags of publishes: the sequence number of a report, or this bit for the answer to a command. */
 #define TAG_ANSWER (UINT64_C(1) << 63)
 #define TAG_NOTHING (UINT64_C(1) << 62) /* an answer given again */
 
-static const char *const names[] = { "thermo", "meter", "fan" };
+static const char *const names[DEVICE_KINDS] = { "thermo", "meter", "fan", "panel", "gateway" };
 
 static void on_acked(void *user, uint64_t tag)
 {
@@ -21,11 +23,49 @@ static void on_acked(void *user, uint64_t tag)
     if (tag == TAG_NOTHING) {
         return;
     }
-    d->counts->published++;
+    d->counts->published += device_count(d);
     if (d->seq_file != NULL) {
         fprintf(d->seq_file, "%s %" PRIu64 "\n", d->key, tag);
+        for (uint32_t i = 1; i < device_count(d); i++) {
+            fprintf(d->seq_file, "%s-%u %" PRIu64 "\n", d->key, i, tag);
+        }
         fflush(d->seq_file);
     }
+}
+
+uint32_t device_count(const struct device *d)
+{
+    return d->kind == DEVICE_GATEWAY ? 1 + DEVICE_ROOMS : 1;
+}
+
+/* Alink: {device}&{product} and HMAC-SHA-256 by the device's secret. */
+static int alink_login(struct device *d)
+{
+    char secret[64], text[300];
+    uint8_t mac[32];
+    const char *product = names[d->kind];
+    snprintf(d->user_name, sizeof(d->user_name), "%s&%s", d->key, product);
+    snprintf(secret, sizeof(secret), "secret-of-%s", d->key);
+    int n = snprintf(text, sizeof(text), "clientId%s.%sdeviceName%sdeviceSecret%sproductKey%s",
+                     product, d->key, d->key, secret, product);
+    if (mbedtls_md_hmac(mbedtls_md_info_from_type(MBEDTLS_MD_SHA256), (const uint8_t *) secret,
+                        strlen(secret), (const uint8_t *) text, (size_t) n, mac) != 0) {
+        return -1;
+    }
+    for (int i = 0; i < 32; i++) {
+        snprintf(d->password + 2 * i, 3, "%02x", mac[i]);
+    }
+    return 0;
+}
+
+static int own_login(struct device *d)
+{
+    if (d->kind != DEVICE_PANEL && d->kind != DEVICE_GATEWAY) {
+        return alink_login(d);
+    }
+    snprintf(d->user_name, sizeof(d->user_name), "%s", d->key);
+    snprintf(d->password, sizeof(d->password), "%s-password", d->key);
+    return 0;
 }
 
 static uint64_t text_hash(struct tpc_str s)
@@ -121,6 +161,11 @@ int device_init(struct device *d, enum device_kind kind, uint32_t number, const 
         broker_init(&d->broker, host, port, d->key) != 0) {
         return -1;
     }
+    if (own_login(d) != 0) {
+        return -1;
+    }
+    d->broker.user_name = d->user_name;
+    d->broker.password = d->password;
     d->broker.user = d;
     d->broker.on_acked = on_acked;
     if (kind == DEVICE_FAN) {
@@ -180,11 +225,55 @@ static size_t fan(struct device *d, uint8_t *to, size_t cap)
     return n > 0 ? (size_t) n : 0;
 }
 
+static double celsius(const struct device *d, int64_t elapsed_ms, uint32_t room)
+{
+    return 21.0 + sin((double) elapsed_ms / 4000.0 + d->number + 2.0 * room);
+}
+
+static size_t panel(struct device *d, int64_t elapsed_ms, uint8_t *to, size_t cap)
+{
+    int n = snprintf((char *) to, cap, "{\"temperature\":%.2f,\"seq\":%u}",
+                     celsius(d, elapsed_ms, 0), d->seq);
+    return n > 0 ? (size_t) n : 0;
+}
+
+/* The gateway itself and the rooms behind it, by their addresses. */
+static size_t gateway(struct device *d, int64_t elapsed_ms, uint8_t *to, size_t cap)
+{
+    int n =
+        snprintf((char *) to, cap, "{\"gateway_data\":{\"seq\":%u},\"sub_device_data\":{", d->seq);
+    for (uint32_t i = 1; i <= DEVICE_ROOMS && n > 0 && (size_t) n < cap; i++) {
+        n += snprintf((char *) to + n, cap - (size_t) n,
+                      "%s\"%u\":{\"temperature\":%.2f,\"seq\":%u}", i > 1 ? "," : "", i,
+                      celsius(d, elapsed_ms, i), d->seq);
+    }
+    n += snprintf((char *) to + n, cap - (size_t) n, "}}");
+    return (size_t) n < cap ? (size_t) n : 0;
+}
+
+static size_t report(struct device *d, int64_t elapsed_ms, char topic[BROKER_TOPIC_MAX],
+                     uint8_t *to, size_t cap)
+{
+    switch (d->kind) {
+    case DEVICE_METER:
+        snprintf(topic, BROKER_TOPIC_MAX, "meters/%s/up", d->key);
+        return meter(d, elapsed_ms, to);
+    case DEVICE_PANEL:
+        snprintf(topic, BROKER_TOPIC_MAX, "devices/telemetry");
+        return panel(d, elapsed_ms, to, cap);
+    case DEVICE_GATEWAY:
+        snprintf(topic, BROKER_TOPIC_MAX, "gateway/telemetry");
+        return gateway(d, elapsed_ms, to, cap);
+    default:
+        snprintf(topic, BROKER_TOPIC_MAX, "/sys/%s/%s/thing/property/post", names[d->kind], d->key);
+        return d->kind == DEVICE_FAN ? fan(d, to, cap) : thermostat(d, elapsed_ms, to, cap);
+    }
+}
+
 void device_run(struct device *d, int64_t now_ms, uint32_t period_ms, int64_t elapsed_ms)
 {
     uint8_t payload[BROKER_PAYLOAD_MAX];
     char topic[BROKER_TOPIC_MAX];
-    size_t len;
 
     if ((now_ms < d->next_ms && !d->state_pending) ||
         d->broker.inflight_count >= BROKER_INFLIGHT_MAX / 2) {
@@ -194,13 +283,6 @@ void device_run(struct device *d, int64_t now_ms, uint32_t period_ms, int64_t el
     d->next_ms = d->next_ms + period_ms > now_ms ? d->next_ms + period_ms : now_ms + period_ms;
     d->state_pending = false;
     d->seq++;
-    if (d->kind == DEVICE_METER) {
-        len = meter(d, elapsed_ms, payload);
-        snprintf(topic, sizeof(topic), "meters/%s/up", d->key);
-    } else {
-        len = d->kind == DEVICE_FAN ? fan(d, payload, sizeof(payload))
-                                    : thermostat(d, elapsed_ms, payload, sizeof(payload));
-        snprintf(topic, sizeof(topic), "/sys/%s/%s/thing/property/post", names[d->kind], d->key);
-    }
+    size_t len = report(d, elapsed_ms, topic, payload, sizeof(payload));
     broker_publish(&d->broker, topic, payload, len, d->seq);
 }

@@ -17,7 +17,7 @@ struct settings {
     uint16_t port;
     uint32_t seconds; /* 0 = until a signal */
     uint32_t period_ms;
-    uint32_t counts[3];
+    uint32_t counts[DEVICE_KINDS];
     const char *user_name;
     const char *password;
     const char *seq_file;
@@ -43,15 +43,26 @@ static int64_t now_ms(void)
 static int usage(void)
 {
     fputs("usage: tp-sim [--url HOST:PORT] [--seconds N] [--rate MESSAGES_PER_SECOND_OF_A_DEVICE]\n"
-          "              [--thermostats N] [--meters N] [--fans N] [--user U --password P]\n"
+          "              [--thermostats N] [--meters N] [--fans N] [--panels N] [--gateways N]\n"
+          "              [--user U --password P]   instead of those of each device\n"
           "              [--seq-file FILE]   a line \"key seq\" for each acknowledged payload\n",
           stderr);
     return 2;
 }
 
+static uint32_t connections(const struct settings *s)
+{
+    uint32_t n = 0;
+    for (int i = 0; i < DEVICE_KINDS; i++) {
+        n += s->counts[i];
+    }
+    return n;
+}
+
 static int parse(int argc, char **argv, struct settings *s)
 {
-    static const char *const kinds[] = { "--thermostats", "--meters", "--fans" };
+    static const char *const kinds[DEVICE_KINDS] = { "--thermostats", "--meters", "--fans",
+                                                     "--panels", "--gateways" };
     for (int i = 1; i + 1 < argc + 1; i += 2) {
         const char *name = argv[i], *value = i + 1 < argc ? argv[i + 1] : NULL;
         if (value == NULL) {
@@ -82,16 +93,16 @@ static int parse(int argc, char **argv, struct settings *s)
             s->seq_file = value;
         } else {
             int kind = 0;
-            while (kind < 3 && strcmp(name, kinds[kind]) != 0) {
+            while (kind < DEVICE_KINDS && strcmp(name, kinds[kind]) != 0) {
                 kind++;
             }
-            if (kind == 3) {
+            if (kind == DEVICE_KINDS) {
                 return -1;
             }
             s->counts[kind] = (uint32_t) strtoul(value, NULL, 10);
         }
     }
-    return s->counts[0] + s->counts[1] + s->counts[2] <= DEVICES_MAX ? 0 : -1;
+    return connections(s) <= DEVICES_MAX ? 0 : -1;
 }
 
 static uint32_t inflight(const struct device *devices, uint32_t count)
@@ -146,7 +157,7 @@ static void run(struct device *devices, struct pollfd *polls, uint32_t count,
 int main(int argc, char **argv)
 {
     struct settings s = {
-        .host = "127.0.0.1", .port = 1883, .period_ms = 500, .counts = { 12, 8, 4 }
+        .host = "127.0.0.1", .port = 1883, .period_ms = 500, .counts = { 10, 8, 4 }
     };
     struct counts counts = { 0 };
     if (parse(argc, argv, &s) != 0) {
@@ -157,7 +168,7 @@ int main(int argc, char **argv)
     sigaction(SIGTERM, &action, NULL);
 
     FILE *seq_file = s.seq_file != NULL ? fopen(s.seq_file, "a") : NULL;
-    uint32_t count = s.counts[0] + s.counts[1] + s.counts[2];
+    uint32_t count = connections(&s);
     struct device *devices = calloc(count + 1, sizeof(*devices));
     struct pollfd *polls = calloc(count + 1, sizeof(*polls));
     if (devices == NULL || polls == NULL || (s.seq_file != NULL && seq_file == NULL)) {
@@ -165,15 +176,17 @@ int main(int argc, char **argv)
         return 1;
     }
     uint32_t made = 0;
-    for (uint32_t kind = 0; kind < 3; kind++) {
+    for (uint32_t kind = 0; kind < DEVICE_KINDS; kind++) {
         for (uint32_t i = 1; i <= s.counts[kind]; i++, made++) {
             if (device_init(&devices[made], (enum device_kind) kind, i, s.host, s.port, &counts,
                             seq_file) != 0) {
                 fputs("tp-sim: no memory\n", stderr);
                 return 1;
             }
-            devices[made].broker.user_name = s.user_name;
-            devices[made].broker.password = s.password;
+            if (s.user_name != NULL) {
+                devices[made].broker.user_name = s.user_name;
+                devices[made].broker.password = s.password;
+            }
             /* Spread over the period, so that not all report at once. */
             devices[made].next_ms = now_ms() + (int64_t) s.period_ms * made / (count + 1);
         }
@@ -181,14 +194,16 @@ int main(int argc, char **argv)
     run(devices, polls, count, &s, &counts);
 
     uint64_t sent = 0;
+    uint32_t all = 0;
     uint32_t open = inflight(devices, count);
     for (uint32_t i = 0; i < count; i++) {
-        sent += devices[i].seq;
+        sent += (uint64_t) devices[i].seq * device_count(&devices[i]);
+        all += device_count(&devices[i]);
         device_fini(&devices[i]);
     }
     printf("{\"devices\":%u,\"sent\":%" PRIu64 ",\"published\":%" PRIu64 ",\"commands\":%" PRIu64
            ",\"acknowledged\":%" PRIu64 ",\"unacknowledged\":%u}\n",
-           count, sent, counts.published, counts.commands, counts.acknowledged, open);
+           all, sent, counts.published, counts.commands, counts.acknowledged, open);
     if (seq_file != NULL) {
         fclose(seq_file);
     }

@@ -109,6 +109,17 @@ START_TEST(shape_follows_the_frames_kind)
 }
 END_TEST
 
+/* What a broker says of the connection is for no script. */
+START_TEST(a_status_of_the_transport_passes_the_script)
+{
+    static const char script[] = "function decode(b) return {v = string.unpack('>I4', b)} end";
+    ck_assert_str_eq(lua_host_run(&h, script, TPC_MSG_PRESENCE, TPC_BYTES("1")),
+                     "0:presence params={\"online\":true}{}");
+    ck_assert_str_eq(lua_host_run(&h, script, TPC_MSG_PRESENCE, TPC_BYTES("0")),
+                     "0:presence params={\"online\":false}{}");
+}
+END_TEST
+
 START_TEST(ctx_tells_about_the_frame)
 {
     void *program;
@@ -379,6 +390,7 @@ Suite *script_suite(void)
     tcase_add_test(tc, list_becomes_several_messages_or_none);
     tcase_add_test(tc, results_that_are_no_messages_are_refused);
     tcase_add_test(tc, shape_follows_the_frames_kind);
+    tcase_add_test(tc, a_status_of_the_transport_passes_the_script);
     tcase_add_test(tc, ctx_tells_about_the_frame);
     tcase_add_test(tc, errors_name_product_line_and_message);
     tcase_add_test(tc, configuration_mistakes_are_told);
