@@ -421,6 +421,40 @@ static int emit_state(const struct tpc_frame *frame, uint32_t index, struct enve
     return tpi_codec_presence(frame, index, state == 1, sink, err);
 }
 
+/* Methods of a gateway for what stands behind it (contract iot-module 4, 5). */
+static bool is_request(struct tpc_str method)
+{
+    static const struct tpc_str methods[] = { TPC_STR_INIT("thing.topo.add"),
+                                              TPC_STR_INIT("thing.topo.delete"),
+                                              TPC_STR_INIT("thing.topo.get"),
+                                              TPC_STR_INIT("thing.auth.register.sub") };
+    for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
+        if (tpc_str_equal(method, methods[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int ask(uint32_t index, struct envelope *e, struct tpc_decoded *head,
+               const struct tpc_decode_sink *sink, struct tpc_error *err)
+{
+    if (sink->size < offsetof(struct tpc_decode_sink, request) + sizeof(sink->request) ||
+        sink->request == NULL) {
+        return tpi_error_set(err, TPC_EUNSUPPORTED, "alink", "nobody answers \"%.*s\" here",
+                             (int) e->method.len, e->method.ptr);
+    }
+    int rc = e->params_event == 0
+                 ? 0
+                 : tpi_json_tree(&e->params, e->params_event, sink->arena, 0, err, &head->params);
+    if (rc != 0) {
+        return rc;
+    }
+    head->name = e->method;
+    head->flags = TPC_DECODED_ANSWER;
+    return sink->request(sink->user, index, head) != 0 ? TPI_CODEC_ENDED : 0;
+}
+
 static int alink_frame(const struct tpc_frame *frame, uint32_t index,
                        const struct tpc_decode_sink *sink, struct tpc_error *err)
 {
@@ -459,6 +493,9 @@ static int alink_frame(const struct tpc_frame *frame, uint32_t index,
         head.name = ota_progress;
         rc = params_tree(&e, sink, err, &head.params);
         return rc != 0 ? rc : tpi_codec_emit(index, sink, &head);
+    }
+    if (is_request(e.method)) {
+        return ask(index, &e, &head, sink, err);
     }
     return tpi_error_set(err, TPC_EUNSUPPORTED, "alink", "method \"%.*s\" is not taken",
                          (int) (e.method.len < 64 ? e.method.len : 64), e.method.ptr);

@@ -8,7 +8,7 @@
 
 enum { REPLY_ARENA_BYTES = 4 << 20 };
 
-enum { NEWS_ONLINE = 1, NEWS_OFFLINE = 2, NEWS_REPLY = 3 };
+enum { NEWS_ONLINE = 1, NEWS_OFFLINE = 2, NEWS_REPLY = 3, NEWS_LEFT = 4 };
 
 /* Told to another worker. A reply's body follows. */
 struct notice {
@@ -75,6 +75,14 @@ static int add_leaving(void *user, struct tpc_device *d, struct tpc_str address)
     return d->children > 0 ? tpi_topology_each(core->registry, d->id, add_leaving, l) : 0;
 }
 
+static void end_one(struct tpi_worker *w, struct tpc_device *d)
+{
+    if (d->partition % w->core->worker_count == w->index && atomic_load(&d->online) &&
+        !tpi_device_has(d, TPI_DEVICE_BY_SESSION)) {
+        tpi_presence_follow(w, &d, 1);
+    }
+}
+
 /* Those behind the gateway that this worker owns. */
 static void end_own(struct tpi_worker *w, struct tpc_device *gateway)
 {
@@ -104,6 +112,8 @@ static void run_notice(struct tpi_worker *w, struct tpi_node *node)
         tpi_downlink_online_behind(w->downlink, n->gateway);
     } else if (n->news == NEWS_OFFLINE) {
         end_own(w, n->gateway);
+    } else if (n->news == NEWS_LEFT) {
+        end_one(w, n->gateway);
     }
     free_notice(w->core, n);
 }
@@ -145,6 +155,14 @@ void tpi_behind_online(struct tpi_worker *w, struct tpc_device *d)
         tpi_downlink_online_behind(w->downlink, d);
         tell_others(w, d, NEWS_ONLINE, (struct tpc_bytes){ NULL, 0 });
     }
+}
+
+void tpi_behind_left(struct tpi_worker *w, struct tpc_device *d)
+{
+    struct tpc_bytes none = { NULL, 0 };
+    end_one(w, d);
+    tell_others(w, d, NEWS_LEFT, none);
+    tpi_behind_offline(w, d);
 }
 
 void tpi_behind_offline(struct tpi_worker *w, struct tpc_device *d)

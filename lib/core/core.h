@@ -584,12 +584,20 @@ void tpi_down_sent(struct tpi_part *part, uint64_t ticket, const struct tpc_erro
 void tpi_down_answer(struct tpi_worker *w, struct tpc_device *device, struct tpc_str name,
                      struct tpc_str correlation, bool part);
 
+/* ---- request.c: what gateways ask for, after a batch ---- */
+void tpi_requests(struct tpi_worker *w);
+/* An answer with data, or a failure: code and text. */
+void tpi_down_reply(struct tpi_worker *w, struct tpc_device *device, struct tpc_str name,
+                    struct tpc_str correlation, int code, const struct tpc_value *data);
+
 /* ---- behind.c: what a gateway says and is means something for the devices behind it ---- */
 /* Something reaches a device again, and with it what stands behind it. */
 void tpi_behind_online(struct tpi_worker *w, struct tpc_device *d);
 /* It cannot: what stands behind it is offline, too, but for devices with a connection of their own
  * and those whose messages alone decide. */
 void tpi_behind_offline(struct tpi_worker *w, struct tpc_device *d);
+/* A device that its gateway has let go of. */
+void tpi_behind_left(struct tpi_worker *w, struct tpc_device *d);
 void tpi_behind_reply(struct tpi_worker *w, const struct tpi_up_msg *um);
 void tpi_command_drop_nodes(struct tpi_worker *w);
 void tpi_command_fini(struct tpc_core *core);

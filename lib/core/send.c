@@ -233,6 +233,20 @@ void tpi_down_answer(struct tpi_worker *w, struct tpc_device *device, struct tpc
     }
 }
 
+void tpi_down_reply(struct tpi_worker *w, struct tpc_device *device, struct tpc_str name,
+                    struct tpc_str correlation, int code, const struct tpc_value *data)
+{
+    struct tpc_encode e = { .size = sizeof(e),
+                            .kind = TPC_MSG_REPLY,
+                            .code = code,
+                            .name = name,
+                            .correlation = correlation,
+                            .params = *data };
+    struct tpc_error err;
+    bool sent = send_frame(w, device, &e, false, 0, &err) == 0;
+    tpi_count(sent ? &w->core->counters.answers : &w->core->counters.answers_failed, 1);
+}
+
 static void run_sent(struct tpi_worker *w, struct tpi_node *node)
 {
     struct sent_node *s = (struct sent_node *) (void *) node;

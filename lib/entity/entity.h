@@ -190,6 +190,11 @@ int tpi_selector_parse(struct tpc_str text, struct tpc_str member, struct tpc_ar
 
 bool tpi_label_name_valid(struct tpc_str name);
 
+/* A text among the secrets of an entity, for the device that it belongs to: "secret". tenant: number.
+ * Returns 0, TPC_ENOENT, TPC_ETOOBIG (ret has room for cap with the NUL) or what the store says. */
+int tpi_entities_secret(struct tpi_entities *e, uint64_t tenant, const char *kind,
+                        struct tpc_str key, struct tpc_str path, char *ret, size_t cap);
+
 /* In prepare: one more row in the change's transaction; op's texts live as long as the change (its
  * arena). Returns 0, TPC_ETOOBIG or TPC_ENOMEM. */
 int tpi_change_op(struct tpi_change *change, const struct tpc_store_op *op);

@@ -205,3 +205,27 @@ int tpi_secret_read(struct tpi_entities *e, const struct tpi_change *change, str
     }
     return tpi_secret_parse(e, change, row.doc, change->arena, err, ret);
 }
+
+int tpi_entities_secret(struct tpi_entities *e, uint64_t tenant, const char *kind,
+                        struct tpc_str key, struct tpc_str path, char *ret, size_t cap)
+{
+    struct tpi_change change = { .tenant = tenant, .key = key };
+    struct tpc_value all;
+    pthread_mutex_lock(&e->lock);
+    const struct tpi_kind_slot *slot = tpi_entity_kind(e, tpc_str_from(kind));
+    int rc = slot == NULL ? TPC_ENOENT : tpc_arena_create(e->env->alloc, 0, &change.arena);
+    if (rc == 0) {
+        change.kind = slot->kind;
+        rc = tpi_secret_read(e, &change, NULL, &all);
+        struct tpc_str text =
+            rc == 0 ? tpc_value_text(tpc_value_get(&all, path)) : (struct tpc_str){ NULL, 0 };
+        rc = rc != 0 ? rc : text.len == 0 ? TPC_ENOENT : text.len >= cap ? TPC_ETOOBIG : 0;
+        if (rc == 0) {
+            memcpy(ret, text.ptr, text.len);
+            ret[text.len] = '\0';
+        }
+    }
+    tpc_arena_destroy(change.arena);
+    pthread_mutex_unlock(&e->lock);
+    return rc;
+}

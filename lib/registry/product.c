@@ -483,8 +483,9 @@ static int make_product(struct tpi_registry *r, struct tpi_change *change, struc
     if (history != NULL) {
         (void) tpc_value_int(tpc_value_get(history, TPC_STR("keep")), &p->keep_ms);
     }
-    p->gateway = tpc_str_equal(tpc_value_text(tpc_value_get(change->doc, TPC_STR("type"))),
-                               TPC_STR("gateway")) != 0;
+    struct tpc_str type = tpc_value_text(tpc_value_get(change->doc, TPC_STR("type")));
+    p->gateway = tpc_str_equal(type, TPC_STR("gateway")) != 0;
+    p->sub = tpc_str_equal(type, TPC_STR("sub")) != 0;
     int rc = tpi_publish_read(change, p, err);
     rc = rc != 0 ? rc : read_presence(change, p, err);
     rc = rc != 0 ? rc : make_model(r, change, err, &p->model);

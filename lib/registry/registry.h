@@ -70,7 +70,8 @@ struct tpi_product {
     void *program;   /* of codec; NULL if it has no compile() */
     int64_t keep_ms; /* how long samples are kept; 0 = for ever, -1 = as the core's option says */
     bool published;
-    bool gateway; /* its type */
+    bool gateway; /* its type; neither: direct, or not said */
+    bool sub;
     uint32_t model_version;
     uint64_t model_hash;          /* of the model as sorted JSON */
     bool auto_register;           /* devices that know secret may register themselves */

@@ -44,6 +44,8 @@ struct tpi_uplink {
     uint32_t msg_count, msg_cap;
     struct tpi_up_msg *parts; /* of devices of other workers */
     uint32_t part_count, part_cap;
+    struct tpi_up_request *requests;
+    uint32_t request_count, request_cap;
     struct tpc_point *points;
     uint32_t *indexes; /* of the points' properties */
     uint32_t point_count, point_cap;

@@ -371,6 +371,31 @@ static void sink_refuse(void *user, uint32_t frame, const struct tpc_error *err)
     up_refuse(u, u->base + frame, err);
 }
 
+/* Not of a message, so that nothing of it gets into the log. One that came before is answered again: what
+ * it asks for is the same. */
+static int sink_request(void *user, uint32_t frame, const struct tpc_decoded *head)
+{
+    struct tpi_uplink *u = user;
+    if (u->open || u->no_memory || frame >= u->count) {
+        return u->no_memory ? TPC_ENOMEM : TPC_EINVAL;
+    }
+    if (u->request_count == u->request_cap) {
+        void *p = u->requests;
+        bool ok = up_grow(u, &p, &u->request_cap, sizeof(u->requests[0]));
+        u->requests = p;
+        if (!ok) {
+            return TPC_ENOMEM;
+        }
+    }
+    u->states[u->base + frame].any = true;
+    u->requests[u->request_count++] = (struct tpi_up_request){ .device = u->target,
+                                                               .input = u->base + frame,
+                                                               .name = head->name,
+                                                               .correlation = head->correlation,
+                                                               .params = head->params };
+    return 0;
+}
+
 /* ---- straight to points ---- */
 
 static void direct_room(struct tpi_uplink *u)
@@ -451,6 +476,7 @@ void up_sink(struct tpi_uplink *u, struct tpc_decode_sink *ret)
         .direct = &u->direct,
         .enter = up_scope_enter,
         .leave = up_scope_leave,
+        .request = sink_request,
     };
     u->direct.user = u;
     u->direct.arena = u->arena;

@@ -69,6 +69,7 @@ void tpi_uplink_destroy(struct tpi_uplink *u)
     const struct tpc_allocator *a = u->env->alloc;
     tpi_free(a, u->msgs, u->msg_cap * sizeof(u->msgs[0]));
     tpi_free(a, u->parts, u->part_cap * sizeof(u->parts[0]));
+    tpi_free(a, u->requests, u->request_cap * sizeof(u->requests[0]));
     tpi_free(a, u->points, u->point_cap * sizeof(u->points[0]));
     tpi_free(a, u->indexes, u->point_cap * sizeof(u->indexes[0]));
     tpi_free(a, u->records, u->record_cap * sizeof(u->records[0]));
@@ -443,6 +444,7 @@ static void reset(struct tpi_uplink *u)
 {
     u->msg_count = 0;
     u->part_count = 0;
+    u->request_count = 0;
     u->point_count = 0;
     u->keys_added = 0;
     u->no_memory = false;
@@ -472,6 +474,7 @@ int tpi_uplink_run(struct tpi_uplink *u, struct tpc_error *err)
         add(&u->host.counters->waits, 1);
         u->msg_count = 0;
         u->part_count = 0;
+        u->request_count = 0;
         return rc;
     }
     count_inputs(u);
@@ -504,6 +507,16 @@ const struct tpi_up_msg *tpi_uplink_part(const struct tpi_uplink *u, uint32_t i)
     return &u->parts[i];
 }
 
+uint32_t tpi_uplink_request_count(const struct tpi_uplink *u)
+{
+    return u->request_count;
+}
+
+const struct tpi_up_request *tpi_uplink_request(const struct tpi_uplink *u, uint32_t i)
+{
+    return &u->requests[i];
+}
+
 struct tpc_bytes tpi_uplink_body(const struct tpi_uplink *u, const struct tpi_up_msg *part)
 {
     return (struct tpc_bytes){ u->bodies.ptr + part->body_at, part->body_len };
@@ -527,6 +540,7 @@ void tpi_uplink_clear(struct tpi_uplink *u)
     u->input_count = 0;
     u->msg_count = 0;
     u->part_count = 0;
+    u->request_count = 0;
 }
 
 void tpi_uplink_remember(struct tpi_uplink *u, const struct tpc_msg *msg)

@@ -135,6 +135,17 @@ int tpi_uplink_result(const struct tpi_uplink *u, uint32_t input);
 uint32_t tpi_uplink_count(const struct tpi_uplink *u);
 const struct tpi_up_msg *tpi_uplink_msg(const struct tpi_uplink *u, uint32_t i);
 
+/* What a device asked for. Views and params are valid until tpi_uplink_clear(). */
+struct tpi_up_request {
+    struct tpc_device *device;
+    uint32_t input;
+    struct tpc_str name;
+    struct tpc_str correlation;
+    struct tpc_value params;
+};
+uint32_t tpi_uplink_request_count(const struct tpi_uplink *u);
+const struct tpi_up_request *tpi_uplink_request(const struct tpi_uplink *u, uint32_t i);
+
 /* Messages of devices that other workers own, out of gateways' messages: checked, not appended. Their
  * bodies are valid until tpi_uplink_clear(). Its worker gets it as TPI_UP_PART. */
 uint32_t tpi_uplink_part_count(const struct tpi_uplink *u);

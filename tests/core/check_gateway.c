@@ -348,7 +348,7 @@ START_TEST(an_alink_pack_reaches_its_devices_and_commands_go_back_over_the_gatew
 }
 END_TEST
 
-/* ---- presence ---- */
+/* ---- presence, requests ---- */
 
 static int is_online(struct flow *f, const char *key)
 {
@@ -358,6 +358,117 @@ static int is_online(struct flow *f, const char *key)
     tpc_device_unref(d);
     return (int) info.online;
 }
+
+/* What the gateway "ag" asks for; the answer. */
+static const char *ask(struct flow *f, uint64_t session, const char *method, const char *params)
+{
+    char text[700];
+    unsigned int n = flow_probe.sent_count;
+    snprintf(text, sizeof(text), "{\"requestId\":\"q%u\",\"method\":\"%s\",\"params\":%s}", n,
+             method, params);
+    struct tpc_frame frame = frame_of(TPC_MSG_UNKNOWN, "", "", text);
+    tk_ok(flow_probe.host->receive(flow_probe.ctx, session, &frame, 0));
+    flow_settle(f);
+    ck_assert_uint_eq(flow_probe.sent_count, n + 1);
+    ck_assert_str_eq(flow_probe.sent[n].device, "ag");
+    char *data = strstr(flow_probe.sent[n].payload, "\"data\":");
+    return data != NULL ? data : flow_probe.sent[n].payload;
+}
+
+static bool is_behind(struct flow *f, const char *gateway, const char *key)
+{
+    struct tpc_device *found, *g = flow_device(f, gateway);
+    int rc = tpc_topology_find(g, tpc_str_from(key), &found);
+    if (rc == 0) {
+        tpc_device_unref(found);
+    }
+    tpc_device_unref(g);
+    return rc == 0;
+}
+
+/* User name and password are the vectors of the contract (iot-module 3). */
+#define DEV01 "{\"productKey\":\"pk01\",\"deviceName\":\"dev01\""
+#define NONE "\"data\":[],\"code\":0,\"msg\":\"\"}"
+
+START_TEST(an_alink_gateway_adds_lists_and_deletes_its_devices)
+{
+    static const char add[] =
+        "{\"subDevices\":[{\"clientId\":\"x\",\"username\":\"dev01&pk01\",\"password\":"
+        "\"%s\"}]}";
+    static const char right[] = "5d4e1f404486b778af7b85414fdd14c9566566f6cd23fb2758bce85e82477460";
+    char text[300];
+    struct flow f;
+    setup(&f);
+    put(&f, "product", alink);
+    put(&f, "product",
+        "{\"key\":\"pk01\",\"codec\":\"alink\",\"type\":\"sub\",\"model\":{"
+        "\"properties\":[{\"id\":\"t\",\"type\":\"int\"}]}}");
+    put(&f, "device", "{\"key\":\"ag\",\"product\":\"al\"}");
+    put(&f, "device",
+        "{\"key\":\"dev01\",\"product\":\"pk01\",\"secret\":"
+        "\"0123456789abcdef0123456789abcdef\"}");
+    uint64_t session = flow_session("ag", TPC_SESSION_PRESENCE);
+    flow_settle(&f);
+    ck_assert_str_eq(ask(&f, session, "thing.topo.get", "{}"),
+                     "\"data\":{\"subDevices\":[]},\"code\":0,\"msg\":\"\"}");
+    snprintf(text, sizeof(text), add, "00");
+    ck_assert_str_eq(ask(&f, session, "thing.topo.add", text), NONE);
+    ck_assert(!is_behind(&f, "ag", "dev01"));
+    snprintf(text, sizeof(text), add, right);
+    ck_assert_str_eq(ask(&f, session, "thing.topo.add", text),
+                     "\"data\":[" DEV01 "}],\"code\":0,\"msg\":\"\"}");
+    ck_assert(is_behind(&f, "ag", "dev01"));
+    ck_assert_str_eq(ask(&f, session, "thing.topo.get", "{}"),
+                     "\"data\":{\"subDevices\":[" DEV01 "}]},\"code\":0,\"msg\":\"\"}");
+    struct tpc_frame frame =
+        frame_of(TPC_MSG_UNKNOWN, "", "",
+                 "{\"method\":\"thing.event.property.pack.post\",\"params\":{\"subDevices\":[{"
+                 "\"identity\":" DEV01 "},\"properties\":{\"t\":5}}]}}");
+    tk_ok(flow_probe.host->receive(flow_probe.ctx, session, &frame, 0));
+    flow_settle(&f);
+    ck_assert_int_eq(is_online(&f, "dev01"), 1);
+    /* Not its own, of another product; then its own, which goes offline. */
+    ck_assert_str_eq(ask(&f, session, "thing.topo.delete",
+                         "{\"subDevices\":[{\"productKey\":\"panel\",\"deviceName\":\"s1\"},{"
+                         "\"productKey\":\"al\",\"deviceName\":\"dev01\"}]}"),
+                     NONE);
+    ck_assert_str_eq(ask(&f, session, "thing.topo.delete", "{\"subDevices\":[" DEV01 "}]}"),
+                     "\"data\":[" DEV01 "}],\"code\":0,\"msg\":\"\"}");
+    ck_assert(!is_behind(&f, "ag", "dev01"));
+    ck_assert(is_behind(&f, "gw", "1"));
+    ck_assert_int_eq(is_online(&f, "dev01"), 0);
+    ck_assert_str_eq(ask(&f, session, "thing.topo.delete", "{\"subDevices\":[" DEV01 "}]}"), NONE);
+    /* Nothing of a request is logged. */
+    ck_assert_double_eq(flow_metric(&f, "tpc_uplink_messages_total"), 1);
+    flow_fini(&f);
+}
+END_TEST
+
+START_TEST(an_alink_gateway_registers_devices_that_are_there_and_free)
+{
+    struct flow f;
+    setup(&f);
+    put(&f, "product", alink);
+    put(&f, "product", "{\"key\":\"pk01\",\"codec\":\"alink\",\"type\":\"sub\",\"model\":{}}");
+    put(&f, "device", "{\"key\":\"ag\",\"product\":\"al\"}");
+    put(&f, "device", "{\"key\":\"dev01\",\"product\":\"pk01\",\"secret\":\"s3cret\"}");
+    put(&f, "device",
+        "{\"key\":\"dev02\",\"product\":\"pk01\",\"secret\":\"x\",\"gateway\":\"gw\"}");
+    put(&f, "device", "{\"key\":\"dev03\",\"product\":\"al\",\"secret\":\"x\"}");
+    uint64_t session = flow_session("ag", 0);
+    flow_settle(&f);
+    ck_assert_str_eq(
+        ask(&f, session, "thing.auth.register.sub",
+            "[{\"productKey\":\"pk01\",\"deviceName\":\"dev02\"}," DEV01
+            "},{\"productKey\":\"al\",\"deviceName\":\"dev03\"},{\"productKey\":\"pk01\","
+            "\"deviceName\":\"new\"},5]"),
+        "\"data\":[" DEV01 ",\"deviceSecret\":\"s3cret\"}],\"code\":0,\"msg\":\"\"}");
+    ck_assert(is_behind(&f, "ag", "dev01"));
+    ck_assert(!is_behind(&f, "ag", "dev02"));
+    ck_assert_str_eq(ask(&f, session, "thing.auth.register.sub", "{}"), NONE);
+    flow_fini(&f);
+}
+END_TEST
 
 START_TEST(devices_behind_a_gateway_go_offline_with_it)
 {
@@ -555,6 +666,8 @@ Suite *gateway_flow_suite(void)
     tcase_add_test(tc, commands_wait_for_the_gateway_and_nobody_else_answers_them);
     tcase_add_test(tc, commands_of_other_workers_wait_for_the_gateway_and_are_answered);
     tcase_add_test(tc, an_alink_pack_reaches_its_devices_and_commands_go_back_over_the_gateway);
+    tcase_add_test(tc, an_alink_gateway_adds_lists_and_deletes_its_devices);
+    tcase_add_test(tc, an_alink_gateway_registers_devices_that_are_there_and_free);
     tcase_add_test(tc, devices_behind_a_gateway_go_offline_with_it);
     tcase_add_test(tc, devices_of_other_workers_go_offline_with_their_gateway);
     tcase_add_test(tc, parts_reach_devices_of_other_workers_before_the_ticket_settles);

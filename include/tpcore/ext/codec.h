@@ -66,6 +66,10 @@ struct tpc_decode_sink {
      */
     int (*enter)(void *user, uint32_t frame, struct tpc_str product, struct tpc_str device);
     void (*leave)(void *user);
+    /* What a device asks the platform for: name is the method, params its argument, correlation goes
+     * into the answer. It is no message: it is not logged, for it may hold proofs of identity. NULL, or
+     * not there: nobody answers. */
+    int (*request)(void *user, uint32_t frame, const struct tpc_decoded *head);
 };
 
 enum tpc_encode_flags {
