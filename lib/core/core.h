@@ -615,6 +615,9 @@ void tpi_latest_forget_missing(struct tpc_core *core);
 /* After the replay, as the workers: who was online by a session of an earlier run is not. */
 int tpi_latest_end_sessions(struct tpc_core *core, struct tpc_error *err);
 
+/* ---- derive.c ---- */
+extern const struct tpi_expr_ops tpi_core_expr_ops;
+
 /* ---- entity.c ---- */
 int tpi_core_entities(struct tpc_core *core, struct tpc_error *err);
 void tpi_core_properties(struct tpc_core *core); /* names of all properties to the history */

@@ -185,7 +185,8 @@ static int make(struct tpc_core *core, struct tpc_error *err, struct tpi_entitie
     struct tpi_registry_host registry = { .user = core,
                                           .login_key = core->options.secret_key,
                                           .partitions = core->options.partitions,
-                                          .codec_find = tpi_part_codec };
+                                          .codec_find = tpi_part_codec,
+                                          .expr = &tpi_core_expr_ops };
     int rc = tpi_part_entities(core, err);
     if (rc == 0 && core->registry == NULL) {
         rc = tpi_registry_create(&core->env, &registry, err, &core->registry);

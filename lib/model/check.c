@@ -363,6 +363,18 @@ int tpi_model_take(const struct tpi_model *m, uint32_t index, const struct tpc_v
                    struct tpc_arena *arena, struct tpc_error *err, struct tpc_value *ret,
                    uint16_t *ret_flags)
 {
+    if (m->properties[index].expr.len > 0) {
+        tpi_error_set(err, TPC_EMODEL, origin, "is computed here, not reported");
+        tpi_error_at(err, m->properties[index].key.ptr);
+        return TPC_EMODEL;
+    }
+    return tpi_model_derive(m, index, in, arena, err, ret, ret_flags);
+}
+
+int tpi_model_derive(const struct tpi_model *m, uint32_t index, const struct tpc_value *in,
+                     struct tpc_arena *arena, struct tpc_error *err, struct tpc_value *ret,
+                     uint16_t *ret_flags)
+{
     struct look l = { .arena = arena, .err = err, .enforce = m->enforce };
     int rc = check_property(m, index, in, &l, ret);
     if (rc == 0) {
@@ -379,6 +391,11 @@ uint32_t tpi_model_revision(const struct tpi_model *m)
 uint32_t tpi_model_property_count(const struct tpi_model *m)
 {
     return m->count;
+}
+
+uint32_t tpi_model_derived_count(const struct tpi_model *m)
+{
+    return m->derived_count;
 }
 
 const struct tpi_property *tpi_model_property(const struct tpi_model *m, uint32_t index)

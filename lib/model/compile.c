@@ -69,6 +69,22 @@ static int compile_functions(struct tpi_compiler *c, const struct tpc_value *def
     return rc;
 }
 
+/* The expression itself is compiled by whoever computes. */
+static int compile_expr(struct tpi_compiler *c, const struct tpc_value *def, struct tpi_property *p)
+{
+    const struct tpc_value *v = tpi_def_member(def, "expr");
+    if (v == NULL) {
+        return 0;
+    }
+    if (v->type != TPC_TEXT || v->len == 0 || v->len > TPI_MODEL_MAX_EXPR) {
+        return tpi_def_bad(c, "expr", TPC_EINVAL, "is no text of 1 to 4,096 bytes");
+    }
+    if (p->writable) {
+        return tpi_def_bad(c, "access", TPC_EINVAL, "is not r, as that of a computed property is");
+    }
+    return tpi_def_text(c, tpc_value_text(v), &p->expr);
+}
+
 static int compile_property(struct tpi_compiler *c, const struct tpc_value *def,
                             struct tpi_property *p)
 {
@@ -91,6 +107,7 @@ static int compile_property(struct tpi_compiler *c, const struct tpc_value *def,
     p->writable = access > 0;
     p->readable = access < 2;
     p->attribute = role > 0;
+    rc = rc != 0 ? rc : compile_expr(c, def, p);
     p->spec = spec;
     p->data_type = spec->data_type;
     p->value_type = spec->value_type;
@@ -197,8 +214,12 @@ static int compile_properties(struct tpi_compiler *c, const struct tpc_value *de
     for (uint32_t i = 0; i < count; i++) {
         rc = compile_property(c, &list->as.items[i], &m->properties[i]);
         m->count = i + 1;
+        m->derived_count += m->properties[i].expr.len > 0;
         if (rc == 0 && hash_put(m, i) != 0) {
             rc = tpi_def_bad(c, "id", TPC_EINVAL, "stands twice");
+        }
+        if (rc == 0 && m->derived_count > TPI_MODEL_MAX_DERIVED) {
+            rc = tpi_def_bad(c, "expr", TPC_ETOOBIG, "is one more than the 64 there may be");
         }
         if (rc != 0) {
             return tpi_def_in_list(c, "properties", i, rc);

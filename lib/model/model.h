@@ -45,6 +45,8 @@ enum {
     TPI_MODEL_MAX_PROPERTIES = 4096, /* also services, events, parameters of one */
     TPI_MODEL_MAX_IDS = 65535,       /* ever given in a product */
     TPI_MODEL_MAX_DEPTH = 4,         /* structs and arrays inside one another */
+    TPI_MODEL_MAX_DERIVED = 64,      /* properties that are computed */
+    TPI_MODEL_MAX_EXPR = 4096,       /* bytes of an expression */
     TPI_MODEL_MAX_WAS = 16,          /* keys that one property had before */
     TPI_MODEL_MAX_KEY = 128,         /* bytes */
     TPI_MODEL_MAX_ENUM = 1024,       /* items */
@@ -72,9 +74,10 @@ struct tpi_property {
     uint8_t data_type;  /* enum tpi_data_type */
     uint8_t value_type; /* enum tpc_type after conversion */
     bool writable;
-    bool readable;  /* false: "w", it is set but not asked for */
-    bool required;  /* for people and exports: messages may leave it out */
-    bool attribute; /* else telemetry */
+    bool readable;       /* false: "w", it is set but not asked for */
+    bool required;       /* for people and exports: messages may leave it out */
+    bool attribute;      /* else telemetry */
+    struct tpc_str expr; /* of a derived property, else empty */
     const struct tpi_spec *spec;
 };
 
@@ -101,6 +104,7 @@ int tpi_model_ids(const struct tpi_model *m, struct tpc_arena *arena, struct tpc
 
 uint32_t tpi_model_revision(const struct tpi_model *m);
 uint32_t tpi_model_property_count(const struct tpi_model *m);
+uint32_t tpi_model_derived_count(const struct tpi_model *m);
 
 /* index < count. */
 const struct tpi_property *tpi_model_property(const struct tpi_model *m, uint32_t index);
@@ -132,6 +136,11 @@ int tpi_model_check(const struct tpi_model *m, uint32_t index, const struct tpc_
 int tpi_model_take(const struct tpi_model *m, uint32_t index, const struct tpc_value *in,
                    struct tpc_arena *arena, struct tpc_error *err, struct tpc_value *ret,
                    uint16_t *ret_flags);
+
+/* The same for the value of a derived property, which tpi_model_take() refuses. */
+int tpi_model_derive(const struct tpi_model *m, uint32_t index, const struct tpc_value *in,
+                     struct tpc_arena *arena, struct tpc_error *err, struct tpc_value *ret,
+                     uint16_t *ret_flags);
 
 /*
  * Checks what a command wants: a service of the model with its input; "set": a map of writable

@@ -6,6 +6,7 @@
 #include <tpcore/json.h>
 
 #include "base/alloc.h"
+#include "registry/derived.h"
 #include "registry/publish.h"
 #include "base/crypto.h"
 #include "registry/presence.h"
@@ -240,6 +241,7 @@ struct tpi_product *tpi_product_unref(struct tpi_product *p)
         if (p->program != NULL && p->codec->release != NULL) {
             p->codec->release(p->codec_self, p->program);
         }
+        tpi_derived_destroy(p->derived);
         tpi_model_unref(p->model);
         tpi_name_unref(p->alloc, p->name);
         tpi_topic_map_free(p->alloc, p->topics);
@@ -443,6 +445,19 @@ static int read_presence(const struct tpi_change *change, struct tpi_product *p,
     return 0;
 }
 
+static int make_derived(struct tpi_registry *r, struct tpi_product *p, struct tpc_error *err)
+{
+    int rc = tpi_derived_make(r->env->alloc, r->host.expr, p->model, err, &p->derived);
+    if (rc == TPC_EINVAL || rc == TPC_ETOOBIG) {
+        rc = TPC_EMODEL;
+        if (err != NULL) {
+            err->code = rc;
+        }
+        tpi_error_at(err, "model");
+    }
+    return rc;
+}
+
 static const struct tpi_product *current_of(struct tpi_registry *r, const struct tpi_change *change)
 {
     const struct tpi_product_slot *slot = tpi_registry_product_slot(r, change->tenant, change->key);
@@ -489,6 +504,7 @@ static int make_product(struct tpi_registry *r, struct tpi_change *change, struc
     int rc = tpi_publish_read(change, p, err);
     rc = rc != 0 ? rc : read_presence(change, p, err);
     rc = rc != 0 ? rc : make_model(r, change, err, &p->model);
+    rc = rc != 0 ? rc : make_derived(r, p, err);
     rc = rc != 0 ? rc : tpi_publish_prepare(change, current_of(r, change), p, err);
     rc = rc != 0 ? rc : make_program(r, change, p, err);
     if (rc == 0) {

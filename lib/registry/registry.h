@@ -29,11 +29,14 @@ enum {
 };
 
 struct tpi_registry;
+struct tpi_expr_ops;
+struct tpi_derived;
 struct tpc_device;
 
 /*
  * codec_find   Table and instance of a codec by name. TPC_ENOENT.
  * device_gone  The last reference of a device goes. Any thread. May be NULL.
+ * expr         How derived properties are computed (registry/derived.h); NULL = there can be none.
  */
 struct tpi_registry_host {
     void *user;
@@ -44,6 +47,7 @@ struct tpi_registry_host {
     int (*codec_find)(void *user, struct tpc_str name, const struct tpc_codec_ops **ret_ops,
                       void **ret_self);
     void (*device_gone)(void *user, struct tpc_device *device);
+    const struct tpi_expr_ops *expr;
 };
 
 /* What a registered ThingsPanel device logs in with (contract thingspanel.md 1.1). */
@@ -65,6 +69,7 @@ struct tpi_product {
     struct tpc_str tenant;
     struct tpc_str key;
     struct tpi_model *model;
+    struct tpi_derived *derived; /* NULL if it has none */
     const struct tpc_codec_ops *codec;
     void *codec_self;
     void *program;   /* of codec; NULL if it has no compile() */

@@ -70,9 +70,12 @@ struct tpi_uplink {
     uint16_t flags; /* of the open message's head */
     bool again;     /* which wants its answer, if any of its points is good */
     bool no_memory;
-    uint32_t bad_points;       /* of the open message */
-    uint32_t clamped;          /* its points with TPC_POINT_CLAMPED */
-    uint32_t beyond;           /* its points with TPC_POINT_BEYOND */
+    uint32_t bad_points;   /* of the open message */
+    uint32_t clamped;      /* its points with TPC_POINT_CLAMPED */
+    uint32_t beyond;       /* its points with TPC_POINT_BEYOND */
+    struct up_cell *cells; /* of derive.c, by property index */
+    uint32_t cell_count;
+    uint32_t stamp;            /* of the message whose derived properties are computed */
     bool untold;               /* why the last of them is bad stands in direct, not yet in bad */
     struct tpc_error bad;      /* the last of them */
     struct tpc_error part_bad; /* the last part that was not taken */
@@ -108,6 +111,11 @@ void up_scope_end(struct tpi_uplink *u, uint32_t input);
 
 /* A TPI_UP_PART input. */
 int up_take_part(struct tpi_uplink *u, uint32_t input, struct tpc_error *err);
+
+/* Adds the derived properties of the open message, whose product has some. Returns 0 or TPC_ENOMEM
+ * (u->no_memory is set). */
+int up_derive(struct tpi_uplink *u);
+void up_derive_fini(struct tpi_uplink *u);
 
 /* Room for one more; false: out of memory (u->no_memory is set). */
 bool up_room_msg(struct tpi_uplink *u);

@@ -314,6 +314,10 @@ static int sink_end(void *user)
     if (u->skip) {
         return 0;
     }
+    /* The worker that owns the device computes. */
+    if (u->product->derived != NULL && !up_scope_foreign(u) && up_derive(u) != 0) {
+        return TPC_ENOMEM;
+    }
     struct tpi_up_msg *um = &u->msgs[u->msg_count];
     um->msg.point_count = u->point_count - um->first_point;
     if (u->bad_points > 0) {

@@ -73,6 +73,7 @@ void tpi_uplink_destroy(struct tpi_uplink *u)
     tpi_free(a, u->points, u->point_cap * sizeof(u->points[0]));
     tpi_free(a, u->indexes, u->point_cap * sizeof(u->indexes[0]));
     tpi_free(a, u->records, u->record_cap * sizeof(u->records[0]));
+    up_derive_fini(u);
     tpi_buf_fini(&u->bodies);
     tpi_dedup_fini(&u->dedup);
     tpc_arena_destroy(u->arena);
