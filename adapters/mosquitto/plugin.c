@@ -13,7 +13,6 @@
 
 #include <dlfcn.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* What the broker looks for is seen from outside, all else is not. */
@@ -23,6 +22,7 @@
 #include <mosquitto_plugin.h>
 #pragma GCC visibility pop
 
+#include "base/alloc.h"
 #include "base/crypto.h"
 
 enum {
@@ -56,6 +56,7 @@ static void fingerprint(const struct mosquitto *client, char ret[2 * TPI_SHA256_
     int (*i2d)(void *x509, unsigned char **out);
     void (*free_x509)(void *x509);
     uint8_t digest[TPI_SHA256_BYTES];
+    const struct tpc_allocator *alloc = tpc_allocator_default();
     unsigned char *der = NULL;
     ret[0] = '\0';
     void *x509 = mosquitto_client_certificate(client);
@@ -65,13 +66,13 @@ static void fingerprint(const struct mosquitto *client, char ret[2 * TPI_SHA256_
     *(void **) &i2d = dlsym(RTLD_DEFAULT, "i2d_X509");
     *(void **) &free_x509 = dlsym(RTLD_DEFAULT, "X509_free");
     int len = i2d != NULL ? i2d(x509, NULL) : 0;
-    if (len > 0 && (der = malloc((size_t) len)) != NULL) {
+    if (len > 0 && (der = tpi_alloc(alloc, (size_t) len)) != NULL) {
         unsigned char *end = der;
         if (i2d(x509, &end) == len && tpi_sha256(der, (size_t) len, digest) == 0) {
             tpi_hex(digest, sizeof(digest), ret);
         }
     }
-    free(der);
+    tpi_free(alloc, der, der != NULL ? (size_t) len : 0);
     if (free_x509 != NULL) {
         free_x509(x509);
     }
@@ -438,7 +439,7 @@ mosq_plugin_EXPORT int mosquitto_plugin_init(mosquitto_plugin_id_t *identifier, 
                                              struct mosquitto_opt *options, int option_count)
 {
     char why[OPTIONS_TEXT_BYTES];
-    struct plugin *p = calloc(1, sizeof(*p));
+    struct plugin *p = tpi_alloc_zero(tpc_allocator_default(), sizeof(*p));
     if (p == NULL) {
         return MOSQ_ERR_NOMEM;
     }
@@ -446,7 +447,7 @@ mosq_plugin_EXPORT int mosquitto_plugin_init(mosquitto_plugin_id_t *identifier, 
     *userdata = p;
     if (plugin_options_read(&p->options, options, option_count, why) != 0) {
         mosquitto_log_printf(MOSQ_LOG_ERR, "tpcore: %s", why);
-        free(p);
+        tpi_free(tpc_allocator_default(), p, sizeof(*p));
         *userdata = NULL;
         return MOSQ_ERR_INVAL;
     }
@@ -466,7 +467,7 @@ mosq_plugin_EXPORT int mosquitto_plugin_cleanup(void *userdata, struct mosquitto
         feed_stop(&p->feed);
         clients_fini(&p->clients);
         tpi_wipe(p, sizeof(*p));
-        free(p);
+        tpi_free(tpc_allocator_default(), p, sizeof(*p));
     }
     return MOSQ_ERR_SUCCESS;
 }

@@ -236,7 +236,8 @@ START_TEST(a_store_that_cannot_be_read_is_named)
     sql("PRAGMA user_version=9");
     tk_fails(TPC_EVERSION, open_core(true, true, &c));
     tpc_core_destroy(c);
-    strcat(dir, "/nowhere");
+    size_t len = strlen(dir);
+    snprintf(dir + len, sizeof(dir) - len, "/nowhere");
     tk_fails(TPC_ENOENT, open_core(true, true, &c));
     tpc_core_destroy(c);
     ck_assert_int_eq(mkdir(dir, 0755), 0);
