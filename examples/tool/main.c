@@ -55,6 +55,9 @@ static int usage(void)
         "         the last failures of a device, newest first; without one, the last of each, "
         "unknown\n"
         "         ones that knock too; also while the platform runs\n"
+        "       tp-tool audit CONFIG [--kind K] [--key KEY] [--actor A] [--tenant T] [--limit N]\n"
+        "                    [--before NUMBER] [--json]\n"
+        "         who changed what, the newest first; also while the platform runs\n"
         "       tp-tool modules [PATH/tpc_NAME.so ..]\n"
         "         modules linked in, and those of shared objects\n",
         stderr);
@@ -112,6 +115,8 @@ int main(int argc, char **argv)
     } else if (strcmp(command, "sql") == 0) {
         rc = tool_sql(argc - 2, argv + 2);
 #endif
+    } else if (strcmp(command, "audit") == 0) {
+        rc = tool_audit(argc - 2, argv + 2);
     } else if (strcmp(command, "why") == 0) {
         rc = tool_why(argc - 2, argv + 2);
     } else if (strcmp(command, "modules") == 0) {

@@ -2,6 +2,8 @@
 #include "tool.h"
 
 #include <stdio.h>
+#include <string.h>
+#include <time.h>
 
 enum { STOP_MS = 30000 };
 
@@ -38,6 +40,55 @@ int tool_open(const char *file, bool entities, struct config *c, struct tpc_core
     }
     *ret = core;
     return 0;
+}
+
+/* The entities' store alone, to read: log and history belong to a platform that runs. */
+static int open_store(struct config *c, struct tpc_core *core)
+{
+    const struct tpc_value *part = tpc_value_get(&c->root, TPC_STR("entity_store"));
+    part = part != NULL ? part : tpc_value_get(&c->root, TPC_STR("store"));
+    struct tpc_str module = tpc_value_text(tpc_value_get(part, TPC_STR("type")));
+    struct tpc_value options;
+    char type[64];
+    if (part == NULL || module.len == 0) {
+        fprintf(stderr, "tp-tool: %s has no store\n", c->file);
+        return -1;
+    }
+    if (config_without(c, part, "type", &options) != 0) {
+        fprintf(stderr, "tp-tool: %s\n", c->error);
+        return -1;
+    }
+    snprintf(type, sizeof(type), "%.*s", (int) module.len, module.ptr);
+    struct tpc_member *m = tpc_arena_take(c->arena, (options.len + 1) * sizeof(*m));
+    if (m == NULL) {
+        return -1;
+    }
+    memcpy(m, options.as.members, options.len * sizeof(*m));
+    m[options.len++] =
+        (struct tpc_member){ TPC_STR("read_only"), { .type = TPC_BOOL, .as.b = true } };
+    options.as.members = m;
+    return tpc_core_open_value(core, "entities", type, &options) == 0 ? 0 : tool_fail("store");
+}
+
+int tool_observe(const char *file, struct config *c, struct tpc_core **ret)
+{
+    int rc = config_read(c, file);
+    rc = rc != 0 ? rc : assemble_core(c, TPC_CORE_OBSERVE, tool_log_line, NULL, ret);
+    if (rc != 0) {
+        fprintf(stderr, "tp-tool: %s\n", c->error);
+        return -1;
+    }
+    return open_store(c, *ret);
+}
+
+void tool_time(int64_t unix_ms, char ret[32])
+{
+    struct tm t;
+    time_t s = (time_t) (unix_ms / 1000);
+    snprintf(ret, 32, "?");
+    if (gmtime_r(&s, &t) != NULL) {
+        strftime(ret, 32, "%Y-%m-%dT%H:%M:%SZ", &t);
+    }
 }
 
 int tool_restart(struct tpc_core *core)

@@ -7,6 +7,7 @@
 
 #include "../common/assemble.h"
 
+int tool_audit(int argc, char **argv);
 int tool_codec(int argc, char **argv);
 int tool_dead(int argc, char **argv);
 int tool_history(int argc, char **argv);
@@ -21,6 +22,11 @@ int tool_why(int argc, char **argv);
 int tool_open(const char *file, bool entities, struct config *c, struct tpc_core **ret);
 /* Stops and starts: what the log holds is worked on and stored. 0, or -1 when that was said. */
 int tool_restart(struct tpc_core *core);
+/* Opens the entities' store alone, to read, beside a platform that runs. 0, or -1 when that was said;
+ * tool_close() in both cases, *ret NULL before. */
+int tool_observe(const char *file, struct config *c, struct tpc_core **ret);
+/* "2026-11-20T12:00:00Z" */
+void tool_time(int64_t unix_ms, char ret[32]);
 void tool_close(struct config *c, struct tpc_core *core);
 /* Warnings and errors of a core on stderr. */
 void tool_log_line(void *user, int level, const char *subject, const char *text);

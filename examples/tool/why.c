@@ -4,7 +4,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include <tpcore/why.h>
 
@@ -50,12 +49,8 @@ static void print_payload(struct tpc_bytes p, uint64_t bytes)
 static int print(void *user, const struct tpc_why *y)
 {
     struct why *w = user;
-    char when[32] = "?";
-    struct tm t;
-    time_t s = (time_t) (y->unix_ms / 1000);
-    if (gmtime_r(&s, &t) != NULL) {
-        strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &t);
-    }
+    char when[32];
+    tool_time(y->unix_ms, when);
     printf("%s %.*s%s %s %s: %.*s", when, (int) y->device.len, y->device.ptr,
            y->known ? "" : " (unknown)", tpc_why_stage_name(y->stage), tpc_error_name(y->code),
            (int) y->reason.len, y->reason.ptr);
@@ -88,34 +83,6 @@ static int work(struct why *w, struct tpc_core *core)
     return 0;
 }
 
-/* The entities' store alone, to read: log and history belong to a platform that runs. */
-static int open_store(struct config *c, struct tpc_core *core)
-{
-    const struct tpc_value *part = tpc_value_get(&c->root, TPC_STR("entity_store"));
-    part = part != NULL ? part : tpc_value_get(&c->root, TPC_STR("store"));
-    struct tpc_str module = tpc_value_text(tpc_value_get(part, TPC_STR("type")));
-    struct tpc_value options;
-    char type[64];
-    if (part == NULL || module.len == 0) {
-        fprintf(stderr, "tp-tool: %s has no store\n", c->file);
-        return -1;
-    }
-    if (config_without(c, part, "type", &options) != 0) {
-        fprintf(stderr, "tp-tool: %s\n", c->error);
-        return -1;
-    }
-    snprintf(type, sizeof(type), "%.*s", (int) module.len, module.ptr);
-    struct tpc_member *m = tpc_arena_take(c->arena, (options.len + 1) * sizeof(*m));
-    if (m == NULL) {
-        return -1;
-    }
-    memcpy(m, options.as.members, options.len * sizeof(*m));
-    m[options.len++] =
-        (struct tpc_member){ TPC_STR("read_only"), { .type = TPC_BOOL, .as.b = true } };
-    options.as.members = m;
-    return tpc_core_open_value(core, "entities", type, &options) == 0 ? 0 : tool_fail("store");
-}
-
 int tool_why(int argc, char **argv)
 {
     struct why w = { 0 };
@@ -124,12 +91,7 @@ int tool_why(int argc, char **argv)
     if (parse(argc, argv, &w) != 0) {
         return 2;
     }
-    int rc = config_read(&c, w.config);
-    rc = rc != 0 ? rc : assemble_core(&c, TPC_CORE_OBSERVE, tool_log_line, NULL, &core);
-    if (rc != 0) {
-        fprintf(stderr, "tp-tool: %s\n", c.error);
-    }
-    rc = rc != 0 ? rc : open_store(&c, core);
+    int rc = tool_observe(w.config, &c, &core);
     rc = rc != 0 ? rc : work(&w, core);
     tool_close(&c, core);
     return rc != 0;

@@ -61,7 +61,8 @@ struct tpc_core_options {
                                      * that is less] */
     uint32_t history_checkpoint_ms; /* an open chunk is stored after that; again when it has
                                      * doubled, or after 16 times as long [60,000] */
-    uint32_t reserved2;
+    uint32_t audit_max_rows;        /* entries that the audit trail keeps [100,000; 1,000 where the
+                              * entities are in memory] */
     uint64_t history_keep_ms; /* samples older than that are deleted, for products that do not say
                                * it themselves ("history": {"keep"}) [0 = kept for ever] */
     struct tpc_bytes

@@ -6,6 +6,7 @@
 #include <tpcore/version.h>
 
 #include <tpcore/auth.h>
+#include <tpcore/audit.h>
 #include <tpcore/cbor.h>
 #include <tpcore/codec.h>
 #include <tpcore/command.h>

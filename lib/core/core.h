@@ -252,6 +252,8 @@ struct tpi_pump {
     struct tpc_arena *arena;
     struct tpi_node *closed_first, *closed_last; /* command records to store */
     uint32_t closed_count;
+    struct tpi_node *told_first, *told_last; /* commands on their way into the audit trail */
+    uint32_t told_count;
     uint64_t retry_ms;
     uint64_t last_save_ms;
     uint64_t last_trim_ms;
@@ -621,6 +623,12 @@ extern const struct tpi_expr_ops tpi_core_expr_ops;
 /* ---- entity.c ---- */
 int tpi_core_entities(struct tpc_core *core, struct tpc_error *err);
 void tpi_core_properties(struct tpc_core *core); /* names of all properties to the history */
+
+/* ---- audit.c: the pump ---- */
+/* A command that was sent: told with the next store. Returns 0, TPC_EAGAIN (store first) or TPC_ENOMEM. */
+int tpi_audit_command(struct tpc_core *core, const struct tpc_msg *msg);
+int tpi_audit_store(struct tpc_core *core, struct tpc_error *err);
+void tpi_audit_drop(struct tpc_core *core);
 
 /* ---- why.c ---- */
 /* At start: what an earlier run stored. */

@@ -7,7 +7,11 @@
 #include "core/core.h"
 #include "data/msg.h"
 
-enum { FILE_BYTES_MAX = 64 << 20, FILE_ARENA_BYTES = 256 << 20 };
+enum {
+    FILE_BYTES_MAX = 64 << 20,
+    FILE_ARENA_BYTES = 256 << 20,
+    AUDIT_MEMORY_ROWS = 1000 /* of a store in memory, which ends with the process */
+};
 
 /* An announcement on its way to the worker of its partition; the record's body follows. */
 struct announcement {
@@ -207,6 +211,11 @@ static int make(struct tpc_core *core, struct tpc_error *err, struct tpi_entitie
     bool observing = (core->options.flags & TPC_CORE_OBSERVE) != 0;
     if (rc == 0 && observing) {
         tpi_entities_observe(e);
+    }
+    if (rc == 0) {
+        bool memory = strcmp(core->entities_part->module->desc.name, "memory") == 0;
+        uint32_t rows = core->options.audit_max_rows;
+        tpi_entities_audit_max(e, rows == 0 && memory ? AUDIT_MEMORY_ROWS : rows);
     }
     if (rc == 0 && core->options.secret_key.len > 0) {
         rc = tpi_entities_set_key(e, core->options.secret_key);

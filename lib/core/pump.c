@@ -125,6 +125,7 @@ void tpi_pump_close(struct tpc_core *core)
     }
     p->opened = 0;
     drop_closed(core);
+    tpi_audit_drop(core);
 }
 
 /* ---- reading ---- */
@@ -290,12 +291,15 @@ static int read_one(void *user, const struct tpc_record *r)
 {
     struct reading *x = user;
     struct tpc_core *core = x->core;
-    bool alone = r->kind == TPC_MSG_COMMAND_CLOSED || r->body.len > READ_SMALL_BYTES;
+    bool sent = r->kind == TPC_MSG_COMMAND && (r->flags & TPC_MSG_REDELIVERED) == 0;
+    bool alone = sent || r->kind == TPC_MSG_COMMAND_CLOSED || r->body.len > READ_SMALL_BYTES;
     int rc = alone || x->pending == READ_RUN ? apply_read(x) : 0;
     rc = rc != 0 ? rc : decode_read(x, r);
     if (rc == 0 && x->msgs[x->pending].kind == TPC_MSG_COMMAND_CLOSED) {
         rc = core->pump.closed_count >= CLOSED_MAX ? TPC_EAGAIN
                                                    : keep_closed(core, &x->msgs[x->pending]);
+    } else if (rc == 0 && sent) {
+        rc = tpi_audit_command(core, &x->msgs[x->pending]);
     }
     if (rc == TPC_EAGAIN || rc == TPC_ENOMEM) {
         x->rc = rc; /* this one comes again after a commit */
@@ -484,6 +488,7 @@ static int commit(struct tpc_core *core, bool all)
     rc = rc != 0 ? rc : tpi_flush_now(core, TPC_FLUSH_SYNC, &err, NULL);
     rc = rc != 0 ? rc : store_rows(core, ops, count, &err);
     rc = rc != 0 ? rc : store_closed(core, &err);
+    rc = rc != 0 ? rc : tpi_audit_store(core, &err);
     if (rc == 0 && (all || tpi_history_due(core->history))) {
         rc = tpi_history_commit(core->history, all, &err);
     }
@@ -617,7 +622,8 @@ bool tpi_pump_turn(struct tpc_core *core)
         if (!core->threads) {
             core->workers[0].retry_ms = 0; /* there is room: within the same step */
         }
-    } else if (tpi_history_due(core->history) || p->closed_count > 0 || save_due(core)) {
+    } else if (tpi_history_due(core->history) || p->closed_count + p->told_count > 0 ||
+               save_due(core)) {
         (void) commit(core, false);
     }
     tpi_keep_turn(core);

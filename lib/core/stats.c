@@ -133,6 +133,16 @@ static void tell_presence(struct tpc_core *core, struct telling *t)
     counter(t, "why_notes_total", "Failures of devices noted", (double) TPI_METRIC_GET(y->notes));
     counter(t, "why_lost_total", "Failures not noted for want of memory",
             (double) TPI_METRIC_GET(y->lost));
+    if (core->entities != NULL) {
+        uint64_t first;
+        uint64_t next;
+        tpi_entities_audit_range(core->entities, &first, &next);
+        gauge(t, "audit_rows", "Entries of the audit trail", (double) (next - first));
+        counter(t, "audit_written_total", "Entries ever written",
+                (double) (next > 0 ? next - 1 : 0));
+        counter(t, "audit_dropped_total", "Entries that made room",
+                (double) (first > 0 ? first - 1 : 0));
+    }
     counter(t, "why_evicted_total", "Devices and strangers whose failures made room",
             (double) TPI_METRIC_GET(y->evicted));
 }

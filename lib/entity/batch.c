@@ -129,6 +129,7 @@ static int stage(struct run *r, struct tpi_put *put, struct tpc_error *err)
     *err = (struct tpc_error){ .size = sizeof(*err) };
     s->change.arena = r->arena;
     s->change.batch = r->batch;
+    s->change.actor = r->batch->actor;
     int rc = tpi_entity_stage(r->e, r->slot, put->doc, json, TPC_ANY_REV,
                               put->flags | TPI_PUT_PATCH, s, err);
     if (rc == 0) {

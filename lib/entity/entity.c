@@ -9,6 +9,7 @@
 #include "base/crypto.h"
 #include "base/error.h"
 #include "data/option.h"
+#include "entity/audit.h"
 
 enum { OWN_OPS = 3 /* entity, secrets, number */, NUMBER_BYTES = 24 };
 
@@ -274,7 +275,8 @@ int tpi_entity_check(const struct tpi_kind_slot *slot, const struct tpc_value *f
 /* Takes the secrets out of doc: change->json and *ret_secrets (a map); change->doc has them in. */
 static int part_secrets(struct tpi_entities *e, const struct tpi_kind_slot *slot,
                         const struct tpc_value *doc, struct tpi_change *change,
-                        struct tpc_error *err, struct tpc_value *ret_secrets)
+                        struct tpc_error *err, struct tpc_value *ret_stored,
+                        struct tpc_value *ret_secrets)
 {
     const struct tpc_list *schema = &slot->kind->schema;
     struct tpc_value stored = { TPC_NULL, 0, 0, { .i = 0 } };
@@ -283,6 +285,7 @@ static int part_secrets(struct tpi_entities *e, const struct tpi_kind_slot *slot
     if (rc != 0) {
         return rc;
     }
+    *ret_stored = stored;
     if (tpi_secret_merge(schema, doc, stored.type == TPC_MAP ? &stored : NULL, change->arena,
                          &full) != 0) {
         return no_memory(err);
@@ -347,13 +350,16 @@ static struct tpc_store_op number_op(const struct tpi_change *change, char *text
 }
 
 /* The rows that a prepared change comes to. */
-static int make_ops(const struct tpc_value *secrets, struct tpi_staged *s, struct tpc_error *err)
+static int make_ops(const struct tpi_audit_change *what, struct tpi_staged *s,
+                    struct tpc_error *err)
 {
+    const struct tpc_value *secrets = what->new_secrets;
     struct tpi_change *change = &s->change;
     const struct tpi_kind_slot *slot = s->slot;
     char *number = tpc_arena_take(change->arena, NUMBER_BYTES);
     struct tpc_row row = make_row(change, slot, TPC_SPACE_ENTITY, change->json);
-    s->ops = tpc_arena_take(change->arena, (OWN_OPS + change->op_count) * sizeof(*s->ops));
+    s->ops = tpc_arena_take(change->arena,
+                            (OWN_OPS + TPI_AUDIT_OPS + change->op_count) * sizeof(*s->ops));
     if (number == NULL || s->ops == NULL) {
         return no_memory(err);
     }
@@ -385,8 +391,9 @@ static int make_ops(const struct tpc_value *secrets, struct tpi_staged *s, struc
     for (uint32_t i = 0; i < change->op_count; i++) {
         s->ops[n++] = change->ops[i];
     }
-    s->op_count = n;
-    return 0;
+    rc = tpi_audit_stage(change->entities, change, what, &s->ops[n], &s->audit_ops, err);
+    s->op_count = n + s->audit_ops;
+    return rc;
 }
 
 /* Prepared and stored: what cannot fail any more. */
@@ -413,6 +420,8 @@ void tpi_entity_apply(struct tpi_entities *e, struct tpi_staged *s)
 void tpi_entity_discard(struct tpi_entities *e, struct tpi_staged *s)
 {
     discard(s->slot->kind, &s->change);
+    tpi_audit_undo(e, s->audit_ops);
+    s->audit_ops = 0;
     if (s->tenant != NULL) {
         tpi_map_remove(&e->tenants, s->change.key.ptr, s->change.key.len);
         tpi_tenant_slot_free(e, s->tenant);
@@ -421,7 +430,7 @@ void tpi_entity_discard(struct tpi_entities *e, struct tpi_staged *s)
 }
 
 /* A checked change: prepared, and its rows made. */
-static int prepare_put(struct tpi_entities *e, const struct tpc_value *secrets,
+static int prepare_put(struct tpi_entities *e, const struct tpi_audit_change *what,
                        struct tpi_staged *s, struct tpc_error *err)
 {
     const struct tpi_kind *kind = s->slot->kind;
@@ -436,7 +445,7 @@ static int prepare_put(struct tpi_entities *e, const struct tpc_value *secrets,
         s->tenant = tpi_tenant_slot_make(e, change->key, change->id);
         rc = s->tenant == NULL ? no_memory(err) : 0;
     }
-    rc = rc != 0 ? rc : make_ops(secrets, s, err);
+    rc = rc != 0 ? rc : make_ops(what, s, err);
     if (rc != 0) {
         tpi_entity_discard(e, s);
     }
@@ -479,6 +488,28 @@ static int check_there(const struct tpi_change *change, uint32_t flags, struct t
     return 0;
 }
 
+/* What was stored, for the audit trail; one that is damaged counts as empty. */
+static int parse_old(struct tpc_bytes old, struct tpi_change *change, struct tpc_error *err,
+                     struct tpc_value *ret)
+{
+    struct tpc_str json = { (const char *) old.ptr, old.len };
+    *ret = (struct tpc_value){ .type = TPC_NULL };
+    if (change->old_revision == 0 || json.len == 0) {
+        return 0;
+    }
+    int rc = tpc_json_parse(change->arena, json, 0, NULL, ret);
+    return rc == TPC_ENOMEM ? no_memory(err) : 0;
+}
+
+static int bare(const struct tpi_kind_slot *slot, const struct tpc_value *doc,
+                struct tpi_change *change, struct tpc_error *err, struct tpc_value *ret)
+{
+    *ret = *doc;
+    return slot->secrets && tpi_secret_strip(&slot->kind->schema, doc, change->arena, ret) != 0
+               ? no_memory(err)
+               : 0;
+}
+
 int tpi_entity_stage(struct tpi_entities *e, const struct tpi_kind_slot *slot,
                      const struct tpc_value *doc, struct tpc_str json, uint64_t expect_rev,
                      uint32_t flags, struct tpi_staged *s, struct tpc_error *err)
@@ -488,6 +519,7 @@ int tpi_entity_stage(struct tpi_entities *e, const struct tpi_kind_slot *slot,
     struct tpc_bytes old;
     s->slot = slot;
     s->tenant = NULL;
+    s->audit_ops = 0;
     change->kind = slot->kind;
     change->entities = e;
     change->json = json;
@@ -511,9 +543,16 @@ int tpi_entity_stage(struct tpi_entities *e, const struct tpi_kind_slot *slot,
         change->id = e->next_id;
         change->created_unix_ms = now;
     }
-    rc = slot->secrets ? part_secrets(e, slot, doc, change, err, &secrets)
+    struct tpc_value stored = { .type = TPC_NULL };
+    rc = slot->secrets ? part_secrets(e, slot, doc, change, err, &stored, &secrets)
                        : tpi_entity_check(slot, doc, change, err);
-    return rc != 0 ? rc : prepare_put(e, &secrets, s, err);
+    struct tpc_value before, after;
+    struct tpi_audit_change what = {
+        .old_doc = &before, .new_doc = &after, .old_secrets = &stored, .new_secrets = &secrets
+    };
+    rc = rc != 0 ? rc : parse_old(old, change, err, &before);
+    rc = rc != 0 ? rc : bare(slot, doc, change, err, &after);
+    return rc != 0 ? rc : prepare_put(e, &what, s, err);
 }
 
 int tpi_entity_put_locked(struct tpi_entities *e, const struct tpi_kind_slot *slot,
@@ -592,6 +631,7 @@ int tpi_entities_put(struct tpi_entities *e, const struct tpc_actor *actor, cons
     if (tpc_arena_create(e->env->alloc, 0, &s.change.arena) != 0) {
         return no_memory(err);
     }
+    s.change.actor = actor;
     int rc = put(e, slot, json, expect_rev, &s, err);
     if (rc == 0) {
         tpi_entity_announce(e, actor, &s.change);
@@ -638,9 +678,12 @@ static int tenant_free(struct tpi_entities *e, const struct tpi_change *change,
 }
 
 static int store_delete(struct tpi_entities *e, const struct tpi_kind_slot *slot,
-                        struct tpi_change *change, struct tpc_error *err)
+                        struct tpc_bytes old, struct tpi_change *change, struct tpc_error *err)
 {
-    struct tpc_store_op ops[OWN_OPS + TPI_CHANGE_MAX_OPS];
+    struct tpc_store_op ops[OWN_OPS + TPI_AUDIT_OPS + TPI_CHANGE_MAX_OPS];
+    struct tpc_value before;
+    struct tpi_audit_change what = { .old_doc = &before };
+    uint32_t audit = 0;
     struct tpc_str none = { NULL, 0 };
     uint32_t n = 0;
     ops[n++] = make_op(TPC_STORE_DELETE, change->old_revision,
@@ -652,7 +695,13 @@ static int store_delete(struct tpi_entities *e, const struct tpi_kind_slot *slot
     for (uint32_t i = 0; i < change->op_count; i++) {
         ops[n++] = change->ops[i];
     }
-    return tpi_entity_transact(e, ops, n, err);
+    int rc = parse_old(old, change, err, &before);
+    rc = rc != 0 ? rc : tpi_audit_stage(e, change, &what, &ops[n], &audit, err);
+    rc = rc != 0 ? rc : tpi_entity_transact(e, ops, n + audit, err);
+    if (rc != 0) {
+        tpi_audit_undo(e, audit);
+    }
+    return rc;
 }
 
 static int delete_locked(struct tpi_entities *e, const struct tpi_kind_slot *slot,
@@ -689,7 +738,7 @@ static int delete_locked(struct tpi_entities *e, const struct tpi_kind_slot *slo
     if (rc != 0) {
         return rc;
     }
-    rc = store_delete(e, slot, change, err);
+    rc = store_delete(e, slot, old, change, err);
     if (rc != 0) {
         discard(kind, change);
         return rc;
@@ -701,6 +750,34 @@ static int delete_locked(struct tpi_entities *e, const struct tpi_kind_slot *slo
     return 0;
 }
 
+static int delete_once(struct tpi_entities *e, const struct tpi_kind_slot *slot,
+                       const struct tpc_actor *actor, struct tpc_str tenant, struct tpc_str key,
+                       uint64_t expect_rev, struct tpc_error *err)
+{
+    struct tpi_change change = {
+        .kind = slot->kind, .key = key, .deleted = true, .entities = e, .actor = actor
+    };
+    if (tpc_arena_create(e->env->alloc, 0, &change.arena) != 0) {
+        return no_memory(err);
+    }
+    pthread_mutex_lock(&e->lock);
+    int rc = delete_locked(e, slot, tenant, expect_rev, &change, err);
+    pthread_mutex_unlock(&e->lock);
+    if (rc == 0) {
+        tpi_entity_announce(e, actor, &change);
+    }
+    tpc_arena_destroy(change.arena);
+    return rc;
+}
+
+static bool shed(struct tpi_entities *e)
+{
+    pthread_mutex_lock(&e->lock);
+    bool some = tpi_audit_shed(e);
+    pthread_mutex_unlock(&e->lock);
+    return some;
+}
+
 int tpi_entities_delete(struct tpi_entities *e, const struct tpc_actor *actor,
                         struct tpc_str tenant, const char *kind, struct tpc_str key,
                         uint64_t expect_rev, struct tpc_error *err)
@@ -709,17 +786,11 @@ int tpi_entities_delete(struct tpi_entities *e, const struct tpc_actor *actor,
     if (slot == NULL) {
         return unknown_kind(e, kind, err);
     }
-    struct tpi_change change = { .kind = slot->kind, .key = key, .deleted = true, .entities = e };
-    if (tpc_arena_create(e->env->alloc, 0, &change.arena) != 0) {
-        return no_memory(err);
-    }
     tenant = tenant.len == 0 ? TPC_STR("main") : tenant;
-    pthread_mutex_lock(&e->lock);
-    int rc = delete_locked(e, slot, tenant, expect_rev, &change, err);
-    pthread_mutex_unlock(&e->lock);
-    if (rc == 0) {
-        tpi_entity_announce(e, actor, &change);
+    int rc = delete_once(e, slot, actor, tenant, key, expect_rev, err);
+    /* What gives memory back must work when there is none left. */
+    while (rc == TPC_ENOMEM && shed(e)) {
+        rc = delete_once(e, slot, actor, tenant, key, expect_rev, err);
     }
-    tpc_arena_destroy(change.arena);
     return rc;
 }

@@ -19,6 +19,7 @@
 #define TPI_ENTITY_ENTITY_H
 
 #include <tpcore/arena.h>
+#include <tpcore/audit.h>
 #include <tpcore/entity.h>
 #include <tpcore/ext/store.h>
 
@@ -56,7 +57,8 @@ struct tpi_change {
     void *prepared;          /* the kind's own, from prepare to apply or discard */
     struct tpc_arena *arena; /* until after the listeners */
     struct tpi_entities *entities;
-    struct tpc_store_op *ops; /* private: see tpi_change_op() */
+    const struct tpc_actor *actor; /* NULL = the embedding program */
+    struct tpc_store_op *ops;      /* private: see tpi_change_op() */
     uint32_t op_count;
     const struct tpi_put_batch *batch; /* that it is part of, or NULL */
 };
@@ -111,6 +113,26 @@ void tpi_entities_observe(struct tpi_entities *e);
  * tpi_entities_load().
  */
 int tpi_entities_refresh(struct tpi_entities *e, struct tpc_error *err, uint32_t *ret_count);
+
+/* ---- the audit trail: audit.h ---- */
+
+/* How many entries are kept; 0 = TPI_AUDIT_ROWS. Before load. */
+void tpi_entities_audit_max(struct tpi_entities *e, uint32_t rows);
+/* The numbers that are there: first .. next - 1. */
+void tpi_entities_audit_range(struct tpi_entities *e, uint64_t *ret_first, uint64_t *ret_next);
+
+enum { TPI_AUDIT_COMMANDS = 128 /* in one call */ };
+struct tpi_audit_command {
+    const char *json; /* an object */
+    size_t len;
+    int64_t unix_ms;
+};
+/* Entries of commands, in one transaction. Returns 0, TPC_ENOMEM or as the store. Any thread. */
+int tpi_entities_audit(struct tpi_entities *e, const struct tpi_audit_command *commands,
+                       uint32_t count, struct tpc_error *err);
+/* As tpc_audit(). Any thread. */
+int tpi_entities_audit_read(struct tpi_entities *e, const struct tpc_audit_query *query,
+                            struct tpc_error *err, tpc_audit_fn *fn, void *user);
 
 /* Kinds load in the order they were added; "tenant" is the first. kind stays the caller's and
  * outlives e. Before load. Returns 0, TPC_EINVAL (a schema that cannot be: the text says why),

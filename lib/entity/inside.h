@@ -37,8 +37,10 @@ struct tpi_entities {
     uint8_t seal_key[32];
     uint64_t unsealed; /* rows read that should be sealed and are not */
     uint64_t next_id;
-    bool observing; /* another process owns the store: nothing is written */
-    uint64_t seen;  /* the last change of the store that was taken over */
+    bool observing;                   /* another process owns the store: nothing is written */
+    uint64_t audit_first, audit_next; /* numbers of the entries that are there; next has none yet */
+    uint32_t audit_max;
+    uint64_t seen; /* the last change of the store that was taken over */
     uint32_t kind_count;
     uint32_t listener_count;
     struct tpi_kind_slot kinds[TPI_ENTITY_MAX_KINDS];
@@ -106,6 +108,7 @@ struct tpi_staged {
     struct tpi_tenant_slot *tenant; /* a new tenant's */
     struct tpc_store_op *ops;       /* in the change's arena */
     uint32_t op_count;
+    uint32_t audit_ops; /* of these */
 };
 
 /* Everything that can fail but the store; s->change.arena is set. Under the lock. flags: enum

@@ -1,4 +1,4 @@
-#include "entity/inside.h"
+#include "entity/audit.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -550,6 +550,7 @@ int tpi_entities_load(struct tpi_entities *e, struct tpc_error *err)
         rc = e->ops->changes(e->store, UINT64_MAX, NULL, NULL, &e->seen);
         rc = rc != 0 ? tpi_entity_store_failed(err, rc, "tell what was changed") : 0;
     }
+    rc = rc != 0 || e->observing ? rc : tpi_audit_load(e, err);
     rc = rc != 0 ? rc : load(l);
     e->loaded = rc == 0;
     pthread_mutex_unlock(&e->lock);

@@ -91,5 +91,6 @@ Suite *query_flow_suite(void);
 Suite *auth_flow_suite(void);
 Suite *presence_flow_suite(void);
 Suite *why_flow_suite(void);
+Suite *audit_flow_suite(void);
 
 #endif

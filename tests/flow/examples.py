@@ -87,6 +87,8 @@ def dead_letters():
             process.send_signal(signal.SIGTERM)
             process.wait(30)
         expect("why, all", why(), 0, " t1 decode TPC_EDECODE: ", " times, by sim")
+        audit = run(build + "/examples/tool/tp-tool", "audit", path, "--key", "t1", DATA=folder)
+        expect("audit", audit, 0, " create device t1 {", '"product":"p"')
         expect("why, strangers", why("--strangers"), 0, "no failure is known")
         expect("why, another", why("t2"), 0, "no failure is known")
         letters = [line for line in dead(parts=("t1 TPC_EDECODE",)) if " TPC_EDECODE: " in line]
