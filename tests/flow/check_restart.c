@@ -460,6 +460,62 @@ START_TEST(more_partitions_are_taken_and_fewer_refused)
 }
 END_TEST
 
+static int put_meter(struct fx *f, int version, const char *properties)
+{
+    char text[500];
+    snprintf(text, sizeof(text),
+             "{\"key\":\"meter\",\"status\":\"published\",\"model_version\":%d,\"model\":{"
+             "\"properties\":[%s]}}",
+             version, properties);
+    return tpc_entity_put(f->core, NULL, "product", tpc_str_from(text), TPC_ANY_REV, NULL);
+}
+
+START_TEST(models_keep_their_versions_names_and_sums_over_a_stop)
+{
+    static const char first[] = "{\"id\":\"a\",\"type\":\"int\"},{\"id\":\"b\",\"type\":\"int\"},"
+                                "{\"id\":\"sum\",\"type\":\"int\",\"expr\":\"a + b\"}";
+    static const char second[] = "{\"id\":\"sum\",\"type\":\"int\",\"expr\":\"b + energy\"},"
+                                 "{\"id\":\"energy\",\"type\":\"int\",\"was\":\"a\"},"
+                                 "{\"id\":\"b\",\"type\":\"int\"}";
+    struct fx f;
+    struct tpc_arena *arena;
+    struct tpc_value versions;
+    if (!fx_has_sqlite()) {
+        tk_skip("models over a stop", "the module sqlite is not built");
+        return;
+    }
+    fx_init(&f, 0, FX_FILE_LOG | FX_SQLITE);
+    fx_run(&f);
+    fx_ok(put_meter(&f, 1, first), "put");
+    fx_put(&f, "device", "{\"key\":\"m1\",\"product\":\"meter\"}");
+    fx_ok(fx_feed(&f, "m1", "{\"a\":1,\"b\":10}"), "feed");
+    fx_settle(&f);
+    tk_clock_advance(&f.e.clock, 1000);
+    fx_ok(put_meter(&f, 2, second), "put");
+    fx_ok(fx_feed(&f, "m1", "{\"energy\":2}"), "feed");
+    fx_settle(&f);
+    tk_clock_advance(&f.e.clock, 1000);
+    fx_close(&f);
+    fx_open(&f);
+    fx_start(&f);
+    fx_ok(fx_feed(&f, "m1", "{\"a\":3}"), "feed"); /* who has not heard of the new name */
+    fx_settle(&f);
+    tk_ok(fx_step(&f));
+    ck_assert_uint_eq(fx_history(&f, "m1", "energy").count, 3);
+    ck_assert_double_eq(fx_history(&f, "m1", "energy").sum, 6);
+    ck_assert_double_eq(fx_history(&f, "m1", "sum").sum, 11 + 12 + 13);
+    tk_fails(TPC_ESTATE, put_meter(&f, 2, first));
+    tk_fails(TPC_ESTATE, put_meter(&f, 1, "{\"id\":\"x\",\"type\":\"int\"}"));
+    fx_ok(put_meter(&f, 1, first), "put back");
+    ck_assert_uint_eq(fx_history(&f, "m1", "a").count, 3);
+    tk_ok(tpc_arena_create(NULL, 0, &arena));
+    fx_ok(tpc_model_versions(f.core, FX_NO_OPTIONS, TPC_STR("meter"), arena, &versions), "list");
+    ck_assert_uint_eq(versions.len, 2);
+    tpc_arena_destroy(arena);
+    fx_fini(&f);
+}
+END_TEST
+
 Suite *restart_suite(void)
 {
     Suite *s = suite_create("restart");
@@ -469,6 +525,7 @@ Suite *restart_suite(void)
     tcase_add_test(t, rules_do_not_fire_twice_after_a_stop);
     tcase_add_test(t, rules_do_not_fire_twice_after_the_end_of_the_process);
     tcase_add_test(t, old_values_of_a_broker_fire_no_rule_after_a_restart_either);
+    tcase_add_test(t, models_keep_their_versions_names_and_sums_over_a_stop);
     tcase_add_test(t, consumers_go_on_after_a_stop);
     tcase_add_test(t, consumers_go_on_after_the_end_of_the_process);
     tcase_add_test(t, more_partitions_are_taken_and_fewer_refused);
