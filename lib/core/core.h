@@ -276,6 +276,8 @@ struct tpi_core_counters {
     _Atomic uint64_t settled;
     _Atomic uint64_t append_waits;
     _Atomic uint64_t answers;
+    _Atomic uint64_t subs_created; /* by what gateways report */
+    _Atomic uint64_t subs_refused;
     _Atomic uint64_t answers_failed;
     _Atomic uint64_t rule_commands_lost; /* too many open, or out of memory */
     _Atomic uint64_t announcements_lost;
@@ -591,6 +593,9 @@ void tpi_requests(struct tpi_worker *w);
 /* An answer with data, or a failure: code and text. */
 void tpi_down_reply(struct tpi_worker *w, struct tpc_device *device, struct tpc_str name,
                     struct tpc_str correlation, int code, const struct tpc_value *data);
+
+/* ---- create.c: devices that gateways' reports make, after a batch ---- */
+void tpi_create_subs(struct tpi_worker *w);
 
 /* ---- behind.c: what a gateway says and is means something for the devices behind it ---- */
 /* Something reaches a device again, and with it what stands behind it. */

@@ -143,7 +143,7 @@ static void register_one(struct asking *a, const struct tpc_value *sub)
     bool may = false;
     if (d != NULL) {
         tpi_registry_read_lock(r);
-        may = d->product->sub;
+        may = d->product->behind_gateway;
         tpi_registry_read_unlock(r);
     }
     if (may &&

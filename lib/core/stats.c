@@ -31,6 +31,8 @@ static const struct tpi_metric_def core_metrics[] = {
     CORE_COUNTER(append_waits, "Appends that the log could not take at once"),
     CORE_COUNTER(answers, "Answers sent to devices that asked for one"),
     CORE_COUNTER(answers_failed, "Answers that could not be sent"),
+    CORE_COUNTER(subs_created, "Devices made because their gateway reported for them"),
+    CORE_COUNTER(subs_refused, "Devices that gateways reported for and that were not made"),
     CORE_COUNTER(rule_commands_lost, "Commands without a waiting caller that were dropped"),
     CORE_COUNTER(announcements_lost, "Changes of entities that were not announced"),
     CORE_COUNTER(records_unreadable, "Records of the log that could not be read"),

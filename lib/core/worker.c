@@ -389,6 +389,7 @@ static void finish_batch(struct tpi_worker *w, uint32_t n)
     }
     tpi_command_rule(w);
     tpi_requests(w);
+    tpi_create_subs(w);
     tpi_uplink_clear(w->uplink);
     for (uint32_t i = 0; i < n; i++) {
         tpi_feed_done(w->items[i]);

@@ -110,6 +110,19 @@ static const struct tpc_option product_schema[] = {
       .values = "direct|sub|gateway",
       .since = "0.1",
       .help = "How its devices are connected: themselves, behind a gateway, as a gateway." },
+    { .name = "auto_subs",
+      .type = TPC_OPT_ENUM,
+      .def = "off",
+      .values = "off|product|on",
+      .since = "0.1",
+      .help = "Of a gateway's product: whether devices that it reports for and that are not there "
+              "are made: never; if their product is of type sub and has auto_register; always." },
+    { .name = "sub_product",
+      .type = TPC_OPT_TEXT,
+      .flags = TPC_OPT_KEY,
+      .since = "0.1",
+      .help = "Of a gateway's product: product of such devices where the gateway says only an "
+              "address." },
     { .name = "network",
       .type = TPC_OPT_ENUM,
       .values = "wifi|cellular|ethernet|other",
@@ -468,7 +481,8 @@ static int make_product(struct tpi_registry *r, struct tpi_change *change, struc
                         struct tpi_product **ret)
 {
     struct tpc_str secret = registration_secret(change->doc);
-    size_t bytes = sizeof(struct tpi_product) + change->tenant_key.len + 1 + secret.len;
+    struct tpc_str subs = tpc_value_text(tpc_value_get(change->doc, TPC_STR("sub_product")));
+    size_t bytes = sizeof(struct tpi_product) + change->tenant_key.len + 1 + secret.len + subs.len;
     struct tpi_product *p = tpi_alloc_zero(r->env->alloc, bytes);
     struct tpi_name *name = p != NULL ? name_of(r, change) : NULL;
     if (name == NULL) {
@@ -480,6 +494,10 @@ static int make_product(struct tpi_registry *r, struct tpi_change *change, struc
     memcpy(tenant, change->tenant_key.ptr, change->tenant_key.len);
     memcpy(kept, secret.ptr, secret.len);
     p->secret = (struct tpc_str){ kept, secret.len };
+    if (subs.len > 0) {
+        memcpy(kept + secret.len, subs.ptr, subs.len);
+    }
+    p->sub_product = (struct tpc_str){ kept + secret.len, subs.len };
     p->auto_register = secret.len > 0;
     p->behind_gateway = tpc_str_equal(tpc_value_text(tpc_value_get(change->doc, TPC_STR("type"))),
                                       TPC_STR("sub")) != 0;
@@ -500,7 +518,12 @@ static int make_product(struct tpi_registry *r, struct tpi_change *change, struc
     }
     struct tpc_str type = tpc_value_text(tpc_value_get(change->doc, TPC_STR("type")));
     p->gateway = tpc_str_equal(type, TPC_STR("gateway")) != 0;
-    p->sub = tpc_str_equal(type, TPC_STR("sub")) != 0;
+    const struct tpc_value *on = tpc_value_get(change->doc, TPC_STR("auto_register"));
+    p->auto_create = p->behind_gateway && on != NULL && on->type == TPC_BOOL && on->as.b;
+    struct tpc_str subs_mode = tpc_value_text(tpc_value_get(change->doc, TPC_STR("auto_subs")));
+    p->auto_subs = tpc_str_equal(subs_mode, TPC_STR("on"))        ? TPI_AUTO_ON
+                   : tpc_str_equal(subs_mode, TPC_STR("product")) ? TPI_AUTO_PRODUCT
+                                                                  : TPI_AUTO_OFF;
     int rc = tpi_publish_read(change, p, err);
     rc = rc != 0 ? rc : read_presence(change, p, err);
     rc = rc != 0 ? rc : make_model(r, change, err, &p->model);

@@ -60,6 +60,9 @@ enum tpi_presence_mode {
     TPI_PRESENCE_IDLE = 2       /* both */
 };
 
+/* Whether a gateway's report makes devices that are not there. */
+enum tpi_auto_subs { TPI_AUTO_OFF = 0, TPI_AUTO_PRODUCT = 1, TPI_AUTO_ON = 2 };
+
 /* One revision of a product. Never changes; a put makes a new one. */
 struct tpi_product {
     atomic_uint refs;
@@ -75,8 +78,10 @@ struct tpi_product {
     void *program;   /* of codec; NULL if it has no compile() */
     int64_t keep_ms; /* how long samples are kept; 0 = for ever, -1 = as the core's option says */
     bool published;
-    bool gateway; /* its type; neither: direct, or not said */
-    bool sub;
+    bool gateway;               /* its type; neither: direct, or not said */
+    bool auto_create;           /* of type sub, and auto_register is on */
+    uint8_t auto_subs;          /* enum tpi_auto_subs */
+    struct tpc_str sub_product; /* of devices that a gateway names by an address; may be empty */
     uint32_t model_version;
     uint64_t model_hash;          /* of the model as sorted JSON */
     bool auto_register;           /* devices that know secret may register themselves */

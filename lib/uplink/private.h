@@ -46,6 +46,8 @@ struct tpi_uplink {
     uint32_t part_count, part_cap;
     struct tpi_up_request *requests;
     uint32_t request_count, request_cap;
+    struct tpi_up_new news[TPI_UPLINK_NEW];
+    uint32_t new_count;
     struct tpc_point *points;
     uint32_t *indexes; /* of the points' properties */
     uint32_t point_count, point_cap;

@@ -37,6 +37,16 @@ static void tell_unknown(struct tpi_uplink *u, struct tpc_str device)
     }
 }
 
+/* Made after the batch, if the gateway's product allows. */
+static void note_new(struct tpi_uplink *u, struct tpc_str product, struct tpc_str device)
+{
+    if (u->target->product->auto_subs == TPI_AUTO_OFF || device.len == 0 ||
+        u->new_count == TPI_UPLINK_NEW) {
+        return;
+    }
+    u->news[u->new_count++] = (struct tpi_up_new){ u->target, product, device };
+}
+
 int up_scope_enter(void *user, uint32_t frame, struct tpc_str product, struct tpc_str device)
 {
     struct tpi_uplink *u = user;
@@ -54,6 +64,7 @@ int up_scope_enter(void *user, uint32_t frame, struct tpc_str product, struct tp
     }
     if (d == NULL || u->level == TPI_REGISTRY_GATEWAY_DEPTH) {
         tell_unknown(u, device);
+        note_new(u, product, device);
         return TPC_ENOENT;
     }
     u->above[u->level++] = u->target;

@@ -446,6 +446,7 @@ static void reset(struct tpi_uplink *u)
     u->msg_count = 0;
     u->part_count = 0;
     u->request_count = 0;
+    u->new_count = 0;
     u->point_count = 0;
     u->keys_added = 0;
     u->no_memory = false;
@@ -476,6 +477,7 @@ int tpi_uplink_run(struct tpi_uplink *u, struct tpc_error *err)
         u->msg_count = 0;
         u->part_count = 0;
         u->request_count = 0;
+        u->new_count = 0;
         return rc;
     }
     count_inputs(u);
@@ -506,6 +508,16 @@ uint32_t tpi_uplink_part_count(const struct tpi_uplink *u)
 const struct tpi_up_msg *tpi_uplink_part(const struct tpi_uplink *u, uint32_t i)
 {
     return &u->parts[i];
+}
+
+uint32_t tpi_uplink_new_count(const struct tpi_uplink *u)
+{
+    return u->new_count;
+}
+
+const struct tpi_up_new *tpi_uplink_new(const struct tpi_uplink *u, uint32_t i)
+{
+    return &u->news[i];
 }
 
 uint32_t tpi_uplink_request_count(const struct tpi_uplink *u)
@@ -542,6 +554,7 @@ void tpi_uplink_clear(struct tpi_uplink *u)
     u->msg_count = 0;
     u->part_count = 0;
     u->request_count = 0;
+    u->new_count = 0;
 }
 
 void tpi_uplink_remember(struct tpi_uplink *u, const struct tpc_msg *msg)

@@ -30,7 +30,8 @@ enum {
     TPI_UPLINK_BATCH = 256,
     TPI_UPLINK_ARENA_BYTES = 64 << 20, /* trees and texts of one batch */
     TPI_UPLINK_BODY_BYTES = 256 << 20, /* records of one batch */
-    TPI_UPLINK_POINTS = 65536          /* of one message */
+    TPI_UPLINK_POINTS = 65536,         /* of one message */
+    TPI_UPLINK_NEW = 64                /* devices of one batch that gateways' reports make */
 };
 
 struct tpi_uplink_counters {
@@ -143,6 +144,16 @@ struct tpi_up_request {
     struct tpc_str correlation;
     struct tpc_value params;
 };
+/* A device that a gateway reported for, is not there, and may be made: see enum tpi_auto_subs. Views
+ * are valid until tpi_uplink_clear(). */
+struct tpi_up_new {
+    struct tpc_device *gateway;
+    struct tpc_str product; /* empty: device is an address */
+    struct tpc_str device;
+};
+uint32_t tpi_uplink_new_count(const struct tpi_uplink *u);
+const struct tpi_up_new *tpi_uplink_new(const struct tpi_uplink *u, uint32_t i);
+
 uint32_t tpi_uplink_request_count(const struct tpi_uplink *u);
 const struct tpi_up_request *tpi_uplink_request(const struct tpi_uplink *u, uint32_t i);
 

@@ -504,6 +504,57 @@ START_TEST(devices_behind_a_gateway_go_offline_with_it)
 }
 END_TEST
 
+/* ---- devices that are not there ---- */
+
+START_TEST(a_report_makes_devices_as_the_policy_says)
+{
+    static const char *const policies[] = { "off", "product", "on" };
+    char json[400];
+    for (int i = 0; i < 3; i++) {
+        struct flow f;
+        setup(&f);
+        snprintf(json, sizeof(json),
+                 "{\"key\":\"gp\",\"codec\":\"thingspanel\",\"type\":\"gateway\",\"model\":{},"
+                 "\"auto_subs\":\"%s\",\"sub_product\":\"panel\"}",
+                 policies[i]);
+        put(&f, "product", json);
+        snprintf(json, sizeof(json),
+                 "{\"key\":\"ap\",\"codec\":\"alink\",\"model\":{},\"auto_subs\":\"%s\"}",
+                 policies[i]);
+        put(&f, "product", json);
+        put(&f, "product",
+            "{\"key\":\"meter\",\"type\":\"sub\",\"auto_register\":true,\"model\":{"
+            "\"properties\":[{\"id\":\"t\",\"type\":\"int\"}]}}");
+        put(&f, "device", "{\"key\":\"g2\",\"product\":\"gp\"}");
+        put(&f, "device", "{\"key\":\"a3\",\"product\":\"ap\"}");
+        for (int twice = 0; twice < 2; twice++) {
+            say(&f, "g2", TPC_MSG_TELEMETRY, "gateway/telemetry", "",
+                twice ? "{\"sub_device_data\":{\"5\":{\"t\":8}}}"
+                      : "{\"sub_device_data\":{\"5\":{\"t\":7}}}");
+            /* One that is somewhere else already, and one of a product that is open. */
+            say(&f, "a3", TPC_MSG_UNKNOWN, "", "",
+                "{\"method\":\"thing.event.property.pack.post\",\"params\":{\"subDevices\":["
+                "{\"identity\":{\"productKey\":\"panel\",\"deviceName\":\"s1\"},\"properties\":{"
+                "\"t\":1}},{\"identity\":{\"productKey\":\"meter\",\"deviceName\":\"m1\"},"
+                "\"properties\":{\"t\":9}}]}}");
+        }
+        bool made = is_behind(&f, "g2", "5");
+        ck_assert_int_eq(made, i == 2);
+        ck_assert_int_eq(is_behind(&f, "a3", "m1"), i >= 1);
+        ck_assert(is_behind(&f, "gw", "1"));
+        ck_assert(!is_behind(&f, "a3", "s1"));
+        ck_assert_double_eq(flow_metric(&f, "tpc_core_subs_created_total"), i);
+        if (made) {
+            ck_assert_double_eq(flow_latest(&f, "g2-5", "t"), 8);
+        }
+        if (i >= 1) {
+            ck_assert_double_eq(flow_latest(&f, "m1", "t"), 9);
+        }
+        flow_fini(&f);
+    }
+}
+END_TEST
+
 /* ---- several workers ---- */
 
 static bool all_settled(void *user)
@@ -668,6 +719,7 @@ Suite *gateway_flow_suite(void)
     tcase_add_test(tc, an_alink_pack_reaches_its_devices_and_commands_go_back_over_the_gateway);
     tcase_add_test(tc, an_alink_gateway_adds_lists_and_deletes_its_devices);
     tcase_add_test(tc, an_alink_gateway_registers_devices_that_are_there_and_free);
+    tcase_add_test(tc, a_report_makes_devices_as_the_policy_says);
     tcase_add_test(tc, devices_behind_a_gateway_go_offline_with_it);
     tcase_add_test(tc, devices_of_other_workers_go_offline_with_their_gateway);
     tcase_add_test(tc, parts_reach_devices_of_other_workers_before_the_ticket_settles);
