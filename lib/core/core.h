@@ -318,7 +318,7 @@ struct tpc_core {
     struct tpi_missing *missing; /* at start: values and sessions to look after */
     uint64_t keep_next_ms;       /* next turn of retention: pump */
     bool keep_running;           /* a round has begun */
-    bool why_loaded;             /* failures of an earlier run are in memory: start */
+    atomic_bool why_loaded;      /* failures of an earlier run are in memory: start */
     uint64_t why_saved;          /* notes that the store has: pump */
     uint64_t why_next_ms;        /* pump */
     struct tpi_map done;         /* command id -> struct done: see command.c */

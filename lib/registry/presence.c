@@ -258,6 +258,9 @@ bool tpi_presence_due(const struct tpi_presence *p, uint64_t mono_ms)
 
 uint64_t tpi_presence_next_ms(const struct tpi_presence *p, uint64_t mono_ms)
 {
+    if (p->registry == NULL) {
+        return UINT64_MAX; /* not prepared yet */
+    }
     if (tpi_presence_due(p, mono_ms)) {
         return 0;
     }

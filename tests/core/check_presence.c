@@ -502,6 +502,72 @@ START_TEST(a_deleted_device_leaves_the_wheel)
 }
 END_TEST
 
+/* ---- with threads ---- */
+
+struct pair {
+    struct flow *f;
+    uint64_t online;
+};
+
+static bool has_online(void *user)
+{
+    const struct pair *p = user;
+    return counts(p->f, "", "").online == p->online;
+}
+
+static int ignore(void *user, const struct tpc_why *why)
+{
+    (void) user;
+    (void) why;
+    return 0;
+}
+
+/* Sessions, time-outs and failures on two workers, while this thread asks. */
+START_TEST(workers_and_callers_see_the_same_presence)
+{
+    struct flow f;
+    char key[16];
+    flow_init(&f, 2);
+    flow_create(&f);
+    flow_devices(&f, 40);
+    tk_ok(put_product(&f, beat));
+    for (int i = 0; i < 40; i++) {
+        snprintf(key, sizeof(key), "b%d", i);
+        put_device(&f, key, "beat");
+    }
+    flow_probe_open(&f);
+    flow_start(&f);
+    uint64_t sessions[40];
+    for (int i = 0; i < 40; i++) {
+        snprintf(key, sizeof(key), "b%d", i);
+        struct tpc_device *d = flow_device(&f, key);
+        ck_assert_int_eq(flow_feed(d, "{\"n\":1}"), 0);
+        ck_assert_int_eq(flow_feed(d, "{\"n\":"), 0);
+        tpc_device_unref(d);
+        snprintf(key, sizeof(key), "t%d", i + 1);
+        uint64_t old = flow_session(key, TPC_SESSION_PRESENCE);
+        sessions[i] = flow_session(key, TPC_SESSION_PRESENCE);
+        flow_probe.host->session_close(flow_probe.ctx, old);
+        (void) counts(&f, "", "");
+        (void) tpc_why_list(f.core, TPC_WHY_DEVICES, ignore, NULL);
+    }
+    struct pair p = { &f, 80 };
+    ck_assert(flow_until(&f, has_online, &p));
+    tk_clock_advance(&f.e.clock, 12000);
+    for (int i = 0; i < 40; i++) { /* wakes the workers: their clock stood */
+        ck_assert_int_eq(flow_receive(sessions[i], "{\"n\":2}", 0), 0);
+    }
+    p.online = 40;
+    ck_assert(flow_until(&f, has_online, &p));
+    for (int i = 0; i < 40; i++) {
+        flow_probe.host->session_close(flow_probe.ctx, sessions[i]);
+    }
+    p.online = 0;
+    ck_assert(flow_until(&f, has_online, &p));
+    flow_fini(&f);
+}
+END_TEST
+
 Suite *presence_flow_suite(void)
 {
     Suite *s = suite_create("presence");
@@ -522,6 +588,7 @@ Suite *presence_flow_suite(void)
     tcase_add_test(t, a_clock_that_is_set_takes_nobody_offline);
     tcase_add_test(t, a_stop_and_a_start_give_the_whole_time_anew);
     tcase_add_test(t, a_deleted_device_leaves_the_wheel);
+    tcase_add_test(t, workers_and_callers_see_the_same_presence);
     suite_add_tcase(s, t);
     return s;
 }
