@@ -73,9 +73,11 @@ static void swap_core(struct feed *f, struct tpc_core *core)
     pthread_mutex_lock(&f->lock);
     struct tpc_core *old = f->core;
     f->core = core;
+    f->swapping = true;
     while (f->users > 0) {
         pthread_cond_wait(&f->wake, &f->lock);
     }
+    f->swapping = false;
     pthread_mutex_unlock(&f->lock);
     if (old != NULL) {
         (void) tpc_core_destroy(old);
@@ -212,7 +214,7 @@ void feed_give(struct feed *f)
 {
     pthread_mutex_lock(&f->lock);
     f->users--;
-    if (f->users == 0) {
+    if (f->users == 0 && f->swapping) {
         pthread_cond_broadcast(&f->wake);
     }
     pthread_mutex_unlock(&f->lock);

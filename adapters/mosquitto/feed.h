@@ -43,6 +43,7 @@ struct feed {
     pthread_cond_t wake;
     struct tpc_core *core;      /* NULL = none */
     uint32_t users;             /* calls that look at it now */
+    bool swapping;              /* somebody waits until there are none */
     char text[FEED_TEXT_BYTES]; /* why there is none, or it is stale; "" = all is well */
     bool told;                  /* the broker's log has the text */
 

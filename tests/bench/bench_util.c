@@ -121,6 +121,11 @@ static uint16_t free_port(void)
 
 int util_broker_start(struct util_broker *b, const char *dir)
 {
+    return util_broker_start_with(b, dir, "allow_anonymous true\n");
+}
+
+int util_broker_start_with(struct util_broker *b, const char *dir, const char *more)
+{
     char config[UTIL_PATH_BYTES + 32];
     if (MOSQUITTO[0] == '\0' || access(MOSQUITTO, X_OK) != 0) {
         fprintf(stderr, "bench: mosquitto is not installed\n");
@@ -131,9 +136,9 @@ int util_broker_start(struct util_broker *b, const char *dir)
     FILE *f = fopen(config, "w");
     bench_must(f != NULL, "configuration");
     fprintf(f,
-            "listener %u 127.0.0.1\nallow_anonymous true\npersistence false\n"
+            "listener %u 127.0.0.1\n%spersistence false\n"
             "max_queued_messages 0\nmax_inflight_messages 0\nlog_dest none\nuser root\n",
-            b->port);
+            b->port, more);
     fclose(f);
     b->pid = fork();
     if (b->pid == 0) {

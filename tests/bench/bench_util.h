@@ -30,6 +30,8 @@ struct util_broker {
 
 /* 0, or -1: it is not installed. */
 int util_broker_start(struct util_broker *b, const char *dir);
+/* With other lines than "allow_anonymous true". */
+int util_broker_start_with(struct util_broker *b, const char *dir, const char *more);
 void util_broker_stop(struct util_broker *b);
 /* User and system time so far. */
 double util_broker_cpu_ns(const struct util_broker *b);
