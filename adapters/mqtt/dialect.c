@@ -214,9 +214,12 @@ static int alink_down(struct tpc_str product, struct tpc_str device, const struc
     char method[128];
     bool set = f->kind == TPC_MSG_ATTRIBUTES_SET || f->kind == TPC_MSG_TELEMETRY_SET ||
                (f->kind == TPC_MSG_COMMAND && is(f->name, "set"));
+    bool method_named = f->kind == TPC_MSG_COMMAND && f->name.len > 0 &&
+                        memchr(f->name.ptr, '.', f->name.len) != NULL; /* the platform's own */
     if (f->kind == TPC_MSG_REPLY && f->name.len == 0) {
         snprintf(method, sizeof(method), "thing/property/post");
-    } else if (f->kind == TPC_MSG_REPLY) { /* the answer to a report: name is its method */
+    } else if (f->kind == TPC_MSG_REPLY ||
+               method_named) { /* the answer to a report: name is its method */
         if (f->name.len >= sizeof(method) || memchr(f->name.ptr, '\0', f->name.len) != NULL) {
             return TPC_EUNSUPPORTED;
         }

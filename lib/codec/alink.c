@@ -561,6 +561,11 @@ static int alink_encode(void *self, uint32_t worker, void *program, const struct
     } else if (set) {
         n = put(m, n, TPC_STR("method"), tpi_codec_text(TPC_STR("thing.property.set")));
         n = put(m, n, TPC_STR("params"), params);
+    } else if (what->kind == TPC_MSG_COMMAND && what->name.len > 0 &&
+               memchr(what->name.ptr, '.', what->name.len) != NULL) {
+        /* A method of the platform's own: identifiers of services have no dots. */
+        n = put(m, n, TPC_STR("method"), tpi_codec_text(what->name));
+        n = put(m, n, TPC_STR("params"), params);
     } else if (what->kind == TPC_MSG_COMMAND && !tpc_str_equal(what->name, TPC_STR("get"))) {
         inner[0] = (struct tpc_member){ TPC_STR("identifier"), tpi_codec_text(what->name) };
         inner[1] = (struct tpc_member){ TPC_STR("inputParams"), params };

@@ -184,3 +184,85 @@ void tpi_behind_reply(struct tpi_worker *w, const struct tpi_up_msg *um)
         (void) tpi_downlink_reply(w->downlink, um->device, &um->msg);
     }
 }
+
+/* ---- telling a gateway ---- */
+
+/* On its way to the gateway's worker. */
+struct change {
+    struct tpi_node node;
+    struct tpc_device *gateway; /* counted, both */
+    struct tpc_device *device;
+    bool removed;
+};
+
+static void free_change(struct tpc_core *core, struct change *c)
+{
+    tpi_device_unref(c->gateway);
+    tpi_device_unref(c->device);
+    tpi_free(core->env.alloc, c, sizeof(*c));
+}
+
+static void drop_change(struct tpi_worker *w, struct tpi_node *node)
+{
+    free_change(w->core, (struct change *) (void *) node);
+}
+
+static struct tpc_value text(struct tpc_str s)
+{
+    return (struct tpc_value){ .type = TPC_TEXT, .len = s.len, .as.text = s.ptr };
+}
+
+/* {"status": 0 added | 1 removed, "subList": [identity]} (contract iot-module 5). A gateway that is not
+ * there now asks with thing.topo.get when it is. */
+static void send_change(struct tpi_worker *w, const struct change *c, struct tpc_str product)
+{
+    char id_text[TPC_ID_TEXT_BYTES + 1];
+    struct tpc_id id;
+    struct tpc_error err;
+    if (tpi_id_make(&w->core->env, &id) != 0 || tpc_id_format(&id, id_text) != 0) {
+        return;
+    }
+    const struct tpc_member identity[] = { { TPC_STR("productKey"), text(product) },
+                                           { TPC_STR("deviceName"), text(c->device->key) } };
+    const struct tpc_value item = { TPC_MAP, 0, 2, { .members = identity } };
+    const struct tpc_member members[] = {
+        { TPC_STR("status"), { .type = TPC_INT, .as.i = c->removed } },
+        { TPC_STR("subList"), { TPC_ARRAY, 0, 1, { .items = &item } } }
+    };
+    struct tpc_encode e = { .size = sizeof(e),
+                            .kind = TPC_MSG_COMMAND,
+                            .id = id,
+                            .name = TPC_STR("thing.topo.change"),
+                            .correlation = { id_text, TPC_ID_TEXT_BYTES },
+                            .params = { TPC_MAP, 0, 2, { .members = members } } };
+    (void) tpi_send_frame(w, c->gateway, &e, 0, &err);
+}
+
+static void run_change(struct tpi_worker *w, struct tpi_node *node)
+{
+    struct change *c = (struct change *) (void *) node;
+    tpi_registry_read_lock(w->core->registry);
+    bool alink = strcmp(c->gateway->product->codec->name, "alink") == 0;
+    struct tpi_product *p = tpi_product_ref(c->device->product);
+    tpi_registry_read_unlock(w->core->registry);
+    if (alink && w->uplink != NULL) {
+        send_change(w, c, p->key);
+    }
+    tpi_product_unref(p);
+    free_change(w->core, c);
+}
+
+void tpi_behind_changed(struct tpc_core *core, struct tpc_device *gateway, struct tpc_device *d,
+                        bool removed)
+{
+    struct change *c = tpi_alloc_zero(core->env.alloc, sizeof(*c));
+    if (c == NULL) {
+        return; /* it asks itself, now and then */
+    }
+    c->node.run = run_change;
+    c->node.drop = drop_change;
+    c->gateway = tpi_device_ref(gateway);
+    c->device = tpi_device_ref(d);
+    c->removed = removed;
+    tpi_worker_post(tpi_worker_of(core, gateway->partition), &c->node);
+}

@@ -588,6 +588,13 @@ void tpi_down_sent(struct tpi_part *part, uint64_t ticket, const struct tpc_erro
 void tpi_down_answer(struct tpi_worker *w, struct tpc_device *device, struct tpc_str name,
                      struct tpc_str correlation, bool part);
 
+/* ---- topology.c: as tpc_topology_bind() and _unbind(), but the gateway is not told ---- */
+int tpi_topology_bind(struct tpc_core *core, const struct tpc_actor *actor,
+                      struct tpc_device *device, struct tpc_device *gateway, struct tpc_str address,
+                      uint32_t flags);
+int tpi_topology_unbind(struct tpc_core *core, const struct tpc_actor *actor,
+                        struct tpc_device *device);
+
 /* ---- request.c: what gateways ask for, after a batch ---- */
 void tpi_requests(struct tpi_worker *w);
 /* An answer with data, or a failure: code and text. */
@@ -603,6 +610,10 @@ void tpi_behind_online(struct tpi_worker *w, struct tpc_device *d);
 /* It cannot: what stands behind it is offline, too, but for devices with a connection of their own
  * and those whose messages alone decide. */
 void tpi_behind_offline(struct tpi_worker *w, struct tpc_device *d);
+/* A gateway that can be told (codec alink) is told that a device stands behind it, or no more. Inside the
+ * core. */
+void tpi_behind_changed(struct tpc_core *core, struct tpc_device *gateway, struct tpc_device *d,
+                        bool removed);
 /* A device that its gateway has let go of. */
 void tpi_behind_left(struct tpi_worker *w, struct tpc_device *d);
 void tpi_behind_reply(struct tpi_worker *w, const struct tpi_up_msg *um);

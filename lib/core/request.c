@@ -76,7 +76,7 @@ static bool bind(struct asking *a, struct tpc_device *d)
     tpc_device_unref(where.gateway);
     return where.gateway == a->gateway ||
            (where.gateway == NULL &&
-            tpc_topology_bind(a->w->core, &actor, d, a->gateway, key, 0) == 0);
+            tpi_topology_bind(a->w->core, &actor, d, a->gateway, key, 0) == 0);
 }
 
 /* The device with an identity in the gateway's tenant, counted; NULL. */
@@ -127,7 +127,7 @@ static void delete_one(struct asking *a, const struct tpc_value *sub)
         tpc_device_unref(where.gateway);
     }
     if (d != NULL && where.gateway == a->gateway &&
-        tpc_topology_unbind(a->w->core, &actor, d) == 0) {
+        tpi_topology_unbind(a->w->core, &actor, d) == 0) {
         tpi_behind_left(a->w, d);
         add_identity(a, d, NULL);
     }

@@ -58,7 +58,7 @@ static int place(struct tpc_core *core, const struct tpc_device *d,
     return rc;
 }
 
-int tpc_topology_bind(struct tpc_core *core, const struct tpc_actor *actor,
+int tpi_topology_bind(struct tpc_core *core, const struct tpc_actor *actor,
                       struct tpc_device *device, struct tpc_device *gateway, struct tpc_str address,
                       uint32_t flags)
 {
@@ -88,7 +88,7 @@ int tpc_topology_bind(struct tpc_core *core, const struct tpc_actor *actor,
     return patch(core, actor, device, gateway->key, address);
 }
 
-int tpc_topology_unbind(struct tpc_core *core, const struct tpc_actor *actor,
+int tpi_topology_unbind(struct tpc_core *core, const struct tpc_actor *actor,
                         struct tpc_device *device)
 {
     if (core == NULL || device == NULL) {
@@ -103,6 +103,53 @@ int tpc_topology_unbind(struct tpc_core *core, const struct tpc_actor *actor,
     return patch(core, actor, device, (struct tpc_str){ NULL, 0 }, (struct tpc_str){ NULL, 0 });
 }
 
+/* The gateway that a device stands behind, counted; NULL. */
+static struct tpc_device *gateway_of(struct tpc_core *core, struct tpc_device *d)
+{
+    struct tpc_device *gateway = NULL;
+    tpi_registry_read_lock(core->registry);
+    if (d->gateway != NULL) {
+        gateway = tpi_device_ref(d->gateway);
+    }
+    tpi_registry_read_unlock(core->registry);
+    return gateway;
+}
+
+/* Gateways hear of what others change (contract iot-module 5): thing.topo.change. */
+static void tell_gateway(struct tpc_core *core, struct tpc_device *gateway, struct tpc_device *d,
+                         bool removed)
+{
+    if (gateway != NULL && tpi_core_enter(core) == 0) {
+        tpi_behind_changed(core, gateway, d, removed);
+        tpi_core_leave(core);
+    }
+}
+
+int tpc_topology_bind(struct tpc_core *core, const struct tpc_actor *actor,
+                      struct tpc_device *device, struct tpc_device *gateway, struct tpc_str address,
+                      uint32_t flags)
+{
+    struct tpc_device *before = core != NULL && device != NULL ? gateway_of(core, device) : NULL;
+    int rc = tpi_topology_bind(core, actor, device, gateway, address, flags);
+    if (rc == 0 && before != gateway) {
+        tell_gateway(core, before, device, true);
+        tell_gateway(core, gateway, device, false);
+    }
+    tpi_device_unref(before);
+    return rc;
+}
+
+int tpc_topology_unbind(struct tpc_core *core, const struct tpc_actor *actor,
+                        struct tpc_device *device)
+{
+    struct tpc_device *before = core != NULL && device != NULL ? gateway_of(core, device) : NULL;
+    int rc = tpi_topology_unbind(core, actor, device);
+    if (rc == 0) {
+        tell_gateway(core, before, device, true);
+    }
+    tpi_device_unref(before);
+    return rc;
+}
 int tpc_topology_find(struct tpc_device *gateway, struct tpc_str address, struct tpc_device **ret)
 {
     if (gateway == NULL || ret == NULL) {

@@ -444,6 +444,38 @@ START_TEST(an_alink_gateway_adds_lists_and_deletes_its_devices)
 }
 END_TEST
 
+START_TEST(an_alink_gateway_is_told_what_others_change)
+{
+    struct flow f;
+    setup(&f);
+    put(&f, "product", alink);
+    put(&f, "device", "{\"key\":\"ag\",\"product\":\"al\"}");
+    put(&f, "device", "{\"key\":\"a1\",\"product\":\"al\"}");
+    (void) flow_session("ag", 0);
+    flow_settle(&f);
+    struct tpc_device *ag = flow_device(&f, "ag"), *a1 = flow_device(&f, "a1");
+    struct tpc_device *gw = flow_device(&f, "gw");
+    tk_ok(tpc_topology_bind(f.core, NULL, a1, ag, TPC_STR(""), 0));
+    flow_settle(&f);
+    ck_assert_uint_eq(flow_probe.sent_count, 1);
+    ck_assert_str_eq(flow_probe.sent[0].device, "ag");
+    ck_assert_ptr_nonnull(strstr(flow_probe.sent[0].payload,
+                                 "\"method\":\"thing.topo.change\",\"params\":{\"status\":0,"
+                                 "\"subList\":[{\"productKey\":\"al\",\"deviceName\":\"a1\"}]}}"));
+    tk_ok(tpc_topology_bind(f.core, NULL, a1, gw, TPC_STR("9"), TPC_BIND_MOVE));
+    flow_settle(&f);
+    ck_assert_uint_eq(flow_probe.sent_count, 2); /* a ThingsPanel gateway has no such message */
+    ck_assert_ptr_nonnull(strstr(flow_probe.sent[1].payload, "\"params\":{\"status\":1,"));
+    tk_ok(tpc_topology_unbind(f.core, NULL, a1));
+    flow_settle(&f);
+    ck_assert_uint_eq(flow_probe.sent_count, 2);
+    tpc_device_unref(ag);
+    tpc_device_unref(a1);
+    tpc_device_unref(gw);
+    flow_fini(&f);
+}
+END_TEST
+
 START_TEST(an_alink_gateway_registers_devices_that_are_there_and_free)
 {
     struct flow f;
@@ -718,6 +750,7 @@ Suite *gateway_flow_suite(void)
     tcase_add_test(tc, commands_of_other_workers_wait_for_the_gateway_and_are_answered);
     tcase_add_test(tc, an_alink_pack_reaches_its_devices_and_commands_go_back_over_the_gateway);
     tcase_add_test(tc, an_alink_gateway_adds_lists_and_deletes_its_devices);
+    tcase_add_test(tc, an_alink_gateway_is_told_what_others_change);
     tcase_add_test(tc, an_alink_gateway_registers_devices_that_are_there_and_free);
     tcase_add_test(tc, a_report_makes_devices_as_the_policy_says);
     tcase_add_test(tc, devices_behind_a_gateway_go_offline_with_it);

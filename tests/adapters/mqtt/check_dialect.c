@@ -135,6 +135,8 @@ START_TEST(downlink_topics_are_those_of_the_contracts)
         { MQTT_ALINK, TPC_MSG_COMMAND, "go", "/sys/p/d/thing/service/invoke" },
         { MQTT_ALINK, TPC_MSG_COMMAND, "set", "/sys/p/d/thing/property/set" },
         { MQTT_ALINK, TPC_MSG_ATTRIBUTES_SET, "", "/sys/p/d/thing/property/set" },
+        { MQTT_ALINK, TPC_MSG_COMMAND, "thing.topo.change", "/sys/p/d/thing/topo/change" },
+        { MQTT_ALINK, TPC_MSG_REPLY, "thing.topo.add", "/sys/p/d/thing/topo/add_reply" },
         { MQTT_ALINK, TPC_MSG_REPLY, "thing.property.post", "/sys/p/d/thing/property/post_reply" },
         { MQTT_ALINK, TPC_MSG_REPLY, "", "/sys/p/d/thing/property/post_reply" },
         { MQTT_ALINK, TPC_MSG_REPLY, "overheat", "/sys/p/d/thing/event/post_reply" },
