@@ -23,5 +23,6 @@ Suite *values_suite(void);
 Suite *lag_suite(void);
 Suite *memory_suite(void);
 Suite *latest_suite(void);
+Suite *trail_suite(void);
 
 #endif
