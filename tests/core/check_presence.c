@@ -214,6 +214,25 @@ START_TEST(without_a_mode_only_connections_and_statuses_decide)
 }
 END_TEST
 
+/* Contract thingspanel.md 1.2 and 2: one ASCII byte; any other payload is an error. */
+START_TEST(a_thingspanel_status_is_one_byte)
+{
+    struct flow f;
+    begin(&f);
+    tk_ok(put_product(&f, "{\"key\":\"box\",\"codec\":\"thingspanel\",\"model\":{}}"));
+    put_device(&f, "x1", "box");
+    status(&f, "x1", "1");
+    ck_assert_uint_eq(online(&f, "x1"), 1);
+    status(&f, "x1", "2");
+    status(&f, "x1", "online");
+    ck_assert_uint_eq(online(&f, "x1"), 1);
+    status(&f, "x1", "0");
+    ck_assert_uint_eq(online(&f, "x1"), 0);
+    ck_assert(flow_metric(&f, "tpc_uplink_dead_letters_total") == 2);
+    flow_fini(&f);
+}
+END_TEST
+
 START_TEST(a_mode_without_a_timeout_is_refused)
 {
     struct flow f;
@@ -576,6 +595,7 @@ Suite *presence_flow_suite(void)
     tcase_add_test(t, a_heartbeat_device_lives_by_its_messages_alone);
     tcase_add_test(t, an_idle_device_goes_by_status_and_by_silence);
     tcase_add_test(t, without_a_mode_only_connections_and_statuses_decide);
+    tcase_add_test(t, a_thingspanel_status_is_one_byte);
     tcase_add_test(t, a_mode_without_a_timeout_is_refused);
     tcase_add_test(t, a_late_end_of_an_old_connection_does_not_win);
     tcase_add_test(t, opening_and_closing_at_once_ends_as_the_newest_says);
