@@ -118,7 +118,8 @@ enum tpc_access {
 
 /*
  * Whether somebody may use a topic. A device has its own ThingsPanel topics (its key is its number),
- * its own Alink topics and those that the mapping of its product names; a service user has all.
+ * its own Alink topics, those of the devices behind it, and those that the mapping of its product names; a
+ * service user has all.
  *
  * Returns 0 or TPC_EDENIED, TPC_EINVAL.
  * Ownership: none.

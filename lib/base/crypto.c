@@ -33,40 +33,76 @@ int tpi_sha256(const void *p, size_t n, uint8_t ret[32])
     return tpi_sha256_parts(&part, 1, ret);
 }
 
+_Static_assert(sizeof(mbedtls_sha256_context) <= TPI_SHA256_STATE_BYTES, "room for a state");
+
+/* A digest that has taken a block in, kept in `state`. */
+static int begin_state(const uint8_t block[TPI_SHA256_BLOCK_BYTES], uint8_t *state)
+{
+    mbedtls_sha256_context c;
+    mbedtls_sha256_init(&c);
+    int rc = TPI_SHA256_STARTS(&c);
+    rc = rc != 0 ? rc : TPI_SHA256_UPDATE(&c, block, TPI_SHA256_BLOCK_BYTES);
+    if (rc == 0) {
+        memcpy(state, &c, sizeof(c));
+    }
+    mbedtls_sha256_free(&c);
+    return rc == 0 ? 0 : TPC_EIO;
+}
+
+/* Goes on from a kept state. */
+static int end_state(const uint8_t *state, const struct tpc_bytes *parts, size_t count,
+                     uint8_t ret[32])
+{
+    mbedtls_sha256_context kept, c;
+    memcpy(&kept, state, sizeof(kept));
+    mbedtls_sha256_init(&c);
+    mbedtls_sha256_clone(&c, &kept);
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        if (parts[i].len > 0) {
+            rc = TPI_SHA256_UPDATE(&c, parts[i].ptr, parts[i].len);
+        }
+    }
+    rc = rc != 0 ? rc : TPI_SHA256_FINISH(&c, ret);
+    mbedtls_sha256_free(&c);
+    tpi_wipe(&kept, sizeof(kept));
+    return rc == 0 ? 0 : TPC_EIO;
+}
+
 int tpi_mac_key_init(struct tpi_mac_key *k, const void *key, size_t key_len)
 {
-    uint8_t block[TPI_SHA256_BLOCK_BYTES] = { 0 };
-    if (key_len > sizeof(block)) {
-        if (tpi_sha256(key, key_len, block) != 0) {
+    uint8_t inner[TPI_SHA256_BLOCK_BYTES] = { 0 };
+    uint8_t outer[TPI_SHA256_BLOCK_BYTES];
+    memset(k, 0, sizeof(*k));
+    if (key_len > sizeof(inner)) {
+        if (tpi_sha256(key, key_len, inner) != 0) {
             return TPC_EIO;
         }
     } else if (key_len > 0) {
-        memcpy(block, key, key_len);
+        memcpy(inner, key, key_len);
     }
-    for (size_t i = 0; i < sizeof(block); i++) {
-        k->inner[i] = block[i] ^ 0x36;
-        k->outer[i] = block[i] ^ 0x5c;
+    for (size_t i = 0; i < sizeof(inner); i++) {
+        outer[i] = inner[i] ^ 0x5c;
+        inner[i] ^= 0x36;
     }
-    tpi_wipe(block, sizeof(block));
-    return 0;
+    int rc = begin_state(inner, k->inner);
+    rc = rc != 0 ? rc : begin_state(outer, k->outer);
+    tpi_wipe(inner, sizeof(inner));
+    tpi_wipe(outer, sizeof(outer));
+    return rc;
 }
 
 int tpi_mac(const struct tpi_mac_key *k, const struct tpc_bytes *parts, size_t count,
             uint8_t ret[32])
 {
     uint8_t digest[TPI_SHA256_BYTES];
-    struct tpc_bytes inner[TPI_MAC_PARTS + 1] = { { k->inner, sizeof(k->inner) } };
-    const struct tpc_bytes outer[2] = { { k->outer, sizeof(k->outer) },
-                                        { digest, sizeof(digest) } };
+    const struct tpc_bytes part = { digest, sizeof(digest) };
     if (count > TPI_MAC_PARTS) {
         return TPC_EINVAL;
     }
-    for (size_t i = 0; i < count; i++) {
-        inner[i + 1] = parts[i];
-    }
-    int rc = tpi_sha256_parts(inner, count + 1, digest);
+    int rc = end_state(k->inner, parts, count, digest);
     if (rc == 0) {
-        rc = tpi_sha256_parts(outer, 2, ret);
+        rc = end_state(k->outer, &part, 1, ret);
     }
     tpi_wipe(digest, sizeof(digest));
     return rc;

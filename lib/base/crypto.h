@@ -13,7 +13,8 @@
 enum {
     TPI_SHA256_BYTES = 32,
     TPI_SHA256_BLOCK_BYTES = 64,
-    TPI_MAC_PARTS = 8, /* pieces of one message */
+    TPI_SHA256_STATE_BYTES = 192, /* room for the state of a digest that has begun */
+    TPI_MAC_PARTS = 8,            /* pieces of one message */
     TPI_SEAL_KEY_BYTES = 32,
     TPI_SEAL_NONCE_BYTES = 12,
     TPI_SEAL_TAG_BYTES = 16
@@ -28,11 +29,11 @@ int tpi_sha256_parts(const struct tpc_bytes *parts, size_t count, uint8_t ret[32
 /* HMAC-SHA-256 (RFC 2104). Returns 0 or TPC_EIO. */
 int tpi_hmac_sha256(const void *key, size_t key_len, const void *p, size_t n, uint8_t ret[32]);
 
-/* A key of HMAC-SHA-256 as both pads of RFC 2104, ready for any number of messages. A secret: wipe
- * it. */
+/* A key of HMAC-SHA-256: the digests of RFC 2104 with the pads taken in, ready for any number of
+ * messages. May be copied. A secret: wipe it. */
 struct tpi_mac_key {
-    uint8_t inner[TPI_SHA256_BLOCK_BYTES];
-    uint8_t outer[TPI_SHA256_BLOCK_BYTES];
+    _Alignas(16) uint8_t inner[TPI_SHA256_STATE_BYTES];
+    _Alignas(16) uint8_t outer[TPI_SHA256_STATE_BYTES];
 };
 
 /* Returns 0 or TPC_EIO. */

@@ -191,6 +191,40 @@ static bool product_allows(struct tpi_registry *r, const struct tpc_identity *wh
     return allowed;
 }
 
+/* Alink: the topics of a device that stands behind it ("/sys/{product}/{device}/.."). */
+static bool behind_allows(struct tpi_registry *r, const struct tpc_identity *who, int access,
+                          struct tpc_str topic)
+{
+    struct tpc_str names[2];
+    struct tpc_str rest = topic;
+    bool allowed = false;
+    if (who->role != TPC_ROLE_DEVICE || topic.len == 0 || topic.len > UINT16_MAX || topic.len < 6 ||
+        memcmp(topic.ptr, "/sys/", 5) != 0 ||
+        (access != TPC_ACCESS_SUBSCRIBE && has_wildcard(topic))) {
+        return false;
+    }
+    rest.ptr += 5;
+    rest.len -= 5;
+    for (int i = 0; i < 2; i++) {
+        size_t len = level_len(rest.ptr, rest.ptr + rest.len);
+        names[i] = (struct tpc_str){ rest.ptr, len };
+        if (!is_level(names[i]) || len + 1 >= rest.len) {
+            return false; /* a wildcard, or nothing behind it */
+        }
+        rest.ptr += len + 1;
+        rest.len -= len + 1;
+    }
+    tpi_registry_read_lock(r);
+    const struct tpc_device *d = tpi_registry_find_in(r, who->tenant, names[1]);
+    if (d != NULL && tpc_str_equal(tpi_device_product_key(d), names[0]) != 0) {
+        for (d = d->gateway; d != NULL && !allowed; d = d->gateway) {
+            allowed = d->id == who->id;
+        }
+    }
+    tpi_registry_read_unlock(r);
+    return allowed;
+}
+
 bool tpi_acl_number(struct tpc_str topic, struct tpc_str *ret)
 {
     for (int i = 0; i < SUBSCRIBE; i++) {
@@ -219,7 +253,8 @@ bool tpi_acl_number(struct tpc_str topic, struct tpc_str *ret)
 int tpi_acl_check(struct tpi_registry *r, const struct tpc_identity *who, int access,
                   struct tpc_str topic, struct tpc_error *err)
 {
-    if (allows(who, access, topic) || product_allows(r, who, access, topic)) {
+    if (allows(who, access, topic) || product_allows(r, who, access, topic) ||
+        behind_allows(r, who, access, topic)) {
         return 0;
     }
     TPI_METRIC_ADD(r->counters.acl_denied, 1);

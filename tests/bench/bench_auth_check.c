@@ -10,7 +10,7 @@
 
 #include <mbedtls/md.h>
 
-enum { DEVICES = 100000, LOGINS = 400000 };
+enum { DEVICES = 100000, LOGINS = 100000, ROUNDS = 5 };
 
 #define SECRET "0123456789abcdef0123456789abcdef"
 
@@ -114,19 +114,27 @@ static double check_ns(void (*fill)(uint32_t i, struct tpc_auth_request *q, char
     for (uint32_t i = 0; i < LOGINS; i++) {
         struct tpc_auth_request q = TPC_AUTH_REQUEST_INIT;
         fill(order[i], &q, name);
-        sink += q.username.len;
+        sink += q.username.len + q.password.ptr[0] + q.password.ptr[q.password.len - 1];
     }
     return (all - (bench_cpu_ns() - begin)) / LOGINS;
+}
+
+static double least(double a, double b)
+{
+    return a < b ? a : b;
 }
 
 int main(void)
 {
     make();
-    double bare = hmac_ns();
-    bench_line("auth_check_hmac", check_ns(alink), "ns CPU/login", "bare mbedtls HMAC",
-               check_ns(alink) / bare);
-    bench_line("auth_check_basic", check_ns(basic), "ns CPU/login", "bare mbedtls HMAC",
-               check_ns(basic) / bare);
+    double bare = 1e18, by_hmac = 1e18, by_pair = 1e18;
+    for (int i = 0; i < ROUNDS; i++) { /* turn by turn: a busy machine disturbs all alike */
+        bare = least(bare, hmac_ns());
+        by_hmac = least(by_hmac, check_ns(alink));
+        by_pair = least(by_pair, check_ns(basic));
+    }
+    bench_line("auth_check_hmac", by_hmac, "ns CPU/login", "bare mbedtls HMAC", by_hmac / bare);
+    bench_line("auth_check_basic", by_pair, "ns CPU/login", "bare mbedtls HMAC", by_pair / bare);
     tpc_core_destroy(core);
     return 0;
 }

@@ -89,6 +89,7 @@ Suite *model_flow_suite(void);
 Suite *derived_flow_suite(void);
 Suite *query_flow_suite(void);
 Suite *auth_flow_suite(void);
+Suite *acl_flow_suite(void);
 Suite *presence_flow_suite(void);
 Suite *why_flow_suite(void);
 Suite *audit_flow_suite(void);
