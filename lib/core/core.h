@@ -185,6 +185,7 @@ struct tpi_worker {
     struct tpi_node *held_first, *held_last;     /* commands that the log could not take */
     struct tpi_node *rule_first, *rule_last;     /* commands of rules, of the running batch */
     struct tpi_node *closed_first, *closed_last; /* ends of commands to tell */
+    struct tpi_node *handed_first, *handed_last; /* parts that the ring could not take */
     uint32_t held_count;
     uint64_t held_retry_ms;
     uint64_t sequence;          /* of its last append */
@@ -519,6 +520,9 @@ bool tpi_tickets_settle(struct tpi_worker *w, uint64_t flushed);
  * item, NULL if nothing waits or there are none. *error: becomes TPC_ENOMEM if one is lost. */
 struct tpi_join *tpi_hand_parts(struct tpi_worker *w, uint32_t input, uint32_t *at, int *error);
 void tpi_join_done(void *join, int error);
+/* Parts that waited for room in the ring; whether one got in. */
+bool tpi_hand_again(struct tpi_worker *w);
+void tpi_hand_drop(struct tpi_worker *w);
 
 /* ---- loop.c ---- */
 int tpi_loop_init(struct tpc_core *core);

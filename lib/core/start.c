@@ -187,12 +187,17 @@ static bool stop_threads(struct tpc_core *core, uint32_t drain_ms)
 /* After the threads are gone: what they left (sessions that closed late) is done here. */
 static void finish_here(struct tpc_core *core)
 {
-    for (uint32_t i = 0; i < core->worker_count; i++) {
-        struct tpi_worker *w = &core->workers[i];
-        atomic_store(&w->who, (uintptr_t) pthread_self());
-        while (tpi_worker_turn(w)) {
+    bool did = true;
+    while (did) { /* what one hands to another, too */
+        did = false;
+        for (uint32_t i = 0; i < core->worker_count; i++) {
+            struct tpi_worker *w = &core->workers[i];
+            atomic_store(&w->who, (uintptr_t) pthread_self());
+            while (tpi_worker_turn(w)) {
+                did = true;
+            }
+            atomic_store(&w->who, 0);
         }
-        atomic_store(&w->who, 0);
     }
 }
 

@@ -158,6 +158,7 @@ void tpi_worker_release(struct tpi_worker *w)
     const struct tpi_up_item *item;
     size_t len;
     cancel_fed(w);
+    tpi_hand_drop(w);
     if (w->ring_made) {
         tpi_ring_rewind(&w->ring);
         while ((item = tpi_ring_peek(&w->ring, &len)) != NULL) {
@@ -495,6 +496,7 @@ bool tpi_worker_turn(struct tpi_worker *w)
         tpi_command_held(w);
     }
     did |= drain(w);
+    did |= tpi_hand_again(w);
     tpi_session_sweep(w, false);
     did |= tpi_command_told(w);
     did |= tpi_tickets_settle(w, atomic_load(&core->flush.flushed));
@@ -508,7 +510,8 @@ bool tpi_worker_empty(struct tpi_worker *w)
     pthread_mutex_lock(&w->lock);
     bool none = w->first == NULL;
     pthread_mutex_unlock(&w->lock);
-    return none && w->ticket_count == 0 && w->held_first == NULL && tpi_ring_used(&w->ring) == 0;
+    return none && w->ticket_count == 0 && w->held_first == NULL && w->handed_first == NULL &&
+           tpi_ring_used(&w->ring) == 0;
 }
 
 /* Work that a producer may have left while the worker was falling asleep. */
@@ -546,7 +549,7 @@ uint64_t tpi_worker_next_ms(struct tpi_worker *w)
     if (w->held_first != NULL) {
         next = least(next, until(w->held_retry_ms, now));
     }
-    if (atomic_load_explicit(&w->any_blocked, memory_order_relaxed)) {
+    if (w->handed_first != NULL || atomic_load_explicit(&w->any_blocked, memory_order_relaxed)) {
         next = least(next, TPI_STALL_MS);
     }
     return least(next, tpi_streams_next_ms(w));

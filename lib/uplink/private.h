@@ -72,6 +72,8 @@ struct tpi_uplink {
     uint16_t flags; /* of the open message's head */
     bool again;     /* which wants its answer, if any of its points is good */
     bool no_memory;
+    bool scoped;           /* a frame of the batch has parts */
+    bool held;             /* devices of parts are counted until clear */
     uint32_t bad_points;   /* of the open message */
     uint32_t clamped;      /* its points with TPC_POINT_CLAMPED */
     uint32_t beyond;       /* its points with TPC_POINT_BEYOND */

@@ -55,6 +55,7 @@ int up_scope_enter(void *user, uint32_t frame, struct tpc_str product, struct tp
         return TPC_ENOENT;
     }
     u->states[u->base + frame].any = true;
+    u->scoped = true;
     if (product.len == 0) {
         d = tpi_topology_find(u->host.registry, u->target->id, device);
     } else {
@@ -108,9 +109,39 @@ void up_scope_bad(struct tpi_uplink *u, const struct tpc_error *why)
     u->part_bad = *why;
 }
 
+/* Parts go to other workers: the answer waits for them, and what stays here goes without the keys of
+ * the frame, for after a crash these would say that all of it came before. */
+static void share(struct tpi_uplink *u, const struct up_state *s)
+{
+    struct tpi_up_msg *first = &u->parts[s->parts];
+    const struct tpi_up_msg *asking = NULL;
+    uint32_t end = u->msg_count;
+    for (uint32_t i = s->first; i < end && !u->no_memory; i++) {
+        struct tpi_up_msg *um = &u->msgs[i];
+        asking = um->answer ? um : asking;
+        um->answer = false;
+        memset(&um->msg.id, 0, sizeof(um->msg.id));
+        if (up_encode(u, um) != 0) { /* it was encoded before: there is no room for both */
+            u->no_memory = true;
+        }
+    }
+    u->msg_count = end;
+    for (uint32_t i = s->parts; i < u->part_count; i++) {
+        asking = u->parts[i].answer ? &u->parts[i] : asking;
+        u->parts[i].answer = false;
+    }
+    if (asking != NULL) {
+        first->answer = true;
+        first->answer_name = asking->answer_name;
+    }
+}
+
 void up_scope_end(struct tpi_uplink *u, uint32_t input)
 {
     const struct up_state *s = &u->states[input];
+    if (u->part_count > s->parts) {
+        share(u, s);
+    }
     if (s->bad_part && !s->refused && u->msg_count == s->first && u->part_count == s->parts) {
         up_refuse(u, input, &u->part_bad);
     }
@@ -142,7 +173,11 @@ int up_take_part(struct tpi_uplink *u, uint32_t input, struct tpc_error *err)
         int index = tpi_model_find_id(u->product->model, p->property);
         if (index >= 0) { /* else it went from the model in between */
             struct tpc_str key = tpi_model_property(u->product->model, (uint32_t) index)->key;
+            uint32_t at = u->point_count;
             rc = sink.point(u, key, &p->value, p->unix_ms);
+            if (u->point_count > at) { /* it was brought within its limits before */
+                u->points[at].flags |= p->flags & TPC_POINT_CLAMPED;
+            }
         }
     }
     rc = rc != 0 ? rc : sink.end(u);

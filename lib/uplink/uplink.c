@@ -450,10 +450,53 @@ static void reset(struct tpi_uplink *u)
     u->point_count = 0;
     u->keys_added = 0;
     u->no_memory = false;
+    u->scoped = false;
     u->open = false;
     u->product = NULL;
     tpi_buf_clear(&u->bodies);
     tpc_arena_reset(u->arena);
+}
+
+/* Whether a message is of a device that no input counts. */
+static bool is_behind(const struct tpi_uplink *u, const struct tpi_up_msg *um)
+{
+    return um->device != NULL && um->device != u->inputs[um->input].device;
+}
+
+/* Devices behind a gateway: one may be deleted while its message is acted on. Read lock. */
+static void hold_subs(struct tpi_uplink *u)
+{
+    if (!u->scoped) {
+        return;
+    }
+    u->held = true;
+    for (uint32_t i = 0; i < u->msg_count; i++) {
+        if (is_behind(u, &u->msgs[i])) {
+            (void) tpi_device_ref(u->msgs[i].device);
+        }
+    }
+    for (uint32_t i = 0; i < u->part_count; i++) {
+        (void) tpi_device_ref(u->parts[i].device);
+    }
+    for (uint32_t i = 0; i < u->new_count; i++) {
+        (void) tpi_device_ref(u->news[i].gateway);
+    }
+}
+
+static void release_subs(struct tpi_uplink *u)
+{
+    for (uint32_t i = 0; u->held && i < u->msg_count; i++) {
+        if (is_behind(u, &u->msgs[i])) {
+            tpi_device_unref(u->msgs[i].device);
+        }
+    }
+    for (uint32_t i = 0; u->held && i < u->part_count; i++) {
+        tpi_device_unref(u->parts[i].device);
+    }
+    for (uint32_t i = 0; u->held && i < u->new_count; i++) {
+        tpi_device_unref(u->news[i].gateway);
+    }
+    u->held = false;
 }
 
 int tpi_uplink_run(struct tpi_uplink *u, struct tpc_error *err)
@@ -469,6 +512,7 @@ int tpi_uplink_run(struct tpi_uplink *u, struct tpc_error *err)
     }
     if (rc == 0) {
         apply_all(u);
+        hold_subs(u);
     }
     tpi_registry_read_unlock(u->host.registry);
     if (rc != 0) {
@@ -548,8 +592,15 @@ bool tpi_uplink_again(const struct tpi_uplink *u, uint32_t input, struct tpc_str
     return true;
 }
 
+void tpi_uplink_forget(struct tpi_uplink *u, uint32_t input)
+{
+    tpi_dedup_forget(&u->dedup, u->states[input].packet_key);
+    tpi_dedup_forget(&u->dedup, u->states[input].dialect_key);
+}
+
 void tpi_uplink_clear(struct tpi_uplink *u)
 {
+    release_subs(u);
     u->input_count = 0;
     u->msg_count = 0;
     u->part_count = 0;

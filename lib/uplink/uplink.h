@@ -168,6 +168,9 @@ struct tpc_bytes tpi_uplink_body(const struct tpi_uplink *u, const struct tpi_up
 bool tpi_uplink_again(const struct tpi_uplink *u, uint32_t input, struct tpc_str *ret_name,
                       struct tpc_str *ret_correlation, bool *ret_part);
 
+/* An input that was not taken in full: when it comes again it is no duplicate. */
+void tpi_uplink_forget(struct tpi_uplink *u, uint32_t input);
+
 void tpi_uplink_clear(struct tpi_uplink *u);
 
 /* At start: an older message of the log, so that its second delivery is known. */
