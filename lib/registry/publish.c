@@ -168,8 +168,10 @@ static int add_version(struct tpi_change *change, const struct tpi_product *p,
     struct tpc_value all = { .type = TPC_ARRAY, .len = list->len + 1, .as.items = items };
     int rc = to_json(change->arena, &all, 0, ret);
     for (size_t i = 0; i < list->len && rc == 0 && ret->len > MOST_BYTES; i++) {
-        rc = strip(change->arena, &items[i]);
-        rc = rc != 0 ? rc : to_json(change->arena, &all, 0, ret);
+        if (tpc_value_get(&items[i], TPC_STR("model")) != NULL) { /* else it went earlier */
+            rc = strip(change->arena, &items[i]);
+            rc = rc != 0 ? rc : to_json(change->arena, &all, 0, ret);
+        }
     }
     return rc;
 }
