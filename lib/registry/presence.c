@@ -72,7 +72,10 @@ void tpi_presence_moved(struct tpc_device *d, struct tpi_name *from, struct tpi_
 {
     count(&from->presence, -is_online(d), -is_active(d));
     count(&to->presence, is_online(d), is_active(d));
-    atomic_fetch_add_explicit(&d->tenant->registry->presence_changes, 1, memory_order_relaxed);
+    /* All are arranged anew and get the whole time again: not for one who is not to be watched. */
+    if (is_online(d) && d->product->silence_ms != 0) {
+        atomic_fetch_add_explicit(&d->tenant->registry->presence_changes, 1, memory_order_relaxed);
+    }
 }
 
 static void read_count(const struct tpi_presence_count *c, uint64_t devices,

@@ -175,6 +175,27 @@ START_TEST(a_lack_of_memory_delays_and_loses_nobody)
 }
 END_TEST
 
+START_TEST(moves_of_those_who_are_not_watched_keep_the_times_of_others)
+{
+    struct place p;
+    struct tpi_presence w;
+    setup(&p);
+    put(&p, "product", "{\"key\":\"plain\",\"model\":{}}");
+    uint64_t now = START_S * 1000;
+    tpi_presence_init(&w, p.r, 0, 1, now, wall(now));
+    ck_assert_uint_eq(pass(&w, now), 0);
+    (void) tpi_device_presence(device(&p, 0), true, false, wall(now));
+    tpi_presence_arm(&w, device(&p, 0), wall(now));
+    ck_assert_uint_eq(pass(&w, now + TIMEOUT_S * 500), 0);
+    put(&p, "device", "{\"key\":\"d1\",\"product\":\"plain\"}");
+    put(&p, "device", "{\"key\":\"d1\",\"product\":\"p\"}");
+    ck_assert_uint_eq(pass(&w, now + TIMEOUT_S * 600), 0);
+    ck_assert_uint_eq(pass(&w, now + (TIMEOUT_S + 1) * 1000), 1);
+    tpi_presence_fini(&w);
+    teardown(&p);
+}
+END_TEST
+
 Suite *presence_suite(void)
 {
     Suite *s = suite_create("presence");
@@ -182,6 +203,7 @@ Suite *presence_suite(void)
     tcase_add_test(t, times_beyond_the_wheel_are_met_to_the_second);
     tcase_add_test(t, a_jump_over_the_whole_wheel_misses_nobody);
     tcase_add_test(t, a_lack_of_memory_delays_and_loses_nobody);
+    tcase_add_test(t, moves_of_those_who_are_not_watched_keep_the_times_of_others);
     suite_add_tcase(s, t);
     return s;
 }
