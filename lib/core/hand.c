@@ -93,8 +93,12 @@ static bool take_in(struct tpi_worker *w, struct handed *h)
                              .partition = h->device->partition,
                              .type = TPI_UP_PART };
     int rc = tpi_feed_put(w->core, &feed, &frame);
-    if (rc == TPC_EAGAIN) {
+    if (rc == TPC_EAGAIN && h->len + sizeof(struct tpi_up_item) <= tpi_ring_max(&w->ring)) {
         return false;
+    }
+    rc = rc == TPC_EAGAIN ? TPC_ETOOBIG : rc; /* no room will do: others wait behind it */
+    if (rc != 0) {
+        tpi_count(&w->core->uplink_counters.parts_lost, 1);
     }
     if (rc != 0 && h->join != NULL) {
         tpi_join_done(h->join, rc);
