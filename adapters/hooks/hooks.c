@@ -49,7 +49,13 @@ bool hooks_login(const struct hooks_request *q, struct hooks_answer *a, struct t
     r.username = username;
     r.password = (struct tpc_bytes){ (const uint8_t *) password.ptr, password.len };
     r.peer = peer;
+    struct tpc_identity named;
     if (tpc_auth_check(q->core, &r, &a->who) != 0) {
+        return false;
+    }
+    /* Whose the user name is decides about topics: with a token it must be the token's device's, too. */
+    if (a->who.method == TPC_AUTH_JWT &&
+        (tpc_auth_resolve(q->core, q->tenant, username, &named) != 0 || named.id != a->who.id)) {
         return false;
     }
     if (a->who.role == TPC_ROLE_REGISTER && password.len < sizeof(a->sign)) {

@@ -42,7 +42,8 @@ struct tpc_auth_request {
     struct tpc_str client_id; /* may be empty; one that ends in "|authType=register|" asks to be
                                * registered */
     struct tpc_str username;
-    struct tpc_bytes password;  /* a JSON Web Token may stand here, whatever the user name */
+    struct tpc_bytes password;  /* a JSON Web Token may stand here, whatever the user name, unless
+                                 * that is somebody else's */
     struct tpc_str fingerprint; /* SHA-256 of the certificate (DER) that the connection proved, as
                                  * hex, with or without colons; empty = none */
     struct tpc_str voucher;     /* a ThingsPanel voucher instead of user name and password */

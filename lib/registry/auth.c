@@ -241,6 +241,31 @@ static int by_registration(struct asking *a)
     return 0;
 }
 
+/* A broker names only the user when it asks about topics: who proves himself by something else may not
+ * come under the user name of somebody else. */
+static int under_own_name(struct asking *a)
+{
+    static const struct tpc_bytes none = { NULL, 0 };
+    struct tpi_proof proof;
+    if (a->q->username.len == 0) {
+        return 0;
+    }
+    if (tpi_login_proof(&a->r->logins, TPI_LOGIN_PAIR, a->tenant, a->q->username, none, &proof) !=
+        0) {
+        return digest_failed(a);
+    }
+    for (const struct tpi_login *l = tpi_map64_get(&a->r->logins.names, proof.name); l != NULL;
+         l = l->next) {
+        uint64_t id = !l->of->live            ? a->ret->id
+                      : l->of->device != NULL ? l->of->device->id
+                                              : l->of->user->id;
+        if (id != a->ret->id) {
+            return denied(a, "the user name is somebody else's");
+        }
+    }
+    return 0;
+}
+
 static int decide(struct asking *a)
 {
     const struct tpc_auth_request *q = a->q;
@@ -251,10 +276,11 @@ static int decide(struct asking *a)
         return by_voucher(a);
     }
     if (q->fingerprint.len > 0 && by_certificate(a) == 0) {
-        return 0;
+        return under_own_name(a);
     }
     if (a->token_key.len > 0 && tpi_token_like(q->password)) {
-        return by_token(a);
+        int rc = by_token(a);
+        return rc != 0 ? rc : under_own_name(a);
     }
     return q->fingerprint.len > 0 && q->username.len == 0 ? by_certificate(a)
                                                           : by_pair(a, q->username, q->password);
@@ -442,7 +468,9 @@ int tpi_auth_registration(struct tpi_registry *r, const struct tpc_register_requ
 {
     struct tpi_product *p = NULL;
     const char *why = "";
-    if (!tpi_limit_allows(&r->limit, r->env, q->product, q->peer)) {
+    /* Without an address a device that fails again and again holds up itself, not its product. */
+    struct tpc_str name = q->peer.len > 0 || q->secret.len > 0 ? q->product : q->device;
+    if (!tpi_limit_allows(&r->limit, r->env, name, q->peer)) {
         TPI_METRIC_ADD(r->counters.auth_limited, 1);
         return tpi_error_set(err, TPC_EAGAIN, tpi_registry_origin,
                              "too many failures: refused for up to a minute");
@@ -465,7 +493,7 @@ int tpi_auth_registration(struct tpi_registry *r, const struct tpc_register_requ
     }
     if (rc == TPC_EDENIED) {
         TPI_METRIC_ADD(r->counters.auth_denied, 1);
-        tpi_limit_failed(&r->limit, r->env, q->product, q->peer);
+        tpi_limit_failed(&r->limit, r->env, name, q->peer);
     }
     return tpi_error_set(err, rc, tpi_registry_origin, "%s", why);
 }

@@ -459,6 +459,23 @@ START_TEST(a_token_of_another_issuer_is_checked_claim_by_claim)
 }
 END_TEST
 
+/* A broker that names only the user when it asks about a topic would take him for that one. */
+START_TEST(a_token_serves_under_no_other_users_name)
+{
+    struct flow f;
+    char token[500];
+    setup(&f);
+    put(&f, "device", "{\"key\":\"dev01\",\"product\":\"pk01\",\"secret\":\"" SECRET "\"}");
+    put(&f, "device", "{\"key\":\"dev02\",\"product\":\"pk01\",\"secret\":\"" SECRET "\"}");
+    put(&f, "service_user", "{\"key\":\"root\",\"password\":\"pw\"}");
+    tk_ok(issue(&f, token, sizeof(token)));
+    tk_ok(check(&f, "dev01&pk01", token));
+    refused(&f, "somebody else's", "root", token);
+    refused(&f, "somebody else's", "dev02&pk01", token);
+    teardown(&f);
+}
+END_TEST
+
 START_TEST(without_a_token_key_a_token_is_only_a_password)
 {
     struct flow f;
@@ -580,6 +597,8 @@ START_TEST(registrations_are_limited_like_logins)
         tk_fails(TPC_EDENIED, enroll(&f, "pk01", "dev01", "guess", ""));
     }
     tk_fails(TPC_EAGAIN, enroll(&f, "pk01", "dev01", SIGN, ""));
+    /* Over a broker there is no address: one device must not hold up the others of its product. */
+    tk_fails(TPC_EDENIED, enroll(&f, "pk01", "dev02", "guess", ""));
     teardown(&f);
 }
 END_TEST
@@ -641,6 +660,7 @@ Suite *auth_flow_suite(void)
     tcase_add_test(tc, without_a_token_key_a_token_is_only_a_password);
     tcase_add_test(tc, a_device_registers_once_with_the_contracts_vector);
     tcase_add_test(tc, a_thingspanel_device_registers_with_the_template_secret);
+    tcase_add_test(tc, a_token_serves_under_no_other_users_name);
     tcase_add_test(tc, registrations_are_limited_like_logins);
     tcase_add_test(tc, running_out_of_memory_leaks_nothing);
     suite_add_tcase(s, tc);

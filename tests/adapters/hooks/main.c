@@ -20,9 +20,8 @@ static void put(const char *kind, const char *json)
     ck_assert_msg(rc == 0, "%s: %s", json, tpc_error_last()->text);
 }
 
-static void setup(void)
+static void put_all(void)
 {
-    tk_ok(tpc_core_create(NULL, &core));
     put("product", "{\"key\":\"pk01\",\"auto_register\":true,\"secret\":"
                    "\"fedcba9876543210fedcba9876543210\"," MODEL "}");
     put("device", "{\"key\":\"dev01\",\"product\":\"pk01\",\"secret\":"
@@ -31,6 +30,12 @@ static void setup(void)
         "{\"key\":\"panel-1\",\"product\":\"pk01\",\"credentials\":{\"username\":\"u & 1\","
         "\"password\":\"p=1\"}}");
     put("service_user", "{\"key\":\"plugin\",\"password\":\"pw\"}");
+}
+
+static void setup(void)
+{
+    tk_ok(tpc_core_create(NULL, &core));
+    put_all();
 }
 
 static void teardown(void)
@@ -229,6 +234,34 @@ START_TEST(a_name_of_several_is_nobodys_topic)
 }
 END_TEST
 
+/* Topics are asked for by user name alone: a token under a name that is not its device's would have the
+ * rights of that name. */
+START_TEST(a_token_serves_under_its_devices_name_only)
+{
+    static uint8_t key[32] = "thirty-two bytes that sign token";
+    struct tpc_core_options o = TPC_CORE_OPTIONS_INIT;
+    char token[500] = "", body[900];
+    struct tpc_buf buf = { (uint8_t *) token, sizeof(token) - 1, 0 };
+    static const struct {
+        const char *username;
+        const char *answer;
+    } names[] = { { "dev01&pk01", EMQX_ALLOW },
+                  { "plugin", EMQX_DENY },
+                  { "u & 1", EMQX_DENY },
+                  { "nobody yet", EMQX_DENY } };
+    tpc_core_destroy(core);
+    o.token_key = (struct tpc_bytes){ key, sizeof(key) };
+    tk_ok(tpc_core_create(&o, &core));
+    put_all();
+    tk_ok(tpc_token_issue(core, none, TPC_STR("dev01"), 0, &buf));
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        snprintf(body, sizeof(body), "{\"clientid\":\"c\",\"username\":\"%s\",\"password\":\"%s\"}",
+                 names[i].username, token);
+        ck_assert_str_eq(ask("/mqtt/auth", "", body), names[i].answer);
+    }
+}
+END_TEST
+
 static Suite *hooks_suite(void)
 {
     Suite *s = suite_create("hooks");
@@ -240,6 +273,7 @@ static Suite *hooks_suite(void)
     tcase_add_test(tc, rabbitmq_reads_allow_and_deny);
     tcase_add_test(tc, vernemq_is_answered_hook_by_hook);
     tcase_add_test(tc, a_name_of_several_is_nobodys_topic);
+    tcase_add_test(tc, a_token_serves_under_its_devices_name_only);
     suite_add_tcase(s, tc);
     return s;
 }
