@@ -19,6 +19,7 @@ struct client {
     const void *handle; /* struct mosquitto */
     struct tpc_identity who;
     bool wants_status;   /* it subscribed to the coming and going of devices just now */
+    bool told_retain;    /* the log says that its retained messages are refused */
     time_t until_s;      /* of a registration: it is sent away then; 0 = it may stay */
     struct client *next; /* in the list of all */
     struct client *prev;

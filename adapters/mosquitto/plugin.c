@@ -24,6 +24,7 @@
 
 #include "base/alloc.h"
 #include "base/crypto.h"
+#include "base/hash.h"
 
 enum {
     CHECKED_A_TICK = 256, /* connections that are looked at again in one turn */
@@ -42,6 +43,7 @@ struct plugin {
     bool walking;
     time_t walked_s;
     uint32_t registering; /* connections that register a device */
+    uint64_t written; /* hash of a topic that was allowed and of which no message came yet; or 0 */
 };
 
 /* ---- logging in ---- */
@@ -106,7 +108,6 @@ static int ask_platform(struct plugin *p, const struct mosquitto *client,
         return MOSQ_ERR_AUTH;
     }
     c->until_s = time(NULL) + REGISTER_S;
-    p->registering++;
     return mosquitto_broker_publish_copy(NULL, topic, (int) len, payload, 1, false, NULL);
 }
 
@@ -116,6 +117,7 @@ static int enter(struct plugin *p, const struct mosquitto *client, const struct 
     if (clients_add(&p->clients, client, who, &first) != 0) {
         return MOSQ_ERR_NOMEM;
     }
+    p->registering += who->role == TPC_ROLE_REGISTER;
     if (first) {
         publish_status(p, NULL, who, true);
     }
@@ -135,6 +137,7 @@ static int on_auth(int event, void *event_data, void *userdata)
     struct tpc_auth_request q = TPC_AUTH_REQUEST_INIT;
     struct tpc_identity who;
     (void) event;
+    p->written = 0;
     struct tpc_core *core = feed_take(&p->feed);
     if (core == NULL) {
         mosquitto_log_printf(MOSQ_LOG_NOTICE, "tpcore: refused, for there is no current table");
@@ -167,6 +170,7 @@ static int on_disconnect(int event, void *event_data, void *userdata)
     struct tpc_identity who;
     bool last = false;
     (void) event;
+    p->written = 0;
     if (!clients_remove(&p->clients, ed->client, &who, &last)) {
         return MOSQ_ERR_SUCCESS;
     }
@@ -191,6 +195,56 @@ static bool about_status(const char *filter)
            matches;
 }
 
+/* Of a session whose connection is gone the broker asks what it shall keep for it. */
+static int may_wait(struct plugin *p, const struct mosquitto_evt_acl_check *ed)
+{
+    struct tpc_identity who;
+    const char *username = mosquitto_client_username(ed->client);
+    struct tpc_core *core = username != NULL ? feed_take_any(&p->feed) : NULL;
+    if (core == NULL) {
+        return MOSQ_ERR_ACL_DENIED;
+    }
+    int rc = tpc_auth_resolve(core, tpc_str_from(p->options.tenant), tpc_str_from(username), &who);
+    rc = rc != 0 ? rc : tpc_acl_check(core, &who, TPC_ACCESS_RECEIVE, tpc_str_from(ed->topic));
+    feed_give(&p->feed);
+    return rc == 0 ? MOSQ_ERR_SUCCESS : MOSQ_ERR_ACL_DENIED;
+}
+
+static uint64_t topic_hash(const char *topic)
+{
+    return tpi_hash(topic, strlen(topic), 0) | 1;
+}
+
+/*
+ * The broker publishes the will of a device without showing it to on_message(), so it is not wrapped and
+ * could name any device. It asks for the topic, and then, with no message in between, who may receive:
+ * nobody. Nor is it kept: what a device wants to be retained on such a topic is refused, for here a will
+ * looks like any other message.
+ */
+static bool is_will(const struct plugin *p, const char *topic)
+{
+    return p->written != 0 && topic_hash(topic) == p->written;
+}
+
+/* A device may publish here; whether it does it now. */
+static int note_written(struct plugin *p, struct client *c,
+                        const struct mosquitto_evt_acl_check *ed)
+{
+    if (!p->options.wrap || !wrap_wanted(ed->topic)) {
+        return MOSQ_ERR_SUCCESS;
+    }
+    if (!ed->retain) {
+        p->written = topic_hash(ed->topic);
+        return MOSQ_ERR_SUCCESS;
+    }
+    if (!c->told_retain) {
+        c->told_retain = true;
+        mosquitto_log_printf(MOSQ_LOG_NOTICE, "tpcore: %s: retained messages are refused",
+                             c->who.key);
+    }
+    return MOSQ_ERR_ACL_DENIED;
+}
+
 static int on_acl(int event, void *event_data, void *userdata)
 {
     struct plugin *p = userdata;
@@ -200,12 +254,19 @@ static int on_acl(int event, void *event_data, void *userdata)
     int access = ed->access == MOSQ_ACL_WRITE       ? TPC_ACCESS_PUBLISH
                  : ed->access == MOSQ_ACL_SUBSCRIBE ? TPC_ACCESS_SUBSCRIBE
                                                     : TPC_ACCESS_RECEIVE;
-    if (c == NULL || ed->topic == NULL) {
+    if (ed->topic == NULL || (c == NULL && ed->access != MOSQ_ACL_READ)) {
         return MOSQ_ERR_ACL_DENIED;
     }
     if (ed->access == MOSQ_ACL_UNSUBSCRIBE) {
         return MOSQ_ERR_SUCCESS;
     }
+    if (access == TPC_ACCESS_RECEIVE && is_will(p, ed->topic)) {
+        return MOSQ_ERR_ACL_DENIED;
+    }
+    if (c == NULL) {
+        return may_wait(p, ed);
+    }
+    p->written = access == TPC_ACCESS_RECEIVE ? p->written : 0;
     struct tpc_core *core = feed_take_any(&p->feed);
     if (core == NULL) {
         return MOSQ_ERR_ACL_DENIED;
@@ -215,6 +276,9 @@ static int on_acl(int event, void *event_data, void *userdata)
     if (rc == 0 && access == TPC_ACCESS_SUBSCRIBE && c->who.role == TPC_ROLE_SERVICE &&
         about_status(ed->topic)) {
         clients_want_status(&p->clients, c);
+    }
+    if (rc == 0 && access == TPC_ACCESS_PUBLISH && c->who.role == TPC_ROLE_DEVICE) {
+        return note_written(p, c, ed);
     }
     return rc == 0 ? MOSQ_ERR_SUCCESS : MOSQ_ERR_ACL_DENIED;
 }
@@ -295,6 +359,7 @@ static int on_message(int event, void *event_data, void *userdata)
     struct mosquitto_evt_message *ed = event_data;
     const struct client *c = clients_find(&p->clients, ed->client);
     (void) event;
+    p->written = 0;
     if (c != NULL && c->who.role == TPC_ROLE_SERVICE) {
         pass_down(p, ed);
     }
@@ -368,6 +433,7 @@ static int on_tick(int event, void *event_data, void *userdata)
     char news[FEED_TEXT_BYTES];
     (void) event;
     (void) event_data;
+    p->written = 0;
     if (feed_news(&p->feed, news)) {
         mosquitto_log_printf(MOSQ_LOG_NOTICE, "tpcore: %s", news);
     }

@@ -129,6 +129,46 @@ def presence(port, platform, c, spy, r, keep):
     r.expect("offline", platform.becomes("online d1", "0"))
 
 
+def wills(port, spy, r, keep):
+    """1.2: a will is not wrapped, so it could name any device: it is not published, however the connection ends."""
+    forged = wrapped(b'{"temperature":66}', "d2")
+    spy.heard.clear()
+    for version, keeps in ((kit.mqtt.MQTTv311, False), (kit.mqtt.MQTTv5, False), (kit.mqtt.MQTTv5, True)):
+        first = kit.Client(port, "willing", 'u"\\&', 'p"', version=version, will=("devices/telemetry", forged, 1, keeps))
+        second = keep(kit.Client(port, "willing", 'u"\\&', 'p"', version=version, will=("devices/telemetry", forged, 1, keeps)))
+        kit.wait_until(lambda: first.gone)
+        first.client.loop_stop()
+        second.publish("devices/telemetry", b'{"temperature":24}')
+        r.expect(f"a right one passes {version}", spy.hears("devices/telemetry") == wrapped(b'{"temperature":24}', "dq"), spy.heard)
+        second.client._sock_close()
+        second.gone = True
+        r.expect(f"the connection broke {version}", kit.wait_until(lambda: ("devices/status/dq", b"0", 1, 0) in spy.heard), spy.heard)
+        second.client.loop_stop()
+        r.expect(f"no will {version}", not any(m[0] == "devices/telemetry" for m in spy.heard), spy.heard)
+        spy.heard.clear()
+    late = keep(kit.Client(port, "late", "plugin", "plugin"))
+    late.subscribe("devices/telemetry")
+    r.expect("no retained will", late.hears("devices/telemetry", 0.2) is None, late.heard)
+
+
+def absent(port, spy, r, keep):
+    """A persistent session keeps what comes for it while its connection is gone: of a device and of a service."""
+    def session(client_id, *pair):
+        return kit.Client(port, client_id, *pair, clean=False)
+    c = session("keeps", "user-1", "pass-1")
+    c.subscribe("devices/command/d1/+")
+    c.close()
+    s = session("service", "plugin", "plugin")
+    s.subscribe("devices/telemetry")
+    s.close()
+    spy.publish("devices/command/d1/9", b'{"method":"restart"}')
+    c = keep(session("keeps", "user-1", "pass-1"))
+    r.expect("a device's command waited", c.hears("devices/command/d1/9") == b'{"method":"restart"}')
+    c.publish("devices/telemetry", b'{"temperature":25}')
+    s = keep(session("service", "plugin", "plugin"))
+    r.expect("a service's message waited", s.hears("devices/telemetry") == wrapped(b'{"temperature":25}', "d1"))
+
+
 def changes(port, platform, r, keep):
     """What the platform changes holds within a second, for those who are in, too."""
     c = keep(kit.Client(port, "d3", "user-3", "old"))
@@ -188,6 +228,8 @@ def main(place, r, keep):
     c, spy = uplink(broker.port, platform, r, keep)
     downlink(c, platform, r)
     presence(broker.port, platform, c, spy, r, keep)
+    wills(broker.port, spy, r, keep)
+    absent(broker.port, spy, r, keep)
     changes(broker.port, platform, r, keep)
     mapping(broker.port, platform, spy, r, keep)
     # The broker itself writes user names down ("as d2 (.., u'token-2')"), the plugin does not.
