@@ -275,6 +275,22 @@ static int rest_of(struct tpc_arena *arena, const struct tpi_form *f, const stru
     return tpi_tree_end(&t, ret);
 }
 
+/* Member "tpcore" says what the form cannot, and nothing else: what stands in the form's own places
+ * would be lost. */
+static int check_more(const struct tpi_form *f, const struct tpc_value *more, struct tpc_error *err)
+{
+    if (more != NULL && more->type != TPC_MAP) {
+        return tpi_form_expected(err, tpcore, "an object");
+    }
+    for (size_t i = 0; more != NULL && i < more->len; i++) {
+        struct tpc_str key = more->as.members[i].key;
+        if (is_list(f, key, true) || tpc_str_equal(key, tpc_str_from(f->name)) != 0) {
+            return tpi_form_expected(err, tpcore, "no lists of definitions");
+        }
+    }
+    return 0;
+}
+
 static int import_form(struct tpc_arena *arena, const struct tpi_form *f,
                        const struct tpc_value *doc, struct tpc_error *err, struct tpc_value *ret)
 {
@@ -282,10 +298,7 @@ static int import_form(struct tpc_arena *arena, const struct tpi_form *f,
     struct tpi_tree out;
     struct tpc_value rest;
     const struct tpc_value *more = tpc_value_get(doc, TPC_STR("tpcore"));
-    int rc = 0;
-    if (more != NULL && more->type != TPC_MAP) {
-        return tpi_form_expected(err, tpcore, "an object");
-    }
+    int rc = check_more(f, more, err);
     tpi_tree_begin(&out, arena);
     for (size_t i = 0; i < 3 && rc == 0; i++) {
         rc = import_list(arena, f, own_lists[i], doc, &out, err);
@@ -298,11 +311,7 @@ static int import_form(struct tpc_arena *arena, const struct tpi_form *f,
         tpi_tree_put(&out, f->name, &rest);
     }
     for (size_t i = 0; rc == 0 && more != NULL && i < more->len; i++) {
-        const struct tpc_member *m = &more->as.members[i];
-        bool taken = rest.len > 0 && tpc_str_equal(m->key, tpc_str_from(f->name)) != 0;
-        if (!taken && !is_list(f, m->key, true)) {
-            tpi_tree_put_key(&out, m->key, &m->value);
-        }
+        tpi_tree_put_key(&out, more->as.members[i].key, &more->as.members[i].value);
     }
     rc = rc != 0 ? rc : tpi_tree_end(&out, ret);
     return rc != 0 ? no_memory(err) : 0;
