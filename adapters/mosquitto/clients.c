@@ -5,12 +5,14 @@
 #include <tpcore/alloc.h>
 
 #include "base/alloc.h"
+#include "base/hash.h"
 
 void clients_init(struct clients *c)
 {
     memset(c, 0, sizeof(*c));
     tpi_map64_init(&c->by_handle, tpc_allocator_default());
     tpi_map64_init(&c->devices, tpc_allocator_default());
+    tpi_map64_init(&c->held, tpc_allocator_default());
 }
 
 void clients_fini(struct clients *c)
@@ -22,6 +24,7 @@ void clients_fini(struct clients *c)
     }
     tpi_map64_fini(&c->by_handle);
     tpi_map64_fini(&c->devices);
+    tpi_map64_fini(&c->held);
 }
 
 static uint64_t key_of(const void *handle)
@@ -78,6 +81,24 @@ int clients_add(struct clients *c, const void *handle, const struct tpc_identity
     return 0;
 }
 
+static uint64_t hash_of(const char *id)
+{
+    return tpi_hash(id, strlen(id), 0) | 1;
+}
+
+int clients_hold_id(struct clients *c, struct client *n, const char *id)
+{
+    uint64_t hash = hash_of(id);
+    int rc = tpi_map64_put(&c->held, hash, n, NULL);
+    n->held = rc == 0 ? hash : 0;
+    return rc;
+}
+
+bool clients_id_held(const struct clients *c, const char *id)
+{
+    return tpi_map64_get(&c->held, hash_of(id)) != NULL;
+}
+
 bool clients_remove(struct clients *c, const void *handle, struct tpc_identity *ret_who,
                     bool *ret_last)
 {
@@ -103,6 +124,9 @@ bool clients_remove(struct clients *c, const void *handle, struct tpc_identity *
         if (c->cursor[i] == n) {
             c->cursor[i] = n->next;
         }
+    }
+    if (n->held != 0 && tpi_map64_get(&c->held, n->held) == n) {
+        (void) tpi_map64_remove(&c->held, n->held); /* not if another one took it over */
     }
     clients_told(c, n);
     *ret_who = n->who;

@@ -19,6 +19,7 @@ struct client {
     const void *handle; /* struct mosquitto */
     struct tpc_identity who;
     bool wants_status;   /* it subscribed to the coming and going of devices just now */
+    uint64_t held;       /* hash of a service user's client id; 0 = none */
     bool told_retain;    /* the log says that its retained messages are refused */
     time_t until_s;      /* of a registration: it is sent away then; 0 = it may stay */
     struct client *next; /* in the list of all */
@@ -28,6 +29,7 @@ struct client {
 struct clients {
     struct tpi_map64 by_handle; /* -> struct client */
     struct tpi_map64 devices;   /* number -> count of connections, as a pointer */
+    struct tpi_map64 held;      /* hash of a service user's client id -> its connection */
     struct client *first;
     struct client *cursor[CLIENTS_WALKS]; /* where each walk over all stands */
     uint32_t wanting;                     /* with wants_status */
@@ -43,6 +45,10 @@ int clients_add(struct clients *c, const void *handle, const struct tpc_identity
 
 /* NULL if it did not log in. */
 struct client *clients_find(const struct clients *c, const void *handle);
+
+/* A service user's client id is its own while it is connected. TPC_ENOMEM = it is not. */
+int clients_hold_id(struct clients *c, struct client *n, const char *id);
+bool clients_id_held(const struct clients *c, const char *id);
 
 /* A connection ended. *ret_who is filled if it had logged in (true); *ret_last: its device has none
  * any more. */

@@ -114,8 +114,18 @@ static int ask_platform(struct plugin *p, const struct mosquitto *client,
 static int enter(struct plugin *p, const struct mosquitto *client, const struct tpc_identity *who)
 {
     bool first = false;
+    const char *id = mosquitto_client_id(client);
+    if (who->role != TPC_ROLE_SERVICE && id != NULL && clients_id_held(&p->clients, id)) {
+        /* It would send the platform away and take its session. */
+        mosquitto_log_printf(MOSQ_LOG_NOTICE, "tpcore: refused: %s has a service user's client id",
+                             who->key);
+        return MOSQ_ERR_AUTH;
+    }
     if (clients_add(&p->clients, client, who, &first) != 0) {
         return MOSQ_ERR_NOMEM;
+    }
+    if (who->role == TPC_ROLE_SERVICE && id != NULL) {
+        (void) clients_hold_id(&p->clients, clients_find(&p->clients, client), id);
     }
     p->registering += who->role == TPC_ROLE_REGISTER;
     if (first) {

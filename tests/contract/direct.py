@@ -151,6 +151,18 @@ def wills(port, spy, r, keep):
     r.expect("no retained will", late.hears("devices/telemetry", 0.2) is None, late.heard)
 
 
+def taken(port, spy, r, keep):
+    """A device cannot send a service user away by its client id; a service user can take it over."""
+    r.expect("a service user's client id", kit.code_of(port, "spy", "user-1", "pass-1") == 5 and not spy.gone)
+    first = kit.Client(port, "twice", "plugin", "plugin")
+    second = keep(kit.Client(port, "twice", "plugin", "plugin"))
+    r.expect("taken over", kit.wait_until(lambda: first.gone) and second.code == 0)
+    first.client.loop_stop()
+    r.expect("still its own", kit.code_of(port, "twice", "user-1", "pass-1") == 5)
+    second.close()
+    r.expect("free again", kit.wait_until(lambda: kit.code_of(port, "twice", "user-1", "pass-1") == 0, 2))
+
+
 def absent(port, spy, r, keep):
     """A persistent session keeps what comes for it while its connection is gone: of a device and of a service."""
     def session(client_id, *pair):
@@ -229,6 +241,7 @@ def main(place, r, keep):
     downlink(c, platform, r)
     presence(broker.port, platform, c, spy, r, keep)
     wills(broker.port, spy, r, keep)
+    taken(broker.port, spy, r, keep)
     absent(broker.port, spy, r, keep)
     changes(broker.port, platform, r, keep)
     mapping(broker.port, platform, spy, r, keep)
