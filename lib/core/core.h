@@ -332,6 +332,7 @@ struct tpc_core {
     atomic_int stop_workers; /* enum tpi_stop */
     atomic_uint workers_gone;
     atomic_uint rule_pending; /* commands of rules that are not in the log yet */
+    atomic_size_t handed;     /* bytes of parts that are in no ring yet: up to about one ring's */
     bool replaying;
     atomic_uint inside; /* calls of the program that use what a stop takes away */
     pthread_mutex_t step_lock;
@@ -520,6 +521,11 @@ bool tpi_tickets_settle(struct tpi_worker *w, uint64_t flushed);
  * item, NULL if nothing waits or there are none. *error: becomes TPC_ENOMEM if one is lost. */
 struct tpi_join *tpi_hand_parts(struct tpi_worker *w, uint32_t input, uint32_t *at, int *error);
 void tpi_join_done(void *join, int error);
+/* Whether so many parts wait for workers that no more frames are taken. */
+static inline bool tpi_hand_full(struct tpc_core *core)
+{
+    return atomic_load_explicit(&core->handed, memory_order_relaxed) > core->options.ring_bytes;
+}
 /* Parts that waited for room in the ring; whether one got in. */
 bool tpi_hand_again(struct tpi_worker *w);
 void tpi_hand_drop(struct tpi_worker *w);

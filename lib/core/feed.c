@@ -67,7 +67,8 @@ int tpi_feed_put(struct tpc_core *core, const struct tpi_feed *feed, const struc
     size_t len = sizeof(struct tpi_up_item) + tenant.len + f->product.len + device.len +
                  f->topic.len + f->name.len + f->correlation.len + f->payload.len;
     size_t ticket;
-    struct tpi_up_item *item = tpi_ring_reserve(&w->ring, len, &ticket);
+    bool full = feed->type != TPI_UP_PART && tpi_hand_full(core);
+    struct tpi_up_item *item = full ? NULL : tpi_ring_reserve(&w->ring, len, &ticket);
     if (item == NULL) {
         tpi_count(&core->counters.receive_later, 1);
         return TPC_EAGAIN;

@@ -74,6 +74,7 @@ void tpi_join_done(void *user, int error)
 static void free_handed(struct tpc_core *core, struct handed *h)
 {
     tpi_device_unref(h->device);
+    atomic_fetch_sub_explicit(&core->handed, sizeof(*h) + h->len, memory_order_relaxed);
     tpi_free(core->env.alloc, h, sizeof(*h) + h->len);
 }
 
@@ -171,6 +172,7 @@ static struct handed *make_handed(struct tpi_worker *w, const struct tpi_up_msg 
     h->unix_ms = (um->msg.flags & TPC_MSG_ESTIMATED_TIME) != 0 ? 0 : um->msg.unix_ms;
     h->len = body.len;
     memcpy(h + 1, body.ptr, body.len);
+    atomic_fetch_add_explicit(&w->core->handed, sizeof(*h) + h->len, memory_order_relaxed);
     return h;
 }
 

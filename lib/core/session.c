@@ -345,7 +345,8 @@ bool tpi_session_resume(struct tpi_worker *w)
 {
     struct tpc_core *core = w->core;
     if (!atomic_load_explicit(&w->any_blocked, memory_order_relaxed) || w->stalled ||
-        tpi_ring_used(&w->ring) > w->ring.cap / 2 || tpi_core_memory_tight(core)) {
+        tpi_ring_used(&w->ring) > w->ring.cap / 2 || tpi_core_memory_tight(core) ||
+        tpi_hand_full(core)) {
         return false;
     }
     pthread_mutex_lock(&w->lock);

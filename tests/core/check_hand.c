@@ -280,6 +280,48 @@ START_TEST(parts_wait_in_their_order_for_a_full_ring)
 }
 END_TEST
 
+/* A gateway's worker is never full by what it only hands on: what waits is bounded all the same. */
+START_TEST(a_worker_that_stands_makes_gateways_wait)
+{
+    struct flow f;
+    struct gate g = { .open = false };
+    char text[1000];
+    int later = 0;
+    int taken = 0;
+    begin(&f, 1);
+    uint64_t session = flow_session("gw", 0);
+    struct tpc_device *d = elsewhere(&f);
+    tk_ok(tpc_feed(d, TPC_BYTES("{\"u\":0}"), stand, &g));
+    ck_assert(flow_until(&f, some_stand, &g));
+    while (later < 50 && taken < 10 * REPORTS) {
+        struct tpc_frame frame = report(text, TPC_MSG_TELEMETRY, "gateway/telemetry", taken);
+        if (flow_probe.host->receive(flow_probe.ctx, session, &frame, 0) == 0) {
+            taken++;
+            later = 0;
+        } else {
+            later++;
+            poll(NULL, 0, 1);
+        }
+    }
+    ck_assert_int_lt(taken, 10 * REPORTS);
+    atomic_store(&g.open, true);
+    double all = 1 + taken * (SUBS + 1.0);
+    for (int i = 0; i < 20000 && flow_metric(&f, "tpc_uplink_messages_total") < all; i++) {
+        poll(NULL, 0, 1);
+    }
+    ck_assert_double_ge(flow_metric(&f, "tpc_uplink_messages_total"), all);
+    ck_assert_double_eq(flow_metric(&f, "tpc_uplink_parts_lost_total"), 0);
+    struct tpc_frame frame = report(text, TPC_MSG_TELEMETRY, "gateway/telemetry", taken);
+    for (int i = 0; i < 5000 && later != 0; i++) {
+        later = flow_probe.host->receive(flow_probe.ctx, session, &frame, 0);
+        poll(NULL, 0, later != 0);
+    }
+    ck_assert_int_eq(later, 0);
+    tpc_device_unref(d);
+    flow_fini(&f);
+}
+END_TEST
+
 Suite *hand_flow_suite(void)
 {
     Suite *s = suite_create("hand flow");
@@ -288,6 +330,7 @@ Suite *hand_flow_suite(void)
     tcase_add_test(t, parts_keep_their_marks_and_are_known_after_a_start);
     tcase_add_test(t, the_answer_waits_for_all_parts);
     tcase_add_test(t, parts_wait_in_their_order_for_a_full_ring);
+    tcase_add_test(t, a_worker_that_stands_makes_gateways_wait);
     suite_add_tcase(s, t);
     return s;
 }
