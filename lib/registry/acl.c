@@ -227,7 +227,7 @@ static bool behind_allows(struct tpi_registry *r, const struct tpc_identity *who
 
 bool tpi_acl_number(struct tpc_str topic, struct tpc_str *ret)
 {
-    for (int i = 0; i < SUBSCRIBE; i++) {
+    for (int i = 0; topic.len > 0 && i < SUBSCRIBE; i++) {
         const char *mark = strchr(subscribe[i], '@');
         const char *at = topic.ptr;
         const char *end = topic.ptr + topic.len;

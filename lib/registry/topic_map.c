@@ -18,8 +18,9 @@ static bool next_level(struct tpc_str *rest, bool *more, struct tpc_str *ret)
     size_t len = slash != NULL ? (size_t) (slash - rest->ptr) : rest->len;
     *ret = (struct tpc_str){ rest->ptr, len };
     *more = slash != NULL;
-    rest->ptr += len + (slash != NULL);
-    rest->len -= len + (slash != NULL);
+    size_t past = len + (slash != NULL);
+    rest->ptr = past > 0 ? rest->ptr + past : rest->ptr; /* NULL may be empty */
+    rest->len -= past;
     return true;
 }
 
