@@ -235,7 +235,7 @@ bool tpi_acl_number(struct tpc_str topic, struct tpc_str *ret)
         for (const char *p = subscribe[i]; mark != NULL && at != NULL && p < mark; p++) {
             if (*p == '/') {
                 at = memchr(at, '/', (size_t) (end - at));
-                at += at != NULL;
+                at = at != NULL ? at + 1 : NULL;
             }
         }
         if (mark == NULL || at == NULL) {

@@ -270,7 +270,11 @@ START_TEST(parts_wait_in_their_order_for_a_full_ring)
             poll(NULL, 0, 1);
         }
     }
-    ck_assert(flow_until(&f, all_in, &f));
+    bool done = false;
+    for (int i = 0; i < 12 && !done; i++) { /* 26,000 messages: slow with a sanitizer */
+        done = flow_until(&f, all_in, &f);
+    }
+    ck_assert(done);
     flow_settle(&f);
     sub = tpc_unsubscribe(sub);
     for (int i = 0; i < SUBS; i++) {
