@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { LOOKS_MAX = 5 };
+enum { LOOKS_MAX = 64 };
 
 /* Inode of a socket, by name only: other threads' descriptors are not touched. 0 = no socket. */
 static uint64_t inode_of(const char *fd)
