@@ -21,6 +21,7 @@ static int wrong(char why[OPTIONS_TEXT_BYTES], const char *name, const char *tex
 }
 
 /* A file's text without the line end behind it. Returns its length or -1. */
+/* -1 with errno, EFBIG for a file of FILE_BYTES and more. */
 static long read_file(const char *path, char text[FILE_BYTES])
 {
     FILE *f = fopen(path, "r");
@@ -28,12 +29,13 @@ static long read_file(const char *path, char text[FILE_BYTES])
         return -1;
     }
     size_t n = fread(text, 1, FILE_BYTES, f);
-    bool whole = n < FILE_BYTES && !ferror(f);
+    int error = ferror(f) ? errno : n == FILE_BYTES ? EFBIG : 0;
     fclose(f);
+    errno = error;
     while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\r')) {
         n--;
     }
-    return whole ? (long) n : -1;
+    return error == 0 ? (long) n : -1;
 }
 
 static int read_secret_key(struct plugin_options *o, const char *path, const char *name,

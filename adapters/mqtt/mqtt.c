@@ -19,6 +19,8 @@
 #include <time.h>
 #include <tpcore/ext/adapter.h>
 
+#include "base/crypto.h"
+
 enum { LINK_SUBS_MAX = 64, LINK_WATCHES_MAX = 16, WAIT_MS = 50, RETRY_MS = 100 };
 
 struct link_sub {
@@ -217,7 +219,7 @@ static void answer_enroll(struct mqtt *m, struct tpc_str topic, const struct mqt
         mqtt_client_publish(m->client, tpc_str_from(reply), payload, 1, false, NULL, NULL) != 0) {
         m->host->count(m->ctx, "dropped", 1); /* the device asks again */
     }
-    memset(text, 0, sizeof(text));
+    tpi_wipe(text, sizeof(text));
 }
 
 /* A device asks to be registered: this thread waits for the disk. */
@@ -242,7 +244,7 @@ static void enroll(struct mqtt *m, struct tpc_str product, struct tpc_str device
                       rc == 0            ? ""
                       : rc == TPC_EEXIST ? "the device is registered already"
                                          : "refused");
-        memset(&made, 0, sizeof(made));
+        tpi_wipe(&made, sizeof(made));
     }
     m->host->count(m->ctx, rc == 0 ? "registered" : "registrations_refused", 1);
     m->host->log(m->ctx, rc == 0 ? TPC_LOG_INFO : TPC_LOG_WARN, "registration of %.*s: %s",

@@ -66,22 +66,38 @@ static int read_command(struct tpc_bytes payload, struct tpc_arena *arena, struc
     return 0;
 }
 
-/* Under the read lock. The length of the copy's topic; 0 = there is none. */
-static size_t find_copy(struct tpc_core *core, struct tpc_str tenant, struct tpc_str topic,
-                        const struct command *c, char ret[2 * TPI_TOPIC_BYTES], bool *ret_params)
+/* Under the read lock. What the product of a device says; NULL = nothing. */
+static const struct tpi_topic_map *topics_of(struct tpc_core *core, struct tpc_str tenant,
+                                             struct tpc_str key)
 {
-    struct tpc_str key;
-    if (!tpi_acl_number(topic, &key)) {
-        return 0;
-    }
     const struct tpc_device *d = tpi_registry_find(core->registry, tenant, key);
+    return d != NULL ? d->product->topics : NULL;
+}
+
+/* Most messages go to devices whose products name no topics: their payloads are not read. */
+static bool has_topics(struct tpc_core *core, struct tpc_str tenant, struct tpc_str key)
+{
+    tpi_registry_read_lock(core->registry);
+    bool has = topics_of(core, tenant, key) != NULL;
+    tpi_registry_read_unlock(core->registry);
+    return has;
+}
+
+/* The length of the copy's topic; 0 = there is none. *ret_params: only params go there. */
+static size_t find_copy(struct tpc_core *core, struct tpc_str tenant, struct tpc_str key,
+                        struct tpc_str topic, const struct command *c,
+                        char ret[2 * TPI_TOPIC_BYTES], bool *ret_params)
+{
+    size_t len = 0;
+    tpi_registry_read_lock(core->registry);
     const struct tpi_topic_rule *rule =
-        d != NULL ? tpi_topic_map_down(d->product->topics, topic, key, c->method) : NULL;
-    if (rule == NULL) {
-        return 0;
+        tpi_topic_map_down(topics_of(core, tenant, key), topic, key, c->method);
+    if (rule != NULL) {
+        *ret_params = rule->name.len > 0;
+        len = tpi_topic_rule_source(rule, key, ret);
     }
-    *ret_params = rule->name.len > 0;
-    return tpi_topic_rule_source(rule, key, ret);
+    tpi_registry_read_unlock(core->registry);
+    return len;
 }
 
 int tpc_topic_down(struct tpc_core *core, struct tpc_str tenant, struct tpc_str topic,
@@ -96,20 +112,20 @@ int tpc_topic_down(struct tpc_core *core, struct tpc_str tenant, struct tpc_str 
         return tpi_fail(TPC_EINVAL, "topic", "core or fn is NULL");
     }
     int rc = tpi_core_entities(core, tpi_fail_begin());
-    if (rc != 0 || !tpi_acl_number(topic, &key)) {
-        return rc != 0 ? tpi_fail_end(rc) : TPC_ENOENT;
+    if (rc != 0) {
+        return tpi_fail_end(rc);
+    }
+    if (!tpi_acl_number(topic, &key) || !has_topics(core, tenant, key)) {
+        return TPC_ENOENT;
     }
     rc = tpc_arena_create(core->env.alloc, 0, &arena);
     rc = rc != 0 ? rc : read_command(payload, arena, &c);
-    size_t len = 0;
     if (rc == 0) {
-        tpi_registry_read_lock(core->registry);
-        len = find_copy(core, tenant, topic, &c, source, &params);
-        tpi_registry_read_unlock(core->registry);
+        size_t len = find_copy(core, tenant, key, topic, &c, source, &params);
         rc = len > 0 ? 0 : TPC_ENOENT;
-    }
-    if (rc == 0) {
-        fn(user, (struct tpc_str){ source, len }, params ? c.params : payload);
+        if (len > 0) {
+            fn(user, (struct tpc_str){ source, len }, params ? c.params : payload);
+        }
     }
     tpc_arena_destroy(arena);
     return rc;

@@ -77,6 +77,11 @@ int tpi_form_text(const struct tpc_value *map, const char *key, bool needed, str
 /* "expected .." at a member; returns TPC_EMODEL. */
 int tpi_form_expected(struct tpc_error *err, const char *key, const char *what);
 
+/* What all definitions begin with: id, name unless it is the id's text, description, from members of
+ * these keys. 0 or TPC_EMODEL. */
+int tpi_form_head(struct tpi_tree *t, const struct tpc_value *def, const char *id_key,
+                  const char *name_key, struct tpc_error *err);
+
 /* Each item of an array through `fn`; *ret is the array of what it made. 0 or fn's code, with key and
  * index before err's path. */
 typedef int tpi_form_item_fn(struct tpc_arena *arena, const struct tpc_value *item, size_t index,

@@ -47,20 +47,11 @@ static int from_type(struct tpi_tree *t, const struct tpc_value *def, struct tpc
 
 static int from_head(struct tpi_tree *t, const struct tpc_value *def, struct tpc_error *err)
 {
-    const struct tpc_value *id = NULL;
-    const struct tpc_value *name = NULL;
-    int rc = tpi_form_text(def, "data_identifier", true, err, &id);
-    rc = rc != 0 ? rc : tpi_form_text(def, "data_name", false, err, &name);
-    if (rc != 0) {
-        return rc;
+    int rc = tpi_form_head(t, def, "data_identifier", "data_name", err);
+    if (rc == 0) {
+        tpi_tree_put(t, "additional_info", tpi_form_member(def, "additional_info"));
     }
-    tpi_tree_put(t, "id", id);
-    if (name != NULL && !tpc_value_equal(name, id)) {
-        tpi_tree_put(t, "name", name);
-    }
-    tpi_tree_put(t, "description", tpi_form_member(def, "description"));
-    tpi_tree_put(t, "additional_info", tpi_form_member(def, "additional_info"));
-    return 0;
+    return rc;
 }
 
 static int from_point(struct tpc_arena *arena, enum tpi_what what, const struct tpc_value *def,

@@ -92,6 +92,24 @@ int tpi_form_text(const struct tpc_value *map, const char *key, bool needed, str
     return 0;
 }
 
+int tpi_form_head(struct tpi_tree *t, const struct tpc_value *def, const char *id_key,
+                  const char *name_key, struct tpc_error *err)
+{
+    const struct tpc_value *id = NULL;
+    const struct tpc_value *name = NULL;
+    int rc = tpi_form_text(def, id_key, true, err, &id);
+    rc = rc != 0 ? rc : tpi_form_text(def, name_key, false, err, &name);
+    if (rc != 0) {
+        return rc;
+    }
+    tpi_tree_put(t, "id", id);
+    if (name != NULL && !tpc_value_equal(name, id)) {
+        tpi_tree_put(t, "name", name);
+    }
+    tpi_tree_put(t, "description", tpi_form_member(def, "description"));
+    return 0;
+}
+
 int tpi_form_each(struct tpc_arena *arena, const struct tpc_value *list, const char *key,
                   tpi_form_item_fn *fn, const void *user, struct tpc_error *err,
                   struct tpc_value *ret)

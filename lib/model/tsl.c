@@ -149,19 +149,7 @@ static int from_spec(struct tpi_tree *t, const struct tpc_value *def, const char
 /* Members that all definitions have. */
 static int from_head(struct tpi_tree *t, const struct tpc_value *def, struct tpc_error *err)
 {
-    const struct tpc_value *id = NULL;
-    const struct tpc_value *name = NULL;
-    int rc = tpi_form_text(def, "identifier", true, err, &id);
-    rc = rc != 0 ? rc : tpi_form_text(def, "name", false, err, &name);
-    if (rc != 0) {
-        return rc;
-    }
-    tpi_tree_put(t, "id", id);
-    if (name != NULL && !tpc_value_equal(name, id)) {
-        tpi_tree_put(t, "name", name);
-    }
-    tpi_tree_put(t, "description", tpi_form_member(def, "description"));
-    return 0;
+    return tpi_form_head(t, def, "identifier", "name", err);
 }
 
 /* A member whose usual value is left out. */

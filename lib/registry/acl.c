@@ -7,7 +7,9 @@
 #include "registry/auth.h"
 #include "registry/inside.h"
 
-/* '+' stands for one level that is not empty, '@' for the device's number. */
+/* Patterns of topic_map.h. */
+#define N "{device_number}"
+
 static const char *const publish[] = {
     "devices/telemetry",
     "devices/attributes/+",
@@ -22,25 +24,25 @@ static const char *const publish[] = {
     "gateway/attributes/set/response/+",
     "devices/register",
     "devices/config/down",
-    "@/up",
+    N "/up",
 };
 
 static const char *const subscribe[] = {
-    "devices/telemetry/control/@",
-    "devices/telemetry/control/@/+",
-    "devices/attributes/set/@/+",
-    "devices/attributes/get/@",
-    "devices/command/@/+",
-    "devices/attributes/response/@/+",
-    "devices/event/response/@/+",
-    "ota/devices/inform/@",
-    "gateway/telemetry/control/@",
-    "gateway/attributes/set/@/+",
-    "gateway/attributes/get/@",
-    "gateway/command/@/+",
-    "gateway/attributes/response/@/+",
-    "gateway/event/response/@/+",
-    "@/down",
+    "devices/telemetry/control/" N,
+    "devices/telemetry/control/" N "/+",
+    "devices/attributes/set/" N "/+",
+    "devices/attributes/get/" N,
+    "devices/command/" N "/+",
+    "devices/attributes/response/" N "/+",
+    "devices/event/response/" N "/+",
+    "ota/devices/inform/" N,
+    "gateway/telemetry/control/" N,
+    "gateway/attributes/set/" N "/+",
+    "gateway/attributes/get/" N,
+    "gateway/command/" N "/+",
+    "gateway/attributes/response/" N "/+",
+    "gateway/event/response/" N "/+",
+    N "/down",
     "devices/register/response/+",
     "devices/config/down/response/+",
 };
@@ -50,46 +52,10 @@ enum {
     SUBSCRIBE = sizeof(subscribe) / sizeof(subscribe[0])
 };
 
-/* One level of a topic against one of a pattern. */
-static bool level_fits(const char *want, size_t want_len, const char *level, size_t len,
-                       struct tpc_str key, int access)
-{
-    if (want_len == 1 && want[0] == '@') {
-        return len == key.len && memcmp(level, key.ptr, len) == 0;
-    }
-    if (want_len == 1 && want[0] == '+') {
-        bool plus = len == 1 && level[0] == '+';
-        return len > 0 && (!plus || access == TPC_ACCESS_SUBSCRIBE);
-    }
-    return len == want_len && memcmp(level, want, len) == 0;
-}
-
 static size_t level_len(const char *at, const char *end)
 {
     const char *slash = memchr(at, '/', (size_t) (end - at));
     return (size_t) ((slash != NULL ? slash : end) - at);
-}
-
-static bool fits(const char *pattern, struct tpc_str topic, struct tpc_str key, int access)
-{
-    const char *want = pattern;
-    const char *want_end = pattern + strlen(pattern);
-    const char *at = topic.ptr;
-    const char *end = topic.ptr + topic.len;
-    for (;;) {
-        size_t want_len = level_len(want, want_end);
-        size_t len = level_len(at, end);
-        if (!level_fits(want, want_len, at, len, key, access)) {
-            return false;
-        }
-        want += want_len;
-        at += len;
-        if (want == want_end || at == end) {
-            return want == want_end && at == end;
-        }
-        want++;
-        at++;
-    }
 }
 
 /* A key that would be several levels, or a wildcard, stands in no topic. */
@@ -118,6 +84,12 @@ static bool alink_rest(const struct tpc_identity *who, struct tpc_str topic, str
     return true;
 }
 
+/* MQTT 3.1.1 section 4.7.3. */
+static bool is_topic(struct tpc_str topic)
+{
+    return topic.len > 0 && topic.len <= UINT16_MAX && memchr(topic.ptr, 0, topic.len) == NULL;
+}
+
 static bool has_wildcard(struct tpc_str topic)
 {
     return memchr(topic.ptr, '+', topic.len) != NULL || memchr(topic.ptr, '#', topic.len) != NULL;
@@ -139,7 +111,7 @@ static bool device_allows(const struct tpc_identity *who, int access, struct tpc
     const char *const *list = access == TPC_ACCESS_PUBLISH ? publish : subscribe;
     int count = access == TPC_ACCESS_PUBLISH ? PUBLISH : SUBSCRIBE;
     for (int i = 0; i < count; i++) {
-        if (fits(list[i], topic, key, access)) {
+        if (tpi_topic_fits(tpc_str_from(list[i]), topic, key, access == TPC_ACCESS_SUBSCRIBE)) {
             return true;
         }
     }
@@ -157,9 +129,6 @@ static bool register_allows(const struct tpc_identity *who, int access, struct t
 
 static bool allows(const struct tpc_identity *who, int access, struct tpc_str topic)
 {
-    if (topic.len == 0 || topic.len > UINT16_MAX || memchr(topic.ptr, 0, topic.len) != NULL) {
-        return false;
-    }
     switch (who->role) {
     case TPC_ROLE_SERVICE:
         return true;
@@ -177,8 +146,8 @@ static bool product_allows(struct tpi_registry *r, const struct tpc_identity *wh
                            struct tpc_str topic)
 {
     bool allowed = false;
-    if (who->role != TPC_ROLE_DEVICE || topic.len == 0 || topic.len > UINT16_MAX ||
-        !is_level(tpc_str_from(who->key)) || memchr(topic.ptr, '#', topic.len) != NULL) {
+    if (who->role != TPC_ROLE_DEVICE || !is_level(tpc_str_from(who->key)) ||
+        memchr(topic.ptr, '#', topic.len) != NULL) {
         return false;
     }
     tpi_registry_read_lock(r);
@@ -198,8 +167,7 @@ static bool behind_allows(struct tpi_registry *r, const struct tpc_identity *who
     struct tpc_str names[2];
     struct tpc_str rest = topic;
     bool allowed = false;
-    if (who->role != TPC_ROLE_DEVICE || topic.len == 0 || topic.len > UINT16_MAX || topic.len < 6 ||
-        memcmp(topic.ptr, "/sys/", 5) != 0 ||
+    if (who->role != TPC_ROLE_DEVICE || topic.len < 6 || memcmp(topic.ptr, "/sys/", 5) != 0 ||
         (access != TPC_ACCESS_SUBSCRIBE && has_wildcard(topic))) {
         return false;
     }
@@ -227,25 +195,18 @@ static bool behind_allows(struct tpi_registry *r, const struct tpc_identity *who
 
 bool tpi_acl_number(struct tpc_str topic, struct tpc_str *ret)
 {
-    for (int i = 0; topic.len > 0 && i < SUBSCRIBE; i++) {
-        const char *mark = strchr(subscribe[i], '@');
-        const char *at = topic.ptr;
-        const char *end = topic.ptr + topic.len;
-        /* The level that stands where the number does. */
-        for (const char *p = subscribe[i]; mark != NULL && at != NULL && p < mark; p++) {
-            if (*p == '/') {
-                at = memchr(at, '/', (size_t) (end - at));
-                at = at != NULL ? at + 1 : NULL;
+    const char *end = topic.ptr + topic.len;
+    const char *at = topic.len > 0 ? topic.ptr : NULL;
+    for (; at != NULL; at = at != end ? at + 1 : NULL) { /* each level may be the number */
+        struct tpc_str key = { at, level_len(at, end) };
+        for (int i = 0; is_level(key) && i < SUBSCRIBE; i++) {
+            if (strstr(subscribe[i], N) != NULL &&
+                tpi_topic_fits(tpc_str_from(subscribe[i]), topic, key, false)) {
+                *ret = key;
+                return true;
             }
         }
-        if (mark == NULL || at == NULL) {
-            continue;
-        }
-        struct tpc_str key = { at, level_len(at, end) };
-        if (key.len > 0 && fits(subscribe[i], topic, key, TPC_ACCESS_RECEIVE)) {
-            *ret = key;
-            return true;
-        }
+        at += key.len;
     }
     return false;
 }
@@ -253,8 +214,8 @@ bool tpi_acl_number(struct tpc_str topic, struct tpc_str *ret)
 int tpi_acl_check(struct tpi_registry *r, const struct tpc_identity *who, int access,
                   struct tpc_str topic, struct tpc_error *err)
 {
-    if (allows(who, access, topic) || product_allows(r, who, access, topic) ||
-        behind_allows(r, who, access, topic)) {
+    if (is_topic(topic) && (allows(who, access, topic) || product_allows(r, who, access, topic) ||
+                            behind_allows(r, who, access, topic))) {
         return 0;
     }
     TPI_METRIC_ADD(r->counters.acl_denied, 1);

@@ -50,7 +50,7 @@ static bool level_fits(struct tpc_str want, struct tpc_str have, struct tpc_str 
     return tpc_str_equal(want, have) != 0;
 }
 
-static bool fits(struct tpc_str pattern, struct tpc_str topic, struct tpc_str key, bool filter)
+bool tpi_topic_fits(struct tpc_str pattern, struct tpc_str topic, struct tpc_str key, bool filter)
 {
     struct tpc_str want, have;
     bool more_want = true;
@@ -192,7 +192,7 @@ bool tpi_topic_map_allows(const struct tpi_topic_map *map, bool up, struct tpc_s
                           struct tpc_str key, bool filter)
 {
     for (uint32_t i = 0; map != NULL && i < map->count; i++) {
-        if (map->rules[i].up == up && fits(map->rules[i].source, topic, key, filter)) {
+        if (map->rules[i].up == up && tpi_topic_fits(map->rules[i].source, topic, key, filter)) {
             return true;
         }
     }
@@ -203,7 +203,7 @@ const struct tpi_topic_rule *tpi_topic_map_up(const struct tpi_topic_map *map, s
                                               struct tpc_str key)
 {
     for (uint32_t i = 0; map != NULL && i < map->count; i++) {
-        if (map->rules[i].up && fits(map->rules[i].source, topic, key, false)) {
+        if (map->rules[i].up && tpi_topic_fits(map->rules[i].source, topic, key, false)) {
             return &map->rules[i];
         }
     }
@@ -217,7 +217,7 @@ const struct tpi_topic_rule *tpi_topic_map_down(const struct tpi_topic_map *map,
     const struct tpi_topic_rule *any = NULL;
     for (uint32_t i = 0; map != NULL && i < map->count; i++) {
         const struct tpi_topic_rule *r = &map->rules[i];
-        if (r->up || !fits(r->target, topic, key, false)) {
+        if (r->up || !tpi_topic_fits(r->target, topic, key, false)) {
             continue;
         }
         if (r->name.len > 0 && method.len > 0 && tpc_str_equal(r->name, method) != 0) {

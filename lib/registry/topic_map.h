@@ -28,6 +28,10 @@ struct tpi_topic_map {
     struct tpi_topic_rule rules[]; /* in the order of their priorities; texts behind them */
 };
 
+/* Whether a topic fits a pattern, level by level, for a device of this key. filter: '+' is allowed where
+ * the pattern has a wildcard. */
+bool tpi_topic_fits(struct tpc_str pattern, struct tpc_str topic, struct tpc_str key, bool filter);
+
 /* What the list "topics" of a product's checked document says. *ret = NULL if there are no rules.
  * Returns 0, TPC_EINVAL (the path names the rule) or TPC_ENOMEM. */
 int tpi_topic_map_make(const struct tpc_allocator *alloc, const struct tpc_value *list,
