@@ -1,7 +1,7 @@
 /* Compiles any text as an expression and runs what compiles: no fault and no endless loop. The
  * first byte of a name says its type, so that every type is met, and its value, which may be of
  * another. */
-#include "rules/expr.h"
+#include "expr/expr.h"
 
 #include <stdlib.h>
 

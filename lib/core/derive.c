@@ -1,7 +1,7 @@
 /* Derived properties are computed by the expressions of the rules: names are keys of the model. */
 #include "core/core.h"
 #include "registry/derived.h"
-#include "rules/expr.h"
+#include "expr/expr.h"
 
 static int resolve(void *user, struct tpc_str name, uint32_t *ret_index, uint8_t *ret_type)
 {

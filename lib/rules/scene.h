@@ -12,7 +12,7 @@
 #include "base/map.h"
 #include "entity/entity.h"
 #include "registry/registry.h"
-#include "rules/expr.h"
+#include "expr/expr.h"
 
 struct tpi_action {
     struct tpc_str device; /* empty = the triggering one */

@@ -2,7 +2,7 @@
  * loading of values. */
 #include "bench.h"
 
-#include "rules/expr.h"
+#include "expr/expr.h"
 
 #include <string.h>
 

@@ -4,7 +4,6 @@
 
 #include "tk.h"
 
-Suite *expr_suite(void);
 Suite *scene_suite(void);
 Suite *state_suite(void);
 

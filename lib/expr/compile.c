@@ -1,11 +1,11 @@
 /* Compiles expressions: recursive descent with types, straight to code. */
-#include "rules/expr.h"
+#include "expr/expr.h"
 
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/error.h"
-#include "rules/expr_code.h"
-#include "rules/expr_lex.h"
+#include "expr/code.h"
+#include "expr/lex.h"
 
 #include <assert.h>
 #include <string.h>

@@ -16,8 +16,8 @@
  * Code only jumps forward, so an evaluation takes at most as many steps as there are instructions.
  * It allocates nothing.
  */
-#ifndef TPI_RULES_EXPR_H
-#define TPI_RULES_EXPR_H
+#ifndef TPI_EXPR_H
+#define TPI_EXPR_H
 
 #include <stdbool.h>
 #include <tpcore/alloc.h>

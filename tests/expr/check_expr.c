@@ -6,7 +6,7 @@
 #include <string.h>
 #include <tpcore/json.h>
 
-#include "rules/expr.h"
+#include "expr/expr.h"
 
 /* Names of the tests: number is the place in this table. */
 static const struct var {

@@ -1,5 +1,5 @@
 /* Words of an expression's text. */
-#include "rules/expr_lex.h"
+#include "expr/lex.h"
 
 #include "base/error.h"
 #include "base/text.h"

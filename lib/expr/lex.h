@@ -1,9 +1,9 @@
 /* Words of an expression's text. */
-#ifndef TPI_RULES_EXPR_LEX_H
-#define TPI_RULES_EXPR_LEX_H
+#ifndef TPI_EXPR_LEX_H
+#define TPI_EXPR_LEX_H
 
 #include "base/buf.h"
-#include "rules/expr_code.h"
+#include "expr/code.h"
 
 #include <tpcore/error.h>
 

@@ -1,13 +1,13 @@
 /*
- * The bytecode of an expression: made by expr.c, run by expr_run.c. In memory only, never stored.
+ * The bytecode of an expression: made by compile.c, run by run.c. In memory only, never stored.
  *
  * A stack machine. Every instruction pushes at most one cell, jumps go forward only, and the
  * compiler has counted the stack: the loop checks nothing.
  */
-#ifndef TPI_RULES_EXPR_CODE_H
-#define TPI_RULES_EXPR_CODE_H
+#ifndef TPI_EXPR_CODE_H
+#define TPI_EXPR_CODE_H
 
-#include "rules/expr.h"
+#include "expr/expr.h"
 
 enum op {
     OP_END,

@@ -1,5 +1,5 @@
 /* Runs compiled expressions. */
-#include "rules/expr_code.h"
+#include "expr/code.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,0 +1,7 @@
+#include "suites.h"
+
+int main(void)
+{
+    static tk_suite_fn *const suites[] = { expr_suite, NULL };
+    return tk_main("expr", suites);
+}

@@ -1,0 +1,9 @@
+/* Suites of this binary. */
+#ifndef EXPR_SUITES_H
+#define EXPR_SUITES_H
+
+#include "tk.h"
+
+Suite *expr_suite(void);
+
+#endif
