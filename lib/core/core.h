@@ -422,7 +422,12 @@ int tpi_part_entities(struct tpc_core *core, struct tpc_error *err);
 int tpi_part_history(struct tpc_core *core, struct tpc_error *err);
 int tpi_part_codec(void *core, struct tpc_str name, const struct tpc_codec_ops **ret_ops,
                    void **ret_self);
-/* Puts adapters in the order of what they need. */
+/* Whether it has start() and stop(): adapters and sinks. */
+static inline bool tpi_part_runs(const struct tpi_part *part)
+{
+    return part->kind == TPC_KIND_ADAPTER || part->kind == TPC_KIND_SINK;
+}
+/* Puts adapters and sinks in the order of what they need. */
 int tpi_part_order(struct tpc_core *core, struct tpc_error *err, struct tpi_part **ret,
                    uint32_t *ret_count);
 

@@ -67,12 +67,20 @@ static const struct method history_methods[] = {
     METHOD(tpc_history_ops, marks),     METHOD(tpc_history_ops, delete_before),
 };
 
+static const struct method sink_methods[] = {
+    METHOD(tpc_sink_ops, init),         METHOD(tpc_sink_ops, start),
+    METHOD(tpc_sink_ops, target_open),  METHOD(tpc_sink_ops, send),
+    METHOD(tpc_sink_ops, target_close), METHOD(tpc_sink_ops, stop),
+    METHOD(tpc_sink_ops, fini),
+};
+
 static const struct table tables[] = {
     TABLE(TPC_KIND_ADAPTER, "adapter", tpc_adapter_ops, adapter_methods),
     TABLE(TPC_KIND_BUS, "bus", tpc_bus_ops, bus_methods),
     TABLE(TPC_KIND_CODEC, "codec", tpc_codec_ops, codec_methods),
     TABLE(TPC_KIND_STORE, "store", tpc_store_ops, store_methods),
     TABLE(TPC_KIND_HISTORY, "history", tpc_history_ops, history_methods),
+    TABLE(TPC_KIND_SINK, "sink", tpc_sink_ops, sink_methods),
 };
 
 static const struct table *table_of(uint32_t kind)

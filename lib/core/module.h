@@ -10,6 +10,7 @@
 #include <tpcore/ext/bus.h>
 #include <tpcore/ext/codec.h>
 #include <tpcore/ext/history.h>
+#include <tpcore/ext/sink.h>
 #include <tpcore/ext/store.h>
 
 union tpi_ops {
@@ -19,6 +20,7 @@ union tpi_ops {
     struct tpc_codec_ops codec;
     struct tpc_store_ops store;
     struct tpc_history_ops history;
+    struct tpc_sink_ops sink;
 };
 
 struct tpi_interface {

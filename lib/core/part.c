@@ -25,6 +25,8 @@ static int call_init(struct tpi_part *p)
                    : 0;
     case TPC_KIND_STORE:
         return p->ops->store.init(p->self, host, p, &p->cfg);
+    case TPC_KIND_SINK:
+        return p->ops->sink.init(p->self, host, p, &p->cfg);
     default:
         return p->ops->history.init(p->self, host, p, &p->cfg);
     }
@@ -46,6 +48,9 @@ static void call_fini(struct tpi_part *p)
         break;
     case TPC_KIND_STORE:
         p->ops->store.fini(p->self);
+        break;
+    case TPC_KIND_SINK:
+        p->ops->sink.fini(p->self);
         break;
     default:
         p->ops->history.fini(p->self);
@@ -239,19 +244,27 @@ int tpi_part_history(struct tpc_core *core, struct tpc_error *err)
                                                   TPC_KIND_HISTORY, NULL, err, &core->history_part);
 }
 
-/* Any other name: the module's adapter, or a codec that shall have options. */
+/* What a module's instance under a name of its own is. */
+static uint32_t instance_kind(const struct tpi_module *module)
+{
+    static const uint32_t kinds[] = { TPC_KIND_ADAPTER, TPC_KIND_SINK, TPC_KIND_CODEC };
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        if (tpi_module_find(module, kinds[i]) != NULL) {
+            return kinds[i];
+        }
+    }
+    return TPC_KIND_ADAPTER;
+}
+
+/* Any other name: the module's adapter, else its sink, else a codec that shall have options. */
 static int open_instance(struct tpc_core *core, const char *name, struct tpi_module *module,
                          const struct tpc_value *options, struct tpc_error *err)
 {
     if (tpi_part_find(core, name) != NULL) {
         return tpi_error_set(err, TPC_EEXIST, "core", "%s is open already", name);
     }
-    uint32_t kind = tpi_module_find(module, TPC_KIND_ADAPTER) == NULL &&
-                            tpi_module_find(module, TPC_KIND_CODEC) != NULL
-                        ? TPC_KIND_CODEC
-                        : TPC_KIND_ADAPTER;
     struct tpi_part *p;
-    int rc = tpi_part_open(core, name, module, kind, options, err, &p);
+    int rc = tpi_part_open(core, name, module, instance_kind(module), options, err, &p);
     if (rc == 0) {
         append_part(core, p);
     }
@@ -415,7 +428,7 @@ static int report_unordered(struct tpc_core *core, struct tpi_part *const *all, 
     const struct tpi_part *in_cycle = NULL;
     const char *cycle = NULL;
     for (struct tpi_part *p = core->parts; p != NULL; p = p->next) {
-        if (p->kind != TPC_KIND_ADAPTER || p->place != 0) {
+        if (!tpi_part_runs(p) || p->place != 0) {
             continue;
         }
         const char *service = lacks(p, all, count);
@@ -443,13 +456,13 @@ int tpi_part_order(struct tpc_core *core, struct tpc_error *err, struct tpi_part
     uint32_t placed = 0;
     for (struct tpi_part *p = core->parts; p != NULL; p = p->next) {
         p->place = 0;
-        total += p->kind == TPC_KIND_ADAPTER;
+        total += tpi_part_runs(p);
     }
     bool progress = true;
     while (placed < total && progress) {
         progress = false;
         for (struct tpi_part *p = core->parts; p != NULL; p = p->next) {
-            if (p->kind != TPC_KIND_ADAPTER || p->place != 0 || lacks(p, ret, placed) != NULL) {
+            if (!tpi_part_runs(p) || p->place != 0 || lacks(p, ret, placed) != NULL) {
                 continue;
             }
             ret[placed++] = p;
@@ -463,7 +476,7 @@ int tpi_part_order(struct tpc_core *core, struct tpc_error *err, struct tpi_part
     }
     uint32_t all = placed;
     for (struct tpi_part *p = core->parts; p != NULL; p = p->next) {
-        if (p->kind == TPC_KIND_ADAPTER && p->place == 0) {
+        if (tpi_part_runs(p) && p->place == 0) {
             ret[all++] = p;
         }
     }

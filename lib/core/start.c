@@ -107,10 +107,11 @@ static int start_adapters(struct tpc_core *core, struct tpc_error *err)
     uint32_t count = 0;
     uint32_t total = 0;
     for (struct tpi_part *p = core->parts; p != NULL; p = p->next) {
-        total += p->kind == TPC_KIND_ADAPTER;
+        total += tpi_part_runs(p);
     }
     if (total > MAX_ADAPTERS) {
-        return tpi_error_set(err, TPC_ETOOBIG, "core", "more than %d adapters", MAX_ADAPTERS);
+        return tpi_error_set(err, TPC_ETOOBIG, "core", "more than %d adapters and sinks",
+                             MAX_ADAPTERS);
     }
     int rc = tpi_part_order(core, err, order, &count);
     for (uint32_t i = 0; rc == 0 && i < count; i++) {
@@ -118,7 +119,8 @@ static int start_adapters(struct tpc_core *core, struct tpc_error *err)
         struct tpc_error *last = tpi_fail_begin();
         atomic_store(&p->stopped, false);
         p->started = true;
-        rc = p->ops->adapter.start(p->self);
+        rc =
+            p->kind == TPC_KIND_SINK ? p->ops->sink.start(p->self) : p->ops->adapter.start(p->self);
         atomic_store(&p->ready, rc == 0);
         if (rc != 0) {
             p->started = false;
@@ -144,7 +146,11 @@ static void stop_adapters(struct tpc_core *core)
         if (last == NULL) {
             return;
         }
-        last->ops->adapter.stop(last->self);
+        if (last->kind == TPC_KIND_SINK) {
+            last->ops->sink.stop(last->self);
+        } else {
+            last->ops->adapter.stop(last->self);
+        }
         atomic_store(&last->stopped, true);
         atomic_store(&last->ready, false);
         last->started = false;

@@ -36,6 +36,7 @@ const char *tpc_kind_name(uint16_t kind)
         [TPC_MSG_ENTITY] = "entity",
         [TPC_MSG_RAW] = "raw",
         [TPC_MSG_ALERT] = "alert",
+        [TPC_MSG_NOTIFY] = "notify",
     };
     return kind < sizeof(names) / sizeof(names[0]) ? names[kind] : names[TPC_MSG_UNKNOWN];
 }

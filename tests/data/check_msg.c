@@ -393,6 +393,7 @@ START_TEST(kinds_have_names)
     ck_assert_str_eq(tpc_kind_name(TPC_MSG_TELEMETRY), "telemetry");
     ck_assert_str_eq(tpc_kind_name(TPC_MSG_COMMAND_CLOSED), "command_closed");
     ck_assert_str_eq(tpc_kind_name(TPC_MSG_ALERT), "alert");
+    ck_assert_str_eq(tpc_kind_name(TPC_MSG_NOTIFY), "notify");
     ck_assert_str_eq(tpc_kind_name(999), "unknown");
 }
 END_TEST

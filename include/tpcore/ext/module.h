@@ -15,7 +15,8 @@ enum tpc_interface_kind {
     TPC_KIND_BUS = 2,     /* struct tpc_bus_ops */
     TPC_KIND_CODEC = 3,   /* struct tpc_codec_ops */
     TPC_KIND_STORE = 4,   /* struct tpc_store_ops: entities and records */
-    TPC_KIND_HISTORY = 5  /* struct tpc_history_ops */
+    TPC_KIND_HISTORY = 5, /* struct tpc_history_ops */
+    TPC_KIND_SINK = 6     /* struct tpc_sink_ops: where data goes out to */
 };
 
 enum tpc_module_flags {
