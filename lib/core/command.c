@@ -12,7 +12,7 @@ enum { PARAMS_ARENA_BYTES = 16 << 20 };
 
 /* A command on its way to the worker that owns its device; the record's body follows. */
 struct outgoing {
-    struct tpi_node node;
+    struct tpi_effect effect;
     struct tpc_device *device; /* counted */
     struct tpc_id id;
     int64_t unix_ms;
@@ -67,7 +67,8 @@ static int make_outgoing(struct tpc_core *core, struct tpc_device *device, const
                              "the command cannot be made");
     }
     memset(o, 0, sizeof(*o));
-    o->node.drop = drop_outgoing;
+    o->effect.node.drop = drop_outgoing;
+    o->effect.partition = device->partition;
     o->device = tpi_device_ref(device);
     o->id = *id;
     o->unix_ms = tpi_unix_ms(&core->env);
@@ -190,11 +191,6 @@ static int append_command(struct tpi_worker *w, struct outgoing *o, struct tpc_e
     return rc;
 }
 
-static bool may_wait(int rc)
-{
-    return rc == TPC_EAGAIN || rc == TPC_ENOSPC || rc == TPC_EIO || rc == TPC_ENOMEM;
-}
-
 /* Nobody waits for its result: what the log cannot take now stays, what is refused is told. */
 static void take_outgoing(struct tpi_worker *w, struct outgoing *o)
 {
@@ -207,16 +203,7 @@ static void take_outgoing(struct tpi_worker *w, struct outgoing *o)
     int rc = append_command(w, o, &err);
     bool queue_full = rc == TPC_EAGAIN && strcmp(err.origin, "log") != 0 &&
                       tpi_downlink_admit(w->downlink, o->device, &o->id, NULL) != 0;
-    if (may_wait(rc) && !queue_full && w->held_count < core->options.commands_max) {
-        o->node.next = NULL;
-        if (w->held_last != NULL) {
-            w->held_last->next = &o->node;
-        } else {
-            w->held_first = &o->node;
-        }
-        w->held_last = &o->node;
-        w->held_count++;
-        w->held_retry_ms = tpi_mono_ms(&core->env) + TPI_STALL_MS;
+    if (!queue_full && tpi_effect_hold(w, &o->effect, rc)) {
         return;
     }
     if (rc != 0 && rc != TPC_EEXIST) {
@@ -230,22 +217,6 @@ static void take_outgoing(struct tpi_worker *w, struct outgoing *o)
 static void run_outgoing(struct tpi_worker *w, struct tpi_node *node)
 {
     take_outgoing(w, (struct outgoing *) (void *) node);
-}
-
-void tpi_command_held(struct tpi_worker *w)
-{
-    if (tpi_mono_ms(&w->core->env) < w->held_retry_ms) {
-        return;
-    }
-    struct tpi_node *list = w->held_first;
-    w->held_first = NULL;
-    w->held_last = NULL;
-    w->held_count = 0;
-    while (list != NULL) {
-        struct tpi_node *next = list->next;
-        run_outgoing(w, list);
-        list = next;
-    }
 }
 
 /* ---- of rules ---- */
@@ -262,10 +233,10 @@ int tpi_command_of_rule(void *user, uint32_t worker, const struct tpi_rule_comma
                                      .expire_ms = c->expire_ms,
                                      .priority = c->priority };
     char actor[256];
-    size_t n = c->scene.len < 200 ? c->scene.len : 200;
-    memcpy(actor, "rule scene:", 11);
-    memcpy(actor + 11, c->scene.ptr, n);
-    spec.actor = (struct tpc_str){ actor, 11 + n };
+    size_t n = c->by.len < 200 ? c->by.len : 200;
+    memcpy(actor, "rule ", 5);
+    memcpy(actor + 5, c->by.ptr, n);
+    spec.actor = (struct tpc_str){ actor, 5 + n };
     tpc_arena_reset(w->arena);
     int rc = tpi_model_service_check(c->target->product->model, c->service, c->params, w->arena,
                                      &err, &spec.params);
@@ -280,49 +251,9 @@ int tpi_command_of_rule(void *user, uint32_t worker, const struct tpi_rule_comma
     /* Under the registry's lock: it goes on after the batch. */
     o->of_rule = true;
     o->replayed = core->replaying;
-    atomic_fetch_add(&core->rule_pending, 1);
-    o->node.run = run_outgoing;
-    if (w->rule_last != NULL) {
-        w->rule_last->next = &o->node;
-    } else {
-        w->rule_first = &o->node;
-    }
-    w->rule_last = &o->node;
+    o->effect.node.run = run_outgoing;
+    tpi_effect_queue(w, &o->effect);
     return 0;
-}
-
-void tpi_command_rule(struct tpi_worker *w)
-{
-    struct tpi_node *list = w->rule_first;
-    w->rule_first = NULL;
-    w->rule_last = NULL;
-    while (list != NULL) {
-        struct outgoing *o = (struct outgoing *) (void *) list;
-        struct tpi_worker *owner = tpi_worker_of(w->core, o->device->partition);
-        list = list->next;
-        if (owner == w) {
-            take_outgoing(w, o);
-        } else {
-            tpi_worker_post(owner, &o->node);
-        }
-    }
-}
-
-static void drop_list(struct tpc_core *core, struct tpi_node **first, struct tpi_node **last)
-{
-    while (*first != NULL) {
-        struct outgoing *o = (struct outgoing *) (void *) *first;
-        *first = o->node.next;
-        free_outgoing(core, o);
-    }
-    *last = NULL;
-}
-
-void tpi_command_drop_nodes(struct tpi_worker *w)
-{
-    drop_list(w->core, &w->held_first, &w->held_last);
-    drop_list(w->core, &w->rule_first, &w->rule_last);
-    w->held_count = 0;
 }
 
 /* ---- who waits for an end ---- */
@@ -438,8 +369,8 @@ static int deliver(struct tpc_core *core, struct outgoing *o, struct tpc_error *
     struct tpi_worker *owner = tpi_worker_of(core, o->device->partition);
     struct tpi_worker *current = tpi_worker_current(core);
     if (current != NULL && current != owner) {
-        o->node.run = run_outgoing;
-        tpi_worker_post(owner, &o->node);
+        o->effect.node.run = run_outgoing;
+        tpi_worker_post(owner, &o->effect.node);
         return 0;
     }
     struct tpc_error e = { .size = sizeof(e) };

@@ -132,6 +132,7 @@ static int fill_core(struct tpc_core *core, struct tpc_error *err)
     pthread_mutex_init(&core->step_lock, NULL);
     pthread_mutex_init(&core->sessions.lock, NULL);
     tpi_map_init(&core->done, core->env.alloc);
+    tpi_map_init(&core->said, core->env.alloc);
     core->modules_end = &core->modules;
     core->parts_end = &core->parts;
     tpi_host_init(core);
@@ -177,6 +178,7 @@ static void free_core(struct tpc_core *core)
     tpi_free(core->env.alloc, core->workers, core->worker_cap * sizeof(core->workers[0]));
     tpi_free(core->env.alloc, core->ends, core->options.partitions * sizeof(core->ends[0]));
     tpi_command_fini(core);
+    tpi_map_fini(&core->said);
     tpi_pump_fini(core);
     tpi_loop_fini(core);
     tpi_flush_fini(core);

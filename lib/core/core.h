@@ -73,6 +73,12 @@ struct tpi_node {
     void (*drop)(struct tpi_worker *w, struct tpi_node *node);
 };
 
+/* What a rule wants done after the batch, by the owner of a partition. */
+struct tpi_effect {
+    struct tpi_node node;
+    uint32_t partition;
+};
+
 struct tpi_service {
     const char *name;
     const void *ops;
@@ -182,8 +188,8 @@ struct tpi_worker {
     bool stalled;
     bool announcing_fails; /* that was said */
     uint64_t retry_ms;
-    struct tpi_node *held_first, *held_last;     /* commands that the log could not take */
-    struct tpi_node *rule_first, *rule_last;     /* commands of rules, of the running batch */
+    struct tpi_node *held_first, *held_last;     /* effects that the log could not take */
+    struct tpi_node *rule_first, *rule_last;     /* effects of the running batch */
     struct tpi_node *closed_first, *closed_last; /* ends of commands to tell */
     struct tpi_node *handed_first, *handed_last; /* parts that the ring could not take */
     uint32_t held_count;
@@ -281,6 +287,7 @@ struct tpi_core_counters {
     _Atomic uint64_t subs_refused;
     _Atomic uint64_t answers_failed;
     _Atomic uint64_t rule_commands_lost; /* too many open, or out of memory */
+    _Atomic uint64_t rule_messages_lost;
     _Atomic uint64_t announcements_lost;
     _Atomic uint64_t records_unreadable; /* of the log, by consumers */
     _Atomic uint64_t stream_retries;
@@ -331,10 +338,11 @@ struct tpc_core {
     bool threads;            /* workers run on threads of their own */
     atomic_int stop_workers; /* enum tpi_stop */
     atomic_uint workers_gone;
-    atomic_uint rule_pending; /* commands of rules that are not in the log yet */
+    atomic_uint rule_pending; /* commands and messages of rules that are not in the log yet */
     atomic_size_t handed;     /* bytes of parts that are in no ring yet: up to about one ring's */
     bool replaying;
-    atomic_uint inside; /* calls of the program that use what a stop takes away */
+    struct tpi_map said; /* ids of messages of rules that the last replay found in the log */
+    atomic_uint inside;  /* calls of the program that use what a stop takes away */
     pthread_mutex_t step_lock;
 
     struct tpi_sessions sessions;
@@ -586,10 +594,22 @@ int tpi_replay(struct tpc_core *core, struct tpc_error *err);
 int tpi_record_msg(struct tpc_core *core, const struct tpc_record *record, struct tpc_arena *arena,
                    struct tpc_msg *ret, struct tpc_device **ret_device);
 
+/* ---- effect.c ---- */
+/* Inside a batch. */
+void tpi_effect_queue(struct tpi_worker *w, struct tpi_effect *effect);
+/* After it: each runs on its owner. */
+void tpi_effects_run(struct tpi_worker *w);
+/* Keeps one that failed with rc until the log may work again; false: it cannot be kept. */
+bool tpi_effect_hold(struct tpi_worker *w, struct tpi_effect *effect, int rc);
+void tpi_effects_held(struct tpi_worker *w);
+void tpi_effects_drop(struct tpi_worker *w);
+/* Queues a message of a rule. */
+int tpi_effect_say(void *core, uint32_t worker, const struct tpi_rule_message *message);
+/* At start: a message of a rule that is in the log. Returns 0 or TPC_ENOMEM. */
+int tpi_effect_remember(struct tpc_core *core, const struct tpc_msg *msg);
+
 /* ---- command.c ---- */
-void tpi_command_rule(struct tpi_worker *w); /* sends what rules queued */
 int tpi_command_of_rule(void *core, uint32_t worker, const struct tpi_rule_command *command);
-void tpi_command_held(struct tpi_worker *w);
 bool tpi_command_told(struct tpi_worker *w); /* calls done functions */
 int tpi_down_append(void *worker, struct tpc_device *device, const struct tpc_msg *msg);
 int tpi_down_renew(void *worker, struct tpc_device *device, const struct tpc_msg *msg,
@@ -632,7 +652,6 @@ void tpi_behind_changed(struct tpc_core *core, struct tpc_device *gateway, struc
 /* A device that its gateway has let go of. */
 void tpi_behind_left(struct tpi_worker *w, struct tpc_device *d);
 void tpi_behind_reply(struct tpi_worker *w, const struct tpi_up_msg *um);
-void tpi_command_drop_nodes(struct tpi_worker *w);
 void tpi_command_fini(struct tpc_core *core);
 int tpi_send_frame(struct tpi_worker *w, struct tpc_device *device, const struct tpc_encode *what,
                    uint64_t ticket, struct tpc_error *err);

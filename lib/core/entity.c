@@ -199,7 +199,8 @@ static int make(struct tpc_core *core, struct tpc_error *err, struct tpi_entitie
                                     .registry = core->registry,
                                     .workers = core->worker_count,
                                     .partitions = core->options.partitions,
-                                    .command = tpi_command_of_rule };
+                                    .command = tpi_command_of_rule,
+                                    .message = tpi_effect_say };
     if (rc == 0 && core->rules == NULL) {
         rc = tpi_rules_create(&core->env, &rules, err, &core->rules);
     }

@@ -79,10 +79,30 @@ static void apply_state(const struct replay *x, struct tpc_device *d, const stru
     }
 }
 
+/* What rules said after what they have perhaps not seen for certain. */
+static int replay_said(struct replay *x, const struct tpc_record *r)
+{
+    struct tpc_msg m;
+    struct tpc_device *d;
+    if (r->offset < x->rules_from) {
+        return 0;
+    }
+    tpc_arena_reset(x->w->send_arena);
+    int rc = tpi_record_msg(x->core, r, x->w->send_arena, &m, &d);
+    if (rc == 0) {
+        rc = tpi_effect_remember(x->core, &m);
+        tpi_device_unref(d);
+    }
+    return rc == TPC_ENOMEM ? rc : 0;
+}
+
 static int replay_data(struct replay *x, const struct tpc_record *r)
 {
     struct tpc_msg m;
     struct tpc_device *d;
+    if (r->kind == TPC_MSG_NOTIFY || r->kind == TPC_MSG_ALERT) {
+        return replay_said(x, r);
+    }
     if (r->kind == 0 || r->kind > TPC_MSG_PRESENCE || r->device_id == 0) {
         return 0;
     }
@@ -263,6 +283,8 @@ static int replay_all_data(struct tpc_core *core, struct tpc_error *err)
 int tpi_replay(struct tpc_core *core, struct tpc_error *err)
 {
     int rc = 0;
+    tpi_map_fini(&core->said); /* of an earlier start */
+    tpi_map_init(&core->said, core->env.alloc);
     core->replaying = true;
     for (uint32_t i = 0; i < core->worker_count; i++) {
         atomic_store(&core->workers[i].who, (uintptr_t) pthread_self());
@@ -274,7 +296,7 @@ int tpi_replay(struct tpc_core *core, struct tpc_error *err)
     rc = rc != 0 ? rc : tpi_latest_end_sessions(core, err);
     for (uint32_t i = 0; rc == 0 && i < core->worker_count; i++) {
         tpi_downlink_replayed(core->workers[i].downlink);
-        tpi_command_rule(&core->workers[i]);
+        tpi_effects_run(&core->workers[i]);
     }
     for (uint32_t i = 0; i < core->worker_count; i++) {
         atomic_store(&core->workers[i].who, 0);

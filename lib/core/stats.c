@@ -34,6 +34,7 @@ static const struct tpi_metric_def core_metrics[] = {
     CORE_COUNTER(subs_created, "Devices made because their gateway reported for them"),
     CORE_COUNTER(subs_refused, "Devices that gateways reported for and that were not made"),
     CORE_COUNTER(rule_commands_lost, "Commands without a waiting caller that were dropped"),
+    CORE_COUNTER(rule_messages_lost, "Notifications and alerts of rules that were dropped"),
     CORE_COUNTER(announcements_lost, "Changes of entities that were not announced"),
     CORE_COUNTER(records_unreadable, "Records of the log that could not be read"),
     CORE_COUNTER(stream_retries, "Batches that a consumer refused"),

@@ -172,7 +172,7 @@ void tpi_worker_release(struct tpi_worker *w)
     }
     tpi_session_sweep(w, true);
     tpi_presence_fini(&w->presence);
-    tpi_command_drop_nodes(w);
+    tpi_effects_drop(w);
     tpi_downlink_destroy(w->downlink);
     tpi_uplink_destroy(w->uplink);
     w->downlink = NULL;
@@ -388,7 +388,7 @@ static void finish_batch(struct tpi_worker *w, uint32_t n)
     for (uint32_t i = 0; i < tpi_uplink_count(w->uplink); i++) {
         act_on(w, tpi_uplink_msg(w->uplink, i));
     }
-    tpi_command_rule(w);
+    tpi_effects_run(w);
     tpi_requests(w);
     tpi_create_subs(w);
     tpi_uplink_clear(w->uplink);
@@ -493,7 +493,7 @@ bool tpi_worker_turn(struct tpi_worker *w)
         tpi_down_renew_all(w);
     }
     if (w->held_first != NULL) {
-        tpi_command_held(w);
+        tpi_effects_held(w);
     }
     did |= drain(w);
     did |= tpi_hand_again(w);

@@ -2,7 +2,6 @@
 #include "rules/rules.h"
 
 #include "base/alloc.h"
-#include "base/crypto.h"
 #include "base/error.h"
 #include "registry/device.h"
 #include "rules/rules_state.h"
@@ -23,9 +22,10 @@ const struct tpi_metric_def tpi_rules_metrics[] = {
     GAUGE(broken, "Scenes whose condition does not compile against the product's model"),
     COUNTER(evaluations, "Conditions evaluated"),
     COUNTER(fired, "Times that a scene fired"),
-    COUNTER(commands, "Commands of scenes that were taken"),
-    COUNTER(refused, "Commands of scenes that were refused"),
-    COUNTER(missing_target, "Commands of scenes whose device does not exist"),
+    COUNTER(commands, "Commands of rules that were taken"),
+    COUNTER(messages, "Notifications and alerts of rules that were taken"),
+    COUNTER(refused, "Actions that were refused"),
+    COUNTER(missing_target, "Actions about a device that does not exist"),
     COUNTER(edges_full, "Scenes that did not fire for want of memory for their state"),
 };
 const uint32_t tpi_rules_metric_count = sizeof(tpi_rules_metrics) / sizeof(tpi_rules_metrics[0]);
@@ -80,7 +80,7 @@ int tpi_rules_create(const struct tpi_env *env, const struct tpi_rules_host *hos
                      struct tpc_error *err, struct tpi_rules **ret)
 {
     if (host->workers == 0 || host->partitions == 0 || host->command == NULL ||
-        host->registry == NULL) {
+        host->message == NULL || host->registry == NULL) {
         return tpi_error_set(err, TPC_EINVAL, "rules", "the host's table is not complete");
     }
     struct tpi_rules *r = tpi_alloc_zero(env->alloc, sizeof(*r));
@@ -146,26 +146,6 @@ const struct tpi_rules_counters *tpi_rules_count(const struct tpi_rules *r)
     return &r->counters;
 }
 
-int tpi_rules_action_id(uint64_t scene, uint64_t revision, uint32_t partition, uint64_t offset,
-                        uint32_t action, struct tpc_id *ret)
-{
-    uint8_t in[32];
-    uint8_t digest[TPI_SHA256_BYTES];
-    tpi_put_u64(in, scene);
-    tpi_put_u64(in + 8, revision);
-    tpi_put_u64(in + 16, offset);
-    tpi_put_u32(in + 24, partition);
-    tpi_put_u32(in + 28, action);
-    int rc = tpi_sha256(in, sizeof(in), digest);
-    if (rc != 0) {
-        return rc;
-    }
-    memcpy(ret->b, digest, sizeof(ret->b));
-    ret->b[6] = (uint8_t) ((ret->b[6] & 0x0F) | 0x80);
-    ret->b[8] = (uint8_t) ((ret->b[8] & 0x3F) | 0x80);
-    return 0;
-}
-
 void tpi_rules_begin(struct tpi_rules *r, uint32_t worker)
 {
     pthread_mutex_lock(&r->workers[worker].lock);
@@ -200,46 +180,12 @@ struct firing {
     struct tpi_scene *scene;
 };
 
-static void warn_once(struct firing *f, struct tpi_action *a, const char *what)
+static void warn_full(struct firing *f)
 {
-    if (!atomic_exchange_explicit(&a->warned, true, memory_order_relaxed)) {
-        struct tpc_str device = a->device.len > 0 ? a->device : f->device->key;
-        tpi_log(f->r->env, TPC_LOG_WARN, "rules", "scene '%.*s': command '%.*s' to '%.*s': %s",
-                (int) f->scene->key.len, f->scene->key.ptr, (int) a->service.len, a->service.ptr,
-                (int) device.len, device.ptr, what);
-    }
-}
-
-static void act(struct firing *f, uint32_t number)
-{
-    struct tpi_rules *r = f->r;
-    struct tpi_action *a = &f->scene->actions[number];
-    struct tpc_device *target =
-        a->device.len == 0 ? f->device
-                           : tpi_registry_find_in(r->host.registry, f->scene->tenant_id, a->device);
-    if (target == NULL || atomic_load_explicit(&target->deleted, memory_order_relaxed)) {
-        TPI_METRIC_ADD(r->counters.missing_target, 1);
-        warn_once(f, a, "no such device");
-        return;
-    }
-    struct tpi_rule_command command = { .source = f->device,
-                                        .target = target,
-                                        .service = a->service,
-                                        .params = &a->params,
-                                        .scene = f->scene->key,
-                                        .timeout_ms = a->timeout_ms,
-                                        .retries = a->retries,
-                                        .retry_delay_ms = a->retry_delay_ms,
-                                        .expire_ms = a->expire_ms,
-                                        .priority = a->priority };
-    int rc = tpi_rules_action_id(f->scene->id, f->scene->revision, f->msg->partition,
-                                 f->msg->offset, number, &command.id);
-    rc = rc != 0 ? rc : r->host.command(r->host.user, f->worker, &command);
-    if (rc == 0) {
-        TPI_METRIC_ADD(r->counters.commands, 1);
-    } else if (rc != TPC_EEXIST) {
-        TPI_METRIC_ADD(r->counters.refused, 1);
-        warn_once(f, a, tpc_error_name(rc));
+    if (!atomic_exchange_explicit(&f->scene->warned, true, memory_order_relaxed)) {
+        tpi_log(f->r->env, TPC_LOG_WARN, "rules",
+                "%.*s does not fire: no memory for the state of its condition",
+                (int) f->scene->by.len, f->scene->by.ptr);
     }
 }
 
@@ -250,7 +196,7 @@ static bool is_rising(struct firing *f)
     int rc = tpi_edges_add(&f->r->partitions[f->msg->partition].edges, &edge);
     if (rc < 0) {
         TPI_METRIC_ADD(f->r->counters.edges_full, 1);
-        warn_once(f, &f->scene->actions[0], "no memory for the state of its condition");
+        warn_full(f);
     }
     return rc == 1;
 }
@@ -272,9 +218,16 @@ static void look_at(struct firing *f)
         return;
     }
     w->fired++;
-    for (uint32_t i = 0; i < s->action_count; i++) {
-        act(f, i);
-    }
+    struct tpi_act act = { .rules = f->r,
+                           .worker = f->worker,
+                           .tenant_id = s->tenant_id,
+                           .rule = s->id,
+                           .revision = s->revision,
+                           .by = s->by,
+                           .device = f->device,
+                           .partition = f->msg->partition,
+                           .offset = f->msg->offset };
+    tpi_act(&act, &s->actions);
 }
 
 static uint32_t next_stamp(struct rule_worker *w)

@@ -37,24 +37,34 @@ struct tpc_device;
 
 enum {
     TPI_RULES_MAX_SCENES = 10000,
-    TPI_RULES_MAX_ACTIONS = 32,   /* of one scene */
     TPI_RULES_MAX_DEVICES = 1000, /* named by one scene */
     TPI_RULES_MAX_EDGES = 1 << 20 /* pairs of scene and device that are true now, per partition */
 };
 
-/* A command that a scene wants. Views and trees are the scene's, valid during the call. */
+/* A command that a rule wants. Views and trees are the rule's, valid during the call. */
 struct tpi_rule_command {
     struct tpc_id id;          /* the same whenever this record fires this action again */
-    struct tpc_device *source; /* whose message it was */
+    struct tpc_device *source; /* whose message it was; NULL = none */
     struct tpc_device *target; /* borrowed under the registry's read lock; any partition */
     struct tpc_str service;
     const struct tpc_value *params; /* a map, or TPC_NULL */
-    struct tpc_str scene;           /* its key; the actor is "rule scene:<key>" */
+    struct tpc_str by;              /* "scene:key"; the actor is "rule scene:key" */
     uint32_t timeout_ms;            /* 0 = the default of tpc_command_options */
     uint32_t retries;
     uint32_t retry_delay_ms;
     uint32_t expire_ms;
     uint32_t priority; /* enum tpc_priority */
+};
+
+/* A message that a rule wants in the log: a notification or an alert. Views as above. */
+struct tpi_rule_message {
+    struct tpc_id id;
+    struct tpc_device *device; /* whom it is about, borrowed; NULL = nobody */
+    uint32_t partition;
+    uint16_t kind; /* TPC_MSG_NOTIFY or TPC_MSG_ALERT */
+    struct tpc_str name;
+    const struct tpc_value *params;
+    struct tpc_str by;
 };
 
 struct tpi_rules_host {
@@ -66,6 +76,8 @@ struct tpi_rules_host {
      * by name and puts no entity. A failure is counted and logged once per action; the command is
      * not tried again. TPC_EEXIST (seen before, a replay) is no failure. */
     int (*command)(void *user, uint32_t worker, const struct tpi_rule_command *command);
+    /* Appends it after the batch, once: a replay drops what is in the log already. */
+    int (*message)(void *user, uint32_t worker, const struct tpi_rule_message *message);
 };
 
 struct tpi_rules_counters {
@@ -74,6 +86,7 @@ struct tpi_rules_counters {
     _Atomic uint64_t evaluations;
     _Atomic uint64_t fired;
     _Atomic uint64_t commands;
+    _Atomic uint64_t messages;
     _Atomic uint64_t refused;
     _Atomic uint64_t missing_target;
     _Atomic uint64_t edges_full;
@@ -114,10 +127,10 @@ int tpi_rules_state_save(struct tpi_rules *r, uint32_t partition, struct tpi_buf
 int tpi_rules_state_load(struct tpi_rules *r, uint32_t partition, struct tpc_bytes bytes,
                          struct tpc_error *err, uint64_t *ret_next);
 
-/* Id of action number `action` of a scene for one record: the first 16 bytes of SHA-256 over scene
+/* Id of action number `action` of a rule for one record: the first 16 bytes of SHA-256 over its
  * id, revision, partition, offset and action as little-endian numbers, marked as UUIDv8 (RFC
  * 9562 5.8). Returns 0 or TPC_EIO. */
-int tpi_rules_action_id(uint64_t scene, uint64_t revision, uint32_t partition, uint64_t offset,
+int tpi_rules_action_id(uint64_t rule, uint64_t revision, uint32_t partition, uint64_t offset,
                         uint32_t action, struct tpc_id *ret);
 
 #endif

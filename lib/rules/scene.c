@@ -42,65 +42,6 @@ static const struct tpc_option when_options[] = {
       .help = "once when it becomes true, or with each message while it is" },
 };
 
-static const struct tpc_option command_options[] = {
-    { .name = "device",
-      .type = TPC_OPT_TEXT,
-      .flags = TPC_OPT_KEY,
-      .since = "0.1",
-      .help = "who is told; absent = the device whose message it was" },
-    { .name = "service",
-      .type = TPC_OPT_TEXT,
-      .flags = TPC_OPT_REQUIRED,
-      .min = 1,
-      .max = 128,
-      .since = "0.1",
-      .help = "a service of its model, set or get" },
-    { .name = "params", .type = TPC_OPT_ANY, .since = "0.1", .help = "a map" },
-    { .name = "timeout",
-      .type = TPC_OPT_DURATION,
-      .min = 1,
-      .max = 86400000,
-      .since = "0.1",
-      .help = "for a reply to one try; absent = 10s" },
-    { .name = "retries",
-      .type = TPC_OPT_UINT,
-      .min = 0,
-      .max = 100,
-      .since = "0.1",
-      .help = "tries after the first; absent = 0" },
-    { .name = "retry_delay",
-      .type = TPC_OPT_DURATION,
-      .min = 1,
-      .max = 86400000,
-      .since = "0.1",
-      .help = "before the first retry, doubles; absent = 1s" },
-    { .name = "expire",
-      .type = TPC_OPT_DURATION,
-      .min = 1,
-      .max = 2592000000,
-      .since = "0.1",
-      .help = "in the queue; absent = 24h" },
-    { .name = "priority",
-      .type = TPC_OPT_ENUM,
-      .def = "normal",
-      .values = "low|normal|high",
-      .since = "0.1",
-      .help = "order in the device's queue" },
-};
-
-static const struct tpc_option then_options[] = {
-    { .name = "command",
-      .type = TPC_OPT_TABLE,
-      .flags = TPC_OPT_REQUIRED,
-      .sub = TPC_OPTIONS(command_options),
-      .since = "0.1",
-      .help = "sends a command" },
-};
-
-static const struct tpc_option then_item = { .name = "then",
-                                             .type = TPC_OPT_TABLE,
-                                             .sub = TPC_OPTIONS(then_options) };
-
 static const struct tpc_option scene_options[] = {
     { .name = "enabled",
       .type = TPC_OPT_BOOL,
@@ -113,14 +54,7 @@ static const struct tpc_option scene_options[] = {
       .sub = TPC_OPTIONS(when_options),
       .since = "0.1",
       .help = "the condition" },
-    { .name = "then",
-      .type = TPC_OPT_LIST,
-      .flags = TPC_OPT_REQUIRED,
-      .min = 1,
-      .max = TPI_RULES_MAX_ACTIONS,
-      .elem = &then_item,
-      .since = "0.1",
-      .help = "what is done, in this order" },
+    TPI_ACTIONS_OPTION,
 };
 
 const struct tpc_list tpi_scene_schema = TPC_OPTIONS(scene_options);
@@ -134,71 +68,6 @@ static struct tpc_str text_member(const struct tpc_value *map, const char *key)
 {
     const struct tpc_value *v = member(map, key);
     return v != NULL ? tpc_value_text(v) : (struct tpc_str){ NULL, 0 };
-}
-
-/* The table has bounded it. */
-static uint32_t uint_member(const struct tpc_value *map, const char *key)
-{
-    int64_t i = 0;
-    const struct tpc_value *v = member(map, key);
-    if (v == NULL || tpc_value_int(v, &i) != 0 || i < 0 || i > UINT32_MAX) {
-        return 0;
-    }
-    return (uint32_t) i;
-}
-
-static uint32_t read_priority(struct tpc_str name)
-{
-    if (tpc_str_equal(name, TPC_STR("high"))) {
-        return TPC_PRIORITY_HIGH;
-    }
-    return tpc_str_equal(name, TPC_STR("low")) ? TPC_PRIORITY_LOW : TPC_PRIORITY_NORMAL;
-}
-
-static int path_error(struct tpc_error *err, int code, size_t action, const char *name)
-{
-    tpi_error_at(err, name);
-    tpi_error_at(err, "command");
-    tpi_error_at_index(err, action);
-    tpi_error_at(err, "then");
-    return code;
-}
-
-static int read_action(struct tpi_action *a, size_t number, const struct tpc_value *item,
-                       struct tpc_error *err)
-{
-    const struct tpc_value *c = member(item, "command");
-    const struct tpc_value *params = member(c, "params");
-    a->device = text_member(c, "device");
-    a->service = text_member(c, "service");
-    if (params != NULL && params->type != TPC_MAP && params->type != TPC_NULL) {
-        tpi_error_set(err, TPC_EINVAL, "rules", "not a map");
-        return path_error(err, TPC_EINVAL, number, "params");
-    }
-    a->params = params != NULL ? *params : (struct tpc_value){ .type = TPC_NULL };
-    a->timeout_ms = uint_member(c, "timeout");
-    a->retries = uint_member(c, "retries");
-    a->retry_delay_ms = uint_member(c, "retry_delay");
-    a->expire_ms = uint_member(c, "expire");
-    a->priority = read_priority(text_member(c, "priority"));
-    atomic_init(&a->warned, false);
-    return 0;
-}
-
-static int read_actions(struct tpi_scene *s, const struct tpc_value *then, struct tpc_error *err)
-{
-    s->actions = tpc_arena_take(s->arena, then->len * sizeof(*s->actions));
-    if (s->actions == NULL) {
-        return TPC_ENOMEM;
-    }
-    s->action_count = (uint32_t) then->len;
-    for (size_t i = 0; i < then->len; i++) {
-        int rc = read_action(&s->actions[i], i, &then->as.items[i], err);
-        if (rc != 0) {
-            return rc;
-        }
-    }
-    return 0;
 }
 
 static int read_devices(struct tpi_scene *s, const struct tpc_value *devices)
@@ -237,6 +106,20 @@ static int copy_text(struct tpi_scene *s, struct tpc_str text, struct tpc_str *r
     return 0;
 }
 
+static int name_scene(struct tpi_scene *s)
+{
+    static const char prefix[] = "scene:";
+    size_t n = sizeof(prefix) - 1;
+    char *p = tpc_arena_take(s->arena, n + s->key.len);
+    if (p == NULL) {
+        return TPC_ENOMEM;
+    }
+    memcpy(p, prefix, n);
+    memcpy(p + n, s->key.ptr, s->key.len);
+    s->by = (struct tpc_str){ p, n + s->key.len };
+    return 0;
+}
+
 static int fill(struct tpi_scene *s, const struct tpi_change *change, struct tpc_error *err)
 {
     struct tpc_value doc;
@@ -258,7 +141,8 @@ static int fill(struct tpi_scene *s, const struct tpi_change *change, struct tpc
     s->each = tpc_str_equal(text_member(when, "fire"), TPC_STR("each"));
     s->when = hash_when(s, devices);
     rc = read_devices(s, devices);
-    return rc != 0 ? rc : read_actions(s, member(&doc, "then"), err);
+    rc = rc != 0 ? rc : name_scene(s);
+    return rc != 0 ? rc : tpi_actions_read(&s->actions, s->arena, member(&doc, "then"), err);
 }
 
 int tpi_scene_create(const struct tpc_allocator *alloc, const struct tpi_change *change,
@@ -349,36 +233,9 @@ int tpi_scene_compile(const struct tpi_scene *s, struct tpi_registry *registry,
     return rc;
 }
 
-/* Under the read lock. The target's model; NULL if it is not known now. */
-static struct tpi_model *target_model(const struct tpi_scene *s, struct tpi_registry *registry,
-                                      const struct tpi_action *a)
-{
-    if (a->device.len == 0) {
-        struct tpi_product *p = tpi_registry_product(registry, s->tenant, s->product);
-        return p != NULL ? p->model : NULL;
-    }
-    struct tpc_device *d = tpi_registry_find_in(registry, s->tenant_id, a->device);
-    return d != NULL && d->product != NULL ? d->product->model : NULL;
-}
-
 int tpi_scene_check(const struct tpi_scene *s, struct tpi_registry *registry,
                     struct tpc_arena *arena, struct tpc_error *err)
 {
-    for (uint32_t i = 0; i < s->action_count; i++) {
-        const struct tpi_action *a = &s->actions[i];
-        tpi_registry_read_lock(registry);
-        struct tpi_model *model = target_model(s, registry, a);
-        model = model != NULL ? tpi_model_ref(model) : NULL;
-        tpi_registry_read_unlock(registry);
-        if (model == NULL) {
-            continue;
-        }
-        struct tpc_value checked;
-        int rc = tpi_model_service_check(model, a->service, &a->params, arena, err, &checked);
-        tpi_model_unref(model);
-        if (rc != 0) {
-            return path_error(err, rc, i, rc == TPC_ENOENT ? "service" : "params");
-        }
-    }
-    return 0;
+    return tpi_actions_check(&s->actions, registry, s->tenant, s->tenant_id, s->product, arena,
+                             err);
 }

@@ -13,28 +13,18 @@
 #include "entity/entity.h"
 #include "registry/registry.h"
 #include "expr/expr.h"
-
-struct tpi_action {
-    struct tpc_str device; /* empty = the triggering one */
-    struct tpc_str service;
-    struct tpc_value params;
-    uint32_t timeout_ms; /* 0 = default, as the three below */
-    uint32_t retries;
-    uint32_t retry_delay_ms;
-    uint32_t expire_ms;
-    uint32_t priority;
-    atomic_bool warned; /* its failure was logged */
-};
+#include "rules/action.h"
 
 struct tpi_scene {
     const struct tpc_allocator *alloc;
-    struct tpc_arena *arena; /* texts, params, actions */
+    struct tpc_arena *arena; /* texts, actions */
     uint64_t id;
     uint64_t revision;
     uint64_t tenant_id;
     uint64_t product_id; /* 0 = no such product */
     struct tpc_str tenant;
     struct tpc_str key;
+    struct tpc_str by; /* "scene:key" */
     struct tpc_str product;
     struct tpc_str text; /* of the condition */
     uint32_t when;       /* short hash of all that decides whether it is true */
@@ -44,8 +34,8 @@ struct tpi_scene {
     bool linked;            /* stands in its product's lists */
     struct tpi_map devices; /* keys; empty = all of the product */
     struct tpi_expr *expr;  /* NULL = broken: does not compile */
-    struct tpi_action *actions;
-    uint32_t action_count;
+    struct tpi_actions actions;
+    atomic_bool warned; /* that there is no memory for its state was logged */
 };
 
 /* struct tpc_option of the documents. */
@@ -63,8 +53,7 @@ void tpi_scene_destroy(struct tpi_scene *s);
 int tpi_scene_compile(const struct tpi_scene *s, struct tpi_registry *registry,
                       struct tpc_error *err, struct tpi_expr **ret, uint64_t *ret_product);
 
-/* Checks the commands whose target is known now against its model. Takes the read lock. Returns 0,
- * TPC_ENOENT (service) or TPC_EMODEL, with a path from "then[". */
+/* tpi_actions_check() of its actions. */
 int tpi_scene_check(const struct tpi_scene *s, struct tpi_registry *registry,
                     struct tpc_arena *arena, struct tpc_error *err);
 

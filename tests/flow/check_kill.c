@@ -148,12 +148,16 @@ static const char scene[] =
     TPC_JSON({
     "key": "fan-on",
     "when": { "product": "thermo", "devices": [ "t1" ], "expr": "temperature > 30" },
-    "then": [ { "command": { "device": "fan1", "service": "set", "params": { "on": true } } } ]
+    "then": [
+        { "command": { "device": "fan1", "service": "set", "params": { "on": true } } },
+        { "notify": { "handler": "ops", "params": { "text": "fan is on" } } },
+        { "alert": { "key": "hot", "device": "fan1", "severity": "major" } }
+    ]
 });
 
 enum { COMMANDS = 8192 };
 
-/* What the whole log says: rises of t1, commands, and how often each ended. */
+/* What the whole log says: rises of t1, commands, and how often each ended; what rules told. */
 struct tally {
     pthread_mutex_t lock;
     double last;
@@ -161,15 +165,17 @@ struct tally {
     int messages;
     int commands;
     int closed;
-    int twice; /* a command or an end that was there before */
+    int twice; /* a command, an end, or something told that was there before */
+    int told;
     struct tpc_id ids[COMMANDS];
+    struct tpc_id told_ids[2 * COMMANDS];
     bool ended[COMMANDS];
 };
 
-static int find_id(const struct tally *t, const struct tpc_id *id)
+static int find_id(const struct tpc_id *ids, int count, const struct tpc_id *id)
 {
-    for (int i = 0; i < t->commands; i++) {
-        if (memcmp(&t->ids[i], id, sizeof(*id)) == 0) {
+    for (int i = 0; i < count; i++) {
+        if (memcmp(&ids[i], id, sizeof(*id)) == 0) {
             return i;
         }
     }
@@ -178,8 +184,9 @@ static int find_id(const struct tally *t, const struct tpc_id *id)
 
 static void tally_one(struct tally *t, const struct tpc_msg *m)
 {
-    int at =
-        m->kind == TPC_MSG_COMMAND || m->kind == TPC_MSG_COMMAND_CLOSED ? find_id(t, &m->id) : -1;
+    int at = m->kind == TPC_MSG_COMMAND || m->kind == TPC_MSG_COMMAND_CLOSED
+                 ? find_id(t->ids, t->commands, &m->id)
+                 : -1;
     if (m->kind == TPC_MSG_TELEMETRY && m->point_count > 0) {
         double d = 0;
         (void) tpc_value_double(&tpc_msg_point(m, 0)->value, &d);
@@ -196,6 +203,11 @@ static void tally_one(struct tally *t, const struct tpc_msg *m)
         t->twice += at < 0 || t->ended[at];
         if (at >= 0) {
             t->ended[at] = true;
+        }
+    } else if (m->kind == TPC_MSG_NOTIFY || m->kind == TPC_MSG_ALERT) {
+        t->twice += find_id(t->told_ids, t->told, &m->id) >= 0;
+        if (t->told < 2 * COMMANDS) {
+            t->told_ids[t->told++] = m->id;
         }
     }
 }
@@ -250,7 +262,7 @@ static struct tally count_log(struct fx *f)
     for (int same = 0; same < 200;) { /* until nothing more comes for a while */
         pause_ms(1);
         pthread_mutex_lock(&t.lock);
-        int now = t.messages + t.commands + t.closed;
+        int now = t.messages + t.commands + t.closed + t.told;
         pthread_mutex_unlock(&t.lock);
         same = now == before ? same + 1 : 0;
         before = now;
@@ -260,7 +272,7 @@ static struct tally count_log(struct fx *f)
     return t;
 }
 
-START_TEST(each_rise_sends_one_command_over_kills)
+START_TEST(each_rise_acts_once_over_kills)
 {
     struct fx f;
     unsigned int seed = (unsigned int) time(NULL);
@@ -287,11 +299,13 @@ START_TEST(each_rise_sends_one_command_over_kills)
     fx_start(&f);
     static struct tally t;
     t = count_log(&f);
-    printf("kill: %d rises, %d commands, %d ends\n", t.rises, t.commands, t.closed);
+    printf("kill: %d rises, %d commands, %d ends, %d told\n", t.rises, t.commands, t.closed,
+           t.told);
     ck_assert_int_gt(t.rises, KILLS);
     ck_assert_int_eq(t.twice, 0);
     ck_assert_int_eq(t.commands, t.rises);
     ck_assert_int_eq(t.closed, t.commands);
+    ck_assert_int_eq(t.told, 2 * t.rises); /* a notification and an alert */
     fx_fini(&f);
     munmap(shared, sizeof(*shared));
 }
@@ -302,7 +316,7 @@ Suite *kill_suite(void)
     Suite *s = suite_create("kill");
     TCase *t = tcase_create("kill");
     tcase_add_test(t, what_was_acknowledged_survives_kills);
-    tcase_add_test(t, each_rise_sends_one_command_over_kills);
+    tcase_add_test(t, each_rise_acts_once_over_kills);
     tcase_set_timeout(t, 240);
     suite_add_tcase(s, t);
     return s;

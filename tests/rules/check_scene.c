@@ -153,6 +153,40 @@ START_TEST(changes_of_scenes_are_seen_by_the_next_message)
 }
 END_TEST
 
+START_TEST(scenes_notify_and_raise_and_clear_alerts)
+{
+    struct house *h = house_new();
+    tk_ok(house_put(h, "scene",
+                    "{'key':'hot','when':{'product':'thermo','expr':'temperature > 30',"
+                    "'fire':'each'},'then':["
+                    "{'notify':{'handler':'ops','params':{'a':1}}},"
+                    "{'alert':{'key':'heat','severity':'major','text':'too hot'}},"
+                    "{'clear':{'key':'cold','device':'fan-1'}},"
+                    "{'alert':{'key':'plain'}}]}"));
+    house_temperature(h, "t1", 31);
+    static const char *const expected[] = {
+        "scene:hot notify t1 ops {\"a\":1}",
+        "scene:hot alert t1 heat {\"state\":\"raised\",\"severity\":\"major\",\"text\":\"too "
+        "hot\"}",
+        "scene:hot alert fan-1 cold {\"state\":\"cleared\"}",
+        "scene:hot alert t1 plain {\"state\":\"raised\",\"severity\":\"warning\"}",
+    };
+    unsigned n = sizeof(expected) / sizeof(expected[0]);
+    ck_assert_uint_eq(atomic_load(&h->message_count), n);
+    for (unsigned i = 0; i < n; i++) {
+        ck_assert_str_eq(h->messages[i].text, expected[i]);
+        for (unsigned k = 0; k < i; k++) {
+            ck_assert_mem_ne(&h->messages[i].id, &h->messages[k].id, sizeof(struct tpc_id));
+        }
+    }
+    ck_assert_uint_eq(COUNT(h, messages), n);
+    /* About a device of another partition: it is said there. */
+    ck_assert_uint_eq(h->messages[2].partition,
+                      tpi_registry_find_in(h->registry, 1, TPC_STR("fan-1"))->partition);
+    house_free(h);
+}
+END_TEST
+
 struct bad {
     const char *when; /* the expression */
     const char *command;
@@ -194,6 +228,23 @@ START_TEST(bad_scenes_are_refused_where_they_are_wrong)
         ck_assert_msg(strstr(h->err.text, r->text) != NULL, "%s", h->err.text);
         ck_assert_uint_eq(h->err.line, r->line);
         ck_assert_uint_eq(h->err.column, r->column);
+    }
+    static const char *const items[] = {
+        "{}",
+        "{'command':{'service':'set'},'notify':{'handler':'ops'}}",
+        "{'notify':null}",
+        "{'alert':{}}",
+        "{'alert':{'key':'k','severity':'bad'}}",
+        "{'notify':{}}",
+        "{'notify':{'handler':'ops','params':[]}}",
+        "{'dance':{}}",
+    };
+    for (size_t i = 0; i < sizeof(items) / sizeof(items[0]); i++) {
+        char json[256];
+        snprintf(json, sizeof(json),
+                 "{'key':'bad','when':{'product':'thermo','expr':'on'},'then':[%s]}", items[i]);
+        tk_fails(TPC_EINVAL, house_put(h, "scene", json));
+        ck_assert_msg(strncmp(h->err.path, "then[0]", 7) == 0, "%s: %s", items[i], h->err.path);
     }
     tk_fails(TPC_ENOENT, house_put(h, "scene",
                                    "{'key':'bad','when':{'product':'none','expr':'on'},"
@@ -337,6 +388,14 @@ static int ignore_command(void *user, uint32_t worker, const struct tpi_rule_com
     return 0;
 }
 
+static int ignore_message(void *user, uint32_t worker, const struct tpi_rule_message *m)
+{
+    (void) user;
+    (void) worker;
+    (void) m;
+    return 0;
+}
+
 static int put_and_fire(const struct tpc_allocator *a, void *user)
 {
     struct oom *o = user;
@@ -345,7 +404,8 @@ static int put_and_fire(const struct tpc_allocator *a, void *user)
     struct tpi_rules_host host = { .registry = o->h->registry,
                                    .workers = 1,
                                    .partitions = HOUSE_PARTITIONS,
-                                   .command = ignore_command };
+                                   .command = ignore_command,
+                                   .message = ignore_message };
     struct tpi_rules *rules = NULL;
     int rc = tpi_rules_create(&env, &host, NULL, &rules);
     if (rc != 0) {
@@ -411,6 +471,7 @@ Suite *scene_suite(void)
 {
     Suite *s = suite_create("scene");
     TCase *c = tcase_create("scene");
+    tcase_add_test(c, scenes_notify_and_raise_and_clear_alerts);
     tcase_add_test(c, rising_fires_once_per_device_until_it_falls);
     tcase_add_test(c, each_fires_with_every_message_while_true);
     tcase_add_test(c, a_scene_is_looked_at_once_and_only_when_its_property_comes);

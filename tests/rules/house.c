@@ -63,6 +63,24 @@ static int on_command(void *user, uint32_t worker, const struct tpi_rule_command
     return h->command_code;
 }
 
+static int on_message(void *user, uint32_t worker, const struct tpi_rule_message *m)
+{
+    struct house *h = user;
+    ck_assert_uint_lt(worker, HOUSE_WORKERS);
+    unsigned n = atomic_fetch_add(&h->message_count, 1);
+    ck_assert_uint_lt(n, HOUSE_COMMANDS);
+    uint8_t json[100];
+    struct tpc_buf buf = { json, sizeof(json), 0 };
+    tk_ok(tpc_json_write(m->params, 0, &buf));
+    struct house_message *out = &h->messages[n];
+    out->id = m->id;
+    out->partition = m->partition;
+    snprintf(out->text, sizeof(out->text), "%.*s %s %s %.*s %.*s", (int) m->by.len, m->by.ptr,
+             tpc_kind_name(m->kind), m->device != NULL ? m->device->key.ptr : "-",
+             (int) m->name.len, m->name.ptr, (int) buf.need, (const char *) json);
+    return h->command_code;
+}
+
 /* As the core does it: a changed product has its scenes compiled again. */
 static void on_change(void *user, const struct tpc_actor *actor, const struct tpi_change *change)
 {
@@ -83,7 +101,8 @@ static int start(struct house *h)
                                    .registry = h->registry,
                                    .workers = HOUSE_WORKERS,
                                    .partitions = HOUSE_PARTITIONS,
-                                   .command = on_command };
+                                   .command = on_command,
+                                   .message = on_message };
     tk_ok(tpi_rules_create(env, &host, NULL, &h->rules));
     tk_ok(tpi_entities_create(env, &tpi_store_memory, h->store, NULL, &h->entities));
     for (int i = 0; i < TPI_REGISTRY_KINDS; i++) {

@@ -20,6 +20,13 @@ struct house_command {
     uint32_t retries;
 };
 
+/* What the core was asked to append. */
+struct house_message {
+    struct tpc_id id;
+    char text[160]; /* "by kind device name params" */
+    uint32_t partition;
+};
+
 struct house {
     struct tk_env env;
     void *store;
@@ -31,6 +38,8 @@ struct house {
     uint64_t offset;
     atomic_uint command_count;
     struct house_command commands[HOUSE_COMMANDS];
+    atomic_uint message_count;
+    struct house_message messages[HOUSE_COMMANDS];
     int command_code; /* what the core answers */
     bool count_only;
 };

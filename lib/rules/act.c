@@ -1,0 +1,123 @@
+/* Actions at work. */
+#include "rules/action.h"
+
+#include "base/crypto.h"
+#include "registry/device.h"
+#include "rules/rules_state.h"
+
+#include <string.h>
+
+int tpi_rules_action_id(uint64_t rule, uint64_t revision, uint32_t partition, uint64_t offset,
+                        uint32_t action, struct tpc_id *ret)
+{
+    uint8_t in[32];
+    uint8_t digest[TPI_SHA256_BYTES];
+    tpi_put_u64(in, rule);
+    tpi_put_u64(in + 8, revision);
+    tpi_put_u64(in + 16, offset);
+    tpi_put_u32(in + 24, partition);
+    tpi_put_u32(in + 28, action);
+    int rc = tpi_sha256(in, sizeof(in), digest);
+    if (rc != 0) {
+        return rc;
+    }
+    memcpy(ret->b, digest, sizeof(ret->b));
+    ret->b[6] = (uint8_t) ((ret->b[6] & 0x0F) | 0x80);
+    ret->b[8] = (uint8_t) ((ret->b[8] & 0x3F) | 0x80);
+    return 0;
+}
+
+static void warn_once(const struct tpi_act *act, struct tpi_action *a, const char *what)
+{
+    if (!atomic_exchange_explicit(&a->warned, true, memory_order_relaxed)) {
+        struct tpc_str device =
+            a->device.len > 0 || act->device == NULL ? a->device : act->device->key;
+        tpi_log(act->rules->env, TPC_LOG_WARN, "rules", "%.*s: '%.*s' to '%.*s': %s",
+                (int) act->by.len, act->by.ptr, (int) a->name.len, a->name.ptr, (int) device.len,
+                device.ptr, what);
+    }
+}
+
+/* Whom an action is about; NULL with false = somebody who does not exist. */
+static bool find_target(const struct tpi_act *act, const struct tpi_action *a,
+                        struct tpc_device **ret)
+{
+    *ret = a->device.len == 0
+               ? act->device
+               : tpi_registry_find_in(act->rules->host.registry, act->tenant_id, a->device);
+    if (*ret == NULL) {
+        return a->device.len == 0 && a->type == TPI_ACTION_NOTIFY;
+    }
+    return !atomic_load_explicit(&(*ret)->deleted, memory_order_relaxed);
+}
+
+static int send_command(const struct tpi_act *act, const struct tpi_action *a,
+                        struct tpc_device *target, const struct tpc_id *id)
+{
+    struct tpi_rules *r = act->rules;
+    struct tpi_rule_command command = { .id = *id,
+                                        .source = act->device,
+                                        .target = target,
+                                        .service = a->name,
+                                        .params = &a->params,
+                                        .by = act->by,
+                                        .timeout_ms = a->timeout_ms,
+                                        .retries = a->retries,
+                                        .retry_delay_ms = a->retry_delay_ms,
+                                        .expire_ms = a->expire_ms,
+                                        .priority = a->priority };
+    int rc = r->host.command(r->host.user, act->worker, &command);
+    if (rc == 0) {
+        TPI_METRIC_ADD(r->counters.commands, 1);
+    }
+    return rc;
+}
+
+static int append_message(const struct tpi_act *act, const struct tpi_action *a,
+                          struct tpc_device *target, const struct tpc_id *id)
+{
+    struct tpi_rules *r = act->rules;
+    struct tpi_rule_message message = {
+        .id = *id,
+        .device = target,
+        .partition = target != NULL ? target->partition : act->partition,
+        .kind = a->type == TPI_ACTION_NOTIFY ? TPC_MSG_NOTIFY : TPC_MSG_ALERT,
+        .name = a->name,
+        .params = &a->params,
+        .by = act->by
+    };
+    int rc = r->host.message(r->host.user, act->worker, &message);
+    if (rc == 0) {
+        TPI_METRIC_ADD(r->counters.messages, 1);
+    }
+    return rc;
+}
+
+static void act_one(const struct tpi_act *act, struct tpi_action *a, uint32_t number)
+{
+    struct tpi_rules *r = act->rules;
+    struct tpc_device *target;
+    struct tpc_id id;
+    if (!find_target(act, a, &target)) {
+        TPI_METRIC_ADD(r->counters.missing_target, 1);
+        warn_once(act, a, "no such device");
+        return;
+    }
+    int rc =
+        tpi_rules_action_id(act->rule, act->revision, act->partition, act->offset, number, &id);
+    if (rc == 0) {
+        rc = a->type == TPI_ACTION_COMMAND ? send_command(act, a, target, &id)
+                                           : append_message(act, a, target, &id);
+    }
+    if (rc != 0 && rc != TPC_EEXIST) {
+        TPI_METRIC_ADD(r->counters.refused, 1);
+        warn_once(act, a, tpc_error_name(rc));
+    }
+}
+
+void tpi_act(const struct tpi_act *act, struct tpi_actions *actions)
+{
+    for (uint32_t i = 0; i < actions->count; i++) {
+        act_one(act, &actions->items[i], i);
+    }
+}
