@@ -129,6 +129,7 @@ bool clients_remove(struct clients *c, const void *handle, struct tpc_identity *
         (void) tpi_map64_remove(&c->held, n->held); /* not if another one took it over */
     }
     clients_told(c, n);
+    c->hearing -= n->hears_why;
     *ret_who = n->who;
     tpi_free(tpc_allocator_default(), n, sizeof(*n));
     return true;
@@ -166,6 +167,12 @@ void clients_told(struct clients *c, struct client *n)
 {
     c->wanting -= n->wants_status;
     n->wants_status = false;
+}
+
+void clients_hear_why(struct clients *c, struct client *n)
+{
+    c->hearing += !n->hears_why;
+    n->hears_why = true;
 }
 
 struct client *clients_next(struct clients *c, enum clients_walk walk)

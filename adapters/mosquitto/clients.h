@@ -20,6 +20,7 @@ struct client {
     struct tpc_identity who;
     bool wants_status;   /* it subscribed to the coming and going of devices just now */
     uint64_t held;       /* hash of a service user's client id; 0 = none */
+    bool hears_why;      /* it subscribed to what was refused */
     bool told_retain;    /* the log says that its retained messages are refused */
     time_t until_s;      /* of a registration: it is sent away then; 0 = it may stay */
     struct client *next; /* in the list of all */
@@ -33,6 +34,7 @@ struct clients {
     struct client *first;
     struct client *cursor[CLIENTS_WALKS]; /* where each walk over all stands */
     uint32_t wanting;                     /* with wants_status */
+    uint32_t hearing;                     /* with hears_why */
 };
 
 void clients_init(struct clients *c);
@@ -64,6 +66,9 @@ void clients_want_status(struct clients *c, struct client *n);
 /* One that wants to know, or NULL; clients_told() when it does. */
 struct client *clients_wanting(const struct clients *c);
 void clients_told(struct clients *c, struct client *n);
+
+/* Notes that a service user hears what was refused, as long as it is connected. */
+void clients_hear_why(struct clients *c, struct client *n);
 
 /* The next one of a walk that goes round and round; NULL at the end of each round. */
 struct client *clients_next(struct clients *c, enum clients_walk walk);

@@ -33,6 +33,47 @@ static void say(struct feed *f, const char *what, const char *why)
     pthread_mutex_unlock(&f->lock);
 }
 
+/* ---- reports ---- */
+
+static int collect_one(void *user, const struct tpc_why *why)
+{
+    struct feed *f = user;
+    struct feed_report made;
+    made.len = report_write(why, made.json);
+    if (made.len == 0) {
+        atomic_fetch_add(&f->missed, why->times);
+        return 0;
+    }
+    pthread_mutex_lock(&f->lock);
+    struct feed_report *r = &f->reports[(f->report_first + f->report_count) % FEED_REPORTS];
+    r->len = made.len;
+    memcpy(r->json, made.json, made.len);
+    f->report_count++;
+    pthread_mutex_unlock(&f->lock);
+    return 0;
+}
+
+/* What was refused, from the table into the ring as far as there is room. What has none, or nobody
+ * hears, stays in the table and counts up there. */
+static void collect(struct feed *f)
+{
+    uint64_t missed = 0;
+    uint64_t now = now_ms();
+    if (f->core == NULL || now - f->collected_ms < FEED_REPORT_MS) {
+        return;
+    }
+    f->collected_ms = now;
+    pthread_mutex_lock(&f->lock);
+    uint32_t room = atomic_load(&f->heard) ? FEED_REPORTS - f->report_count : 0;
+    pthread_mutex_unlock(&f->lock);
+    if (tpc_why_take(f->core, room, collect_one, f, &missed) == 0) {
+        atomic_fetch_add(&f->missed, missed - f->core_missed);
+        f->core_missed = missed;
+    }
+}
+
+/* ---- the table ---- */
+
 /* A new table, loaded. NULL after saying why not. */
 static struct tpc_core *open_core(struct feed *f)
 {
@@ -124,6 +165,9 @@ static void turn(struct feed *f)
     struct tpc_core *core = open_core(f);
     f->failing = core == NULL;
     if (core != NULL) {
+        f->collected_ms = 0;
+        collect(f); /* the last ones of the table that goes */
+        f->core_missed = 0;
         swap_core(f, core);
         atomic_store(&f->current_ms, now_ms());
         atomic_fetch_add(&f->changes, 1);
@@ -154,6 +198,7 @@ static void *run(void *user)
     struct feed *f = user;
     while (!atomic_load(&f->stop)) {
         turn(f);
+        collect(f);
         rest(f);
     }
     return NULL;
@@ -218,6 +263,21 @@ void feed_give(struct feed *f)
         pthread_cond_broadcast(&f->wake);
     }
     pthread_mutex_unlock(&f->lock);
+}
+
+bool feed_report(struct feed *f, struct feed_report *ret)
+{
+    pthread_mutex_lock(&f->lock);
+    bool any = f->report_count > 0;
+    if (any) {
+        const struct feed_report *r = &f->reports[f->report_first];
+        ret->len = r->len;
+        memcpy(ret->json, r->json, r->len);
+        f->report_first = (f->report_first + 1) % FEED_REPORTS;
+        f->report_count--;
+    }
+    pthread_mutex_unlock(&f->lock);
+    return any;
 }
 
 bool feed_news(struct feed *f, char ret[FEED_TEXT_BYTES])

@@ -28,6 +28,7 @@
 
 enum {
     CHECKED_A_TICK = 256, /* connections that are looked at again in one turn */
+    REPORTS_A_TICK = 16,  /* of what was refused, in one turn */
     TOLD_A_TICK = 64,     /* status messages to somebody who just came, in one turn */
     REGISTER_S = 30,      /* that a registration may take */
     MAPPED_BYTES = 256,   /* of a mapped topic */
@@ -45,6 +46,11 @@ struct plugin {
     uint32_t registering; /* connections that register a device */
     uint64_t written; /* hash of a topic that was allowed and of which no message came yet; or 0 */
 };
+
+static struct tpc_str text_or_none(const char *text)
+{
+    return tpc_str_from(text != NULL ? text : "");
+}
 
 /* ---- logging in ---- */
 
@@ -111,6 +117,26 @@ static int ask_platform(struct plugin *p, const struct mosquitto *client,
     return mosquitto_broker_publish_copy(NULL, topic, (int) len, payload, 1, false, NULL);
 }
 
+/* What the plugin refuses by itself, with the checks' own failures. */
+static void note(struct plugin *p, const struct mosquitto *client, const struct tpc_identity *who,
+                 uint32_t stage, const char *reason, const char *topic)
+{
+    struct tpc_why why = TPC_WHY_INIT;
+    struct tpc_core *core = feed_take_any(&p->feed);
+    if (core == NULL) {
+        return;
+    }
+    why.stage = stage;
+    why.code = TPC_EDENIED;
+    why.tenant = tpc_str_from(p->options.tenant);
+    why.device = text_or_none(who->key);
+    why.origin = text_or_none(mosquitto_client_address(client));
+    why.reason = text_or_none(reason);
+    why.payload = (struct tpc_bytes){ (const uint8_t *) topic, strlen(topic) };
+    (void) tpc_why_note(core, &why);
+    feed_give(&p->feed);
+}
+
 static int enter(struct plugin *p, const struct mosquitto *client, const struct tpc_identity *who)
 {
     bool first = false;
@@ -119,6 +145,7 @@ static int enter(struct plugin *p, const struct mosquitto *client, const struct 
         /* It would send the platform away and take its session. */
         mosquitto_log_printf(MOSQ_LOG_NOTICE, "tpcore: refused: %s has a service user's client id",
                              who->key);
+        note(p, client, who, TPC_WHY_AUTH, "its client id is that of a service user", "");
         return MOSQ_ERR_AUTH;
     }
     if (clients_add(&p->clients, client, who, &first) != 0) {
@@ -132,11 +159,6 @@ static int enter(struct plugin *p, const struct mosquitto *client, const struct 
         publish_status(p, NULL, who, true);
     }
     return MOSQ_ERR_SUCCESS;
-}
-
-static struct tpc_str text_or_none(const char *text)
-{
-    return tpc_str_from(text != NULL ? text : "");
 }
 
 static int on_auth(int event, void *event_data, void *userdata)
@@ -193,16 +215,22 @@ static int on_disconnect(int event, void *event_data, void *userdata)
 
 /* ---- topics ---- */
 
-/* Whether a filter of a service user is about the coming and going of devices. */
-static bool about_status(const char *filter)
+/* What a service user subscribes to: the coming and going of devices, which it is told, or by its very
+ * name what was refused, which waits until somebody hears it. */
+static void note_filter(struct plugin *p, struct client *c, const char *filter)
 {
     bool matches = false;
     if (strncmp(filter, "$share/", 7) == 0) {
         filter = strchr(filter + 7, '/');
         filter = filter != NULL ? filter + 1 : "";
     }
-    return mosquitto_topic_matches_sub(filter, "devices/status/x", &matches) == MOSQ_ERR_SUCCESS &&
-           matches;
+    if (mosquitto_topic_matches_sub(filter, "devices/status/x", &matches) == MOSQ_ERR_SUCCESS &&
+        matches) {
+        clients_want_status(&p->clients, c);
+    }
+    if (strcmp(filter, TPC_WHY_TOPIC) == 0) {
+        clients_hear_why(&p->clients, c);
+    }
 }
 
 /* Of a session whose connection is gone the broker asks what it shall keep for it. */
@@ -247,6 +275,7 @@ static int note_written(struct plugin *p, struct client *c,
         p->written = topic_hash(ed->topic);
         return MOSQ_ERR_SUCCESS;
     }
+    note(p, ed->client, &c->who, TPC_WHY_ACL, "a retained message", ed->topic);
     if (!c->told_retain) {
         c->told_retain = true;
         mosquitto_log_printf(MOSQ_LOG_NOTICE, "tpcore: %s: retained messages are refused",
@@ -283,9 +312,8 @@ static int on_acl(int event, void *event_data, void *userdata)
     }
     int rc = tpc_acl_check(core, &c->who, access, tpc_str_from(ed->topic));
     feed_give(&p->feed);
-    if (rc == 0 && access == TPC_ACCESS_SUBSCRIBE && c->who.role == TPC_ROLE_SERVICE &&
-        about_status(ed->topic)) {
-        clients_want_status(&p->clients, c);
+    if (rc == 0 && access == TPC_ACCESS_SUBSCRIBE && c->who.role == TPC_ROLE_SERVICE) {
+        note_filter(p, c, ed->topic);
     }
     if (rc == 0 && access == TPC_ACCESS_PUBLISH && c->who.role == TPC_ROLE_DEVICE) {
         return note_written(p, c, ed);
@@ -355,6 +383,9 @@ static int map_up(struct plugin *p, const struct client *c, struct mosquitto_evt
         return MOSQ_ERR_SUCCESS;
     }
     target[buf.need] = '\0';
+    if (strcmp(target, TPC_WHY_TOPIC) == 0) {
+        return MOSQ_ERR_ACL_DENIED; /* a rule with that target: there only we speak */
+    }
     char *topic = mosquitto_strdup(target);
     if (topic == NULL) {
         return MOSQ_ERR_NOMEM;
@@ -437,6 +468,20 @@ static void tell_some(struct plugin *p)
     }
 }
 
+/* What was refused, for the platform. */
+static void report_some(struct plugin *p)
+{
+    struct feed_report r;
+    bool heard = p->clients.hearing > 0;
+    atomic_store(&p->feed.heard, heard);
+    for (int i = 0; heard && i < REPORTS_A_TICK && feed_report(&p->feed, &r); i++) {
+        if (mosquitto_broker_publish_copy(NULL, TPC_WHY_TOPIC, (int) r.len, r.json, 1, false,
+                                          NULL) != MOSQ_ERR_SUCCESS) {
+            atomic_fetch_add(&p->feed.missed, 1);
+        }
+    }
+}
+
 static int on_tick(int event, void *event_data, void *userdata)
 {
     struct plugin *p = userdata;
@@ -448,6 +493,7 @@ static int on_tick(int event, void *event_data, void *userdata)
         mosquitto_log_printf(MOSQ_LOG_NOTICE, "tpcore: %s", news);
     }
     tell_some(p);
+    report_some(p);
     /* After each change of the table, and once a second for tokens that end. */
     uint64_t changes = atomic_load(&p->feed.changes);
     time_t now = time(NULL);

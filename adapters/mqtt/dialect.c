@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <tpcore/why.h>
 
 /* Takes the next level of *rest; false at the end. */
 static bool level(struct tpc_str *rest, bool *more, struct tpc_str *ret)
@@ -360,7 +361,8 @@ int mqtt_filters(uint32_t set, const struct mqtt_pattern *patterns, uint32_t cou
                                          "gateway/attributes/+",
                                          "gateway/event/+",
                                          "gateway/command/response/+",
-                                         "gateway/attributes/set/response/+" };
+                                         "gateway/attributes/set/response/+",
+                                         TPC_WHY_TOPIC };
     int rc = 0;
     if ((set & MQTT_ALINK) != 0) {
         rc = fn(user, "/sys/+/+/#");

@@ -12,6 +12,7 @@
 #include "enroll.h"
 #include "options.h"
 #include "peers.h"
+#include "refused.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -252,6 +253,23 @@ static void enroll(struct mqtt *m, struct tpc_str product, struct tpc_str device
     tpc_arena_destroy(arena);
 }
 
+/* What the broker's plugin refused. One that the broker kept was told when it came. */
+static void note_refused(struct mqtt *m, const struct mqtt_incoming *in)
+{
+    struct tpc_arena *arena = NULL;
+    struct tpc_why why;
+    if (in->retained || tpc_arena_create(m->host->allocator, 0, &arena) != 0) {
+        return;
+    }
+    int rc = mqtt_refused_read(in->payload, arena, &why);
+    if (rc == 0) {
+        why.tenant = m->options.tenant;
+        rc = m->host->why(m->ctx, &why);
+    }
+    m->host->count(m->ctx, rc == 0 ? "reports" : "reports_refused", 1);
+    tpc_arena_destroy(arena);
+}
+
 static void on_message(void *user, const struct mqtt_incoming *in)
 {
     struct mqtt *m = user;
@@ -261,6 +279,11 @@ static void on_message(void *user, const struct mqtt_incoming *in)
     if ((m->options.dialects & MQTT_ALINK) != 0 && TPC_HAS(m->host, struct tpc_host, enroll) &&
         mqtt_enroll_topic(in->topic, &product, &device)) {
         enroll(m, product, device, in);
+        return;
+    }
+    if ((m->options.dialects & MQTT_THINGSPANEL) != 0 && TPC_HAS(m->host, struct tpc_host, why) &&
+        tpc_str_equal(in->topic, TPC_STR(TPC_WHY_TOPIC))) {
+        note_refused(m, in);
         return;
     }
     if (!mqtt_address_parse(m->options.dialects, m->options.patterns, m->options.pattern_count,

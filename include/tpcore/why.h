@@ -22,6 +22,9 @@ enum tpc_why_stage {
     TPC_WHY_SEND = 7    /* a command that no adapter could send, or without the answer it needs */
 };
 
+/* Where a broker's plugin publishes what it refused; devices may neither publish nor hear there. */
+#define TPC_WHY_TOPIC "tpcore/why"
+
 enum {
     TPC_WHY_REASON_BYTES = 160, /* of a reason that are kept */
     TPC_WHY_PAYLOAD_BYTES = 64, /* of a payload */
@@ -33,7 +36,7 @@ struct tpc_why {
     uint32_t size;
     uint32_t stage;  /* enum tpc_why_stage */
     int32_t code;    /* TPC_E* */
-    uint32_t times;  /* that it came, one after the other */
+    uint32_t times;  /* that it came, one after the other; 0 to tpc_why_note() = once */
     int64_t unix_ms; /* the last of them; 0 to tpc_why_note() = now */
     uint32_t known;  /* 0: there is no such device */
     uint32_t reserved;
@@ -94,6 +97,21 @@ TPC_API int tpc_why_list(struct tpc_core *core, uint32_t flags, tpc_why_fn *fn, 
  * Since: 0.1
  */
 TPC_API int tpc_why_note(struct tpc_core *core, const struct tpc_why *why);
+
+/*
+ * What was noted since the last call, each failure once: `times` is how often it came since then. For
+ * fronts with a copy of the entities (TPC_CORE_OBSERVE) that tell the platform what they refused. At
+ * most `max` failures, in no order; the rest waits for the next call, and what must make room before
+ * it was taken is counted.
+ *
+ * ret_missed: such failures of this core so far; may be NULL.
+ * Returns 0, TPC_EINVAL, what opening the entities says, or what fn returned (it ends the taking).
+ * Ownership: none.
+ * Thread: any-thread; fn runs on the caller's, without locks. Reads memory only.
+ * Since: 0.1
+ */
+TPC_API int tpc_why_take(struct tpc_core *core, uint32_t max, tpc_why_fn *fn, void *user,
+                         uint64_t *ret_missed);
 
 /*
  * Name of a stage, "decode"; "?" if it is none.

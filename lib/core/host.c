@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include <tpcore/auth.h>
+#include <tpcore/why.h>
 
 #include "base/text.h"
 #include "core/core.h"
@@ -145,6 +146,11 @@ static int host_enroll(void *ctx, const struct tpc_register_request *request,
     return tpc_auth_register(((struct tpi_part *) ctx)->core, request, ret);
 }
 
+static int host_why(void *ctx, const struct tpc_why *why)
+{
+    return tpc_why_note(((struct tpi_part *) ctx)->core, why);
+}
+
 void tpi_host_init(struct tpc_core *core)
 {
     core->host = (struct tpc_host){
@@ -167,5 +173,6 @@ void tpi_host_init(struct tpc_core *core)
         .name = host_name,
         .count = host_count,
         .enroll = host_enroll,
+        .why = host_why,
     };
 }

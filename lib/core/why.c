@@ -5,6 +5,7 @@
 #include <tpcore/why.h>
 
 #include "core/core.h"
+#include "registry/auth.h"
 #include "registry/why.h"
 
 enum {
@@ -48,6 +49,31 @@ int tpc_why_note(struct tpc_core *core, const struct tpc_why *given)
     return rc == 0 ? 0 : tpi_fail(rc, "why", "no memory");
 }
 
+int tpc_why_take(struct tpc_core *core, uint32_t max, tpc_why_fn *fn, void *user,
+                 uint64_t *ret_missed)
+{
+    if (core == NULL || fn == NULL) {
+        return tpi_fail(TPC_EINVAL, "why", "core or fn is missing");
+    }
+    int rc = open_core(core);
+    if (rc != 0) {
+        return rc;
+    }
+    struct tpi_why *y = tpi_registry_why(core->registry);
+    struct tpi_why_slot slot;
+    struct tpc_why why;
+    uint32_t entry;
+    uint32_t left = TPI_WHY_DEVICES + TPI_WHY_STRANGERS;
+    for (uint32_t n = 0; rc == 0 && n < max && tpi_why_take(y, &left, &slot, &entry); n++) {
+        tpi_why_view(&slot, entry, &why);
+        rc = fn(user, &why);
+    }
+    if (ret_missed != NULL) {
+        *ret_missed = TPI_METRIC_GET(y->missed);
+    }
+    return rc;
+}
+
 /* ---- who was refused ---- */
 
 static struct tpc_str text_or(const char *text, const char *instead)
@@ -63,7 +89,8 @@ static void note_refused(struct tpc_core *core, struct tpc_why *why, const struc
     (void) tpi_why_note(tpi_registry_why(core->registry), why);
 }
 
-/* Which device a login was meant to be: Alink's user name is "device&product". */
+/* Which device a login was meant to be: the one whose user name it is, whatever its key. Else Alink's
+ * user name is "device&product". Under the read lock. */
 static struct tpc_str meant(struct tpc_core *core, const struct tpc_auth_request *q,
                             uint32_t *ret_known)
 {
@@ -72,6 +99,11 @@ static struct tpc_str meant(struct tpc_core *core, const struct tpc_auth_request
         { q->username.ptr, amp != NULL ? (size_t) (amp - q->username.ptr) : q->username.len },
         q->client_id,
     };
+    const struct tpc_device *d = tpi_auth_named(core->registry, q->tenant, q->username);
+    if (d != NULL) {
+        *ret_known = 1;
+        return d->key;
+    }
     for (size_t i = 0; i < 2; i++) {
         if (tpi_registry_find(core->registry, q->tenant, names[i]) != NULL) {
             *ret_known = 1;
@@ -86,10 +118,10 @@ void tpi_why_login(struct tpc_core *core, const struct tpc_auth_request *q,
                    const struct tpc_error *err)
 {
     struct tpc_why why = { .stage = TPC_WHY_AUTH, .tenant = q->tenant, .origin = q->peer };
-    tpi_registry_read_lock(core->registry);
+    tpi_registry_read_lock(core->registry); /* the table of failures is below it */
     why.device = meant(core, q, &why.known);
-    tpi_registry_read_unlock(core->registry);
     note_refused(core, &why, err);
+    tpi_registry_read_unlock(core->registry);
 }
 
 void tpi_why_topic(struct tpc_core *core, const struct tpc_identity *who, struct tpc_str topic,

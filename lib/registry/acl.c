@@ -3,6 +3,7 @@
  * and every level checked; contract iot-module.md section 6.
  */
 #include <string.h>
+#include <tpcore/why.h>
 
 #include "registry/auth.h"
 #include "registry/inside.h"
@@ -127,6 +128,13 @@ static bool register_allows(const struct tpc_identity *who, int access, struct t
                                                             : TPC_STR("thing/auth/register_reply"));
 }
 
+/* Where a broker's plugin tells the platform what it refused: nothing for devices, whatever topics their
+ * product has of its own. */
+static bool is_reserved(const struct tpc_identity *who, struct tpc_str topic)
+{
+    return who->role != TPC_ROLE_SERVICE && tpc_str_equal(topic, TPC_STR(TPC_WHY_TOPIC));
+}
+
 static bool allows(const struct tpc_identity *who, int access, struct tpc_str topic)
 {
     switch (who->role) {
@@ -214,8 +222,9 @@ bool tpi_acl_number(struct tpc_str topic, struct tpc_str *ret)
 int tpi_acl_check(struct tpi_registry *r, const struct tpc_identity *who, int access,
                   struct tpc_str topic, struct tpc_error *err)
 {
-    if (is_topic(topic) && (allows(who, access, topic) || product_allows(r, who, access, topic) ||
-                            behind_allows(r, who, access, topic))) {
+    if (is_topic(topic) && !is_reserved(who, topic) &&
+        (allows(who, access, topic) || product_allows(r, who, access, topic) ||
+         behind_allows(r, who, access, topic))) {
         return 0;
     }
     TPI_METRIC_ADD(r->counters.acl_denied, 1);

@@ -420,6 +420,23 @@ int tpi_auth_recheck(struct tpi_registry *r, const struct tpc_identity *who, str
     return why == NULL ? 0 : tpi_error_set(err, TPC_EDENIED, tpi_registry_origin, "%s", why);
 }
 
+struct tpc_device *tpi_auth_named(struct tpi_registry *r, struct tpc_str tenant,
+                                  struct tpc_str username)
+{
+    static const struct tpc_bytes none = { NULL, 0 };
+    struct tpi_proof proof;
+    if (username.len == 0 || username.len > TPC_AUTH_FIELD_BYTES ||
+        tpi_login_proof(&r->logins, TPI_LOGIN_PAIR, tpi_registry_tenant(r, tenant), username, none,
+                        &proof) != 0) {
+        return NULL;
+    }
+    const struct tpi_login *l = tpi_map64_get(&r->logins.names, proof.name);
+    while (l != NULL && (!l->of->live || l->of->device == NULL)) {
+        l = l->next;
+    }
+    return l != NULL ? l->of->device : NULL;
+}
+
 /* ---- registration ---- */
 
 /* The product of a tenant that has this secret (ThingsPanel: template_secret). */

@@ -16,6 +16,10 @@ int tpi_auth_check(struct tpi_registry *r, struct tpc_bytes token_key,
 int tpi_auth_resolve(struct tpi_registry *r, struct tpc_str tenant, struct tpc_str username,
                      struct tpc_error *err, struct tpc_identity *ret);
 
+/* The device that logs in under a user name, whatever the password; NULL = none. Under the read lock. */
+struct tpc_device *tpi_auth_named(struct tpi_registry *r, struct tpc_str tenant,
+                                  struct tpc_str username);
+
 /* As tpc_auth_recheck(). */
 int tpi_auth_recheck(struct tpi_registry *r, const struct tpc_identity *who, struct tpc_error *err);
 

@@ -135,6 +135,14 @@ static uint32_t free_number(const struct tpi_why_table *t)
     return i;
 }
 
+/* Failures of it that nobody took, if somebody takes them at all. */
+static void count_missed(struct tpi_why *y, const struct tpi_why_slot *s, uint32_t from)
+{
+    for (uint32_t i = from; y->taking && i < s->count; i++) {
+        TPI_METRIC_ADD(y->missed, s->entries[i].times - s->entries[i].taken);
+    }
+}
+
 /* A slot with that name, not linked; the oldest one's if all are in use. NULL: out of memory. */
 static struct tpi_why_slot *make(struct tpi_why *y, struct tpi_why_table *t,
                                  const struct tpi_why_slot *like)
@@ -151,6 +159,7 @@ static struct tpi_why_slot *make(struct tpi_why *y, struct tpi_why_table *t,
         t->slots[number] = NULL;
         t->count--;
         TPI_METRIC_ADD(y->evicted, 1);
+        count_missed(y, s, 0);
     } else {
         number = free_number(t);
         s = tpi_alloc(y->env->alloc, sizeof(*s));
@@ -176,7 +185,8 @@ static void fill_entry(struct tpi_why_entry *e, const struct tpc_why *why, int64
     size_t n = why->payload.len < sizeof(e->payload) ? why->payload.len : sizeof(e->payload);
     e->unix_ms = unix_ms;
     e->code = why->code;
-    e->times = 1;
+    e->times = why->times > 0 ? why->times : 1;
+    e->taken = 0;
     e->stage = (uint8_t) why->stage;
     e->reason_len = keep_text(e->reason, sizeof(e->reason), why->reason);
     e->origin_len = keep_text(e->origin, sizeof(e->origin), why->origin);
@@ -193,12 +203,14 @@ static bool same_failure(const struct tpi_why_entry *a, const struct tpi_why_ent
            memcmp(a->reason, b->reason, a->reason_len) == 0;
 }
 
-static void put_entry(struct tpi_why_slot *s, struct tpi_why_entry *e)
+static void put_entry(struct tpi_why *y, struct tpi_why_slot *s, struct tpi_why_entry *e)
 {
     if (s->count > 0 && same_failure(&s->entries[0], e)) {
         uint32_t times = s->entries[0].times;
-        e->times = times < UINT32_MAX ? times + 1 : times;
+        e->times = times < UINT32_MAX - e->times ? times + e->times : UINT32_MAX;
+        e->taken = s->entries[0].taken;
     } else {
+        count_missed(y, s, TPI_WHY_ENTRIES - 1);
         uint8_t kept = s->count < TPI_WHY_ENTRIES ? s->count : TPI_WHY_ENTRIES - 1;
         memmove(&s->entries[1], &s->entries[0], kept * sizeof(s->entries[0]));
         s->count = (uint8_t) (kept + 1);
@@ -227,7 +239,7 @@ int tpi_why_note(struct tpi_why *y, const struct tpc_why *why)
     }
     if (s != NULL) {
         link_newest(t, s);
-        put_entry(s, &e);
+        put_entry(y, s, &e);
     }
     pthread_mutex_unlock(&y->lock);
     if (s == NULL) {
@@ -294,6 +306,46 @@ bool tpi_why_dirty(struct tpi_why *y, bool known, uint32_t *number, struct tpi_w
         s->dirty = false;
     }
     return copy_out(y, s, ret);
+}
+
+/* The oldest entry with something new; TPI_WHY_ENTRIES = none. */
+static uint32_t untaken(const struct tpi_why_slot *s)
+{
+    for (uint32_t i = s != NULL ? s->count : 0; i > 0; i--) {
+        if (s->entries[i - 1].taken != s->entries[i - 1].times) {
+            return i - 1;
+        }
+    }
+    return TPI_WHY_ENTRIES;
+}
+
+bool tpi_why_take(struct tpi_why *y, uint32_t *left, struct tpi_why_slot *ret, uint32_t *ret_entry)
+{
+    struct tpi_why_slot *s = NULL;
+    uint32_t entry = TPI_WHY_ENTRIES;
+    uint32_t times = 0;
+    pthread_mutex_lock(&y->lock);
+    y->taking = true;
+    while (*left > 0 && entry == TPI_WHY_ENTRIES) {
+        uint32_t at = y->take_at;
+        s = at < TPI_WHY_DEVICES ? y->devices.slots[at] : y->strangers.slots[at - TPI_WHY_DEVICES];
+        entry = untaken(s);
+        if (entry == TPI_WHY_ENTRIES || entry == 0) { /* the newest one comes last */
+            y->take_at = (at + 1) % (TPI_WHY_DEVICES + TPI_WHY_STRANGERS);
+            --*left;
+        }
+    }
+    s = entry < TPI_WHY_ENTRIES ? s : NULL;
+    if (s != NULL) {
+        times = s->entries[entry].times - s->entries[entry].taken;
+        s->entries[entry].taken = s->entries[entry].times;
+    }
+    bool found = copy_out(y, s, ret);
+    if (found) {
+        ret->entries[entry].times = times;
+        *ret_entry = entry;
+    }
+    return found;
 }
 
 void tpi_why_again(struct tpi_why *y, const struct tpi_why_slot *slot)

@@ -25,6 +25,7 @@ struct tpi_why_entry {
     uint64_t payload_bytes;
     int32_t code;
     uint32_t times;
+    uint32_t taken; /* of times */
     uint8_t stage;
     uint8_t reason_len;
     uint8_t origin_len;
@@ -59,9 +60,12 @@ struct tpi_why {
     const struct tpi_env *env;
     pthread_mutex_t lock;
     struct tpi_why_table devices, strangers;
+    uint32_t take_at; /* slot of both tables that the next taking looks at */
+    bool taking;      /* somebody does: what is lost for him counts as missed */
     _Atomic uint64_t notes;
     _Atomic uint64_t lost;    /* for want of memory */
     _Atomic uint64_t evicted; /* devices and strangers that made room */
+    _Atomic uint64_t missed;  /* failures that made room before they were taken */
 };
 
 int tpi_why_init(struct tpi_why *y, const struct tpi_env *env);
@@ -86,6 +90,11 @@ bool tpi_why_at(struct tpi_why *y, bool known, uint32_t number, struct tpi_why_s
 bool tpi_why_dirty(struct tpi_why *y, bool known, uint32_t *number, struct tpi_why_slot *ret);
 /* It was not stored after all. */
 void tpi_why_again(struct tpi_why *y, const struct tpi_why_slot *slot);
+/* One round over all slots for tpc_why_take(): *left is TPI_WHY_DEVICES + TPI_WHY_STRANGERS at its begin.
+ * Copies the next slot with a failure that was not taken; its entry *ret_entry has as times those that
+ * are new. false: the round is over. */
+bool tpi_why_take(struct tpi_why *y, uint32_t *left, struct tpi_why_slot *ret, uint32_t *ret_entry);
+
 /* Puts a slot that was stored in its place, unless something stands there. Returns 0 or TPC_ENOMEM. */
 int tpi_why_restore(struct tpi_why *y, const struct tpi_why_slot *slot);
 

@@ -73,6 +73,7 @@ static void take_entry(const struct tpc_value *v, struct tpi_why_entry *e)
     e->stage = (uint8_t) take_int(v, TPC_STR("stage"));
     e->code = (int32_t) take_int(v, TPC_STR("code"));
     e->times = (uint32_t) take_int(v, TPC_STR("times"));
+    e->taken = e->times;
     e->reason_len = take_text(v, TPC_STR("reason"), e->reason, sizeof(e->reason));
     e->origin_len = take_text(v, TPC_STR("origin"), e->origin, sizeof(e->origin));
     if (hex.len <= 2 * TPC_WHY_PAYLOAD_BYTES && tpi_unhex(hex.ptr, hex.len, e->payload) == 0) {

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 #include <tpcore/json.h>
+#include <tpcore/why.h>
 
 enum { WAIT_S = 10 };
 
@@ -207,6 +208,18 @@ static void count(void *ctx, const char *metric, uint64_t n)
     leave(h);
 }
 
+static int note_why(void *ctx, const struct tpc_why *w)
+{
+    struct fake_host *h = enter(ctx);
+    snprintf(h->whys, sizeof(h->whys), "%.*s/%.*s %u %d x%u %.*s [%.*s]", (int) w->tenant.len,
+             w->tenant.ptr, (int) w->device.len, w->device.ptr, (unsigned) w->stage, (int) w->code,
+             (unsigned) w->times, (int) w->reason.len, w->reason.ptr, (int) w->payload.len,
+             (const char *) w->payload.ptr);
+    h->why_count++;
+    leave(h);
+    return 0;
+}
+
 const struct tpc_adapter_ops *fake_adapter_of(const struct tpc_module *module)
 {
     for (uint32_t i = 0; i < module->interfaces.count; i++) {
@@ -245,7 +258,8 @@ int fake_init(struct fake_host *h, struct tk_env *env, const struct tpc_adapter_
                                  .offer = offer,
                                  .need = need,
                                  .name = name,
-                                 .count = count };
+                                 .count = count,
+                                 .why = note_why };
     tk_ok(tpc_arena_create(NULL, 0, &h->arena));
     tk_ok(tpc_json_parse(h->arena, tpc_str_from(options_json), TPC_JSON_COPY, NULL, &given));
     int rc = tpi_option_check(&ops->options, &given, 0, h->arena, &err, &checked);
@@ -337,6 +351,11 @@ bool fake_wait_frames(struct fake_host *h, uint32_t least)
 bool fake_wait_sent(struct fake_host *h, uint32_t least)
 {
     return wait_for(h, &h->sent_count, least);
+}
+
+bool fake_wait_whys(struct fake_host *h, uint32_t least)
+{
+    return wait_for(h, &h->why_count, least);
 }
 
 bool fake_wait_later(struct fake_host *h, uint32_t least)

@@ -59,6 +59,8 @@ struct fake_host {
     uint64_t sent[FAKE_FRAMES_MAX]; /* tickets of send() that ended */
     int sent_codes[FAKE_FRAMES_MAX];
     uint32_t sent_count;
+    char whys[FAKE_TEXT]; /* of the last why(): "device stage code xTIMES reason [payload]" */
+    uint32_t why_count;
     uint32_t later_count; /* how many receive() were answered with "later" */
     char last_fail[FAKE_TEXT];
     uint32_t calls_after_stop;
@@ -89,6 +91,7 @@ void fake_run(struct fake_host *h, uint64_t ms, uint64_t step_ms);
 /* Waits until count frames (or sends) have come, at most 10 s. */
 bool fake_wait_frames(struct fake_host *h, uint32_t count);
 bool fake_wait_sent(struct fake_host *h, uint32_t count);
+bool fake_wait_whys(struct fake_host *h, uint32_t count);
 bool fake_wait_later(struct fake_host *h, uint32_t count);
 
 /* Settles the tickets of frames [from, count) with error. */

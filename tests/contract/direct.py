@@ -6,6 +6,7 @@ A direct device of ThingsPanel at a stock mosquitto with the plugin: contract th
 """
 import base64
 import json
+import subprocess
 
 import kit
 
@@ -48,6 +49,34 @@ def topics(port, r, keep):
     c.publish("devices/status/d2", b"0")
     c.publish("devices/command/d2/1", b'{"method":"restart"}')
     c.close()
+
+
+def wrong_ones(port, r, keep):
+    """Who is refused at the broker: `tp-tool why` of the platform tells it, see why() below."""
+    for _ in range(3):
+        kit.code_of(port, "mqtt_99", "user-1", "not-the-password")
+    kit.code_of(port, "stranger-7", "secret-name", "secret-password")
+    c = kit.Client(port, "forger", "user-1", "pass-1")
+    r.expect("reports are not for devices", c.subscribe("tpcore/why", "tpcore/+", "tpcore/#", "+/why") == [128] * 4)
+    c.publish("tpcore/why", b'{"device":"d2","stage":"auth","reason":"forged"}')
+    c.publish("devices/telemetry/control/d2", b"{}")
+    c.close()
+
+
+def why(place, r):
+    """Within ten seconds a report is in the platform's store."""
+    def told(*more):
+        out = subprocess.run([place.tool, "why", place.dir / "platform.yaml", *more], capture_output=True, text=True, timeout=30)
+        return out.stdout + out.stderr
+    wanted = [("d1", 'd1 auth TPC_EDENIED: client "mqtt_99": wrong password, '), ("d1", "d1 acl TPC_EDENIED: device \"d1\" may not publish to this topic"),
+              ("stranger-7", 'stranger-7 (unknown) auth TPC_EDENIED: client "stranger-7": unknown user name, by 127.0.0.1')]
+    for device, line in wanted:
+        r.expect(f"why {line[:30]}", kit.wait_until(lambda d=device, t=line: t in told(d), 30), told(device))
+    r.expect("3 times", "wrong password, 3 times, by 127.0.0.1" in told("d1"), told("d1"))
+    r.expect("the topic", "28 bytes devices/telemetry/control/d2" in told("d1"), told("d1"))
+    said = told()
+    r.expect("strangers are listed", "stranger-7 (unknown)" in said, said)
+    r.expect("nothing forged, no secret", not any(word in said + told("d2") for word in ("forged", "secret-", "not-the-password", "user-1")), said)
 
 
 def uplink(port, platform, r, keep):
@@ -237,6 +266,7 @@ def main(place, r, keep):
     kit.wait_until(lambda: kit.code_of(broker.port, "x", "plugin", "plugin") == 0)
     credentials(broker.port, r, keep)
     topics(broker.port, r, keep)
+    wrong_ones(broker.port, r, keep)
     c, spy = uplink(broker.port, platform, r, keep)
     downlink(c, platform, r)
     presence(broker.port, platform, c, spy, r, keep)
@@ -245,6 +275,7 @@ def main(place, r, keep):
     absent(broker.port, spy, r, keep)
     changes(broker.port, platform, r, keep)
     mapping(broker.port, platform, spy, r, keep)
+    why(place, r)
     # The broker itself writes user names down ("as d2 (.., u'token-2')"), the plugin does not.
     said = [line for line in broker.log.read_text(errors="replace").splitlines() if "tpcore" in line]
     said += (place.dir / "platform.log").read_text(errors="replace").splitlines()

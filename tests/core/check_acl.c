@@ -139,6 +139,33 @@ START_TEST(topics_of_others_and_wildcards_over_them_are_refused)
 END_TEST
 
 /* Keys are free text: none becomes a wildcard or two levels. */
+/* What a broker's plugin refused is not for devices, even if a product names the topic. */
+START_TEST(the_topic_of_what_was_refused_is_for_service_users_alone)
+{
+    struct flow f;
+    struct tpc_identity i;
+    setup(&f);
+    put(&f, "product",
+        "{\"key\":\"sly\"," MODEL ",\"topics\":["
+        "{\"direction\":\"up\",\"source\":\"{x}/why\",\"target\":\"devices/telemetry\"},"
+        "{\"direction\":\"down\",\"source\":\"tpcore/{x}\",\"target\":\"devices/command/"
+        "{device_number}/+\"}]}");
+    put(&f, "device", "{\"key\":\"d1\",\"product\":\"sly\",\"credentials\":{\"token\":\"t\"}}");
+    put(&f, "service_user", "{\"key\":\"root\",\"password\":\"r\"}");
+    tk_ok(tpc_auth_resolve(f.core, TPC_STR("main"), TPC_STR("t"), &i));
+    tk_ok(tpc_acl_check(f.core, &i, TPC_ACCESS_PUBLISH, TPC_STR("other/why")));
+    tk_ok(tpc_acl_check(f.core, &i, TPC_ACCESS_SUBSCRIBE, TPC_STR("tpcore/+")));
+    for (int access = TPC_ACCESS_PUBLISH; access <= TPC_ACCESS_RECEIVE; access++) {
+        tk_fails(TPC_EDENIED, tpc_acl_check(f.core, &i, access, TPC_STR(TPC_WHY_TOPIC)));
+    }
+    tk_ok(tpc_auth_resolve(f.core, TPC_STR("main"), TPC_STR("root"), &i));
+    for (int access = TPC_ACCESS_PUBLISH; access <= TPC_ACCESS_RECEIVE; access++) {
+        tk_ok(tpc_acl_check(f.core, &i, access, TPC_STR(TPC_WHY_TOPIC)));
+    }
+    teardown(&f);
+}
+END_TEST
+
 START_TEST(a_key_that_is_a_wildcard_gives_no_topics_of_others)
 {
     static const struct topic list[] = {
@@ -191,6 +218,7 @@ Suite *acl_flow_suite(void)
     TCase *tc = tcase_create("acl");
     tcase_add_test(tc, every_topic_that_the_contracts_give_a_device_is_allowed);
     tcase_add_test(tc, topics_of_others_and_wildcards_over_them_are_refused);
+    tcase_add_test(tc, the_topic_of_what_was_refused_is_for_service_users_alone);
     tcase_add_test(tc, a_key_that_is_a_wildcard_gives_no_topics_of_others);
     tcase_add_test(tc, a_gateway_has_the_alink_topics_of_its_devices);
     suite_add_tcase(s, tc);

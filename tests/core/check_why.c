@@ -197,6 +197,81 @@ START_TEST(a_front_notes_its_own)
 }
 END_TEST
 
+/* BASIC vouchers have user names of their own: whose it is, is known. It is not kept itself. */
+START_TEST(a_wrong_password_is_told_of_the_device_that_has_the_user_name)
+{
+    struct flow f;
+    struct tpc_auth_request q = TPC_AUTH_REQUEST_INIT;
+    struct tpc_identity who;
+    begin(&f);
+    struct tpc_str doc = TPC_STR("{\"key\":\"dev-9\",\"product\":\"thermo\",\"credentials\":"
+                                 "{\"username\":\"name-of-9\",\"password\":\"right\"}}");
+    tk_ok(tpc_entity_put(f.core, NULL, "device", doc, TPC_ANY_REV, NULL));
+    q.client_id = TPC_STR("mqtt_1");
+    q.username = TPC_STR("name-of-9");
+    q.password = TPC_BYTES("wrong");
+    tk_fails(TPC_EDENIED, tpc_auth_check(f.core, &q, &who));
+    struct told t = ask(&f, "dev-9");
+    expect(&t, "dev-9 auth TPC_EDENIED x1 : client \"mqtt_1\": wrong password");
+    ck_assert_ptr_null(strstr(t.text, "name-of-9"));
+    ck_assert_uint_eq(ask(&f, "mqtt_1").count, 0);
+    flow_fini(&f);
+}
+END_TEST
+
+static int on_second(void *user, const struct tpc_why *w)
+{
+    struct told *t = user;
+    (void) on_why(user, w);
+    return t->count == 2 ? TPC_ECANCELED : 0;
+}
+
+START_TEST(a_front_takes_what_was_refused_once)
+{
+    struct flow f;
+    struct tpc_why w = TPC_WHY_INIT;
+    struct told t;
+    uint64_t missed = 99;
+    begin(&f);
+    w.stage = TPC_WHY_AUTH;
+    w.code = TPC_EDENIED;
+    w.times = 3;
+    for (int i = 0; i < 3; i++) {
+        w.device = i == 0 ? TPC_STR("t1") : i == 1 ? TPC_STR("t2") : TPC_STR("who");
+        tk_ok(tpc_why_note(f.core, &w));
+    }
+    memset(&t, 0, sizeof(t));
+    tk_fails(TPC_ECANCELED, tpc_why_take(f.core, 9, on_second, &t, NULL));
+    tk_ok(tpc_why_take(f.core, 9, on_why, &t, &missed));
+    ck_assert_uint_eq(t.count, 3);
+    expect(&t, "t1 auth TPC_EDENIED x3");
+    expect(&t, "?who auth TPC_EDENIED x3");
+    ck_assert_uint_eq(missed, 0);
+    tk_ok(tpc_why_take(f.core, 9, on_why, &t, NULL));
+    ck_assert_uint_eq(t.count, 3);
+    tk_fails(TPC_EINVAL, tpc_why_take(f.core, 9, NULL, NULL, NULL));
+    flow_fini(&f);
+}
+END_TEST
+
+START_TEST(a_module_notes_what_it_hears)
+{
+    struct flow f;
+    struct tpc_why w = TPC_WHY_INIT;
+    begin(&f);
+    w.stage = TPC_WHY_ACL;
+    w.code = TPC_EDENIED;
+    w.device = TPC_STR("t1");
+    w.times = 5;
+    tk_ok(flow_probe.host->why(flow_probe.ctx, &w));
+    struct told t = ask(&f, "t1");
+    expect(&t, "t1 acl TPC_EDENIED x5");
+    w.stage = 0;
+    tk_fails(TPC_EINVAL, flow_probe.host->why(flow_probe.ctx, &w));
+    flow_fini(&f);
+}
+END_TEST
+
 START_TEST(the_core_stores_what_changed_by_itself)
 {
     struct flow f;
@@ -225,6 +300,9 @@ Suite *why_flow_suite(void)
     tcase_add_test(t, a_topic_that_is_not_its_own_is_told);
     tcase_add_test(t, commands_that_do_not_arrive_are_told);
     tcase_add_test(t, a_front_notes_its_own);
+    tcase_add_test(t, a_wrong_password_is_told_of_the_device_that_has_the_user_name);
+    tcase_add_test(t, a_front_takes_what_was_refused_once);
+    tcase_add_test(t, a_module_notes_what_it_hears);
     tcase_add_test(t, the_core_stores_what_changed_by_itself);
     suite_add_tcase(s, t);
     return s;

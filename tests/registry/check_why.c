@@ -202,6 +202,99 @@ START_TEST(a_lack_of_memory_is_counted)
 }
 END_TEST
 
+/* Takes at most max; the sum of their times, "device:reason " each into text. */
+static uint32_t take(uint32_t max, char text[256])
+{
+    struct tpi_why_slot s;
+    struct tpc_why w;
+    uint32_t entry, sum = 0, left = TPI_WHY_DEVICES + TPI_WHY_STRANGERS;
+    text[0] = '\0';
+    for (uint32_t n = 0; n < max && tpi_why_take(&why, &left, &s, &entry); n++) {
+        size_t at = strlen(text);
+        tpi_why_view(&s, entry, &w);
+        sum += w.times;
+        snprintf(text + at, 256 - at, "%.*s:%.*s ", (int) w.device.len, w.device.ptr,
+                 (int) w.reason.len, w.reason.ptr);
+    }
+    return sum;
+}
+
+START_TEST(what_was_taken_comes_again_only_with_what_is_new)
+{
+    char text[256];
+    ck_assert_uint_eq(take(99, text), 0);
+    tk_ok(note("d1", true, TPC_WHY_ACL, "a"));
+    tk_ok(note("d1", true, TPC_WHY_ACL, "b"));
+    tk_ok(note("d1", true, TPC_WHY_ACL, "b"));
+    tk_ok(note("who", false, TPC_WHY_AUTH, "c"));
+    ck_assert_uint_eq(take(99, text), 4);
+    ck_assert_str_eq(text, "d1:a d1:b who:c ");
+    ck_assert_uint_eq(take(99, text), 0);
+    tk_ok(note("d1", true, TPC_WHY_ACL, "b"));
+    ck_assert_uint_eq(take(99, text), 1);
+    ck_assert_str_eq(text, "d1:b ");
+    struct tpi_why_slot s = slot("d1", true);
+    expect(&s, 0, "b", 3); /* what is kept counts on */
+    ck_assert_uint_eq(atomic_load(&why.missed), 0);
+}
+END_TEST
+
+START_TEST(who_comes_late_in_the_table_is_taken_although_the_first_ones_fail_on)
+{
+    char text[256];
+    tk_ok(note("d1", true, TPC_WHY_ACL, "a"));
+    tk_ok(note("d2", true, TPC_WHY_ACL, "a"));
+    tk_ok(note("d3", true, TPC_WHY_ACL, "a"));
+    for (int i = 1; i <= 3; i++) {
+        char expected[16];
+        snprintf(expected, sizeof(expected), "d%d:a ", i);
+        (void) take(1, text);
+        ck_assert_str_eq(text, expected);
+        tk_ok(note("d1", true, TPC_WHY_ACL, "a"));
+    }
+    ck_assert_uint_eq(take(99, text), 3);
+    ck_assert_str_eq(text, "d1:a ");
+}
+END_TEST
+
+START_TEST(what_makes_room_before_it_was_taken_is_counted)
+{
+    char text[256], name[16];
+    tk_ok(note("s0", false, TPC_WHY_AUTH, "before anybody takes"));
+    for (uint32_t i = 1; i <= TPI_WHY_STRANGERS; i++) {
+        snprintf(name, sizeof(name), "s%u", (unsigned) i);
+        tk_ok(note(name, false, TPC_WHY_AUTH, "x"));
+    }
+    ck_assert_uint_eq(atomic_load(&why.missed), 0);
+    (void) take(1, text); /* s128 is where s0 was */
+    ck_assert_str_eq(text, "s128:x ");
+    tk_ok(note("more", false, TPC_WHY_AUTH, "x"));
+    ck_assert_uint_eq(atomic_load(&why.missed), 1); /* s1 */
+    for (int i = 0; i < 4 * TPI_WHY_ENTRIES; i++) {
+        tk_ok(note("d1", true, i % 2 == 0 ? TPC_WHY_AUTH : TPC_WHY_ACL, "in turn"));
+    }
+    ck_assert_uint_eq(atomic_load(&why.missed), 1 + 3 * TPI_WHY_ENTRIES);
+}
+END_TEST
+
+START_TEST(a_front_says_how_often_it_came)
+{
+    struct tpc_why w = TPC_WHY_INIT;
+    w.stage = TPC_WHY_AUTH;
+    w.device = TPC_STR("d1");
+    w.known = 1;
+    w.times = 7;
+    tk_ok(tpi_why_note(&why, &w));
+    tk_ok(tpi_why_note(&why, &w));
+    struct tpi_why_slot s = slot("d1", true);
+    expect(&s, 0, "", 14);
+    w.times = UINT32_MAX;
+    tk_ok(tpi_why_note(&why, &w));
+    s = slot("d1", true);
+    expect(&s, 0, "", UINT32_MAX);
+}
+END_TEST
+
 Suite *why_suite(void)
 {
     Suite *s = suite_create("why");
@@ -213,6 +306,10 @@ Suite *why_suite(void)
     tcase_add_test(t, long_and_odd_bytes_become_short_plain_text);
     tcase_add_test(t, a_document_brings_it_all_back);
     tcase_add_test(t, a_lack_of_memory_is_counted);
+    tcase_add_test(t, what_was_taken_comes_again_only_with_what_is_new);
+    tcase_add_test(t, who_comes_late_in_the_table_is_taken_although_the_first_ones_fail_on);
+    tcase_add_test(t, what_makes_room_before_it_was_taken_is_counted);
+    tcase_add_test(t, a_front_says_how_often_it_came);
     suite_add_tcase(s, t);
     return s;
 }

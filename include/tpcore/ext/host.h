@@ -13,6 +13,8 @@
 
 TPC_BEGIN
 
+struct tpc_why; /* tpcore/why.h */
+
 enum tpc_frame_flags {
     /* The protocol marked it (MQTT DUP): a packet_id and payload that the device had within the last
      * ten minutes are dropped as a duplicate. Without the flag only a message id inside the payload
@@ -79,6 +81,7 @@ typedef void tpc_timer_fn(void *user);
  * name           The name the instance was opened under.
  * count          Adds n to a metric of this instance: tpc_<module>_<metric>_total{instance=..}.
  *                The text `metric` is static.
+ * why            As tpc_why_note(): of a device, what the core does not see itself.
  * enroll         As tpc_auth_register(): a thread of the module's own, for it waits for the disk.
  */
 struct tpc_host {
@@ -103,6 +106,7 @@ struct tpc_host {
     void (*count)(void *ctx, const char *metric, uint64_t n);
     int (*enroll)(void *ctx, const struct tpc_register_request *request,
                   struct tpc_registration *ret);
+    int (*why)(void *ctx, const struct tpc_why *why);
 };
 
 TPC_END

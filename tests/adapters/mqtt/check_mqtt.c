@@ -248,6 +248,25 @@ START_TEST(wrapped_messages_and_presence_go_over_the_link)
 }
 END_TEST
 
+START_TEST(what_the_brokers_plugin_refused_is_noted)
+{
+    begin(",\"dialects\":[\"thingspanel\"],\"tenant\":\"north\"");
+    wait_up(1);
+    connect_device("");
+    say("tpcore/why", "{\"device\":\"d1\",\"stage\":\"auth\"");
+    say("tpcore/why",
+        "{\"device\":\"d1\",\"stage\":\"acl\",\"code\":-1,\"times\":3,\"reason\":\"no\","
+        "\"payload_hex\":\"612f62\",\"tenant\":\"south\"}");
+    ck_assert(fake_wait_whys(&h, 1));
+    pthread_mutex_lock(&h.lock);
+    ck_assert_str_eq(h.whys, "north/d1 2 -1 x3 no [a/b]");
+    ck_assert_uint_eq(h.frame_count, 0);
+    pthread_mutex_unlock(&h.lock);
+    broker_fini(&device);
+    end();
+}
+END_TEST
+
 START_TEST(shared_subscription_gets_the_messages)
 {
     begin(",\"ack\":\"received\",\"share\":\"tp\"");
@@ -516,6 +535,7 @@ Suite *mqtt_suite(void)
     tcase_add_test(c, message_whose_append_failed_is_given_again);
     tcase_add_test(c, unknown_device_goes_over_the_link_with_its_names);
     tcase_add_test(c, wrapped_messages_and_presence_go_over_the_link);
+    tcase_add_test(c, what_the_brokers_plugin_refused_is_noted);
     tcase_add_test(c, shared_subscription_gets_the_messages);
     tcase_add_loop_test(c, frame_leaves_in_the_dialect_of_its_device_and_is_acknowledged, 0, 2);
     tcase_add_test(c, many_frames_leave_through_a_small_window);

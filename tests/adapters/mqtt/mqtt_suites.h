@@ -4,6 +4,7 @@
 #include "tk.h"
 
 Suite *dialect_suite(void);
+Suite *refused_suite(void);
 Suite *url_suite(void);
 Suite *mqtt_suite(void);
 
