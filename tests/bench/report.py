@@ -46,6 +46,12 @@ TABLE = [
     ("handoff", "receive() to worker", "ratio", "<=", 0.25),
     ("start", "open, 100,000 devices, 1 M messages to replay, wall clock", "value", "<=", 3),
     ("start_cpu", "the same, CPU time", None, None, None),
+    ("auth_check_hmac", "a login by HMAC", "ratio", "<=", 1.5),
+    ("auth_check_basic", "a login by name and password", "ratio", "<=", 1.5),
+    ("mosquitto_plugin", "mosquitto with our plugin, 1,000 clients, QoS 1", "ratio", "<=", 1.3),
+    ("nested", "ThingsPanel's nested message, 20 sub-devices x 5 values", "ratio", "<=", 2),
+    ("import_csv", "100,000 devices from CSV into SQLite, wall clock", "value", "<=", 10),
+    ("presence_timeout", "100,000 devices that time out in one second", None, None, None),
 ]
 
 
