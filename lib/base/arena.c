@@ -1,11 +1,14 @@
 #include <tpcore/arena.h>
 
 #include <stdalign.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <tpcore/error.h>
 
 #include "base/alloc.h"
+#include "base/arena.h"
+#include "base/crypto.h"
 
 enum { FIRST_BLOCK_BYTES = 4096, ALIGN = alignof(max_align_t) };
 
@@ -22,6 +25,7 @@ struct tpc_arena {
     size_t used; /* in block->data */
     size_t held; /* sum of the blocks' sizes */
     size_t limit;
+    bool secret; /* what it gave is wiped before it is freed or given again */
 };
 
 int tpc_arena_create(const struct tpc_allocator *allocator, size_t limit_bytes,
@@ -40,11 +44,24 @@ int tpc_arena_create(const struct tpc_allocator *allocator, size_t limit_bytes,
     return 0;
 }
 
+void tpi_arena_secret(struct tpc_arena *arena)
+{
+    arena->secret = true;
+}
+
+static void wipe(const struct tpc_arena *a, struct block *b)
+{
+    if (a->secret) {
+        tpi_wipe(b->data, b->size - sizeof(*b));
+    }
+}
+
 static void free_blocks(struct tpc_arena *a, struct block *b)
 {
     while (b != NULL) {
         struct block *older = b->older;
         a->held -= b->size;
+        wipe(a, b);
         tpi_free(a->alloc, b, b->size);
         b = older;
     }
@@ -129,6 +146,8 @@ void tpc_arena_reset(struct tpc_arena *arena)
     *at = keep->older;
     keep->older = NULL;
     free_blocks(arena, arena->block);
+    wipe(arena, keep);
     arena->block = keep;
     arena->used = 0;
+    arena->secret = false;
 }

@@ -90,11 +90,14 @@ static void note_refused(struct tpc_core *core, struct tpc_why *why, const struc
 }
 
 /* Which device a login was meant to be: the one whose user name it is, whatever its key. Else Alink's
- * user name is "device&product". Under the read lock. */
+ * user name is "device&product", with "|" in the client id; any other may be a secret. Under the read
+ * lock. */
 static struct tpc_str meant(struct tpc_core *core, const struct tpc_auth_request *q,
                             uint32_t *ret_known)
 {
-    const char *amp = q->username.len > 0 ? memchr(q->username.ptr, '&', q->username.len) : NULL;
+    bool alink = q->client_id.len > 0 && memchr(q->client_id.ptr, '|', q->client_id.len) != NULL;
+    const char *amp =
+        alink && q->username.len > 0 ? memchr(q->username.ptr, '&', q->username.len) : NULL;
     struct tpc_str names[] = {
         { q->username.ptr, amp != NULL ? (size_t) (amp - q->username.ptr) : q->username.len },
         q->client_id,

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <tpcore/json.h>
 
+#include "base/arena.h"
 #include "base/crypto.h"
 #include "base/error.h"
 
@@ -54,6 +55,7 @@ int tpi_secret_bytes(struct tpi_entities *e, const struct tpc_row *row, struct t
                      struct tpc_arena *arena, struct tpc_error *err, struct tpc_bytes *ret)
 {
     struct about about;
+    tpi_arena_secret(arena);
     if (!e->sealing) {
         *ret = (struct tpc_bytes){ (const uint8_t *) json.ptr, json.len };
         return 0;
@@ -107,6 +109,7 @@ int tpi_secret_parse(struct tpi_entities *e, const struct tpi_change *change, st
                      struct tpc_arena *arena, struct tpc_error *err, struct tpc_value *ret)
 {
     struct tpc_str text = { (const char *) doc.ptr, doc.len };
+    tpi_arena_secret(arena);
     if (doc.len > 0 && doc.ptr[0] == SEALED) {
         int rc = open_row(e, change, doc, arena, err, &text);
         if (rc != 0) {

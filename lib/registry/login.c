@@ -247,30 +247,36 @@ static int read_fingerprint(struct reading *in, const struct tpc_value *doc, con
     return add(in, TPI_LOGIN_CERTIFICATE, TPC_AUTH_CERTIFICATE, name, none, member);
 }
 
-static int read_all(struct reading *in)
+/* What only devices have. */
+static int read_vouchers(struct reading *in, const struct tpc_value *c)
 {
     static const struct tpc_str none = { "", 0 };
-    bool device = in->product.len > 0;
-    const struct tpc_value *c =
-        device ? tpc_value_get(in->change->doc, TPC_STR("credentials")) : in->change->doc;
-    struct tpc_str username = device ? text_of(c, "username") : in->change->key;
-    int rc = read_secret(in, "secret");
-    rc = rc != 0 ? rc : read_secret(in, "secret_next");
-    if (c == NULL) {
-        return rc;
-    }
-    rc = rc != 0 ? rc : read_password(in, c, username, "password");
-    rc = rc != 0 ? rc : read_password(in, c, username, "password_next");
-    rc = rc != 0 ? rc : read_voucher(in, c, "voucher");
-    rc = rc != 0 ? rc : read_voucher(in, c, "voucher_next");
-    rc = rc != 0 ? rc : read_fingerprint(in, c, "fingerprint");
-    rc = rc != 0 ? rc : read_fingerprint(in, c, "fingerprint_next");
     static const char *const tokens[] = { "token", "token_next" };
+    int rc = read_voucher(in, c, "voucher");
+    rc = rc != 0 ? rc : read_voucher(in, c, "voucher_next");
     for (int i = 0; rc == 0 && i < 2; i++) {
         struct tpc_str token = text_of(c, tokens[i]);
         rc = token.len == 0 ? 0 : add(in, TPI_LOGIN_PAIR, TPC_AUTH_TOKEN, token, none, tokens[i]);
     }
     return rc;
+}
+
+static int read_all(struct reading *in)
+{
+    bool device = in->product.len > 0;
+    const struct tpc_value *c =
+        device ? tpc_value_get(in->change->doc, TPC_STR("credentials")) : in->change->doc;
+    struct tpc_str username = device ? text_of(c, "username") : in->change->key;
+    int rc = device ? read_secret(in, "secret") : 0;
+    rc = rc != 0 || !device ? rc : read_secret(in, "secret_next");
+    if (c == NULL) {
+        return rc;
+    }
+    rc = rc != 0 ? rc : read_password(in, c, username, "password");
+    rc = rc != 0 ? rc : read_password(in, c, username, "password_next");
+    rc = rc != 0 ? rc : read_fingerprint(in, c, "fingerprint");
+    rc = rc != 0 ? rc : read_fingerprint(in, c, "fingerprint_next");
+    return rc != 0 || !device ? rc : read_vouchers(in, c);
 }
 
 /* Another one's, live or about to be. */

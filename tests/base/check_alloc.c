@@ -1,9 +1,11 @@
 #include <pthread.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <tpcore/arena.h>
 
 #include "base/alloc.h"
+#include "base/arena.h"
 #include "base_suites.h"
 
 START_TEST(default_allocator_gives_resizes_and_frees)
@@ -147,6 +149,46 @@ START_TEST(arena_memory_is_aligned_and_does_not_overlap)
 }
 END_TEST
 
+/* Looks at each block before it goes. */
+struct looking {
+    uint32_t freed;
+    uint32_t with_secret;
+};
+
+static void *look_and_resize(void *user, void *ptr, size_t old_size, size_t new_size)
+{
+    struct looking *l = user;
+    if (new_size > 0) {
+        return realloc(ptr, new_size);
+    }
+    l->freed++;
+    l->with_secret += memmem(ptr, old_size, "hunter2", 7) != NULL;
+    free(ptr);
+    return NULL;
+}
+
+START_TEST(arena_with_secrets_is_wiped)
+{
+    for (int secret = 0; secret < 2; secret++) {
+        struct looking l = { 0 };
+        const struct tpc_allocator alloc = { look_and_resize, &l };
+        struct tpc_arena *arena;
+        tk_ok(tpc_arena_create(&alloc, 0, &arena));
+        for (int i = 0; i < 3; i++) { /* several blocks */
+            char *p = tpc_arena_take(arena, 6000);
+            memcpy(p, "hunter2", 8);
+        }
+        if (secret) {
+            tpi_arena_secret(arena);
+        }
+        tpc_arena_reset(arena);
+        tpc_arena_destroy(arena);
+        ck_assert_uint_ge(l.freed, 3);
+        ck_assert_int_eq(l.with_secret > 0, !secret);
+    }
+}
+END_TEST
+
 START_TEST(arena_allocates_nothing_once_it_is_warm)
 {
     struct tk_alloc a;
@@ -224,6 +266,7 @@ Suite *alloc_suite(void)
     tcase_add_test(c, meter_gives_back_what_the_inner_allocator_refuses);
     tcase_add_test(c, meter_never_passes_its_limit_with_threads);
     tcase_add_test(c, arena_memory_is_aligned_and_does_not_overlap);
+    tcase_add_test(c, arena_with_secrets_is_wiped);
     tcase_add_test(c, arena_allocates_nothing_once_it_is_warm);
     tcase_add_test(c, arena_stays_within_its_limit);
     tcase_add_test(c, arena_survives_every_failing_allocation);

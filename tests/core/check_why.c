@@ -95,6 +95,9 @@ START_TEST(strangers_that_knock_are_listed)
     q.password = TPC_BYTES("x");
     q.peer = TPC_STR("10.0.0.9:1000");
     tk_fails(TPC_EDENIED, tpc_auth_check(f.core, &q, &who));
+    q.username = TPC_STR("secret&rest");
+    tk_fails(TPC_EDENIED, tpc_auth_check(f.core, &q, &who));
+    q.client_id = TPC_STR("x|securemode=3|");
     q.username = TPC_STR("ghost&thermo");
     tk_fails(TPC_EDENIED, tpc_auth_check(f.core, &q, &who));
     q.username = TPC_STR("t1&thermo");
@@ -107,10 +110,10 @@ START_TEST(strangers_that_knock_are_listed)
     memset(&t, 0, sizeof(t));
     tk_ok(tpc_why_list(f.core, TPC_WHY_STRANGERS, on_why, &t));
     ck_assert_uint_eq(t.count, 3);
-    expect(&t, "?client-7 auth TPC_EDENIED x1 10.0.0.9:1000:");
+    expect(&t, "?client-7 auth TPC_EDENIED x2 10.0.0.9:1000:");
     expect(&t, "?ghost auth");
     expect(&t, "?nobody auth TPC_ENOENT x1 probe: no device \"nobody\" [2]");
-    ck_assert_ptr_null(strstr(t.text, "secret-user-name"));
+    ck_assert_ptr_null(strstr(t.text, "secret"));
     memset(&t, 0, sizeof(t));
     tk_ok(tpc_why_list(f.core, TPC_WHY_DEVICES, on_why, &t));
     ck_assert_uint_eq(t.count, 1);
