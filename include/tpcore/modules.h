@@ -11,7 +11,8 @@ TPC_BEGIN
 
 struct tpc_module;
 
-const struct tpc_module *tpc_module_lua(void); /* codec: scripts in Lua 5.4 */
+const struct tpc_module *tpc_module_http_client(void); /* service http.client, by libcurl */
+const struct tpc_module *tpc_module_lua(void);         /* codec: scripts in Lua 5.4 */
 const struct tpc_module *
 tpc_module_mqtt(void); /* adapter: devices behind an MQTT broker; service mqtt.link */
 const struct tpc_module *tpc_module_sim(void);    /* adapter: simulated devices */
