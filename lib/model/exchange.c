@@ -276,15 +276,18 @@ static int rest_of(struct tpc_arena *arena, const struct tpi_form *f, const stru
 }
 
 /* Member "tpcore" says what the form cannot, and nothing else: what stands in the form's own places
- * would be lost. */
-static int check_more(const struct tpi_form *f, const struct tpc_value *more, struct tpc_error *err)
+ * would be lost. What a model has under the form's name and is no object of its members says nothing
+ * in the form. */
+static int check_more(const struct tpi_form *f, const struct tpc_value *more,
+                      const struct tpc_value *rest, struct tpc_error *err)
 {
     if (more != NULL && more->type != TPC_MAP) {
         return tpi_form_expected(err, tpcore, "an object");
     }
     for (size_t i = 0; more != NULL && i < more->len; i++) {
-        struct tpc_str key = more->as.members[i].key;
-        if (is_list(f, key, true) || tpc_str_equal(key, tpc_str_from(f->name)) != 0) {
+        const struct tpc_member *m = &more->as.members[i];
+        bool form = tpc_str_equal(m->key, tpc_str_from(f->name)) != 0;
+        if (is_list(f, m->key, true) || (form && (m->value.type == TPC_MAP || rest->len > 0))) {
             return tpi_form_expected(err, tpcore, "no lists of definitions");
         }
     }
@@ -298,7 +301,10 @@ static int import_form(struct tpc_arena *arena, const struct tpi_form *f,
     struct tpi_tree out;
     struct tpc_value rest;
     const struct tpc_value *more = tpc_value_get(doc, TPC_STR("tpcore"));
-    int rc = check_more(f, more, err);
+    if (rest_of(arena, f, doc, false, tpcore, &rest) != 0) {
+        return no_memory(err);
+    }
+    int rc = check_more(f, more, &rest, err);
     tpi_tree_begin(&out, arena);
     for (size_t i = 0; i < 3 && rc == 0; i++) {
         rc = import_list(arena, f, own_lists[i], doc, &out, err);
@@ -306,15 +312,13 @@ static int import_form(struct tpc_arena *arena, const struct tpi_form *f,
     if (rc != 0) {
         return rc;
     }
-    rc = rest_of(arena, f, doc, false, tpcore, &rest);
-    if (rc == 0 && rest.len > 0) {
+    if (rest.len > 0) {
         tpi_tree_put(&out, f->name, &rest);
     }
-    for (size_t i = 0; rc == 0 && more != NULL && i < more->len; i++) {
+    for (size_t i = 0; more != NULL && i < more->len; i++) {
         tpi_tree_put_key(&out, more->as.members[i].key, &more->as.members[i].value);
     }
-    rc = rc != 0 ? rc : tpi_tree_end(&out, ret);
-    return rc != 0 ? no_memory(err) : 0;
+    return tpi_tree_end(&out, ret) != 0 ? no_memory(err) : 0;
 }
 
 /* Whether the key is a list's, and the model has what it is made of: null comes back only as long
