@@ -76,31 +76,73 @@ void hooks_rabbit_user(const struct hooks_request *q, struct hooks_answer *a)
     }
 }
 
-/* A user who is known may use the virtual host and the queues that the MQTT plugin makes for him; what
- * he may say and hear there is asked topic by topic. */
-static void known_user(const struct hooks_request *q, struct hooks_answer *a)
+/* Who the user is; false = the question cannot be read, or nobody is called so. */
+static bool who_asks(const struct hooks_request *q, struct tpc_identity *ret)
 {
     char room[FIELD_BYTES];
     struct tpc_str username;
+    return q->body.len <= HOOKS_BODY_MAX && field(q, "username", room, &username) &&
+           tpc_auth_resolve(q->core, q->tenant, username, ret) == 0;
+}
+
+/* The MQTT plugin asks with the client id, AMQP without one: there devices have no business. Who knocks
+ * is asked first (/auth/user), and only here with his address. */
+void hooks_rabbit_vhost(const struct hooks_request *q, struct hooks_answer *a)
+{
+    char room[FIELD_BYTES];
+    struct tpc_str client_id;
     struct tpc_identity who;
     hooks_say(a, text, "deny");
-    if (q->body.len <= HOOKS_BODY_MAX && field(q, "username", room, &username) &&
-        tpc_auth_resolve(q->core, q->tenant, username, &who) == 0) {
+    if (who_asks(q, &who) && field(q, "client_id", room, &client_id) &&
+        (who.role == TPC_ROLE_SERVICE || client_id.len > 0)) {
         hooks_say(a, text, "allow");
     }
 }
 
-void hooks_rabbit_vhost(const struct hooks_request *q, struct hooks_answer *a)
+static bool is(struct tpc_str s, const char *with)
 {
-    known_user(q, a);
+    return tpc_str_equal(s, tpc_str_from(with)) != 0;
+}
+
+/* The queues that the MQTT plugin makes for a client: mqtt-subscription-{client id}qos0 and ..qos1. */
+static bool is_queue_of(struct tpc_str name, struct tpc_str client_id)
+{
+    static const char head[] = "mqtt-subscription-";
+    size_t around = sizeof(head) - 1;
+    size_t len = around + client_id.len;
+    struct tpc_str tail = { name.ptr + len, name.len - len };
+    return name.len > len && memcmp(name.ptr, head, around) == 0 &&
+           memcmp(name.ptr + around, client_id.ptr, client_id.len) == 0 &&
+           (is(tail, "qos0") || is(tail, "qos1"));
+}
+
+/* A device uses its own queues and the exchange of the MQTT plugin; what it says and hears there is asked
+ * topic by topic. */
+static bool device_uses(const struct hooks_request *q)
+{
+    char rooms[4][FIELD_BYTES];
+    struct tpc_str resource, name, permission, client_id;
+    if (!field(q, "resource", rooms[0], &resource) || !field(q, "name", rooms[1], &name) ||
+        !field(q, "permission", rooms[2], &permission) ||
+        !field(q, "client_id", rooms[3], &client_id) || client_id.len == 0) {
+        return false;
+    }
+    return is(resource, "queue") ? is_queue_of(name, client_id)
+                                 : is(resource, "exchange") && is(name, "amq.topic") &&
+                                       (is(permission, "read") || is(permission, "write"));
 }
 
 void hooks_rabbit_resource(const struct hooks_request *q, struct hooks_answer *a)
 {
-    known_user(q, a);
+    struct tpc_identity who;
+    hooks_say(a, text, "deny");
+    if (who_asks(q, &who) && (who.role == TPC_ROLE_SERVICE || device_uses(q))) {
+        hooks_say(a, text, "allow");
+    }
 }
 
-/* The MQTT plugin turns a topic into a routing key: '/' and '.' change places, '+' becomes '*'. */
+/* The MQTT plugin (3.10) makes a topic a routing key: '/' becomes '.', '+' becomes '*', and '.' stays, so
+ * "a.b" and "a/b" are one to it. A '/' never comes; it is no end of a level. */
 static void topic_of(struct tpc_str key, char *p)
 {
     for (size_t i = 0; i < key.len; i++) {

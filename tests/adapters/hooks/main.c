@@ -156,7 +156,7 @@ START_TEST(rabbitmq_reads_allow_and_deny)
         { "/auth/user", "username=%zz&password=p", "deny" },
         { "/auth/user", "username=%2", "deny" },
         { "/auth/user", "", "deny" },
-        { "/auth/vhost", "username=u+%26+1&vhost=%2F&ip=10.0.0.1", "allow" },
+        { "/auth/vhost", "username=u+%26+1&vhost=%2F&ip=10.0.0.1&client_id=c", "allow" },
         { "/auth/vhost", "username=nobody&vhost=%2F&ip=10.0.0.1", "deny" },
         { "/auth/resource",
           "username=plugin&vhost=%2F&resource=exchange&name=amq.topic&permission=write", "allow" },
@@ -180,6 +180,136 @@ START_TEST(rabbitmq_reads_allow_and_deny)
         ck_assert_msg(strcmp(got, list[i].answer) == 0, "%s %s: %s", list[i].path, list[i].body,
                       got);
         ck_assert_str_eq(answer.type, "text/plain");
+    }
+}
+END_TEST
+
+/* A recorded request: its body, or what stands behind ? in the path of GET. */
+static const char *read_recorded(const char *name, char path[256], char room[4096])
+{
+    char file[512];
+    snprintf(file, sizeof(file), "%s/rabbitmq/%s.http", RECORDED_DIR, name);
+    FILE *f = fopen(file, "rb");
+    ck_assert_msg(f != NULL, "%s", file);
+    size_t n = fread(room, 1, 4095, f);
+    room[n] = '\0';
+    fclose(f);
+    char *target = strchr(room, ' ');
+    char *body = strstr(room, "\r\n\r\n");
+    ck_assert_msg(target != NULL && body != NULL, "%s", name);
+    *strpbrk(target + 1, " \r") = '\0';
+    char *query = strchr(target + 1, '?');
+    if (query != NULL) {
+        *query = '\0';
+    }
+    snprintf(path, 256, "%s", target + 1);
+    return strncmp(room, "GET", 3) == 0 && query != NULL ? query + 1 : body + 4;
+}
+
+/* RabbitMQ 3.10.8 with rabbitmq_mqtt and rabbitmq_auth_backend_http, asking these functions: the requests
+ * as they came, and what it was told when clients connected, subscribed, published and broke off. */
+START_TEST(rabbitmq_is_answered_as_when_it_was_recorded)
+{
+    static const struct {
+        const char *name, *answer;
+    } list[] = {
+        { "service-user", "allow" },
+        { "service-vhost", "allow" },
+        { "service-queue", "allow" },
+        { "service-read-all", "allow" },
+        { "service-write-command", "allow" },
+        { "basic-user", "allow" },
+        { "basic-vhost", "allow" },
+        { "basic-write-telemetry", "allow" },
+        { "basic-exchange-write", "allow" },
+        { "basic-queue-configure", "allow" },
+        { "basic-queue-read", "allow" },
+        { "basic-queue-write", "allow" },
+        { "basic-exchange-read", "allow" },
+        { "basic-read-command", "allow" },
+        { "basic-read-down", "allow" },
+        { "basic-read-control", "allow" },
+        { "basic-queue-odd-client-id", "allow" },
+        { "will-write-telemetry", "allow" },
+        { "dotted-write-telemetry", "allow" },
+        { "alink-user", "allow" },
+        { "alink-vhost", "allow" },
+        { "alink-write-post", "allow" },
+        { "alink-queue", "allow" },
+        { "alink-read-set", "allow" },
+        { "wrong-password", "deny" },
+        { "unknown-user", "deny" },
+        { "read-foreign-command", "deny" },
+        { "read-all", "deny" },
+        { "write-foreign-status", "deny" },
+        { "write-reports", "deny" },
+        { "alink-write-foreign", "deny" },
+        { "will-write-foreign-status", "deny" },
+        { "dotted-write-other", "deny" },
+        { "get-user", "allow" },
+        { "get-vhost", "allow" },
+        { "get-queue", "allow" },
+        { "get-exchange", "allow" },
+        { "get-read-command", "allow" },
+        { "get-wrong-password", "deny" },
+    };
+    char path[256], room[4096];
+    for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++) {
+        const char *got = ask(path, "", read_recorded(list[i].name, path, room));
+        ck_assert_msg(strcmp(got, list[i].answer) == 0, "%s: %s", list[i].name, got);
+    }
+}
+END_TEST
+
+/* As it asks for somebody who comes over AMQP: without the client id. And what no MQTT client asks for. */
+START_TEST(devices_have_no_business_in_rabbitmq_but_over_mqtt)
+{
+    static const struct {
+        const char *path, *body, *answer;
+    } list[] = {
+        { "/auth/vhost", "username=u+%26+1&vhost=%2F&ip=10.0.0.1&tags=", "deny" },
+        { "/auth/vhost", "username=plugin&vhost=%2F&ip=10.0.0.1&tags=", "allow" },
+        { "/auth/resource",
+          "username=u+%26+1&vhost=%2F&resource=queue&name=mqtt-subscription-cqos1&permission=read&"
+          "tags=",
+          "deny" },
+        { "/auth/resource",
+          "username=plugin&vhost=%2F&resource=queue&name=mqtt-subscription-cqos1&permission=read&"
+          "tags=",
+          "allow" },
+        { "/auth/resource",
+          "username=u+%26+1&vhost=%2F&resource=exchange&name=amq.topic&permission=write&tags=",
+          "deny" },
+        { "/auth/resource",
+          "username=u+%26+1&resource=exchange&name=amq.topic&permission=configure&client_id=c",
+          "deny" },
+        { "/auth/resource",
+          "username=u+%26+1&resource=exchange&name=amq.default&permission=write&client_id=c",
+          "deny" },
+        { "/auth/resource",
+          "username=u+%26+1&resource=exchange&name=amq.topic&permission=write&client_id=c",
+          "allow" },
+        { "/auth/resource",
+          "username=u+%26+1&resource=queue&name=mqtt-subscription-cqos1&permission=read&client_id="
+          "c",
+          "allow" },
+        { "/auth/resource",
+          "username=u+%26+1&resource=queue&name=mqtt-subscription-cqos1qos1&permission=read&"
+          "client_id=c",
+          "deny" },
+        { "/auth/resource",
+          "username=u+%26+1&resource=queue&name=mqtt-subscription-dqos1&permission=read&client_id="
+          "c",
+          "deny" },
+        { "/auth/resource", "username=u+%26+1&resource=queue&name=qos1&permission=read&client_id=c",
+          "deny" },
+        { "/auth/resource", "username=u+%26+1&resource=queue&client_id=c", "deny" },
+        { "/auth/resource", "username=u+%26+1", "deny" },
+    };
+    for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++) {
+        const char *got = ask(list[i].path, "", list[i].body);
+        ck_assert_msg(strcmp(got, list[i].answer) == 0, "%s %s: %s", list[i].path, list[i].body,
+                      got);
     }
 }
 END_TEST
@@ -271,6 +401,8 @@ static Suite *hooks_suite(void)
     tcase_add_test(tc, emqx_is_told_which_topics_a_user_has);
     tcase_add_test(tc, emqx_tells_who_comes_and_goes);
     tcase_add_test(tc, rabbitmq_reads_allow_and_deny);
+    tcase_add_test(tc, rabbitmq_is_answered_as_when_it_was_recorded);
+    tcase_add_test(tc, devices_have_no_business_in_rabbitmq_but_over_mqtt);
     tcase_add_test(tc, vernemq_is_answered_hook_by_hook);
     tcase_add_test(tc, a_name_of_several_is_nobodys_topic);
     tcase_add_test(tc, a_token_serves_under_its_devices_name_only);
