@@ -50,6 +50,13 @@ static void wait_change(struct mqtt_client *c, uint32_t ms)
     pthread_cond_timedwait(&c->changed, &c->lock, &until);
 }
 
+static int64_t mono_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
 /* Half of the pause up to all of it, so that many clients do not come back at once. */
 static uint32_t jitter(struct mqtt_client *c, uint32_t pause_ms)
 {
@@ -109,12 +116,13 @@ static int begin_connect(struct mqtt_client *c)
         o->cleansession = c->config.clean_start;
     }
     if (strncmp(c->url, "ssl:", 4) == 0) {
-        tls.trustStore = c->config.ca;
-        tls.keyStore = c->config.cert;
-        tls.privateKey = c->config.key;
+        const char *ca = c->files != NULL ? c->files->path[TLS_CA] : c->config.ca;
+        tls.trustStore = ca;
+        tls.keyStore = c->files != NULL ? c->files->path[TLS_CERT] : c->config.cert;
+        tls.privateKey = c->files != NULL ? c->files->path[TLS_KEY] : c->config.key;
         tls.enableServerCertAuth = c->config.verify;
         tls.verify = c->config.verify;
-        tls.disableDefaultTrustStore = c->config.ca != NULL;
+        tls.disableDefaultTrustStore = ca != NULL;
         o->ssl = &tls;
     }
     int rc = MQTTAsync_connect(c->paho, o);
@@ -231,7 +239,8 @@ static void drop_queue(struct mqtt_client *c)
 static void went_up(struct mqtt_client *c)
 {
     bool present = c->session_present;
-    c->came_up = false;
+    bool renewed = c->renewing;
+    c->came_up = c->renewing = false;
     c->state = MQTT_UP;
     for (uint32_t i = 0; i < c->subscription_count; i++) {
         c->subscriptions[i].asked = false;
@@ -241,18 +250,20 @@ static void went_up(struct mqtt_client *c)
     c->fd = mqtt_socket_new(&c->before, c->port, &c->inode);
     c->host->log(c->ctx, TPC_LOG_INFO, "connected to %s%s", c->config.url,
                  present ? ", the session goes on" : "");
-    c->config.on_up(c->config.user_data, present);
+    if (!renewed) {
+        c->config.on_up(c->config.user_data, present);
+    }
     pthread_mutex_lock(&c->lock);
 }
 
 /* The connection, or the try, is over. *told: the failure is in the log already. */
 static void went_down(struct mqtt_client *c, bool *told)
 {
-    bool was_up = c->state == MQTT_UP;
+    bool was_up = c->state == MQTT_UP || c->renewing;
     char reason[MQTT_REASON_MAX];
     memcpy(reason, c->reason, sizeof(reason));
     c->state = MQTT_DOWN;
-    c->lost = c->came_up = false;
+    c->lost = c->came_up = c->renewing = false;
     drop_queue(c);
     pthread_mutex_unlock(&c->lock);
     if (was_up) {
@@ -267,47 +278,6 @@ static void went_down(struct mqtt_client *c, bool *told)
     pthread_mutex_lock(&c->lock);
 }
 
-/* Life of one connection, or of one try. Under the lock. Returns whether it was up. */
-static bool connection(struct mqtt_client *c, bool *told)
-{
-    bool was_up = false;
-    c->state = MQTT_CONNECTING;
-    c->lost = c->came_up = false;
-    c->reason[0] = '\0';
-    pthread_mutex_unlock(&c->lock);
-    c->fd = -1;
-    mqtt_sockets_list(&c->before);
-    int rc = begin_connect(c);
-    pthread_mutex_lock(&c->lock);
-    if (rc != MQTTASYNC_SUCCESS) {
-        c->lost = true;
-        snprintf(c->reason, sizeof(c->reason), "%s", MQTTAsync_strerror(rc));
-    }
-    while (!c->stopping && !c->lost) {
-        if (c->came_up) {
-            was_up = true;
-            *told = false;
-            went_up(c);
-        }
-        if (c->state == MQTT_UP) {
-            ask_all(c);
-            publish_some(c);
-        }
-        if (c->ended != NULL) {
-            tell_ended(c);
-        } else if (!c->stopping && !c->lost && !c->came_up &&
-                   (c->state != MQTT_UP ||
-                    (!c->unasked &&
-                     (c->first == NULL || c->inflight_count >= c->config.max_inflight)))) {
-            wait_change(c, UINT32_MAX);
-        }
-    }
-    if (!c->stopping) {
-        went_down(c, told);
-    }
-    return was_up;
-}
-
 /* Ends the connection while no callback runs. Without the lock. */
 static void disconnect(struct mqtt_client *c)
 {
@@ -320,6 +290,82 @@ static void disconnect(struct mqtt_client *c)
         struct timespec pause = { 0, 10000000 };
         nanosleep(&pause, NULL);
     }
+}
+
+/* Leaves a connection that is up for one with other files, once nothing is on its way. Not while a
+ * message is worked on: paho would wait for it. Under the lock, which it leaves. Returns whether it is
+ * left. */
+static bool leave(struct mqtt_client *c)
+{
+    int64_t now = mono_ms();
+    c->leave_ms = c->leave_ms != 0 ? c->leave_ms : now + MQTT_SETTLE_MS;
+    if (c->callbacks > 0 || (c->inflight_count > 0 && now < c->leave_ms)) {
+        wait_change(c, MQTT_LEAVE_STEP_MS);
+        return false;
+    }
+    c->renewing = true;
+    pthread_mutex_unlock(&c->lock);
+    disconnect(c);
+    pthread_mutex_lock(&c->lock);
+    return true;
+}
+
+/* Begins a connection with the newest files. Under the lock, which it leaves. */
+static int begin(struct mqtt_client *c)
+{
+    struct tls_copy *old = c->next_files != NULL ? c->files : NULL;
+    if (c->next_files != NULL) {
+        c->files = c->next_files;
+        c->next_files = NULL;
+    }
+    c->state = MQTT_CONNECTING;
+    c->lost = c->came_up = c->renew = false;
+    c->leave_ms = 0;
+    c->reason[0] = '\0';
+    pthread_mutex_unlock(&c->lock);
+    c->fd = -1;
+    mqtt_sockets_list(&c->before);
+    int rc = begin_connect(c);
+    tls_copy_destroy(old); /* paho has the paths of the new ones */
+    pthread_mutex_lock(&c->lock);
+    return rc;
+}
+
+/* Life of one connection, or of one try. Under the lock. Returns whether it was up. */
+static bool connection(struct mqtt_client *c, bool *told)
+{
+    bool was_up = false;
+    bool left = false;
+    int rc = begin(c);
+    if (rc != MQTTASYNC_SUCCESS) {
+        c->lost = true;
+        snprintf(c->reason, sizeof(c->reason), "%s", MQTTAsync_strerror(rc));
+    }
+    while (!c->stopping && !c->lost && !left) {
+        if (c->came_up) {
+            was_up = true;
+            *told = false;
+            went_up(c);
+        }
+        if (c->state == MQTT_UP && !c->renew) {
+            ask_all(c);
+            publish_some(c);
+        }
+        if (c->ended != NULL) {
+            tell_ended(c);
+        } else if (c->state == MQTT_UP && c->renew) {
+            left = leave(c);
+        } else if (!c->stopping && !c->lost && !c->came_up &&
+                   (c->state != MQTT_UP ||
+                    (!c->unasked &&
+                     (c->first == NULL || c->inflight_count >= c->config.max_inflight)))) {
+            wait_change(c, UINT32_MAX);
+        }
+    }
+    if (!c->stopping && !left) {
+        went_down(c, told);
+    }
+    return was_up;
 }
 
 /* Ends the connection for good. Under the lock, which it leaves. What is being worked on has
@@ -362,19 +408,19 @@ static void *run(void *user)
             pause = c->config.retry_min_ms;
         }
         tell_ended(c);
-        uint32_t ms = jitter(c, pause);
-        struct timespec begin, now;
-        clock_gettime(CLOCK_MONOTONIC, &begin);
-        for (int64_t past = 0; !c->stopping && past < (int64_t) ms;) {
-            wait_change(c, (uint32_t) ((int64_t) ms - past));
-            clock_gettime(CLOCK_MONOTONIC, &now);
-            past = (int64_t) (now.tv_sec - begin.tv_sec) * 1000 +
-                   (now.tv_nsec - begin.tv_nsec) / 1000000;
+        if (c->renewing) {
+            continue;
+        }
+        int64_t until = mono_ms() + jitter(c, pause);
+        for (int64_t now = mono_ms(); !c->stopping && !(c->renew && c->made) && now < until;
+             now = mono_ms()) {
+            wait_change(c, (uint32_t) (until - now));
         }
         pause = pause * 2 < c->config.retry_max_ms ? pause * 2 : c->config.retry_max_ms;
     }
-    bool was_up = c->state == MQTT_UP;
+    bool was_up = c->state == MQTT_UP || c->renewing;
     c->state = MQTT_DOWN;
+    c->renewing = false;
     cut(c);
     drop_queue(c);
     for (struct mqtt_publish *p = c->inflight, *next; p != NULL; p = next) {
@@ -498,6 +544,8 @@ struct mqtt_client *mqtt_client_destroy(struct mqtt_client *c)
     for (uint32_t i = 0; i < c->subscription_count; i++) {
         give_text(c, c->subscriptions[i].filter);
     }
+    tls_copy_destroy(c->files);
+    tls_copy_destroy(c->next_files);
     pthread_cond_destroy(&c->changed);
     pthread_mutex_destroy(&c->lock);
     give(c->host, c, sizeof(*c));
@@ -513,7 +561,8 @@ int mqtt_client_publish(struct mqtt_client *c, struct tpc_str topic, struct tpc_
         return TPC_EINVAL;
     }
     pthread_mutex_lock(&c->lock);
-    int rc = c->state != MQTT_UP || c->lost || c->stopping ? TPC_EOFFLINE
+    bool up = (c->state == MQTT_UP && !c->lost) || c->renewing;
+    int rc = !up || c->stopping ? TPC_EOFFLINE
              : c->queued == MQTT_QUEUE_MAX || c->queued_bytes + size > MQTT_QUEUE_BYTES_MAX
                  ? TPC_EAGAIN
                  : 0;
@@ -558,6 +607,17 @@ int mqtt_client_subscribe(struct mqtt_client *c, const char *filter, uint32_t qo
     }
     pthread_mutex_unlock(&c->lock);
     return rc;
+}
+
+void mqtt_client_renew(struct mqtt_client *c, struct tls_copy *files)
+{
+    pthread_mutex_lock(&c->lock);
+    struct tls_copy *unused = c->next_files;
+    c->next_files = files;
+    c->renew = true;
+    pthread_cond_broadcast(&c->changed);
+    pthread_mutex_unlock(&c->lock);
+    tls_copy_destroy(unused);
 }
 
 bool mqtt_client_is_cut(struct mqtt_client *c)

@@ -15,6 +15,8 @@
 #include <tpcore/ext/host.h>
 #include <tpcore/ext/link.h>
 
+#include "copy.h"
+
 enum {
     MQTT_SUBSCRIPTIONS_MAX = 96,
     MQTT_QUEUE_MAX = 4096,          /* publishes that wait for their turn */
@@ -22,7 +24,9 @@ enum {
     MQTT_INFLIGHT_LIMIT = 1024,     /* greatest max_inflight */
     MQTT_CONNECT_TIMEOUT_S = 10,
     MQTT_DISCONNECT_MS = 1000,
-    MQTT_SETTLE_MS = 1000 /* stop() waits so long for a message that is being worked on */
+    /* stop() waits so long for a message that is being worked on, and a change of files for publishes
+     * that are on their way */
+    MQTT_SETTLE_MS = 1000
 };
 
 struct mqtt_incoming {
@@ -37,8 +41,9 @@ struct mqtt_client_config {
     const char *url;             /* mqtt://host[:port] or mqtts://host[:port] */
     const char *user, *password; /* NULL = none */
     const char *client_id;
-    const char *ca, *cert, *key; /* PEM files; NULL = none */
-    bool verify;                 /* the server's certificate and name */
+    const char *ca, *cert,
+        *key;    /* PEM files; NULL = none. Read unless mqtt_client_renew() was called */
+    bool verify; /* the server's certificate and name */
     bool clean_start;
     uint32_t version; /* 4 = 3.1.1, 5 */
     uint32_t session_expiry_s;
@@ -68,6 +73,14 @@ int mqtt_client_publish(struct mqtt_client *c, struct tpc_str topic, struct tpc_
                         uint32_t qos, bool retain, tpc_link_done_fn *done, void *user);
 /* Any thread: subscribes now, if connected, and after each connect. TPC_EAGAIN = too many. */
 int mqtt_client_subscribe(struct mqtt_client *c, const char *filter, uint32_t qos);
+
+/*
+ * Any thread: other files for TLS, which are the client's from now on. A connection that is up is ended
+ * as a client ends it and made anew with them: publishes on their way get MQTT_SETTLE_MS before, new
+ * ones wait, and nobody is told of it unless the broker cannot be reached again. Between two tries they
+ * are tried at once.
+ */
+void mqtt_client_renew(struct mqtt_client *c, struct tls_copy *files);
 
 /* Whether stop() has cut the connection: a message that is not safe yet may be let go. */
 bool mqtt_client_is_cut(struct mqtt_client *c);

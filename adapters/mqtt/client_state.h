@@ -10,7 +10,7 @@
 
 #include <MQTTAsync.h>
 
-enum { MQTT_REASON_MAX = 160 };
+enum { MQTT_REASON_MAX = 160, MQTT_LEAVE_STEP_MS = 20 };
 
 /* A publish: queued, then in flight, then done. */
 struct mqtt_publish {
@@ -45,6 +45,7 @@ struct mqtt_client {
     uint64_t inode;
     pthread_t thread;
     bool running, made;
+    struct tls_copy *files; /* of the connection; NULL = those of the configuration */
 
     pthread_mutex_t lock; /* over all that follows; never held during a call into paho */
     pthread_cond_t changed;
@@ -53,7 +54,11 @@ struct mqtt_client {
     bool lost;    /* the connection that was up, or being made, is gone */
     bool came_up; /* it is up: our thread has to say so and subscribe */
     bool session_present;
-    bool unasked; /* some filter was not asked for on this connection */
+    struct tls_copy *next_files; /* for the next connection; NULL = no other ones */
+    bool renew;                  /* they shall be used soon */
+    bool renewing;               /* we left a connection for that: to others it is still up */
+    int64_t leave_ms; /* monotonic: when what is on its way is not waited for; 0 = not set */
+    bool unasked;     /* some filter was not asked for on this connection */
     char reason[MQTT_REASON_MAX];
     uint32_t callbacks; /* on_message calls that have not returned */
     struct mqtt_subscription subscriptions[MQTT_SUBSCRIPTIONS_MAX];

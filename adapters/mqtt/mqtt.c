@@ -7,6 +7,7 @@
  * the core has it in its log; until then paho's receive thread waits in on_message(). There is one
  * such thread in a process, so an instance never waits for more than one ticket.
  */
+#include "certs.h"
 #include "client.h"
 #include "dialect.h"
 #include "enroll.h"
@@ -35,6 +36,7 @@ struct mqtt {
     void *ctx;
     struct mqtt_options options;
     struct mqtt_client *client;
+    struct mqtt_certs certs;
     struct mqtt_peers peers;
     uint64_t link;           /* the link session */
     pthread_mutex_t opening; /* held while a session is opened or closed; never by a worker */
@@ -582,6 +584,10 @@ static int mqtt_init(void *self, const struct tpc_host *host, void *ctx,
     m->options.client.on_down = on_down;
     rc = mqtt_client_create(host, ctx, &m->options.client, &m->client);
     if (rc == 0) {
+        rc = mqtt_certs_init(&m->certs, host, ctx, &m->options.client, m->options.reload_ms,
+                             m->client);
+    }
+    if (rc == 0) {
         rc = mqtt_filters(m->options.dialects, m->options.patterns, m->options.pattern_count,
                           add_filter, m);
         if (rc != 0) {
@@ -598,12 +604,14 @@ static int mqtt_start(void *self)
     o.tenant = m->options.tenant;
     o.peer = tpc_str_from(m->options.client.url);
     int rc = m->host->session_open(m->ctx, &o, &m->link);
-    return rc != 0 ? rc : mqtt_client_start(m->client);
+    rc = rc != 0 ? rc : mqtt_client_start(m->client);
+    return rc != 0 ? rc : mqtt_certs_start(&m->certs);
 }
 
 static void mqtt_stop(void *self)
 {
     struct mqtt *m = self;
+    mqtt_certs_stop(&m->certs);
     if (m->client != NULL) {
         mqtt_client_stop(m->client);
     }
@@ -618,6 +626,7 @@ static void mqtt_fini(void *self)
 {
     struct mqtt *m = self;
     m->client = mqtt_client_destroy(m->client);
+    mqtt_certs_fini(&m->certs);
     if (m->peers_made) {
         mqtt_peers_fini(&m->peers);
     }

@@ -18,6 +18,12 @@ static const struct tpc_option tls_table[] = {
       .def = "true",
       .since = "0.1",
       .help = "check the broker's certificate and name" },
+    { .name = "reload",
+      .type = TPC_OPT_DURATION,
+      .def = "10s",
+      .max = 86400000,
+      .since = "0.1",
+      .help = "how often the files are looked at for a change; 0 = never" },
 };
 
 static const struct tpc_option custom_table[] = {
@@ -175,6 +181,8 @@ const struct tpc_option mqtt_option_table[MQTT_OPTION_COUNT] = {
       .since = "0.1",
       .help = "sessions kept open; more devices share the link session" },
 };
+
+enum { RELOAD_MS = 10000 }; /* where the whole table is absent */
 
 static int64_t number(const struct tpc_value *cfg, const char *name)
 {
@@ -335,6 +343,9 @@ int mqtt_options_read(const struct tpc_host *host, void *ctx, const struct tpc_v
     o->qos = (uint32_t) number(cfg, "qos");
     o->presence = number(cfg, "presence") != 0;
     o->max_devices = (uint32_t) number(cfg, "max_devices");
+    const struct tpc_value *tls = tpc_value_get(cfg, TPC_STR("tls"));
+    o->reload_ms = tpc_value_get(tls, TPC_STR("reload")) != NULL ? (uint32_t) number(tls, "reload")
+                                                                 : RELOAD_MS;
     o->tenant = tpc_value_text(tpc_value_get(cfg, TPC_STR("tenant")));
     o->ack_appended = is(tpc_value_text(tpc_value_get(cfg, TPC_STR("ack"))), "appended");
     o->gateway_acks_both = is(tpc_value_text(tpc_value_get(cfg, TPC_STR("gateway_acks"))), "both");

@@ -19,6 +19,7 @@ struct mqtt_options {
     uint32_t dialects; /* enum mqtt_dialect, or'ed */
     uint32_t qos;
     uint32_t max_devices;
+    uint32_t reload_ms; /* of the files for TLS; 0 = never */
     bool ack_appended, presence;
     bool gateway_acks_both;
     const char *share; /* group; NULL = none */

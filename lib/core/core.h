@@ -87,6 +87,7 @@ struct tpi_service {
 
 struct tpi_part_metric {
     const char *name;
+    bool gauge; /* value is an int64_t that is set, not counted */
     atomic_uint_fast64_t value;
 };
 

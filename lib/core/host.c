@@ -113,31 +113,44 @@ static const char *host_name(void *ctx)
     return ((struct tpi_part *) ctx)->name;
 }
 
-static void host_count(void *ctx, const char *metric, uint64_t n)
+/* A metric of a part; NULL = there are too many. Seldom more than a look: the first use makes it. */
+static struct tpi_part_metric *metric_of(struct tpi_part *p, const char *metric, bool gauge)
 {
-    struct tpi_part *p = ctx;
     uint32_t count = atomic_load_explicit(&p->metric_count, memory_order_acquire);
     for (uint32_t i = 0; i < count; i++) {
         if (p->metrics[i].name == metric || strcmp(p->metrics[i].name, metric) == 0) {
-            atomic_fetch_add_explicit(&p->metrics[i].value, n, memory_order_relaxed);
-            return;
+            return &p->metrics[i];
         }
     }
-    /* Seldom: a name that is counted for the first time. */
     pthread_mutex_lock(&p->core->part_lock);
     count = atomic_load_explicit(&p->metric_count, memory_order_relaxed);
     uint32_t i = 0;
     while (i < count && strcmp(p->metrics[i].name, metric) != 0) {
         i++;
     }
-    if (i < TPI_PART_METRICS) {
+    if (i == count && count < TPI_PART_METRICS) {
         p->metrics[i].name = metric;
-        atomic_fetch_add_explicit(&p->metrics[i].value, n, memory_order_relaxed);
-        if (i == count) {
-            atomic_store_explicit(&p->metric_count, count + 1, memory_order_release);
-        }
+        p->metrics[i].gauge = gauge;
+        atomic_store_explicit(&p->metric_count, count + 1, memory_order_release);
     }
     pthread_mutex_unlock(&p->core->part_lock);
+    return i < TPI_PART_METRICS ? &p->metrics[i] : NULL;
+}
+
+static void host_count(void *ctx, const char *metric, uint64_t n)
+{
+    struct tpi_part_metric *m = metric_of(ctx, metric, false);
+    if (m != NULL) {
+        atomic_fetch_add_explicit(&m->value, n, memory_order_relaxed);
+    }
+}
+
+static void host_gauge(void *ctx, const char *metric, int64_t value)
+{
+    struct tpi_part_metric *m = metric_of(ctx, metric, true);
+    if (m != NULL) {
+        atomic_store_explicit(&m->value, (uint64_t) value, memory_order_relaxed);
+    }
 }
 
 static int host_enroll(void *ctx, const struct tpc_register_request *request,
@@ -174,5 +187,6 @@ void tpi_host_init(struct tpc_core *core)
         .count = host_count,
         .enroll = host_enroll,
         .why = host_why,
+        .gauge = host_gauge,
     };
 }

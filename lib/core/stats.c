@@ -150,18 +150,22 @@ static void tell_presence(struct tpc_core *core, struct telling *t)
             (double) TPI_METRIC_GET(y->evicted));
 }
 
-/* tpc_<module>_<metric>_total{instance=".."} */
+/* tpc_<module>_<metric>_total{instance=".."}; a gauge without _total */
 static void tell_part(struct tpi_part *p, struct telling *t)
 {
     uint32_t count = atomic_load_explicit(&p->metric_count, memory_order_acquire);
     for (uint32_t i = 0; i < count; i++) {
         char name[112];
         char label[TPI_NAME_BYTES + 16];
-        snprintf(name, sizeof(name), "%s_%.60s_total", p->module->desc.name, p->metrics[i].name);
+        bool is_gauge = p->metrics[i].gauge;
+        uint64_t value = atomic_load_explicit(&p->metrics[i].value, memory_order_relaxed);
+        snprintf(name, sizeof(name), "%s_%.60s%s", p->module->desc.name, p->metrics[i].name,
+                 is_gauge ? "" : "_total");
         int len = snprintf(label, sizeof(label), "instance=\"%s\"", p->name);
-        tell(t, name, "Counted by the module", TPC_METRIC_COUNTER,
+        tell(t, name, is_gauge ? "Set by the module" : "Counted by the module",
+             is_gauge ? TPC_METRIC_GAUGE : TPC_METRIC_COUNTER,
              (struct tpc_str){ label, (size_t) len },
-             (double) atomic_load_explicit(&p->metrics[i].value, memory_order_relaxed));
+             is_gauge ? (double) (int64_t) value : (double) value);
     }
 }
 

@@ -200,11 +200,23 @@ static const char *name(void *ctx)
     return "fake";
 }
 
+/* Of a metric; under the lock. */
+static int64_t *metric_of(struct fake_host *h, const char *metric)
+{
+    uint32_t i = 0;
+    while (i < FAKE_METRICS_MAX && h->metrics[i].name != NULL &&
+           strcmp(h->metrics[i].name, metric) != 0) {
+        i++;
+    }
+    ck_assert_uint_lt(i, FAKE_METRICS_MAX);
+    h->metrics[i].name = metric;
+    return &h->metrics[i].value;
+}
+
 static void count(void *ctx, const char *metric, uint64_t n)
 {
     struct fake_host *h = enter(ctx);
-    (void) metric;
-    (void) n;
+    *metric_of(h, metric) += (int64_t) n;
     leave(h);
 }
 
@@ -218,6 +230,21 @@ static int note_why(void *ctx, const struct tpc_why *w)
     h->why_count++;
     leave(h);
     return 0;
+}
+
+static void gauge(void *ctx, const char *metric, int64_t value)
+{
+    struct fake_host *h = enter(ctx);
+    *metric_of(h, metric) = value;
+    leave(h);
+}
+
+int64_t fake_metric(struct fake_host *h, const char *name)
+{
+    pthread_mutex_lock(&h->lock);
+    int64_t value = *metric_of(h, name);
+    pthread_mutex_unlock(&h->lock);
+    return value;
 }
 
 const struct tpc_adapter_ops *fake_adapter_of(const struct tpc_module *module)
@@ -259,7 +286,8 @@ int fake_init(struct fake_host *h, struct tk_env *env, const struct tpc_adapter_
                                  .need = need,
                                  .name = name,
                                  .count = count,
-                                 .why = note_why };
+                                 .why = note_why,
+                                 .gauge = gauge };
     tk_ok(tpc_arena_create(NULL, 0, &h->arena));
     tk_ok(tpc_json_parse(h->arena, tpc_str_from(options_json), TPC_JSON_COPY, NULL, &given));
     int rc = tpi_option_check(&ops->options, &given, 0, h->arena, &err, &checked);

@@ -10,7 +10,13 @@
 #include <pthread.h>
 #include <tpcore/ext/adapter.h>
 
-enum { FAKE_FRAMES_MAX = 1024, FAKE_SESSIONS_MAX = 1024, FAKE_TIMERS_MAX = 64, FAKE_TEXT = 160 };
+enum {
+    FAKE_FRAMES_MAX = 1024,
+    FAKE_SESSIONS_MAX = 1024,
+    FAKE_TIMERS_MAX = 64,
+    FAKE_METRICS_MAX = 32,
+    FAKE_TEXT = 160
+};
 
 /* A frame as it came, copied. */
 struct fake_frame {
@@ -61,7 +67,11 @@ struct fake_host {
     uint32_t sent_count;
     char whys[FAKE_TEXT]; /* of the last why(): "device stage code xTIMES reason [payload]" */
     uint32_t why_count;
-    uint32_t later_count; /* how many receive() were answered with "later" */
+    struct {
+        const char *name;
+        int64_t value;
+    } metrics[FAKE_METRICS_MAX]; /* counted, or set */
+    uint32_t later_count;        /* how many receive() were answered with "later" */
     char last_fail[FAKE_TEXT];
     uint32_t calls_after_stop;
 
@@ -81,6 +91,9 @@ void fake_fini(struct fake_host *h);
 
 int fake_start(struct fake_host *h);
 void fake_stop(struct fake_host *h);
+
+/* What was counted, or set last; 0 = nothing yet. */
+int64_t fake_metric(struct fake_host *h, const char *name);
 
 /* The first adapter interface of a module. */
 const struct tpc_adapter_ops *fake_adapter_of(const struct tpc_module *module);

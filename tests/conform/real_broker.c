@@ -62,12 +62,13 @@ static void write_config(const struct real_broker *b, char path[64])
     ck_assert_ptr_nonnull(f);
     fprintf(f,
             "listener %u 127.0.0.1\nallow_anonymous true\npersistence false\n"
-            "max_queued_messages 0\nlog_dest none\nuser root\n",
-            b->port);
+            "max_queued_messages 0\nlog_dest %s%s\nuser root\n",
+            b->port, b->log[0] != '\0' ? "file " : "none", b->log);
     if (b->tls[0] != '\0') {
         fprintf(f, "cafile %s/ca.crt\ncertfile %s/server.crt\nkeyfile %s/server.key\n", b->tls,
                 b->tls, b->tls);
     }
+    fputs(b->more, f);
     fclose(f);
 }
 

@@ -12,8 +12,10 @@
 
 struct real_broker {
     uint16_t port;
-    pid_t pid;     /* 0 = not running */
-    char tls[256]; /* folder with ca.crt, server.crt and server.key; "" = no TLS */
+    pid_t pid;       /* 0 = not running */
+    char tls[256];   /* folder with ca.crt, server.crt and server.key; "" = no TLS */
+    char log[256];   /* file for its log; "" = none */
+    char more[1024]; /* lines at the end of its configuration */
 };
 
 bool real_broker_there(void);

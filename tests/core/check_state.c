@@ -18,12 +18,16 @@ START_TEST(prometheus_text_has_every_metric_once)
     flow_start(&f);
     flow_probe.host->count(flow_probe.ctx, "drops", 3);
     flow_probe.host->count(flow_probe.ctx, "drops", 4);
+    flow_probe.host->gauge(flow_probe.ctx, "level", 9);
+    flow_probe.host->gauge(flow_probe.ctx, "level", -3);
     tk_fails(TPC_ETOOBIG, tpc_core_prometheus(f.core, &small));
     struct tpc_buf buf = { (uint8_t *) text, sizeof(text) - 1, 0 };
     tk_ok(tpc_core_prometheus(f.core, &buf));
     ck_assert_uint_eq(buf.need, small.need);
     text[buf.need] = '\0';
     ck_assert_ptr_nonnull(strstr(text, "tpc_probe_drops_total{instance=\"probe\"} 7\n"));
+    ck_assert_ptr_nonnull(strstr(text, "tpc_probe_level{instance=\"probe\"} -3\n"));
+    ck_assert_ptr_nonnull(strstr(text, "# TYPE tpc_probe_level gauge\n"));
     ck_assert_ptr_nonnull(strstr(text, "# TYPE tpc_uplink_messages_total counter\n"));
     ck_assert_ptr_nonnull(strstr(text, "tpc_registry_devices 2\n"));
     for (char *p = text; (p = strstr(p, "# TYPE ")) != NULL; p++) {

@@ -83,6 +83,8 @@ typedef void tpc_timer_fn(void *user);
  *                The text `metric` is static.
  * why            As tpc_why_note(): of a device, what the core does not see itself.
  * enroll         As tpc_auth_register(): a thread of the module's own, for it waits for the disk.
+ * gauge          Sets a metric of this instance: tpc_<module>_<metric>{instance=..}. The text `metric`
+ *                is static, and not one that is counted.
  */
 struct tpc_host {
     struct tpc_iface iface; /* major 1 */
@@ -107,6 +109,7 @@ struct tpc_host {
     int (*enroll)(void *ctx, const struct tpc_register_request *request,
                   struct tpc_registration *ret);
     int (*why)(void *ctx, const struct tpc_why *why);
+    void (*gauge)(void *ctx, const char *metric, int64_t value);
 };
 
 TPC_END
