@@ -22,6 +22,12 @@ static int resolve(void *user, struct tpc_str name, uint32_t *ret_index, uint8_t
     case TPC_TEXT:
         *ret_type = TPI_EXPR_TEXT;
         break;
+    case TPC_ARRAY:
+        *ret_type = TPI_EXPR_LIST;
+        break;
+    case TPC_MAP:
+        *ret_type = TPI_EXPR_MAP;
+        break;
     default:
         *ret_type = TPI_EXPR_ANY;
     }
@@ -33,7 +39,11 @@ static int compile(const struct tpc_allocator *alloc, const struct tpi_model *m,
 {
     struct tpi_expr *e;
     struct tpc_str text = tpi_model_property(m, index)->expr;
-    int rc = tpi_expr_compile(alloc, text, resolve, (void *) (uintptr_t) m, TPI_EXPR_ANY, err, &e);
+    struct tpi_expr_scope scope = { .resolve = resolve,
+                                    .user = (void *) (uintptr_t) m,
+                                    .features = TPI_EXPR_PREVIOUS | TPI_EXPR_OTHER | TPI_EXPR_NOW |
+                                                TPI_EXPR_EVENT };
+    int rc = tpi_expr_compile(alloc, text, &scope, TPI_EXPR_ANY, err, &e);
     if (rc == 0) {
         *ret = e;
     }
@@ -55,9 +65,49 @@ static uint32_t name(const void *expr, uint32_t i)
     return tpi_expr_name_index(expr, i);
 }
 
-static struct tpc_value eval(const void *expr, tpi_derived_load_fn *load, void *user)
+static bool load(void *user, uint32_t index, struct tpc_value *ret)
 {
-    return tpi_expr_eval(expr, load, user);
+    const struct tpi_derived_view *view = user;
+    return view->load(view->user, index, ret);
+}
+
+static bool previous(void *user, uint32_t index, struct tpc_value *ret)
+{
+    const struct tpi_derived_view *view = user;
+    return view->previous(view->user, index, ret);
+}
+
+static bool other(void *user, struct tpc_str device, struct tpc_str name,
+                  struct tpi_expr_scratch *scratch, struct tpc_value *ret)
+{
+    const struct tpi_derived_view *view = user;
+    char *rest = scratch->buf != NULL ? scratch->buf + scratch->used : NULL;
+    struct tpc_buf room = { (uint8_t *) rest, scratch->cap - scratch->used, 0 };
+    int rc = tpi_registry_latest(view->registry, view->tenant_id, device, name, &room, ret);
+    scratch->overflows += rc == TPC_ETOOBIG;
+    scratch->used += rc == 0 ? room.need : 0;
+    return rc == 0;
+}
+
+static int64_t now(void *user)
+{
+    const struct tpi_derived_view *view = user;
+    return tpi_unix_ms(view->env);
+}
+
+static int64_t event_time(void *user)
+{
+    const struct tpi_derived_view *view = user;
+    return view->unix_ms;
+}
+
+/* Lists and maps stay where they are: they are no result. */
+static struct tpc_value eval(const void *expr, const struct tpi_derived_view *view)
+{
+    static const struct tpi_expr_host host = { load, previous, other, now, event_time };
+    struct tpi_expr_scratch scratch = { view->scratch, view->scratch_bytes, 0, 0 };
+    struct tpc_value v = tpi_expr_eval(expr, &host, (void *) (uintptr_t) view, &scratch);
+    return v.type <= TPC_TEXT ? v : (struct tpc_value){ .type = TPC_NULL };
 }
 
 const struct tpi_expr_ops tpi_core_expr_ops = {

@@ -1,5 +1,6 @@
 /*
- * The bytecode of an expression: made by compile.c, run by run.c. In memory only, never stored.
+ * The bytecode of an expression: made by parse.c and primary.c, run by run.c. In memory only, never
+ * stored.
  *
  * A stack machine. Every instruction pushes at most one cell, jumps go forward only, and the
  * compiler has counted the stack: the loop checks nothing.
@@ -20,19 +21,32 @@ enum op {
     OP_MUL,
     OP_DIV,
     OP_MOD,
-    OP_CMP,      /* x = enum relation */
-    OP_CMP_NAME, /* name a against constant b, x = enum relation: the common condition */
-    OP_NULL,     /* is null; x = 1: is not */
-    OP_LIKE,     /* x = 1: not */
-    OP_BETWEEN,  /* value, low, high; x = 1: not */
-    OP_IN,       /* constants b .. b + a; x = 1: not */
-    OP_AND_JUMP, /* top is false: to b, else go on and AND with what comes */
+    OP_CMP,        /* x = enum relation */
+    OP_CMP_NAME,   /* name a against constant b, x = enum relation */
+    OP_CMP_NUMBER, /* the same with a double below 2^53: the common condition */
+    OP_AND_NUMBER, /* the top AND OP_CMP_NUMBER; loads nothing if the top is false */
+    OP_NULL,       /* is null; x = 1: is not */
+    OP_LIKE,       /* x = 1: not */
+    OP_BETWEEN,    /* value, low, high; x = 1: not */
+    OP_IN,         /* constants b .. b + a; x = 1: not */
+    OP_AND_JUMP,   /* top is false: to b, else go on and AND with what comes */
     OP_OR_JUMP,
     OP_AND,
-    OP_OR
+    OP_OR,
+    OP_JUMP,        /* to b */
+    OP_JUMP_UNLESS, /* takes the top; to b if it is not true */
+    OP_COPY,        /* the top once more */
+    OP_DROP,
+    OP_PREVIOUS, /* of name a */
+    OP_CHANGED,  /* name a is not what it was; x = 1: false if it is null now */
+    OP_OTHER,    /* property of the name in constant a, of the device whose key is the top */
+    OP_MEMBER,   /* constant a, of the top */
+    OP_ITEM,     /* list, index */
+    OP_CALL      /* function a with x arguments */
 };
 
-enum relation { REL_EQ, REL_NE, REL_LT, REL_LE, REL_GT, REL_GE };
+/* Bits: less 1, equal 2, greater 4. */
+enum relation { REL_LT = 1, REL_EQ = 2, REL_LE = 3, REL_GT = 4, REL_NE = 5, REL_GE = 6 };
 
 struct code {
     uint8_t op;
@@ -41,16 +55,18 @@ struct code {
     uint32_t b;
 };
 
-/* A value on the stack or a constant. type: enum tpc_type; arrays, maps and blobs carry no content:
- * they are only known not to be null. */
+/* A value on the stack or a constant. type: enum tpc_type; blobs carry no content: they are only
+ * known not to be null. */
 struct cell {
     uint32_t type;
-    uint32_t len; /* bytes of text */
+    uint32_t len; /* bytes of text, items, members */
     union {
         bool b;
         int64_t i;
         double d;
         const char *text;
+        const struct tpc_value *items;
+        const struct tpc_member *members;
         size_t offset; /* of a text constant, while it is compiled */
     } as;
 };
@@ -64,6 +80,7 @@ struct tpi_expr {
     const uint32_t *names; /* the resolver's numbers */
     uint32_t name_count;
     uint32_t result; /* enum tpi_expr_type */
+    bool chain;      /* OP_CMP_NUMBER, then OP_AND_NUMBER alone: most conditions are such */
 };
 
 #endif

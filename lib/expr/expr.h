@@ -1,20 +1,17 @@
 /*
- * Conditions as people write them, compiled once to a small bytecode:
+ * Expressions as people write them, compiled once to a small bytecode: conditions of scenes and
+ * rules, computed properties, filters, templates. docs/reference/expr.md is the language.
  *
  *     temperature > 30 && humidity < 40
- *     mode in ("auto", "eco") and not (speed between 10 and 20) or `x-y` is null
- *
- * Operands are names (letters, digits, _ and dots, or anything between backticks), numbers, texts
- * in single or double quotes, true, false and null. From weakest to strongest: || or, && and, !
- * not, comparisons (== = != <> < <= > >= in, not in, between, not between, like, not like, is null,
- * is not null), + -, * / %, unary -. Words are not case-sensitive.
+ *     case when mode in ("auto", "eco") then round(delta(level), 1) else device('m-1').level end
  *
  * Null is SQL's: a comparison or sum with null is null, false && null is false, true || null is
- * true. Ints stay ints until they overflow; / gives a double; a division by zero is null. Texts
- * compare by bytes; like knows % and _ and compares the whole text.
+ * true. Ints stay ints until they overflow; / gives a double; a division by zero, and whatever is
+ * not finite, is null. Texts compare by bytes.
  *
- * Code only jumps forward, so an evaluation takes at most as many steps as there are instructions.
- * It allocates nothing.
+ * Code only jumps forward and there are no loops in it, so an evaluation takes at most as many
+ * steps as there are instructions (TPI_EXPR_MAX_CODE). It allocates nothing: texts that functions
+ * make stand in the caller's scratch, and are null where it is too small.
  */
 #ifndef TPI_EXPR_H
 #define TPI_EXPR_H
@@ -27,10 +24,11 @@
 struct tpi_expr;
 
 enum {
-    TPI_EXPR_MAX_TEXT = 4096, /* bytes of source */
-    TPI_EXPR_MAX_DEPTH = 32,  /* parentheses and operators inside one another; also the stack */
-    TPI_EXPR_MAX_CODE = 2048, /* instructions */
-    TPI_EXPR_MAX_NAMES = 64   /* different names in one expression */
+    TPI_EXPR_MAX_TEXT = 65536, /* bytes of source */
+    TPI_EXPR_MAX_DEPTH = 64,   /* parentheses and operators inside one another; also the stack */
+    TPI_EXPR_MAX_CODE = 16384, /* instructions */
+    TPI_EXPR_MAX_NAMES = 256,  /* different names in one expression */
+    TPI_EXPR_SCRATCH = 4096    /* what callers without another idea bring */
 };
 
 enum tpi_expr_type {
@@ -38,24 +36,72 @@ enum tpi_expr_type {
     TPI_EXPR_NULL = 1,
     TPI_EXPR_BOOL = 2,
     TPI_EXPR_NUMBER = 3,
-    TPI_EXPR_TEXT = 4
+    TPI_EXPR_TEXT = 4,
+    TPI_EXPR_LIST = 5,
+    TPI_EXPR_MAP = 6
 };
 
-/* Gives a name the number under which its value is loaded, and its type. 0 or TPC_ENOENT. */
+/* What a host offers besides values of names. Functions that need another are refused. */
+enum {
+    TPI_EXPR_PREVIOUS = 1, /* last, changed, delta: host->previous */
+    TPI_EXPR_OTHER = 2,    /* device('id').name: host->other */
+    TPI_EXPR_NOW = 4,      /* host->now */
+    TPI_EXPR_EVENT = 8     /* host->event_time */
+};
+
+/* Gives a name the number under which its value is loaded, and its type. 0 or TPC_ENOENT. A name
+ * with dots is asked for as a whole first; then without its last parts, which are members. */
 typedef int tpi_expr_resolve_fn(void *user, struct tpc_str name, uint32_t *ret_index,
                                 uint8_t *ret_type);
+
+/* A name that stands for the same value in every evaluation: null, bool, number or text, which is
+ * copied. 0 or TPC_ENOENT. */
+typedef int tpi_expr_constant_fn(void *user, struct tpc_str name, struct tpc_value *ret);
+
+/* What names mean while an expression is compiled. */
+struct tpi_expr_scope {
+    tpi_expr_resolve_fn *resolve;
+    tpi_expr_constant_fn *constant; /* asked first; NULL = none */
+    void *user;                     /* of both */
+    uint32_t features;              /* TPI_EXPR_PREVIOUS | .. */
+};
+
+/* Room for texts that functions make; each evaluation starts at its beginning. */
+struct tpi_expr_scratch {
+    char *buf;
+    size_t cap;
+    size_t used;
+    uint64_t overflows; /* texts that found no room, and are null */
+};
 
 /* Loads a value by the resolver's number; false = null. The value is borrowed during the
  * evaluation. */
 typedef bool tpi_expr_load_fn(void *user, uint32_t index, struct tpc_value *ret);
 
+/* Latest value of another device; false = null. What it copies it puts behind scratch->used, and
+ * moves that. scratch may have no room at all. */
+typedef bool tpi_expr_other_fn(void *user, struct tpc_str device, struct tpc_str name,
+                               struct tpi_expr_scratch *scratch, struct tpc_value *ret);
+
+typedef int64_t tpi_expr_time_fn(void *user);
+
+/* Where values come from. All but load may be NULL: then they are null. */
+struct tpi_expr_host {
+    tpi_expr_load_fn *load;
+    tpi_expr_load_fn *previous; /* the value before the present one */
+    tpi_expr_other_fn *other;
+    tpi_expr_time_fn *now;        /* unix ms of the clock */
+    tpi_expr_time_fn *event_time; /* unix ms of the message */
+};
+
 /*
  * Compiles. want: TPI_EXPR_BOOL for a condition, TPI_EXPR_ANY for any result.
- * Returns 0, TPC_EINVAL (err has line and column: syntax, unknown name, types that do not fit),
- * TPC_ETOOBIG (one of the limits above) or TPC_ENOMEM. text is not kept.
+ * Returns 0, TPC_EINVAL (err has line and column: syntax, unknown name, types that do not fit, a
+ * function that the host has not), TPC_ETOOBIG (one of the limits above) or TPC_ENOMEM. text is not
+ * kept.
  */
 int tpi_expr_compile(const struct tpc_allocator *alloc, struct tpc_str text,
-                     tpi_expr_resolve_fn *resolve, void *user, enum tpi_expr_type want,
+                     const struct tpi_expr_scope *scope, enum tpi_expr_type want,
                      struct tpc_error *err, struct tpi_expr **ret);
 
 /* NULL is fine. */
@@ -68,11 +114,17 @@ uint32_t tpi_expr_name_index(const struct tpi_expr *e, uint32_t i);
 /* Type of the result as far as it is known before running. */
 enum tpi_expr_type tpi_expr_result(const struct tpi_expr *e);
 
-/* Result: TPC_NULL, TPC_BOOL, TPC_INT, TPC_DOUBLE or TPC_TEXT (borrowed from a loaded value or the
- * expression). Any thread; threads may run one expression at once. */
-struct tpc_value tpi_expr_eval(const struct tpi_expr *e, tpi_expr_load_fn *load, void *user);
+/* Bytes that it takes in memory. */
+size_t tpi_expr_bytes(const struct tpi_expr *e);
+
+/* Result: TPC_NULL, TPC_BOOL, TPC_INT, TPC_DOUBLE, TPC_TEXT, TPC_ARRAY or TPC_MAP; texts and trees
+ * are borrowed from a loaded value, the expression or the scratch, which may be NULL. Any thread;
+ * threads may run one expression at once, each with its own scratch. */
+struct tpc_value tpi_expr_eval(const struct tpi_expr *e, const struct tpi_expr_host *host,
+                               void *user, struct tpi_expr_scratch *scratch);
 
 /* Result of a condition: 1 true, 0 false, -1 null. */
-int tpi_expr_test(const struct tpi_expr *e, tpi_expr_load_fn *load, void *user);
+int tpi_expr_test(const struct tpi_expr *e, const struct tpi_expr_host *host, void *user,
+                  struct tpi_expr_scratch *scratch);
 
 #endif

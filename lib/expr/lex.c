@@ -16,7 +16,7 @@ static const struct word {
     { "and", TOKEN_AND },     { "or", TOKEN_OR },     { "not", TOKEN_NOT },
     { "in", TOKEN_IN },       { "like", TOKEN_LIKE }, { "between", TOKEN_BETWEEN },
     { "is", TOKEN_IS },       { "null", TOKEN_NULL }, { "true", TOKEN_TRUE },
-    { "false", TOKEN_FALSE },
+    { "false", TOKEN_FALSE }, { "case", TOKEN_CASE },
 };
 
 /* Longer signs first. */
@@ -44,6 +44,11 @@ static const struct sign {
     { "(", TOKEN_OPEN, 0 },
     { ")", TOKEN_CLOSE, 0 },
     { ",", TOKEN_COMMA, 0 },
+    { ".", TOKEN_DOT, 0 },
+    { "[", TOKEN_OPEN_ITEM, 0 },
+    { "]", TOKEN_CLOSE_ITEM, 0 },
+    { "|", TOKEN_PIPE, 0 },
+    { "}}", TOKEN_CLOSE_BRACES, 0 },
 };
 
 int tpi_expr_error(const struct lexer *lx, int code, size_t at, const char *fmt, ...)
@@ -100,6 +105,11 @@ static bool same_word(struct tpc_str s, const char *word)
     return true;
 }
 
+bool tpi_expr_is_word(const struct token *t, const char *word)
+{
+    return t->type == TOKEN_NAME && !t->quoted && same_word(t->name, word);
+}
+
 static void lex_name(struct lexer *lx, struct token *t)
 {
     size_t end = lx->pos;
@@ -127,6 +137,7 @@ static int lex_quoted_name(struct lexer *lx, struct token *t)
         return tpi_expr_error(lx, TPC_EINVAL, lx->pos, "empty name");
     }
     t->type = TOKEN_NAME;
+    t->quoted = true;
     t->name = (struct tpc_str){ from, (size_t) (end - from) };
     lx->pos += t->name.len + 2;
     return 0;

@@ -22,6 +22,7 @@ enum token_type {
     TOKEN_BETWEEN,
     TOKEN_LIKE,
     TOKEN_IS,
+    TOKEN_CASE,
     TOKEN_RELATION, /* x = enum relation */
     TOKEN_PLUS,
     TOKEN_MINUS,
@@ -30,12 +31,18 @@ enum token_type {
     TOKEN_PERCENT,
     TOKEN_OPEN,
     TOKEN_CLOSE,
-    TOKEN_COMMA
+    TOKEN_COMMA,
+    TOKEN_DOT,
+    TOKEN_OPEN_ITEM,
+    TOKEN_CLOSE_ITEM,
+    TOKEN_PIPE,        /* | of a template */
+    TOKEN_CLOSE_BRACES /* }} of a template */
 };
 
 struct token {
     enum token_type type;
     uint8_t x;
+    bool quoted;         /* a name between backticks */
     size_t start, end;   /* bytes of the source */
     struct tpc_str name; /* of a name: a view into the source */
     struct cell value;   /* of a number or text; texts stand in the pool by offset */
@@ -50,6 +57,9 @@ struct lexer {
 
 /* The next token. Returns 0, TPC_EINVAL (with line and column) or TPC_ENOMEM. */
 int tpi_expr_lex(struct lexer *lx, struct token *ret);
+
+/* Whether a token is this word, which is a name elsewhere. word is in small letters. */
+bool tpi_expr_is_word(const struct token *t, const char *word);
 
 /* Sets err with the line and column of a byte of the source. Returns code. */
 int tpi_expr_error(const struct lexer *lx, int code, size_t at, const char *fmt, ...)

@@ -1,257 +1,112 @@
 /* Runs compiled expressions. */
-#include "expr/code.h"
+#include "expr/cell.h"
+#include "expr/functions.h"
 
-#include <math.h>
-#include <string.h>
-
-static const struct cell null_cell = { TPC_NULL, 0, { 0 } };
-
-static struct cell cell_bool(bool b)
+/* The common types in place. */
+static inline struct cell cell_of(const struct tpc_value *v)
 {
-    return (struct cell){ .type = TPC_BOOL, .as.b = b };
+    if (v->type == TPC_DOUBLE) {
+        return cell_double(v->as.d);
+    }
+    return v->type == TPC_INT ? cell_int(v->as.i) : tpi_cell_from(v);
 }
 
-/* Values that are not finite (from CBOR or a sum) count as missing. */
-static struct cell cell_double(double d)
-{
-    return isfinite(d) ? (struct cell){ .type = TPC_DOUBLE, .as.d = d } : null_cell;
-}
-
-static struct cell cell_int(int64_t i)
-{
-    return (struct cell){ .type = TPC_INT, .as.i = i };
-}
-
-static struct cell load_cell(const struct tpi_expr *e, uint16_t name, tpi_expr_load_fn *load,
-                             void *user)
+static inline struct cell load_cell(const struct eval *r, uint16_t name)
 {
     struct tpc_value v;
-    if (!load(user, e->names[name], &v)) {
-        return null_cell;
-    }
-    switch (v.type) {
-    case TPC_BOOL:
-        return cell_bool(v.as.b);
-    case TPC_INT:
-        return cell_int(v.as.i);
-    case TPC_DOUBLE:
-        return cell_double(v.as.d);
-    case TPC_TEXT:
-        if (v.len > UINT32_MAX) {
-            return null_cell;
-        }
-        return (struct cell){ .type = TPC_TEXT, .len = (uint32_t) v.len, .as.text = v.as.text };
-    default:
-        return (struct cell){ .type = v.type };
-    }
+    return r->host->load(r->user, r->e->names[name], &v) ? cell_of(&v) : cell_null();
 }
 
-/* Exact, also where the int has no double of its own. */
-static int order_int_double(int64_t i, double d)
+static struct cell previous_cell(const struct eval *r, uint16_t name)
 {
-    if (d >= 9223372036854775808.0) {
-        return -1;
+    struct tpc_value v;
+    if (r->host->previous == NULL || !r->host->previous(r->user, r->e->names[name], &v)) {
+        return cell_null();
     }
-    if (d < -9223372036854775808.0) {
-        return 1;
-    }
-    int64_t whole = (int64_t) d;
-    if (i != whole) {
-        return i < whole ? -1 : 1;
-    }
-    double rest = d - (double) whole;
-    return rest > 0 ? -1 : rest < 0 ? 1 : 0;
+    return cell_of(&v);
 }
 
-static int order_text(const struct cell *a, const struct cell *b)
+static struct cell changed(const struct eval *r, uint16_t name, bool pass_null)
 {
-    size_t n = a->len < b->len ? a->len : b->len;
-    int c = n > 0 ? memcmp(a->as.text, b->as.text, n) : 0;
-    if (c != 0) {
-        return c < 0 ? -1 : 1;
-    }
-    return (a->len > b->len) - (a->len < b->len);
+    struct cell now = load_cell(r, name);
+    struct cell before = previous_cell(r, name);
+    return cell_bool(!(pass_null && now.type == TPC_NULL) && !tpi_cell_same(&now, &before));
 }
 
-/* False if the two cannot be compared: one is null, or their types differ at run time. */
-static bool cell_order(const struct cell *a, const struct cell *b, int *ret)
+static struct cell other_cell(struct eval *r, const struct cell *device, uint16_t name)
 {
-    if (a->type == TPC_DOUBLE && b->type == TPC_DOUBLE) {
-        *ret = (a->as.d > b->as.d) - (a->as.d < b->as.d);
-    } else if (a->type == TPC_INT && b->type == TPC_INT) {
-        *ret = (a->as.i > b->as.i) - (a->as.i < b->as.i);
-    } else if (a->type == TPC_INT && b->type == TPC_DOUBLE) {
-        *ret = order_int_double(a->as.i, b->as.d);
-    } else if (a->type == TPC_DOUBLE && b->type == TPC_INT) {
-        *ret = -order_int_double(b->as.i, a->as.d);
-    } else if (a->type == TPC_TEXT && b->type == TPC_TEXT) {
-        *ret = order_text(a, b);
-    } else if (a->type == TPC_BOOL && b->type == TPC_BOOL) {
-        *ret = (int) a->as.b - (int) b->as.b;
-    } else {
-        return false;
+    struct tpi_expr_scratch none = { NULL, 0, 0, 0 };
+    struct tpc_value v;
+    if (device->type != TPC_TEXT || r->host->other == NULL ||
+        !r->host->other(r->user, cell_str(device), cell_str(&r->e->consts[name]),
+                        r->scratch != NULL ? r->scratch : &none, &v)) {
+        return cell_null();
     }
-    return true;
+    return tpi_cell_from(&v);
+}
+
+static inline struct cell by_order(int order, uint8_t relation)
+{
+    return cell_bool((relation >> (order + 1) & 1) != 0);
 }
 
 static struct cell cell_compare(const struct cell *a, const struct cell *b, uint8_t relation)
 {
     int order;
-    if (!cell_order(a, b, &order)) {
-        return null_cell;
-    }
-    switch (relation) {
-    case REL_EQ:
-        return cell_bool(order == 0);
-    case REL_NE:
-        return cell_bool(order != 0);
-    case REL_LT:
-        return cell_bool(order < 0);
-    case REL_LE:
-        return cell_bool(order <= 0);
-    case REL_GT:
-        return cell_bool(order > 0);
-    default:
-        return cell_bool(order >= 0);
-    }
+    return tpi_cell_order(a, b, &order) ? by_order(order, relation) : cell_null();
 }
 
-static bool cell_number(const struct cell *c, double *ret)
+/* 1, 0, or -1 for null. The constant is below 2^53 either way, so an int that is rounded keeps its
+ * side of it. */
+static inline int compare_number(const struct code *c, const uint32_t *names,
+                                 const struct cell *consts, tpi_expr_load_fn *load, void *user)
 {
-    if (c->type == TPC_INT) {
-        *ret = (double) c->as.i;
-        return true;
-    }
-    if (c->type == TPC_DOUBLE) {
-        *ret = c->as.d;
-        return true;
-    }
-    return false;
-}
-
-/* False if the result does not fit, or there is none: then doubles are tried. */
-static bool int_math(uint8_t op, int64_t a, int64_t b, int64_t *ret)
-{
-    switch (op) {
-    case OP_ADD:
-        return !__builtin_add_overflow(a, b, ret);
-    case OP_SUB:
-        return !__builtin_sub_overflow(a, b, ret);
-    case OP_MUL:
-        return !__builtin_mul_overflow(a, b, ret);
-    case OP_MOD:
-        if (b == 0) {
-            return false;
-        }
-        *ret = b == -1 ? 0 : a % b;
-        return true;
-    default:
-        return false;
-    }
-}
-
-static struct cell cell_math(uint8_t op, const struct cell *a, const struct cell *b)
-{
-    int64_t i;
-    if (a->type == TPC_INT && b->type == TPC_INT && int_math(op, a->as.i, b->as.i, &i)) {
-        return cell_int(i);
-    }
-    double x, y;
-    if (!cell_number(a, &x) || !cell_number(b, &y)) {
-        return null_cell;
-    }
-    switch (op) {
-    case OP_ADD:
-        return cell_double(x + y);
-    case OP_SUB:
-        return cell_double(x - y);
-    case OP_MUL:
-        return cell_double(x * y);
-    case OP_DIV:
-        return y == 0 ? null_cell : cell_double(x / y);
-    default:
-        return y == 0 ? null_cell : cell_double(fmod(x, y));
-    }
-}
-
-static struct cell cell_neg(const struct cell *a)
-{
-    if (a->type == TPC_INT && a->as.i != INT64_MIN) {
-        return cell_int(-a->as.i);
-    }
+    struct tpc_value v;
     double d;
-    return cell_number(a, &d) ? cell_double(-d) : null_cell;
-}
-
-static const char *next_char(const char *p, const char *end)
-{
-    p++;
-    while (p < end && ((unsigned char) *p & 0xC0) == 0x80) {
-        p++;
+    if (!load(user, names[c->a], &v)) {
+        return -1;
     }
-    return p;
-}
-
-/* SQL's LIKE: % is any run, _ one character. Goes back to the last % only, so at most len(text) *
- * len(pattern) steps. */
-static bool like(const char *t, const char *t_end, const char *p, const char *p_end)
-{
-    const char *retry_p = NULL;
-    const char *retry_t = NULL;
-    while (t < t_end) {
-        if (p < p_end && *p == '%') {
-            retry_p = ++p;
-            retry_t = t;
-        } else if (p < p_end && *p == '_') {
-            p++;
-            t = next_char(t, t_end);
-        } else if (p < p_end && *p == *t) {
-            p++;
-            t++;
-        } else if (retry_p != NULL) {
-            p = retry_p;
-            retry_t = next_char(retry_t, t_end);
-            t = retry_t;
-        } else {
-            return false;
+    if (v.type == TPC_DOUBLE) {
+        d = v.as.d;
+        if (!(fabs(d) <= DBL_MAX)) {
+            return -1;
         }
+    } else if (v.type == TPC_INT) {
+        d = (double) v.as.i;
+    } else {
+        return -1;
     }
-    while (p < p_end && *p == '%') {
-        p++;
-    }
-    return p == p_end;
+    double limit = consts[c->b].as.d;
+    return c->x >> ((d > limit) - (d < limit) + 1) & 1;
 }
 
-/* An empty text may have no bytes at all. */
-static struct tpc_str cell_text(const struct cell *c)
+static inline struct cell compare_cell(const struct eval *r, const struct code *c)
 {
-    return c->len > 0 ? (struct tpc_str){ c->as.text, c->len } : (struct tpc_str){ "", 0 };
+    int result = compare_number(c, r->e->names, r->e->consts, r->host->load, r->user);
+    return result < 0 ? cell_null() : cell_bool(result != 0);
 }
 
 static struct cell cell_like(const struct cell *a, const struct cell *b, bool negate)
 {
     if (a->type != TPC_TEXT || b->type != TPC_TEXT) {
-        return null_cell;
+        return cell_null();
     }
-    struct tpc_str text = cell_text(a);
-    struct tpc_str pattern = cell_text(b);
-    bool m = like(text.ptr, text.ptr + text.len, pattern.ptr, pattern.ptr + pattern.len);
-    return cell_bool(m != negate);
+    return cell_bool(tpi_cell_like(cell_str(a), cell_str(b)) != negate);
 }
 
 static struct cell cell_not(const struct cell *a)
 {
-    return a->type == TPC_BOOL ? cell_bool(!a->as.b) : null_cell;
+    return a->type == TPC_BOOL ? cell_bool(!a->as.b) : cell_null();
 }
 
-static struct cell cell_and(const struct cell *a, const struct cell *b)
+static inline struct cell cell_and(const struct cell *a, const struct cell *b)
 {
     bool a_known = a->type == TPC_BOOL;
     bool b_known = b->type == TPC_BOOL;
     if ((a_known && !a->as.b) || (b_known && !b->as.b)) {
         return cell_bool(false);
     }
-    return a_known && b_known ? cell_bool(true) : null_cell;
+    return a_known && b_known ? cell_bool(true) : cell_null();
 }
 
 static struct cell cell_or(const struct cell *a, const struct cell *b)
@@ -261,7 +116,7 @@ static struct cell cell_or(const struct cell *a, const struct cell *b)
     if ((a_known && a->as.b) || (b_known && b->as.b)) {
         return cell_bool(true);
     }
-    return a_known && b_known ? cell_bool(false) : null_cell;
+    return a_known && b_known ? cell_bool(false) : cell_null();
 }
 
 static struct cell cell_between(const struct cell *v, bool negate)
@@ -278,37 +133,114 @@ static struct cell cell_in(const struct cell *v, const struct cell *list, uint32
     bool unknown = v->type == TPC_NULL;
     for (uint32_t i = 0; i < count; i++) {
         int order;
-        if (!cell_order(v, &list[i], &order)) {
+        if (!tpi_cell_order(v, &list[i], &order)) {
             unknown = unknown || list[i].type == TPC_NULL;
         } else if (order == 0) {
             return cell_bool(!negate);
         }
     }
-    return unknown ? null_cell : cell_bool(negate);
+    return unknown ? cell_null() : cell_bool(negate);
 }
 
-static bool cell_is(const struct cell *c, bool b)
+static struct cell cell_index(const struct cell *container, const struct cell *index)
+{
+    double d;
+    if (index->type == TPC_TEXT) {
+        return tpi_cell_member(container, cell_str(index));
+    }
+    if (!cell_number(index, &d)) {
+        return cell_null();
+    }
+    struct cell whole = index->type == TPC_INT ? *index : cell_whole(d);
+    return whole.type == TPC_INT ? tpi_cell_item(container, whole.as.i) : cell_null();
+}
+
+static inline bool cell_is(const struct cell *c, bool b)
 {
     return c->type == TPC_BOOL && c->as.b == b;
 }
 
-static struct cell run(const struct tpi_expr *e, tpi_expr_load_fn *load, void *user)
+/* Instructions that are not worth a place in the loop. Returns the new top. */
+static struct cell *run_rare(struct eval *r, const struct code *c, struct cell *top)
+{
+    switch (c->op) {
+    case OP_LIKE:
+        top--;
+        top[-1] = cell_like(&top[-1], &top[0], c->x != 0);
+        break;
+    case OP_BETWEEN:
+        top -= 2;
+        top[-1] = cell_between(&top[-1], c->x != 0);
+        break;
+    case OP_IN:
+        top[-1] = cell_in(&top[-1], &r->e->consts[c->b], c->a, c->x != 0);
+        break;
+    case OP_NEG:
+        top[-1] = tpi_cell_neg(&top[-1]);
+        break;
+    case OP_COPY:
+        top[0] = top[-1];
+        top++;
+        break;
+    case OP_DROP:
+        top--;
+        break;
+    case OP_PREVIOUS:
+        *top++ = previous_cell(r, c->a);
+        break;
+    case OP_CHANGED:
+        *top++ = changed(r, c->a, c->x != 0);
+        break;
+    case OP_OTHER:
+        top[-1] = other_cell(r, &top[-1], c->a);
+        break;
+    case OP_MEMBER:
+        top[-1] = tpi_cell_member(&top[-1], cell_str(&r->e->consts[c->a]));
+        break;
+    case OP_ITEM:
+        top--;
+        top[-1] = cell_index(&top[-1], &top[0]);
+        break;
+    case OP_CALL:
+        top -= c->x;
+        *top = tpi_expr_call(r, c->a, top, c->x);
+        top++;
+        break;
+    default:
+        top--;
+        top[-1] = tpi_cell_math(c->op, &top[-1], &top[0]);
+        break;
+    }
+    return top;
+}
+
+static struct cell run(struct eval *r)
 {
     struct cell stack[TPI_EXPR_MAX_DEPTH + 1];
     struct cell *top = stack; /* the next free cell */
-    for (const struct code *c = e->code;; c++) {
+    const struct code *code = r->e->code;
+    for (const struct code *c = code;; c++) {
         switch (c->op) {
         case OP_END:
             return top[-1];
         case OP_PUSH:
-            *top++ = e->consts[c->a];
+            *top++ = r->e->consts[c->a];
             break;
         case OP_LOAD:
-            *top++ = load_cell(e, c->a, load, user);
+            *top++ = load_cell(r, c->a);
+            break;
+        case OP_CMP_NUMBER:
+            *top++ = compare_cell(r, c);
+            break;
+        case OP_AND_NUMBER:
+            if (!cell_is(&top[-1], false)) {
+                top[0] = compare_cell(r, c);
+                top[-1] = cell_and(&top[-1], &top[0]);
+            }
             break;
         case OP_CMP_NAME:
-            top[0] = load_cell(e, c->a, load, user);
-            top[0] = cell_compare(&top[0], &e->consts[c->b], c->x);
+            top[0] = load_cell(r, c->a);
+            top[0] = cell_compare(&top[0], &r->e->consts[c->b], c->x);
             top++;
             break;
         case OP_CMP:
@@ -316,10 +248,10 @@ static struct cell run(const struct tpi_expr *e, tpi_expr_load_fn *load, void *u
             top[-1] = cell_compare(&top[-1], &top[0], c->x);
             break;
         case OP_AND_JUMP:
-            c = cell_is(&top[-1], false) ? e->code + c->b - 1 : c;
+            c = cell_is(&top[-1], false) ? code + c->b - 1 : c;
             break;
         case OP_OR_JUMP:
-            c = cell_is(&top[-1], true) ? e->code + c->b - 1 : c;
+            c = cell_is(&top[-1], true) ? code + c->b - 1 : c;
             break;
         case OP_AND:
             top--;
@@ -332,59 +264,61 @@ static struct cell run(const struct tpi_expr *e, tpi_expr_load_fn *load, void *u
         case OP_NOT:
             top[-1] = cell_not(&top[-1]);
             break;
-        case OP_NEG:
-            top[-1] = cell_neg(&top[-1]);
-            break;
         case OP_NULL:
             top[-1] = cell_bool((top[-1].type == TPC_NULL) != (c->x != 0));
             break;
-        case OP_LIKE:
+        case OP_JUMP:
+            c = code + c->b - 1;
+            break;
+        case OP_JUMP_UNLESS:
             top--;
-            top[-1] = cell_like(&top[-1], &top[0], c->x != 0);
-            break;
-        case OP_BETWEEN:
-            top -= 2;
-            top[-1] = cell_between(&top[-1], c->x != 0);
-            break;
-        case OP_IN:
-            top[-1] = cell_in(&top[-1], &e->consts[c->b], c->a, c->x != 0);
+            c = cell_is(&top[0], true) ? c : code + c->b - 1;
             break;
         default:
-            top--;
-            top[-1] = cell_math(c->op, &top[-1], &top[0]);
+            top = run_rare(r, c, top);
             break;
         }
     }
 }
 
-struct tpc_value tpi_expr_eval(const struct tpi_expr *e, tpi_expr_load_fn *load, void *user)
+struct tpc_value tpi_expr_eval(const struct tpi_expr *e, const struct tpi_expr_host *host,
+                               void *user, struct tpi_expr_scratch *scratch)
 {
-    struct cell c = run(e, load, user);
-    struct tpc_value v = { .type = c.type };
-    switch (c.type) {
-    case TPC_BOOL:
-        v.as.b = c.as.b;
-        break;
-    case TPC_INT:
-        v.as.i = c.as.i;
-        break;
-    case TPC_DOUBLE:
-        v.as.d = c.as.d;
-        break;
-    case TPC_TEXT:
-        v.len = c.len;
-        v.as.text = c.as.text;
-        break;
-    default:
-        v.type = TPC_NULL; /* lists and maps are no result */
-        break;
+    struct eval r = { e, host, user, scratch };
+    if (scratch != NULL) {
+        scratch->used = 0;
     }
-    return v;
+    struct cell c = run(&r);
+    return tpi_cell_value(&c);
 }
 
-int tpi_expr_test(const struct tpi_expr *e, tpi_expr_load_fn *load, void *user)
+/* Comparisons joined by and: false if one is, else null if one is. */
+static int test_chain(const struct tpi_expr *e, tpi_expr_load_fn *load, void *user)
 {
-    struct cell c = run(e, load, user);
+    const uint32_t *names = e->names;
+    const struct cell *consts = e->consts;
+    int result = 1;
+    for (const struct code *c = e->code; c->op != OP_END; c++) {
+        int one = compare_number(c, names, consts, load, user);
+        if (one == 0) {
+            return 0;
+        }
+        result = one < 0 ? -1 : result;
+    }
+    return result;
+}
+
+int tpi_expr_test(const struct tpi_expr *e, const struct tpi_expr_host *host, void *user,
+                  struct tpi_expr_scratch *scratch)
+{
+    if (e->chain) {
+        return test_chain(e, host->load, user);
+    }
+    struct eval r = { e, host, user, scratch };
+    if (scratch != NULL) {
+        scratch->used = 0;
+    }
+    struct cell c = run(&r);
     return c.type == TPC_BOOL ? c.as.b : -1;
 }
 
@@ -401,4 +335,9 @@ uint32_t tpi_expr_name_index(const struct tpi_expr *e, uint32_t i)
 enum tpi_expr_type tpi_expr_result(const struct tpi_expr *e)
 {
     return (enum tpi_expr_type) e->result;
+}
+
+size_t tpi_expr_bytes(const struct tpi_expr *e)
+{
+    return e->bytes;
 }

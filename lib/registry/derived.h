@@ -8,8 +8,24 @@
 
 #include "model/model.h"
 
+struct tpi_registry;
+struct tpi_env;
+
 /* A value by the index of its property; false = null. */
 typedef bool tpi_derived_load_fn(void *user, uint32_t index, struct tpc_value *ret);
+
+/* What an expression sees. Numbers are indexes of properties; false = null. */
+struct tpi_derived_view {
+    void *user;
+    tpi_derived_load_fn *load;
+    tpi_derived_load_fn *previous; /* the value before that */
+    struct tpi_registry *registry; /* under its read lock: for other devices of the tenant */
+    const struct tpi_env *env;
+    uint64_t tenant_id;
+    int64_t unix_ms; /* of the message */
+    char *scratch;   /* where texts are made */
+    size_t scratch_bytes;
+};
 
 struct tpi_expr_ops {
     /* The expression of property `index`, whose names are keys of the model. Returns 0, TPC_EINVAL,
@@ -20,8 +36,8 @@ struct tpi_expr_ops {
     /* Indexes of the properties that it reads, each once. */
     uint32_t (*name_count)(const void *expr);
     uint32_t (*name)(const void *expr, uint32_t i);
-    /* Null, a scalar, or a text borrowed from what was loaded or from the expression. */
-    struct tpc_value (*eval)(const void *expr, tpi_derived_load_fn *load, void *user);
+    /* Null, a scalar, or a text borrowed from what was loaded, the expression or the scratch. */
+    struct tpc_value (*eval)(const void *expr, const struct tpi_derived_view *view);
 };
 
 struct tpi_derived {

@@ -239,6 +239,18 @@ struct tpc_device *tpi_registry_find_in(struct tpi_registry *r, uint64_t tenant_
     return tenant_id == 0 ? NULL : tpi_table_find_key(r, tenant_id, key);
 }
 
+int tpi_registry_latest(struct tpi_registry *r, uint64_t tenant_id, struct tpc_str device,
+                        struct tpc_str property, struct tpc_buf *buf, struct tpc_value *ret)
+{
+    struct tpc_device *d = tpi_registry_find_in(r, tenant_id, device);
+    if (d == NULL || d->product == NULL ||
+        atomic_load_explicit(&d->deleted, memory_order_relaxed)) {
+        return TPC_ENOENT;
+    }
+    int index = tpi_model_find(d->product->model, property, NULL);
+    return index < 0 ? TPC_ENOENT : tpi_device_latest_copy(d, (uint32_t) index, buf, ret, NULL);
+}
+
 struct tpc_device *tpi_registry_find(struct tpi_registry *r, struct tpc_str tenant,
                                      struct tpc_str key)
 {

@@ -131,6 +131,10 @@ struct tpc_device *tpi_registry_find(struct tpi_registry *r, struct tpc_str tena
                                      struct tpc_str key);
 struct tpc_device *tpi_registry_find_in(struct tpi_registry *r, uint64_t tenant_id,
                                         struct tpc_str key);
+/* Latest value of a device by keys, as tpi_device_latest_copy(); TPC_ENOENT also if there is no such
+ * device or property. Read lock. */
+int tpi_registry_latest(struct tpi_registry *r, uint64_t tenant_id, struct tpc_str device,
+                        struct tpc_str property, struct tpc_buf *buf, struct tpc_value *ret);
 struct tpc_device *tpi_registry_by_id(struct tpi_registry *r, uint64_t id);
 struct tpi_product *tpi_registry_product(struct tpi_registry *r, struct tpc_str tenant,
                                          struct tpc_str key);

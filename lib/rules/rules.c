@@ -163,14 +163,6 @@ void tpi_rules_end(struct tpi_rules *r, uint32_t worker)
     pthread_mutex_unlock(&w->lock);
 }
 
-/* Values of a condition: the latest of the device, by property id. */
-static bool load_latest(void *user, uint32_t id, struct tpc_value *ret)
-{
-    const struct tpc_device *device = user;
-    int index = tpi_model_find_id(device->product->model, (uint16_t) id);
-    return index >= 0 && tpi_device_latest_peek(device, (uint32_t) index, ret, NULL) == 0;
-}
-
 /* What happens to one message at one scene. */
 struct firing {
     struct tpi_rules *r;
@@ -178,6 +170,43 @@ struct firing {
     struct tpc_device *device;
     const struct tpc_msg *msg;
     struct tpi_scene *scene;
+};
+
+/* Values of a condition: the latest of the device, by property id. */
+static bool load_latest(void *user, uint32_t id, struct tpc_value *ret)
+{
+    const struct firing *f = user;
+    int index = tpi_model_find_id(f->device->product->model, (uint16_t) id);
+    return index >= 0 && tpi_device_latest_peek(f->device, (uint32_t) index, ret, NULL) == 0;
+}
+
+static bool load_other(void *user, struct tpc_str device, struct tpc_str name,
+                       struct tpi_expr_scratch *scratch, struct tpc_value *ret)
+{
+    const struct firing *f = user;
+    char *rest = scratch->buf != NULL ? scratch->buf + scratch->used : NULL;
+    struct tpc_buf room = { (uint8_t *) rest, scratch->cap - scratch->used, 0 };
+    int rc =
+        tpi_registry_latest(f->r->host.registry, f->scene->tenant_id, device, name, &room, ret);
+    scratch->overflows += rc == TPC_ETOOBIG;
+    scratch->used += rc == 0 ? room.need : 0;
+    return rc == 0;
+}
+
+static int64_t now(void *user)
+{
+    const struct firing *f = user;
+    return tpi_unix_ms(f->r->env);
+}
+
+static int64_t event_time(void *user)
+{
+    const struct firing *f = user;
+    return f->msg->unix_ms;
+}
+
+static const struct tpi_expr_host expr_host = {
+    .load = load_latest, .other = load_other, .now = now, .event_time = event_time
 };
 
 static void warn_full(struct firing *f)
@@ -210,7 +239,8 @@ static void look_at(struct firing *f)
         return;
     }
     w->evaluations++;
-    int result = tpi_expr_test(s->expr, load_latest, f->device);
+    struct tpi_expr_scratch scratch = { w->texts, sizeof(w->texts), 0, 0 };
+    int result = tpi_expr_test(s->expr, &expr_host, f, &scratch);
     if (result == 0 && !s->each) {
         tpi_edges_remove(&f->r->partitions[f->msg->partition].edges, s->id, f->device->id);
     }

@@ -30,7 +30,8 @@ struct rule_worker {
     uint32_t stamp;
     uint64_t evaluations;
     uint64_t fired;
-    uint8_t apart[64]; /* workers do not share a cache line */
+    char texts[TPI_EXPR_SCRATCH]; /* that a condition makes */
+    uint8_t apart[64];            /* workers do not share a cache line */
 };
 
 struct rule_partition {

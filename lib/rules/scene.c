@@ -191,6 +191,10 @@ static uint8_t expr_type(uint8_t data_type)
         return TPI_EXPR_BOOL;
     case TPI_DATA_TEXT:
         return TPI_EXPR_TEXT;
+    case TPI_DATA_ARRAY:
+        return TPI_EXPR_LIST;
+    case TPI_DATA_STRUCT:
+        return TPI_EXPR_MAP;
     default:
         return TPI_EXPR_ANY;
     }
@@ -199,14 +203,28 @@ static uint8_t expr_type(uint8_t data_type)
 /* Names become property ids: they outlive a revision of the model, indexes do not. */
 static int resolve(void *user, struct tpc_str name, uint32_t *ret_index, uint8_t *ret_type)
 {
-    const struct tpi_model *model = user;
-    int index = tpi_model_find(model, name, NULL);
+    const struct tpi_product *product = user;
+    int index = tpi_model_find(product->model, name, NULL);
     if (index < 0) {
         return TPC_ENOENT;
     }
-    const struct tpi_property *p = tpi_model_property(model, (uint32_t) index);
+    const struct tpi_property *p = tpi_model_property(product->model, (uint32_t) index);
     *ret_index = p->id;
     *ret_type = expr_type(p->data_type);
+    return 0;
+}
+
+/* What is the same for all devices of a product. */
+static int constant(void *user, struct tpc_str name, struct tpc_value *ret)
+{
+    const struct tpi_product *product = user;
+    struct tpc_str text = tpc_str_equal(name, TPC_STR("product.key"))      ? product->key
+                          : tpc_str_equal(name, TPC_STR("product.tenant")) ? product->tenant
+                                                                           : TPC_STR("");
+    if (text.len == 0) {
+        return TPC_ENOENT;
+    }
+    *ret = (struct tpc_value){ .type = TPC_TEXT, .len = text.len, .as.text = text.ptr };
     return 0;
 }
 
@@ -223,7 +241,11 @@ int tpi_scene_compile(const struct tpi_scene *s, struct tpi_registry *registry,
         tpi_error_at(err, "when.product");
         return TPC_ENOENT;
     }
-    int rc = tpi_expr_compile(s->alloc, s->text, resolve, product->model, TPI_EXPR_BOOL, err, ret);
+    struct tpi_expr_scope scope = { .resolve = resolve,
+                                    .constant = constant,
+                                    .user = product,
+                                    .features = TPI_EXPR_OTHER | TPI_EXPR_NOW | TPI_EXPR_EVENT };
+    int rc = tpi_expr_compile(s->alloc, s->text, &scope, TPI_EXPR_BOOL, err, ret);
     if (rc == 0) {
         *ret_product = product->id;
     } else {

@@ -11,12 +11,15 @@
 #include "registry/derived.h"
 #include "uplink/private.h"
 
-enum { LOOK_BACK = 4096 /* points of messages before this one */ };
+enum { LOOK_BACK = 4096 /* points of messages before this one */, SCRATCH_BYTES = 4096 };
+
+static const uint32_t NO_POINT = UINT32_MAX;
 
 /* Where the newest value of a property stands in the message of this stamp. */
 struct up_cell {
     uint32_t stamp;
     uint32_t at;
+    uint32_t before; /* the one before that in the same message, NO_POINT = none */
 };
 
 static bool make_room(struct tpi_uplink *u, uint32_t properties)
@@ -71,6 +74,24 @@ static bool load(void *user, uint32_t index, struct tpc_value *ret)
     return load_earlier(u, index, ret) || tpi_device_latest_peek(u->target, index, ret, NULL) == 0;
 }
 
+/* Of what the message says the value before it, else the value before the message. */
+static bool load_previous(void *user, uint32_t index, struct tpc_value *ret)
+{
+    const struct tpi_uplink *u = user;
+    const struct up_cell *c = &u->cells[index];
+    if (c->stamp == u->stamp && c->before != NO_POINT) {
+        *ret = u->points[c->before].value;
+        return true;
+    }
+    return load_earlier(u, index, ret) || tpi_device_latest_peek(u->target, index, ret, NULL) == 0;
+}
+
+static void set_cell(struct tpi_uplink *u, uint32_t index, uint32_t at)
+{
+    struct up_cell *c = &u->cells[index];
+    *c = (struct up_cell){ u->stamp, at, c->stamp == u->stamp ? c->at : NO_POINT };
+}
+
 /* Texts that it borrows may be overwritten by the time they are used. */
 static bool own_text(struct tpi_uplink *u, struct tpc_value *v)
 {
@@ -91,7 +112,17 @@ static int compute(struct tpi_uplink *u, uint32_t number, int64_t unix_ms)
 {
     const struct tpi_derived *d = u->product->derived;
     uint32_t index = d->indexes[number];
-    struct tpc_value v = d->ops->eval(d->exprs[number], load, u);
+    char scratch[SCRATCH_BYTES];
+    struct tpi_derived_view view = { .user = u,
+                                     .load = load,
+                                     .previous = load_previous,
+                                     .registry = u->host.registry,
+                                     .env = u->env,
+                                     .tenant_id = u->product->tenant_id,
+                                     .unix_ms = unix_ms,
+                                     .scratch = scratch,
+                                     .scratch_bytes = sizeof(scratch) };
+    struct tpc_value v = d->ops->eval(d->exprs[number], &view);
     uint16_t marks;
     if (v.type == TPC_NULL) {
         return 0;
@@ -119,7 +150,7 @@ static int compute(struct tpi_uplink *u, uint32_t number, int64_t unix_ms)
     u->clamped += (marks & TPC_POINT_CLAMPED) != 0;
     u->beyond += (marks & TPC_POINT_BEYOND) != 0;
     u->indexes[u->point_count] = index;
-    u->cells[index] = (struct up_cell){ u->stamp, u->point_count++ };
+    set_cell(u, index, u->point_count++);
     return 1;
 }
 
@@ -156,7 +187,7 @@ int up_derive(struct tpi_uplink *u)
     for (uint32_t i = first; i < end && rc == 0; i++) {
         uint32_t index = u->indexes[i];
         int64_t unix_ms = u->points[i].unix_ms;
-        u->cells[index] = (struct up_cell){ u->stamp, i };
+        set_cell(u, index, i);
         wanted |= d->readers[index];
         /* Values of one time belong together. */
         if (wanted != 0 && (i + 1 == end || u->points[i + 1].unix_ms != unix_ms)) {
