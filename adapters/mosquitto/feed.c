@@ -74,6 +74,22 @@ static void collect(struct feed *f)
 
 /* ---- the table ---- */
 
+static int count_one(void *user, const struct tpc_metric *m)
+{
+    struct feed *f = user;
+    if (strcmp(m->name, "tpc_registry_products") == 0) {
+        atomic_store(&f->products, (uint64_t) m->value);
+    } else if (strcmp(m->name, "tpc_registry_devices") == 0) {
+        atomic_store(&f->devices, (uint64_t) m->value);
+    }
+    return 0;
+}
+
+static void count_table(struct feed *f, struct tpc_core *core)
+{
+    (void) tpc_core_stats(core, count_one, f);
+}
+
 /* A new table, loaded. NULL after saying why not. */
 static struct tpc_core *open_core(struct feed *f)
 {
@@ -144,6 +160,7 @@ static bool refresh(struct feed *f)
     if (rc == 0) {
         atomic_store(&f->current_ms, now_ms());
         if (count > 0) {
+            count_table(f, f->core);
             atomic_fetch_add(&f->changes, count);
         }
         say(f, NULL, NULL);
@@ -168,6 +185,7 @@ static void turn(struct feed *f)
         f->collected_ms = 0;
         collect(f); /* the last ones of the table that goes */
         f->core_missed = 0;
+        count_table(f, core);
         swap_core(f, core);
         atomic_store(&f->current_ms, now_ms());
         atomic_fetch_add(&f->changes, 1);
@@ -263,6 +281,12 @@ void feed_give(struct feed *f)
         pthread_cond_broadcast(&f->wake);
     }
     pthread_mutex_unlock(&f->lock);
+}
+
+int64_t feed_age_ms(const struct feed *f)
+{
+    uint64_t current = atomic_load(&f->current_ms);
+    return current != 0 ? (int64_t) (now_ms() - current) : -1;
 }
 
 bool feed_report(struct feed *f, struct feed_report *ret)

@@ -45,10 +45,11 @@ struct feed {
     pthread_t thread;
     bool started;
     atomic_bool stop;
-    atomic_bool heard;               /* somebody hears reports: till then the table keeps them */
-    atomic_uint_fast64_t missed;     /* failures that were reported to nobody */
-    atomic_uint_fast64_t changes;    /* taken over since the start: rises with each */
-    atomic_uint_fast64_t current_ms; /* monotonic: the table was brought up to date last */
+    atomic_bool heard;           /* somebody hears reports: till then the table keeps them */
+    atomic_uint_fast64_t missed; /* failures that were reported to nobody */
+    atomic_uint_fast64_t products, devices; /* in the table */
+    atomic_uint_fast64_t changes;           /* taken over since the start: rises with each */
+    atomic_uint_fast64_t current_ms;        /* monotonic: the table was brought up to date last */
 
     pthread_mutex_t lock; /* guards the rest; held for pointers and texts only */
     pthread_cond_t wake;
@@ -77,6 +78,9 @@ struct tpc_core *feed_take(struct feed *f);
 /* The same also when it is stale: for those who are in already. */
 struct tpc_core *feed_take_any(struct feed *f);
 void feed_give(struct feed *f);
+
+/* Since the table was brought up to date; -1 = there was none so far. */
+int64_t feed_age_ms(const struct feed *f);
 
 /* The next report, out of the ring. false = none. */
 bool feed_report(struct feed *f, struct feed_report *ret);

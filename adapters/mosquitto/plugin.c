@@ -7,6 +7,7 @@
  */
 #include "clients.h"
 #include "feed.h"
+#include "metrics.h"
 #include "options.h"
 #include "register.h"
 #include "wrap.h"
@@ -40,12 +41,18 @@ struct plugin {
     struct plugin_options options;
     struct feed feed;
     struct clients clients;
+    struct metrics metrics;
     uint64_t checked_changes; /* of the table, when the walk over the connections began */
     bool walking;
     time_t walked_s;
     uint32_t registering; /* connections that register a device */
     uint64_t written; /* hash of a topic that was allowed and of which no message came yet; or 0 */
 };
+
+static void count(struct plugin *p, enum metric metric)
+{
+    p->metrics.value[metric]++;
+}
 
 static struct tpc_str text_or_none(const char *text)
 {
@@ -114,6 +121,7 @@ static int ask_platform(struct plugin *p, const struct mosquitto *client,
         return MOSQ_ERR_AUTH;
     }
     c->until_s = time(NULL) + REGISTER_S;
+    count(p, METRIC_REGISTRATIONS);
     return mosquitto_broker_publish_copy(NULL, topic, (int) len, payload, 1, false, NULL);
 }
 
@@ -143,6 +151,7 @@ static int enter(struct plugin *p, const struct mosquitto *client, const struct 
     const char *id = mosquitto_client_id(client);
     if (who->role != TPC_ROLE_SERVICE && id != NULL && clients_id_held(&p->clients, id)) {
         /* It would send the platform away and take its session. */
+        count(p, METRIC_REFUSED_AUTH);
         mosquitto_log_printf(MOSQ_LOG_NOTICE, "tpcore: refused: %s has a service user's client id",
                              who->key);
         note(p, client, who, TPC_WHY_AUTH, "its client id is that of a service user", "");
@@ -172,6 +181,7 @@ static int on_auth(int event, void *event_data, void *userdata)
     p->written = 0;
     struct tpc_core *core = feed_take(&p->feed);
     if (core == NULL) {
+        count(p, METRIC_REFUSED_AUTH);
         mosquitto_log_printf(MOSQ_LOG_NOTICE, "tpcore: refused, for there is no current table");
         return MOSQ_ERR_AUTH;
     }
@@ -186,6 +196,7 @@ static int on_auth(int event, void *event_data, void *userdata)
     int rc = tpc_auth_check(core, &q, &who);
     feed_give(&p->feed);
     if (rc != 0) {
+        count(p, METRIC_REFUSED_AUTH);
         mosquitto_log_printf(MOSQ_LOG_NOTICE, "tpcore: refused: %s", tpc_error_last()->text);
         return MOSQ_ERR_AUTH;
     }
@@ -275,6 +286,7 @@ static int note_written(struct plugin *p, struct client *c,
         p->written = topic_hash(ed->topic);
         return MOSQ_ERR_SUCCESS;
     }
+    count(p, METRIC_REFUSED_ACL);
     note(p, ed->client, &c->who, TPC_WHY_ACL, "a retained message", ed->topic);
     if (!c->told_retain) {
         c->told_retain = true;
@@ -312,6 +324,9 @@ static int on_acl(int event, void *event_data, void *userdata)
     }
     int rc = tpc_acl_check(core, &c->who, access, tpc_str_from(ed->topic));
     feed_give(&p->feed);
+    if (rc != 0 && access != TPC_ACCESS_RECEIVE) {
+        count(p, METRIC_REFUSED_ACL);
+    }
     if (rc == 0 && access == TPC_ACCESS_SUBSCRIBE && c->who.role == TPC_ROLE_SERVICE) {
         note_filter(p, c, ed->topic);
     }
@@ -344,12 +359,12 @@ static void pass_answer(struct plugin *p, const struct mosquitto_evt_message *ed
 static void publish_copy(void *user, struct tpc_str topic, struct tpc_bytes payload)
 {
     char text[2 * MAPPED_BYTES + 1];
-    (void) user;
     if (topic.len < sizeof(text)) {
         memcpy(text, topic.ptr, topic.len);
         text[topic.len] = '\0';
         (void) mosquitto_broker_publish_copy(NULL, text, (int) payload.len,
                                              (void *) (uintptr_t) payload.ptr, 1, false, NULL);
+        count(user, METRIC_MAPPED);
     }
 }
 
@@ -384,6 +399,7 @@ static int map_up(struct plugin *p, const struct client *c, struct mosquitto_evt
     }
     target[buf.need] = '\0';
     if (strcmp(target, TPC_WHY_TOPIC) == 0) {
+        count(p, METRIC_REFUSED_ACL);
         return MOSQ_ERR_ACL_DENIED; /* a rule with that target: there only we speak */
     }
     char *topic = mosquitto_strdup(target);
@@ -391,6 +407,7 @@ static int map_up(struct plugin *p, const struct client *c, struct mosquitto_evt
         return MOSQ_ERR_NOMEM;
     }
     ed->topic = topic; /* the broker frees both */
+    count(p, METRIC_MAPPED);
     return MOSQ_ERR_SUCCESS;
 }
 
@@ -422,6 +439,7 @@ static int on_message(int event, void *event_data, void *userdata)
         mosquitto_free(wrapped);
         return MOSQ_ERR_ACL_DENIED;
     }
+    count(p, METRIC_WRAPPED);
     ed->payload = wrapped; /* the broker frees both */
     ed->payloadlen = (uint32_t) len;
     return MOSQ_ERR_SUCCESS;
@@ -476,10 +494,27 @@ static void report_some(struct plugin *p)
     atomic_store(&p->feed.heard, heard);
     for (int i = 0; heard && i < REPORTS_A_TICK && feed_report(&p->feed, &r); i++) {
         if (mosquitto_broker_publish_copy(NULL, TPC_WHY_TOPIC, (int) r.len, r.json, 1, false,
-                                          NULL) != MOSQ_ERR_SUCCESS) {
+                                          NULL) == MOSQ_ERR_SUCCESS) {
+            count(p, METRIC_REPORTS);
+        } else {
             atomic_fetch_add(&p->feed.missed, 1);
         }
     }
+}
+
+static void tell_metrics(struct plugin *p, time_t now)
+{
+    int64_t *value = p->metrics.value;
+    if (!metrics_due(&p->metrics, now)) {
+        return;
+    }
+    value[METRIC_CONNECTED] = (int64_t) tpi_map64_count(&p->clients.by_handle);
+    value[METRIC_ONLINE] = (int64_t) tpi_map64_count(&p->clients.devices);
+    value[METRIC_REPORTS_DROPPED] = (int64_t) atomic_load(&p->feed.missed);
+    value[METRIC_TABLE_AGE_MS] = feed_age_ms(&p->feed);
+    value[METRIC_TABLE_PRODUCTS] = (int64_t) atomic_load(&p->feed.products);
+    value[METRIC_TABLE_DEVICES] = (int64_t) atomic_load(&p->feed.devices);
+    metrics_tell(&p->metrics, now);
 }
 
 static int on_tick(int event, void *event_data, void *userdata)
@@ -497,6 +532,7 @@ static int on_tick(int event, void *event_data, void *userdata)
     /* After each change of the table, and once a second for tokens that end. */
     uint64_t changes = atomic_load(&p->feed.changes);
     time_t now = time(NULL);
+    tell_metrics(p, now);
     if (!p->walking && (changes != p->checked_changes || now != p->walked_s)) {
         p->walking = true;
         p->checked_changes = changes;

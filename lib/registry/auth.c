@@ -334,7 +334,8 @@ int tpi_auth_check(struct tpi_registry *r, struct tpc_bytes token_key,
         *ret = who;
     } else if (rc == TPC_EDENIED) {
         TPI_METRIC_ADD(r->counters.auth_denied, 1);
-        tpi_limit_failed(&r->limit, r->env, name, request->peer);
+        TPI_METRIC_ADD(r->counters.auth_limit_evicted,
+                       tpi_limit_failed(&r->limit, r->env, name, request->peer));
     }
     return rc;
 }
@@ -510,7 +511,8 @@ int tpi_auth_registration(struct tpi_registry *r, const struct tpc_register_requ
     }
     if (rc == TPC_EDENIED) {
         TPI_METRIC_ADD(r->counters.auth_denied, 1);
-        tpi_limit_failed(&r->limit, r->env, name, q->peer);
+        TPI_METRIC_ADD(r->counters.auth_limit_evicted,
+                       tpi_limit_failed(&r->limit, r->env, name, q->peer));
     }
     return tpi_error_set(err, rc, tpi_registry_origin, "%s", why);
 }

@@ -49,8 +49,10 @@ static struct tpi_limit_entry *find(struct tpi_limit *l, uint64_t key, uint64_t 
     return NULL;
 }
 
-static void count(struct tpi_limit *l, uint64_t key, uint64_t now)
+/* Whether another one made room. */
+static bool count(struct tpi_limit *l, uint64_t key, uint64_t now)
 {
+    bool evicted = false;
     struct tpi_limit_entry *e = find(l, key, now);
     if (e == NULL) {
         struct tpi_limit_entry *set = &l->entries[(key % TPI_LIMIT_SETS) * TPI_LIMIT_WAYS];
@@ -64,9 +66,11 @@ static void count(struct tpi_limit *l, uint64_t key, uint64_t now)
                 break;
             }
         }
+        evicted = e->key != 0 && fresh(e, now);
         *e = (struct tpi_limit_entry){ .key = key, .since_ms = now };
     }
     e->failures++;
+    return evicted;
 }
 
 static bool over(struct tpi_limit *l, uint64_t key, uint64_t now, uint32_t limit)
@@ -92,9 +96,10 @@ bool tpi_limit_allows(struct tpi_limit *l, const struct tpi_env *env, struct tpc
     return allowed;
 }
 
-void tpi_limit_failed(struct tpi_limit *l, const struct tpi_env *env, struct tpc_str name,
-                      struct tpc_str peer)
+uint32_t tpi_limit_failed(struct tpi_limit *l, const struct tpi_env *env, struct tpc_str name,
+                          struct tpc_str peer)
 {
+    uint32_t evicted = 0;
     name.ptr = name.ptr == NULL ? "" : name.ptr;
     pthread_mutex_lock(&l->lock);
     if (l->entries == NULL) {
@@ -102,10 +107,11 @@ void tpi_limit_failed(struct tpi_limit *l, const struct tpi_env *env, struct tpc
     }
     if (l->entries != NULL) {
         uint64_t now = tpi_mono_ms(env);
-        count(l, key_of(l, name, peer), now);
+        evicted += count(l, key_of(l, name, peer), now);
         if (peer.len > 0) {
-            count(l, key_of(l, nobody, peer), now);
+            evicted += count(l, key_of(l, nobody, peer), now);
         }
     }
     pthread_mutex_unlock(&l->lock);
+    return evicted;
 }

@@ -42,8 +42,9 @@ void tpi_limit_fini(struct tpi_limit *l, const struct tpi_env *env);
 bool tpi_limit_allows(struct tpi_limit *l, const struct tpi_env *env, struct tpc_str name,
                       struct tpc_str peer);
 
-/* One more failed. Without memory for the table it is not counted. */
-void tpi_limit_failed(struct tpi_limit *l, const struct tpi_env *env, struct tpc_str name,
-                      struct tpc_str peer);
+/* One more failed. Without memory for the table it is not counted. Returns how many entries whose window
+ * was not over made room. */
+uint32_t tpi_limit_failed(struct tpi_limit *l, const struct tpi_env *env, struct tpc_str name,
+                          struct tpc_str peer);
 
 #endif

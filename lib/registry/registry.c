@@ -23,6 +23,8 @@ const struct tpi_metric_def tpi_registry_metrics[] = {
       offsetof(struct tpi_registry_counters, auth_denied) },
     { "auth_limited_total", "Logins and registrations not looked at after too many failures.", 1,
       offsetof(struct tpi_registry_counters, auth_limited) },
+    { "auth_limit_evicted_total", "Counts of failures that made room before their minute was over.",
+      1, offsetof(struct tpi_registry_counters, auth_limit_evicted) },
     { "acl_denied_total", "Topics that were refused.", 1,
       offsetof(struct tpi_registry_counters, acl_denied) },
     { "registrations_total", "Devices that were allowed to register themselves.", 1,

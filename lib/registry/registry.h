@@ -106,6 +106,7 @@ struct tpi_registry_counters {
     _Atomic uint64_t auth_allowed;
     _Atomic uint64_t auth_denied;
     _Atomic uint64_t auth_limited; /* not looked at: too many failures */
+    _Atomic uint64_t auth_limit_evicted;
     _Atomic uint64_t acl_denied;
     _Atomic uint64_t registrations;
 };

@@ -2,6 +2,8 @@
 #ifndef TPI_UPLINK_PRIVATE_H
 #define TPI_UPLINK_PRIVATE_H
 
+#include <tpcore/why.h>
+
 #include "base/buf.h"
 #include "model/direct.h"
 #include "registry/device.h"
@@ -87,6 +89,8 @@ struct tpi_uplink {
     struct tpc_device *above[TPI_REGISTRY_GATEWAY_DEPTH];
     uint32_t level; /* of above */
     uint64_t parts_told_ms, parts_why_ms;
+    char parts_text[TPC_WHY_REASON_BYTES +
+                    140]; /* for the log, once no lock is held; "" = nothing */
     struct tpi_direct direct;
     struct tpi_guesses guesses;
 };
@@ -109,6 +113,8 @@ bool up_scope_foreign(const struct tpi_uplink *u);
 /* The newest message goes to the parts. False: out of memory. */
 bool up_scope_hand(struct tpi_uplink *u);
 /* A part that is not taken. */
+/* The log's line about what was not behind a gateway. No lock is held. */
+void up_tell_parts(struct tpi_uplink *u);
 void up_scope_bad(struct tpi_uplink *u, const struct tpc_error *why);
 /* Nothing of the input was taken, and a part of it was bad: a dead letter. */
 void up_scope_end(struct tpi_uplink *u, uint32_t input);

@@ -33,7 +33,16 @@ static void tell_unknown(struct tpi_uplink *u, struct tpc_str device)
                    (struct tpc_bytes){ (const uint8_t *) device.ptr, device.len });
     if (u->parts_told_ms == 0 || u->now_ms - u->parts_told_ms >= TELL_MS) {
         u->parts_told_ms = u->parts_why_ms;
-        tpi_log(u->env, TPC_LOG_WARN, "uplink", "gateway %s %s", u->target->key.ptr, text);
+        snprintf(u->parts_text, sizeof(u->parts_text), "gateway %.128s %s", u->target->key.ptr,
+                 text);
+    }
+}
+
+void up_tell_parts(struct tpi_uplink *u)
+{
+    if (u->parts_text[0] != '\0') {
+        tpi_log(u->env, TPC_LOG_WARN, "uplink", "%s", u->parts_text);
+        u->parts_text[0] = '\0';
     }
 }
 

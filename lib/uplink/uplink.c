@@ -515,6 +515,7 @@ int tpi_uplink_run(struct tpi_uplink *u, struct tpc_error *err)
         hold_subs(u);
     }
     tpi_registry_read_unlock(u->host.registry);
+    up_tell_parts(u);
     if (rc != 0) {
         tpi_dedup_undo(&u->dedup, u->keys_added);
         add(&u->host.counters->waits, 1);

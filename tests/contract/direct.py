@@ -63,6 +63,24 @@ def wrong_ones(port, r, keep):
     c.close()
 
 
+def metrics(port, r, keep):
+    """As the broker's own, every ten seconds; not for devices."""
+    c = keep(kit.Client(port, "curious", "user-1", "pass-1"))
+    r.expect("not for devices", c.subscribe("$SYS/broker/tpcore/#", "$SYS/#", "$SYS/broker/tpcore/connected") == [128] * 3)
+    ops = keep(kit.Client(port, "ops", "plugin", "plugin"))
+    ops.subscribe("$SYS/broker/tpcore/#")
+    names = ["connected", "online", "refused/auth", "refused/acl", "wrapped", "mapped", "registrations", "reports/published",
+             "reports/dropped", "table/age_ms", "table/products", "table/devices"]
+
+    def values():
+        return {m[0][len("$SYS/broker/tpcore/"):]: int(m[1]) for m in list(ops.heard)}
+    least = {"connected": 3, "online": 1, "refused/auth": 10, "refused/acl": 10, "wrapped": 5, "mapped": 3, "reports/published": 3,
+             "table/products": 2, "table/devices": 4}
+    good = kit.wait_until(lambda: all(values().get(n, -1) >= low for n, low in least.items()), 25)
+    r.expect("counted", good and sorted(values()) == sorted(names), values())
+    r.expect("a table that is current", 0 <= values().get("table/age_ms", -1) < 5000 and values().get("reports/dropped") == 0, values())
+
+
 def why(place, r):
     """Within ten seconds a report is in the platform's store."""
     def told(*more):
@@ -275,6 +293,7 @@ def main(place, r, keep):
     absent(broker.port, spy, r, keep)
     changes(broker.port, platform, r, keep)
     mapping(broker.port, platform, spy, r, keep)
+    metrics(broker.port, r, keep)
     why(place, r)
     # The broker itself writes user names down ("as d2 (.., u'token-2')"), the plugin does not.
     said = [line for line in broker.log.read_text(errors="replace").splitlines() if "tpcore" in line]

@@ -332,6 +332,31 @@ START_TEST(after_ten_failures_of_a_name_from_an_address_it_is_not_looked_at)
 }
 END_TEST
 
+START_TEST(a_count_of_failures_that_must_make_room_is_counted_itself)
+{
+    struct flow f;
+    char peer[24];
+    setup(&f);
+    for (int i = 0; i < 1000; i++) {
+        snprintf(peer, sizeof(peer), "10.0.%d.%d", i / 200, i % 200);
+        tk_fails(TPC_EDENIED, check_peer(&f, "nobody", "guess", peer));
+    }
+    double few = flow_metric(&f, "tpc_auth_limit_evicted_total");
+    ck_assert_double_lt(few, 500); /* sets of four are full before the table is */
+    for (int i = 0; i < 5000; i++) {
+        snprintf(peer, sizeof(peer), "10.1.%d.%d", i / 200, i % 200);
+        tk_fails(TPC_EDENIED, check_peer(&f, "nobody", "guess", peer));
+    }
+    /* 12,000 counts, room for 4,096. */
+    ck_assert_double_ge(flow_metric(&f, "tpc_auth_limit_evicted_total"), 12000 - 4096);
+    tk_clock_advance(&f.e.clock, MINUTE_MS);
+    double before = flow_metric(&f, "tpc_auth_limit_evicted_total");
+    tk_fails(TPC_EDENIED, check_peer(&f, "nobody", "guess", "10.2.0.1"));
+    ck_assert_double_eq(flow_metric(&f, "tpc_auth_limit_evicted_total"), before);
+    teardown(&f);
+}
+END_TEST
+
 START_TEST(an_address_that_guesses_many_names_is_not_looked_at)
 {
     struct flow f;
@@ -653,6 +678,7 @@ Suite *auth_flow_suite(void)
     tcase_add_test(tc, oversized_and_odd_fields_are_refused);
     tcase_add_test(tc, service_users_log_in_and_use_any_topic);
     tcase_add_test(tc, after_ten_failures_of_a_name_from_an_address_it_is_not_looked_at);
+    tcase_add_test(tc, a_count_of_failures_that_must_make_room_is_counted_itself);
     tcase_add_test(tc, an_address_that_guesses_many_names_is_not_looked_at);
     tcase_add_test(tc, a_token_serves_until_it_is_over);
     tcase_add_loop_test(tc, a_token_of_another_issuer_is_checked_claim_by_claim, 0,

@@ -121,6 +121,7 @@ START_TEST(unknown_addresses_are_passed_over_and_told)
     char why[200] = "";
     tk_ok(tpc_why(f.core, TPC_STR(""), TPC_STR("gw"), keep_why, why));
     ck_assert_str_eq(why, "reports for \"stranger\", which is not behind it");
+    ck_assert_uint_eq(tk_env_logged(&f.e, "gateway gw reports for \"stranger\", which is not"), 1);
     ck_assert_double_eq(flow_metric(&f, "tpc_uplink_messages_total"), 1);
     ck_assert_double_eq(flow_metric(&f, "tpc_uplink_dead_letters_total"), 0);
     flow_fini(&f);
