@@ -14,6 +14,7 @@
 
 #include "core/core.h"
 #include "data/msg.h"
+#include "registry/follow.h"
 
 enum {
     PUMP_ARENA_BYTES = 512 << 20, /* a record of 16 MiB as a tree */
@@ -133,17 +134,7 @@ void tpi_pump_close(struct tpc_core *core)
 int tpi_record_msg(struct tpc_core *core, const struct tpc_record *r, struct tpc_arena *arena,
                    struct tpc_msg *ret, struct tpc_device **ret_device)
 {
-    memset(ret, 0, sizeof(*ret));
-    ret->size = sizeof(*ret);
-    ret->kind = r->kind;
-    ret->flags = r->flags;
-    ret->partition = r->partition;
-    ret->model_revision = r->model_revision;
-    ret->offset = r->offset;
-    ret->device_id = r->device_id;
-    ret->unix_ms = r->unix_ms;
-    ret->received_unix_ms = r->received_unix_ms;
-    ret->trace = r->trace;
+    tpi_follow_head(r, ret);
     int rc = tpi_msg_decode(r->body, arena, NULL, ret);
     if (rc != 0 || ret_device == NULL) {
         return rc;

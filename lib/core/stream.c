@@ -5,21 +5,16 @@
  */
 #include <string.h>
 
-#include "bus/dead.h"
 #include "bus/topic.h"
 #include "core/core.h"
-#include "data/msg.h"
+#include "registry/follow.h"
 
 enum {
     STREAM_BATCH = 256,
-    STREAM_ARENA_BYTES = 512 << 20,
     STREAM_NAME_BYTES = 64,
     PAUSE_MS = 100, /* after a refused batch; doubles */
     PAUSE_MAX_MS = 5000
 };
-
-/* Of a cached mask of kinds: makes it a pointer that is not NULL. */
-#define MASK_KNOWN 0x80000000u
 
 struct tpc_sub {
     struct tpc_core *core;
@@ -36,19 +31,9 @@ struct tpc_sub {
     uintptr_t runner;   /* thread that works for it; 0 = none */
     uint64_t retry_ms;
     uint32_t pause_ms;
-    uint64_t *position;     /* by partition */
-    uint64_t changes;       /* of the registry, when the masks were made */
-    struct tpi_map64 masks; /* device id * 2 + down -> mask of kinds | MASK_KNOWN */
-    struct tpc_arena *arena;
-    struct tpc_msg *msgs;
-    struct tpc_device **devices; /* counted, of the messages */
-    struct tpi_product **products;
-    uint32_t count;
-    uint64_t read_to; /* of the batch being read */
-    int rc;
+    uint64_t *position; /* by partition */
+    struct tpi_follow *follow;
     char name[STREAM_NAME_BYTES + 1];
-    size_t filter_len;
-    char filter[];
 };
 
 int tpi_streams_init(struct tpc_core *core)
@@ -68,13 +53,9 @@ static void free_sub(struct tpc_sub *s)
     if (s->opened) {
         core->bus->cursor_close(core->bus_self, s->cursor, 0);
     }
-    tpi_map64_fini(&s->masks);
-    tpc_arena_destroy(s->arena);
+    tpi_follow_destroy(s->follow);
     tpi_free(a, s->position, core->options.partitions * sizeof(s->position[0]));
-    tpi_free(a, s->msgs, STREAM_BATCH * sizeof(s->msgs[0]));
-    tpi_free(a, s->devices, STREAM_BATCH * sizeof(s->devices[0]));
-    tpi_free(a, s->products, STREAM_BATCH * sizeof(s->products[0]));
-    tpi_free(a, s, sizeof(*s) + s->filter_len + 1);
+    tpi_free(a, s, sizeof(*s));
 }
 
 void tpi_streams_fini(struct tpc_core *core)
@@ -109,161 +90,19 @@ void tpi_streams_start(struct tpc_core *core)
     pthread_mutex_unlock(&core->streams.lock);
 }
 
-/* ---- matching ---- */
-
-static uint32_t make_mask(struct tpc_sub *s, struct tpc_device *d, bool down)
-{
-    struct tpc_str filter = { s->filter, s->filter_len };
-    struct tpi_buf topic;
-    tpi_buf_init(&topic, s->core->env.alloc, 0);
-    uint32_t mask = MASK_KNOWN;
-    if (tpi_topic_device(&topic, tpi_device_tenant(d), down, tpi_device_product_key(d), d->key) ==
-        0) {
-        struct tpc_str prefix = { (const char *) topic.ptr, topic.len };
-        mask |= (uint32_t) (tpi_filter_kinds(filter, prefix) & (MASK_KNOWN - 1));
-    }
-    tpi_buf_fini(&topic);
-    return mask;
-}
-
-/* Which kinds of a device's messages the filter lets through. Registry's read lock. */
-static uint32_t mask_of(struct tpc_sub *s, struct tpc_device *d, bool down)
-{
-    uint64_t changes = atomic_load_explicit(&tpi_registry_counters(s->core->registry)->changes,
-                                            memory_order_relaxed);
-    if (changes != s->changes) {
-        tpi_map64_fini(&s->masks);
-        tpi_map64_init(&s->masks, s->core->env.alloc);
-        s->changes = changes;
-    }
-    uint64_t key = d->id * 2 + down;
-    uintptr_t mask = (uintptr_t) tpi_map64_get(&s->masks, key);
-    if (mask == 0) {
-        mask = make_mask(s, d, down);
-        /* Without memory it is made again for the next message. */
-        (void) tpi_map64_put(&s->masks, key, (void *) mask, NULL);
-    }
-    return (uint32_t) mask;
-}
-
-static bool match_entity(struct tpc_sub *s, struct tpc_msg *m)
-{
-    struct tpc_str tenant = tpc_value_text(tpc_value_get(&m->params, TPC_STR("tenant")));
-    struct tpc_str key = tpc_value_text(tpc_value_get(&m->params, TPC_STR("key")));
-    struct tpi_buf topic;
-    tpi_buf_init(&topic, s->core->env.alloc, 0);
-    m->tenant = tenant;
-    bool yes = tpi_topic_entity(&topic, tenant, m->name, key) == 0 &&
-               tpi_filter_match((struct tpc_str){ s->filter, s->filter_len },
-                                (struct tpc_str){ (const char *) topic.ptr, topic.len });
-    tpi_buf_fini(&topic);
-    return yes;
-}
-
-static bool match_device(struct tpc_sub *s, struct tpc_msg *m, uint32_t slot)
-{
-    struct tpi_registry *registry = s->core->registry;
-    bool yes = false;
-    tpi_registry_read_lock(registry);
-    struct tpc_device *d = tpi_registry_by_id(registry, m->device_id);
-    if (d != NULL) {
-        uint32_t mask = mask_of(s, d, (m->flags & TPC_MSG_DOWN) != 0);
-        uint32_t bit = m->kind < 31 ? m->kind : 0;
-        yes = (mask >> bit & 1) != 0;
-    }
-    if (yes) {
-        m->tenant = tpi_device_tenant(d);
-        m->product = tpi_device_product_key(d);
-        m->device = d->key;
-        s->devices[slot] = tpi_device_ref(d);
-        s->products[slot] = tpi_product_ref(d->product);
-    }
-    tpi_registry_read_unlock(registry);
-    return yes;
-}
-
-/* In the log points have the id of their property; people want its key. */
-static int name_points(struct tpc_sub *s, struct tpc_msg *m, const struct tpi_product *p)
-{
-    if (p == NULL || m->point_count == 0) {
-        return 0;
-    }
-    struct tpc_point *points = tpc_arena_take(s->arena, m->point_count * sizeof(*points));
-    if (points == NULL) {
-        return TPC_ENOMEM;
-    }
-    for (uint32_t i = 0; i < m->point_count; i++) {
-        points[i] = *tpc_msg_point(m, i);
-        struct tpc_str key = tpi_model_key_of(p->model, points[i].property);
-        if (key.len > 0) {
-            points[i].key = key;
-        }
-    }
-    m->points = points;
-    m->point_size = sizeof(*points);
-    return 0;
-}
-
 /* ---- reading ---- */
-
-static int take_record(struct tpc_sub *s, const struct tpc_record *r)
-{
-    struct tpc_msg *m = &s->msgs[s->count];
-    struct tpc_record copy = *r;
-    uint8_t *body = tpc_arena_take(s->arena, r->body.len + 1);
-    if (body == NULL) {
-        return TPC_ENOMEM;
-    }
-    if (r->body.len > 0) {
-        memcpy(body, r->body.ptr, r->body.len);
-    }
-    copy.body.ptr = body;
-    int rc = tpi_record_msg(s->core, &copy, s->arena, m, NULL);
-    if (rc != 0) {
-        tpi_count(&s->core->counters.records_unreadable, rc != TPC_ENOMEM);
-        return rc == TPC_ENOMEM ? rc : 0;
-    }
-    s->devices[s->count] = NULL;
-    s->products[s->count] = NULL;
-    bool yes = r->kind == TPC_MSG_ENTITY ? match_entity(s, m)
-                                         : r->device_id != 0 && match_device(s, m, s->count);
-    if (!yes) {
-        return 0;
-    }
-    rc = name_points(s, m, s->products[s->count]);
-    s->count++; /* also on failure: its references are given back */
-    return rc;
-}
-
-static int read_record(void *user, const struct tpc_record *r)
-{
-    struct tpc_sub *s = user;
-    s->rc = r->kind == TPI_MSG_TOMBSTONE ? 0 : take_record(s, r);
-    if (s->rc == 0) {
-        s->read_to = r->offset + 1;
-    }
-    return s->rc;
-}
-
-static void give_back(struct tpc_sub *s)
-{
-    for (uint32_t i = 0; i < s->count; i++) {
-        tpi_device_unref(s->devices[i]);
-        tpi_product_unref(s->products[i]);
-    }
-    s->count = 0;
-    tpc_arena_reset(s->arena);
-}
 
 /* Calls the function, unless the subscription has been ended meanwhile. */
 static int call(struct tpc_sub *s, uint64_t gap_from, uint64_t gap_to)
 {
     struct tpc_batch batch = { .size = sizeof(batch),
-                               .count = s->count,
-                               .msg_size = sizeof(s->msgs[0]),
-                               .msgs = s->msgs,
+                               .msg_size = sizeof(struct tpc_msg),
                                .gap_from = gap_from,
                                .gap_to = gap_to };
+    batch.msgs = tpi_follow_msgs(s->follow, &batch.count);
+    if (batch.count == 0 && gap_to == 0) {
+        return 0;
+    }
     pthread_mutex_lock(&s->core->streams.lock);
     bool closed = s->closed;
     pthread_mutex_unlock(&s->core->streams.lock);
@@ -285,26 +124,21 @@ static bool follow(struct tpc_sub *s, uint32_t partition)
     uint64_t from = s->position[partition];
     uint64_t next = from;
     uint64_t gap_to = 0;
-    s->read_to = from;
-    s->rc = 0;
-    int rc = core->bus->read(core->bus_self, partition, from, STREAM_BATCH,
-                             s->durable ? TPC_READ_FLUSHED : 0, read_record, s, &next);
+    int rc = tpi_follow_read(s->follow, core->bus, core->bus_self, partition, from,
+                             s->durable ? TPC_READ_FLUSHED : 0, &next);
     if (rc == TPC_EGAP) {
         gap_to = next;
         tpi_count(&core->counters.stream_gaps, 1);
-    } else if (s->rc != 0) {
-        next = s->read_to;
     } else if (rc != 0) {
         pause_sub(s);
-        next = from;
+        next = rc == TPC_ENOMEM ? next : from;
     }
-    if (s->rc != 0 && next == from) {
-        give_back(s);
-        pause_sub(s);
+    if (rc != 0 && next == from) {
+        tpi_follow_clear(s->follow);
         return false;
     }
-    rc = next > from && (s->count > 0 || gap_to > 0) ? call(s, gap_to > 0 ? from : 0, gap_to) : 0;
-    give_back(s);
+    rc = next > from ? call(s, gap_to > 0 ? from : 0, gap_to) : 0;
+    tpi_follow_clear(s->follow);
     if (rc != 0 && s->durable) {
         pause_sub(s);
         return false;
@@ -408,7 +242,7 @@ static int make_sub(struct tpc_core *core, struct tpc_str filter, uint32_t flags
     if (rc != 0) {
         return tpi_fail_end(rc);
     }
-    struct tpc_sub *s = tpi_alloc_zero(a, sizeof(*s) + filter.len + 1);
+    struct tpc_sub *s = tpi_alloc_zero(a, sizeof(*s));
     if (s == NULL) {
         return tpi_fail(TPC_ENOMEM, "core", "out of memory");
     }
@@ -416,15 +250,15 @@ static int make_sub(struct tpc_core *core, struct tpc_str filter, uint32_t flags
     s->fn = fn;
     s->user = user;
     s->flags = flags;
-    s->filter_len = filter.len;
-    memcpy(s->filter, filter.ptr, filter.len);
-    tpi_map64_init(&s->masks, a);
     s->position = tpi_alloc_array(a, core->options.partitions, sizeof(s->position[0]));
-    s->msgs = tpi_alloc_array(a, STREAM_BATCH, sizeof(s->msgs[0]));
-    s->devices = tpi_alloc_array(a, STREAM_BATCH, sizeof(s->devices[0]));
-    s->products = tpi_alloc_array(a, STREAM_BATCH, sizeof(s->products[0]));
-    if (s->position == NULL || s->msgs == NULL || s->devices == NULL || s->products == NULL ||
-        tpc_arena_create(a, STREAM_ARENA_BYTES, &s->arena) != 0) {
+    struct tpi_follow_options fo = { .env = &core->env,
+                                     .registry = core->registry,
+                                     .filters = &filter,
+                                     .filter_count = 1,
+                                     .batch = STREAM_BATCH,
+                                     .chunk = STREAM_BATCH,
+                                     .unreadable = &core->counters.records_unreadable };
+    if (s->position == NULL || tpi_follow_create(&fo, &s->follow) != 0) {
         free_sub(s);
         return tpi_fail(TPC_ENOMEM, "core", "out of memory");
     }
