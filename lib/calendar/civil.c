@@ -99,7 +99,7 @@ int tpi_clock_parse(struct tpc_str text, int32_t *ret_s)
     return 0;
 }
 
-int tpi_date_parse(struct tpc_str text, int64_t *ret_days)
+int tpi_civil_parse(struct tpc_str text, int64_t *ret_days)
 {
     if (text.len != 10 || text.ptr[4] != '-' || text.ptr[7] != '-') {
         return TPC_EINVAL;

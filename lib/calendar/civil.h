@@ -50,7 +50,7 @@ int32_t tpi_time_of_day(int64_t local_s);
 int tpi_clock_parse(struct tpc_str text, int32_t *ret_s);
 
 /* "YYYY-MM-DD", years 1..9999, as a day. Returns 0 or TPC_EINVAL. */
-int tpi_date_parse(struct tpc_str text, int64_t *ret_days);
+int tpi_civil_parse(struct tpc_str text, int64_t *ret_days);
 
 /* Spans of time as people write them: "90" (ms), "5m", "1h30m", "1.5h", "250ms", with a sign in
  * front; units ms s m h d w; up to 1,000 years. Returns 0 or TPC_EINVAL. */

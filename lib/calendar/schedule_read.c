@@ -121,7 +121,7 @@ static int read_on_date(struct tpi_cron *c, const struct tpc_value *doc, struct 
 {
     int64_t day = 0;
     struct tpi_civil d = { 0 };
-    if (tpi_date_parse(text_of(doc, "date"), &day) == 0) {
+    if (tpi_civil_parse(text_of(doc, "date"), &day) == 0) {
         tpi_civil_from_days(day, &d);
     }
     if (d.year < TPI_CRON_FIRST_YEAR || d.year > TPI_CRON_LAST_YEAR) {
@@ -212,7 +212,7 @@ static int read_date(const struct tpc_value *map, const char *key, struct tpc_er
         return 0;
     }
     *ret_has = true;
-    if (tpi_date_parse(text_of(map, key), ret_day) != 0) {
+    if (tpi_civil_parse(text_of(map, key), ret_day) != 0) {
         fail(err, key, "a date YYYY-MM-DD");
         tpi_error_at(err, "date");
         return TPC_EINVAL;

@@ -250,7 +250,7 @@ int tpi_command_of_rule(void *user, uint32_t worker, const struct tpi_rule_comma
     }
     /* Under the registry's lock: it goes on after the batch. */
     o->of_rule = true;
-    o->replayed = core->replaying;
+    o->replayed = core->replaying || c->again;
     o->effect.node.run = run_outgoing;
     tpi_effect_queue(w, &o->effect);
     return 0;

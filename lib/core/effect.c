@@ -162,7 +162,7 @@ int tpi_effect_say(void *user, uint32_t worker, const struct tpi_rule_message *m
                         .device_id = m->device != NULL ? m->device->id : 0,
                         .unix_ms = tpi_unix_ms(&core->env),
                         .kind = m->kind,
-                        .replayed = core->replaying,
+                        .replayed = core->replaying || m->again,
                         .body_len = body.len };
     memcpy(s + 1, body.ptr, body.len);
     tpi_buf_fini(&body);

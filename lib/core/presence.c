@@ -44,12 +44,37 @@ static void say_lost(struct tpi_worker *w, const struct tpc_device *d, const str
             err->text);
 }
 
-static int append(struct tpi_worker *w, const struct tpc_device *d, const struct tpc_msg *m)
+/* What is said here turned the device's state. */
+static void tell_rules(struct tpi_worker *w, struct tpc_device *const *devices,
+                       const struct tpc_record *records, uint32_t n, bool online)
+{
+    const struct tpc_member member = { TPC_STR("online"), { .type = TPC_BOOL, .as.b = online } };
+    tpi_registry_read_lock(w->core->registry);
+    tpi_rules_begin(w->core->rules, w->index);
+    for (uint32_t i = 0; i < n; i++) {
+        struct tpc_msg m = { .size = sizeof(m),
+                             .kind = TPC_MSG_PRESENCE,
+                             .partition = records[i].partition,
+                             .offset = records[i].offset,
+                             .received_unix_ms = records[i].received_unix_ms,
+                             .params = { .type = TPC_MAP, .len = 1, .as.members = &member } };
+        tpi_rules_seen(devices[i], !online);
+        tpi_rules_message(w->core->rules, w->index, devices[i], &m);
+    }
+    tpi_rules_end(w->core->rules, w->index);
+    tpi_registry_read_unlock(w->core->registry);
+    tpi_effects_run(w);
+}
+
+static int append(struct tpi_worker *w, struct tpc_device *d, const struct tpc_msg *m, bool online)
 {
     struct tpc_error err;
-    int rc = tpi_log_append_msg(w, m, 0, &err, NULL);
+    struct tpc_record r = { .partition = m->partition, .received_unix_ms = m->received_unix_ms };
+    int rc = tpi_log_append_msg(w, m, 0, &err, &r.offset);
     if (rc != 0) {
         say_lost(w, d, &err);
+    } else {
+        tell_rules(w, &d, &r, 1, online);
     }
     return rc;
 }
@@ -83,7 +108,7 @@ void tpi_presence_session(struct tpi_worker *w, struct tpc_device *d, const char
     }
     struct tpc_msg m = make_msg(w, d, origin, online, NULL, members);
     set(w, d, online, true, m.unix_ms);
-    (void) append(w, d, &m);
+    (void) append(w, d, &m, online);
     if (!online) {
         tpi_behind_offline(w, d);
     }
@@ -94,7 +119,7 @@ void tpi_presence_ended(struct tpi_worker *w, struct tpc_device *d)
     struct tpc_member members[2];
     struct tpc_msg m = make_msg(w, d, "core", false, NULL, members);
     set(w, d, false, true, m.unix_ms);
-    (void) append(w, d, &m);
+    (void) append(w, d, &m, false);
     tpi_behind_offline(w, d);
 }
 
@@ -116,7 +141,7 @@ void tpi_presence_woke(struct tpi_worker *w, struct tpc_device *d)
         return; /* by an earlier message of the batch */
     }
     struct tpc_msg m = make_msg(w, d, "core", true, "message", members);
-    if (!was && append(w, d, &m) != 0) {
+    if (!was && append(w, d, &m, true) != 0) {
         return; /* its next message tries again */
     }
     set(w, d, true, tpi_device_has(d, TPI_DEVICE_BY_SESSION), m.unix_ms);
@@ -157,6 +182,9 @@ static int append_gone(struct tpi_worker *w, struct tpc_device **gone, uint32_t 
         tpi_error_set(err, rc, "core", "a record cannot be made");
     }
     rc = rc != 0 ? rc : tpi_log_append(w, records, n, 0, err);
+    if (rc == 0) {
+        tell_rules(w, gone, records, n, false);
+    }
     tpi_buf_fini(&bodies);
     return rc;
 }

@@ -33,6 +33,26 @@ static int replay_command(struct replay *x, const struct tpc_record *r)
     return rc == TPC_ENOMEM ? rc : 0;
 }
 
+/* Under the registry's read lock: scenes look at what they have not seen for certain. What they did then
+ * has the ids of what they do now. */
+static void apply_rules(const struct replay *x, struct tpc_device *d, const struct tpc_msg *m)
+{
+    struct tpi_rules *rules = x->core->rules;
+    const struct tpc_value *online = tpc_value_get(&m->params, TPC_STR("online"));
+    bool presence = m->kind == TPC_MSG_PRESENCE;
+    bool up = online != NULL && online->type == TPC_BOOL && online->as.b;
+    if (m->offset >= x->rules_from && (m->flags & TPC_MSG_RETAINED) == 0) {
+        if (presence && !tpi_device_has(d, TPI_DEVICE_SEEN)) {
+            tpi_rules_seen(d, !up); /* the one before is not in what is replayed */
+        }
+        tpi_rules_begin(rules, x->w->index);
+        tpi_rules_message(rules, x->w->index, d, m);
+        tpi_rules_end(rules, x->w->index);
+    } else if (presence) {
+        tpi_rules_seen(d, up);
+    }
+}
+
 /* Values become the latest, unless newer ones are there; scenes look at what they have not seen. */
 static void apply_data(struct replay *x, struct tpc_device *d, const struct tpc_msg *m)
 {
@@ -53,11 +73,7 @@ static void apply_data(struct replay *x, struct tpc_device *d, const struct tpc_
             tpi_device_latest_end(d);
         }
     }
-    if (m->offset >= x->rules_from && (m->flags & TPC_MSG_RETAINED) == 0) {
-        tpi_rules_begin(core->rules, x->w->index);
-        tpi_rules_message(core->rules, x->w->index, d, m);
-        tpi_rules_end(core->rules, x->w->index);
-    }
+    apply_rules(x, d, m);
     tpi_registry_read_unlock(core->registry);
 }
 
@@ -116,6 +132,10 @@ static int replay_data(struct replay *x, const struct tpc_record *r)
         apply_state(x, d, &m);
         if (m.kind == TPC_MSG_TELEMETRY || m.kind == TPC_MSG_ATTRIBUTES) {
             apply_data(x, d, &m);
+        } else if (m.kind == TPC_MSG_EVENT || m.kind == TPC_MSG_PRESENCE) {
+            tpi_registry_read_lock(x->core->registry);
+            apply_rules(x, d, &m);
+            tpi_registry_read_unlock(x->core->registry);
         }
     }
     tpi_device_unref(d);

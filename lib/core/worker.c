@@ -484,6 +484,10 @@ bool tpi_worker_turn(struct tpi_worker *w)
     atomic_store_explicit(&w->unix_ms, tpi_unix_ms(&core->env), memory_order_relaxed);
     bool did = tpi_wheel_run(&w->wheel, tpi_mono_ms(&core->env)) > 0;
     did |= tpi_presence_turn(w);
+    if (!core->replaying && tpi_rules_turn(core->rules, w->index) > 0) {
+        tpi_effects_run(w);
+        did = true;
+    }
     if (w->index == 0) {
         did |= tpi_loop_run_timers(core);
     }
@@ -535,11 +539,19 @@ static uint64_t until(uint64_t at, uint64_t now)
     return at > now ? at - now : 0;
 }
 
+static uint64_t rules_next_ms(const struct tpi_worker *w)
+{
+    int64_t at = tpi_rules_next_ms(w->core->rules, w->index);
+    int64_t now = at != INT64_MAX ? tpi_unix_ms(&w->core->env) : 0;
+    return at == INT64_MAX ? TPI_WHEEL_NONE : at > now ? (uint64_t) (at - now) : 0;
+}
+
 uint64_t tpi_worker_next_ms(struct tpi_worker *w)
 {
     uint64_t now = tpi_mono_ms(&w->core->env);
     uint64_t next = tpi_wheel_next_ms(&w->wheel, now);
     next = least(next, tpi_presence_next_ms(&w->presence, now));
+    next = least(next, rules_next_ms(w));
     if (w->index == 0) {
         next = least(next, tpi_loop_next_ms(w->core));
     }

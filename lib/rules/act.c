@@ -65,7 +65,8 @@ static int send_command(const struct tpi_act *act, const struct tpi_action *a,
                                         .retries = a->retries,
                                         .retry_delay_ms = a->retry_delay_ms,
                                         .expire_ms = a->expire_ms,
-                                        .priority = a->priority };
+                                        .priority = a->priority,
+                                        .again = act->again };
     int rc = r->host.command(r->host.user, act->worker, &command);
     if (rc == 0) {
         TPI_METRIC_ADD(r->counters.commands, 1);
@@ -84,7 +85,8 @@ static int append_message(const struct tpi_act *act, const struct tpi_action *a,
         .kind = a->type == TPI_ACTION_NOTIFY ? TPC_MSG_NOTIFY : TPC_MSG_ALERT,
         .name = a->name,
         .params = &a->params,
-        .by = act->by
+        .by = act->by,
+        .again = act->again
     };
     int rc = r->host.message(r->host.user, act->worker, &message);
     if (rc == 0) {

@@ -87,6 +87,7 @@ struct tpi_act {
     struct tpc_device *device; /* whose message it was; NULL = none */
     uint32_t partition;        /* of the message, or the rule's own */
     uint64_t offset;           /* of the message, or another number that is never used again */
+    bool again;                /* it may have been done before the start */
 };
 
 /*

@@ -25,7 +25,7 @@ static void count_scenes(struct tpi_rules *r)
     uint64_t broken = 0;
     void *value;
     while (tpi_map64_next(&r->scenes, &iter, NULL, &value)) {
-        broken += ((const struct tpi_scene *) value)->expr == NULL;
+        broken += !((const struct tpi_scene *) value)->condition.good;
     }
     TPI_METRIC_SET(r->counters.scenes, tpi_map64_count(&r->scenes));
     TPI_METRIC_SET(r->counters.broken, broken);
@@ -38,10 +38,10 @@ static void log_broken(struct tpi_rules *r, const struct tpi_scene *s, const str
             err->text, err->path, err->line, err->column);
 }
 
-static int reserve(struct tpi_rules *r, uint64_t product, const struct tpi_expr *expr)
+static int reserve(struct tpi_rules *r, const struct tpi_scene *s, const struct tpi_condition *c)
 {
     tpi_rules_lock_all(r);
-    int rc = tpi_rules_reserve(r, product, expr);
+    int rc = tpi_rules_reserve(r, s, c);
     tpi_rules_unlock_all(r);
     return rc;
 }
@@ -52,7 +52,7 @@ static int compile(struct tpi_rules *r, struct tpi_scene *s, struct tpi_change *
 {
     struct tpc_error local = { .size = sizeof(local) };
     struct tpc_error *e = err != NULL ? err : &local;
-    int rc = tpi_scene_compile(s, r->host.registry, e, &s->expr, &s->product_id);
+    int rc = tpi_scene_compile(s, r->host.registry, e, &s->condition);
     if (rc == 0 && !change->loading) {
         rc = tpi_scene_check(s, r->host.registry, change->arena, e);
     }
@@ -60,7 +60,7 @@ static int compile(struct tpi_rules *r, struct tpi_scene *s, struct tpi_change *
         log_broken(r, s, e);
         return 0;
     }
-    return rc != 0 || s->expr == NULL ? rc : reserve(r, s->product_id, s->expr);
+    return rc != 0 || !s->condition.good ? rc : reserve(r, s, &s->condition);
 }
 
 /* A place for a new scene, which nobody looks at before apply. */
@@ -75,7 +75,9 @@ static int enter(struct tpi_rules *r, struct tpi_scene *s, struct tpc_error *err
         return tpi_error_set(err, TPC_ETOOBIG, "rules", "more than %d scenes",
                              TPI_RULES_MAX_SCENES);
     }
+    tpi_rules_lock_all(r);
     int rc = tpi_map64_put(&r->scenes, s->id, s, NULL);
+    tpi_rules_unlock_all(r);
     if (rc == 0) {
         s->number = r->free_numbers[--r->free_count];
     }
@@ -114,6 +116,7 @@ static void forget_edges(struct tpi_rules *r, uint64_t scene)
     }
 }
 
+/* Under all locks. */
 static void drop(struct tpi_rules *r, struct tpi_scene *s)
 {
     tpi_map64_remove(&r->scenes, s->id);
@@ -136,7 +139,6 @@ void tpi_rules_apply(void *user, struct tpi_change *change)
     if (s != NULL) {
         tpi_rules_link(r, s);
     }
-    tpi_rules_unlock_all(r);
     if (s == NULL && old != NULL) {
         drop(r, old);
     } else if (s != NULL && old != NULL) {
@@ -144,6 +146,7 @@ void tpi_rules_apply(void *user, struct tpi_change *change)
         assert(rc == 0);
         (void) rc;
     }
+    tpi_rules_unlock_all(r);
     count_scenes(r);
     tpi_scene_destroy(old);
     pthread_mutex_unlock(&r->changes);
@@ -154,9 +157,11 @@ void tpi_rules_discard(void *user, struct tpi_change *change)
     struct tpi_rules *r = user;
     struct tpi_scene *s = change->prepared;
     if (s != NULL) {
+        tpi_rules_lock_all(r);
         if (tpi_map64_get(&r->scenes, s->id) == s) {
             drop(r, s);
         }
+        tpi_rules_unlock_all(r);
         tpi_scene_destroy(s);
         change->prepared = NULL;
     }
@@ -168,27 +173,26 @@ void tpi_rules_discard(void *user, struct tpi_change *change)
 static void recompile(struct tpi_rules *r, struct tpi_scene *s)
 {
     struct tpc_error err = { .size = sizeof(err) };
-    struct tpi_expr *expr = NULL;
-    uint64_t product = s->product_id;
-    int rc = tpi_scene_compile(s, r->host.registry, &err, &expr, &product);
-    rc = rc != 0 ? rc : reserve(r, product, expr);
+    struct tpi_condition fresh = { .good = false };
+    int rc = tpi_scene_compile(s, r->host.registry, &err, &fresh);
+    rc = rc != 0 ? rc : reserve(r, s, &fresh);
     if (rc == TPC_ENOMEM) {
-        tpi_expr_destroy(expr);
+        tpi_condition_fini(&fresh);
         tpi_log(r->env, TPC_LOG_ERROR, "rules", "scene '%.*s' is not compiled again: out of memory",
                 (int) s->key.len, s->key.ptr);
         return;
     }
-    if (rc != 0 && s->expr != NULL) {
+    if (rc != 0 && s->condition.good) {
         log_broken(r, s, &err);
     }
+    fresh.product_id = rc == 0 ? fresh.product_id : s->condition.product_id;
     tpi_rules_lock_all(r);
     tpi_rules_unlink(r, s);
-    struct tpi_expr *old = s->expr;
-    s->expr = expr;
-    s->product_id = product;
+    struct tpi_condition old = s->condition;
+    s->condition = fresh;
     tpi_rules_link(r, s);
     tpi_rules_unlock_all(r);
-    tpi_expr_destroy(old);
+    tpi_condition_fini(&old);
 }
 
 /* Whether a scene's product, by its key, is this one. */
@@ -198,7 +202,7 @@ static bool is_of_product(struct tpi_rules *r, const struct tpi_scene *s, uint64
     const struct tpi_product *p = tpi_registry_product(r->host.registry, s->tenant, s->product);
     bool same = p != NULL && p->id == product_id;
     tpi_registry_read_unlock(r->host.registry);
-    return same || s->product_id == product_id;
+    return same || s->condition.product_id == product_id;
 }
 
 void tpi_rules_product_changed(struct tpi_rules *r, uint64_t product_id)

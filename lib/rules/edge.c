@@ -54,12 +54,16 @@ static int grow(struct tpi_edges *s)
     return 0;
 }
 
+struct tpi_edge *tpi_edges_find(const struct tpi_edges *s, uint64_t scene, uint64_t device)
+{
+    struct tpi_edge e = { .scene = scene, .device = device };
+    size_t i = s->count > 0 ? place(s, &e) : 0;
+    return s->count > 0 && s->slots[i].scene != 0 ? &s->slots[i] : NULL;
+}
+
 int tpi_edges_add(struct tpi_edges *s, const struct tpi_edge *edge)
 {
     assert(edge->scene != 0);
-    if (s->cap > 0 && s->slots[place(s, edge)].scene != 0) {
-        return 0;
-    }
     if (s->count >= TPI_RULES_MAX_EDGES) {
         return TPC_ETOOBIG;
     }
@@ -68,7 +72,7 @@ int tpi_edges_add(struct tpi_edges *s, const struct tpi_edge *edge)
     }
     s->slots[place(s, edge)] = *edge;
     s->count++;
-    return 1;
+    return 0;
 }
 
 static void remove_at(struct tpi_edges *s, size_t hole)
@@ -87,13 +91,9 @@ static void remove_at(struct tpi_edges *s, size_t hole)
 
 void tpi_edges_remove(struct tpi_edges *s, uint64_t scene, uint64_t device)
 {
-    if (s->count == 0) {
-        return;
-    }
-    struct tpi_edge e = { .scene = scene, .device = device };
-    size_t i = place(s, &e);
-    if (s->slots[i].scene != 0) {
-        remove_at(s, i);
+    const struct tpi_edge *e = tpi_edges_find(s, scene, device);
+    if (e != NULL) {
+        remove_at(s, (size_t) (e - s->slots));
     }
 }
 

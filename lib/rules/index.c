@@ -41,9 +41,10 @@ static int reserve_lists(struct tpi_rules *r, struct rule_set *set, uint32_t cou
     return 0;
 }
 
-static int reserve_item(struct tpi_rules *r, struct rule_list *list)
+/* Room for two: both conditions may name the property. */
+static int reserve_items(struct tpi_rules *r, struct rule_list *list)
 {
-    if (list->count < list->cap) {
+    if (list->count + 2 <= list->cap) {
         return 0;
     }
     uint32_t cap = list->cap == 0 ? 4 : list->cap * 2;
@@ -57,27 +58,51 @@ static int reserve_item(struct tpi_rules *r, struct rule_list *list)
     return 0;
 }
 
-int tpi_rules_reserve(struct tpi_rules *r, uint64_t product, const struct tpi_expr *expr)
+/* How many properties a data scene names; one that both conditions name counts twice. */
+static uint32_t name_count(const struct tpi_condition *c)
 {
-    struct rule_set *set = find_set(r, product);
-    int rc = set != NULL ? 0 : make_set(r, product, &set);
-    for (uint32_t i = 0; rc == 0 && i < tpi_expr_name_count(expr); i++) {
-        uint32_t id = tpi_expr_name_index(expr, i);
-        rc = reserve_lists(r, set, id + 1);
-        rc = rc != 0 ? rc : reserve_item(r, &set->lists[id]);
+    return tpi_expr_name_count(c->expr) + (c->until != NULL ? tpi_expr_name_count(c->until) : 0);
+}
+
+static uint32_t name_at(const struct tpi_condition *c, uint32_t i)
+{
+    uint32_t first = tpi_expr_name_count(c->expr);
+    return i < first ? tpi_expr_name_index(c->expr, i) : tpi_expr_name_index(c->until, i - first);
+}
+
+/* Lists that it stands in: of its properties, or the one of its trigger. */
+static uint32_t place_count(const struct tpi_scene *s, const struct tpi_condition *c)
+{
+    return s->on == TPI_ON_DATA ? name_count(c) : 1;
+}
+
+static struct rule_list *place_at(struct rule_set *set, const struct tpi_scene *s,
+                                  const struct tpi_condition *c, uint32_t i)
+{
+    return s->on == TPI_ON_DATA ? &set->lists[name_at(c, i)] : &set->triggers[s->on];
+}
+
+int tpi_rules_reserve(struct tpi_rules *r, const struct tpi_scene *s, const struct tpi_condition *c)
+{
+    struct rule_set *set = find_set(r, c->product_id);
+    int rc = set != NULL ? 0 : make_set(r, c->product_id, &set);
+    for (uint32_t i = 0; rc == 0 && i < place_count(s, c); i++) {
+        rc = s->on == TPI_ON_DATA ? reserve_lists(r, set, name_at(c, i) + 1) : 0;
+        rc = rc != 0 ? rc : reserve_items(r, place_at(set, s, c, i));
     }
     return rc;
 }
 
 void tpi_rules_link(struct tpi_rules *r, struct tpi_scene *s)
 {
-    if (!s->enabled || s->expr == NULL) {
+    const struct tpi_condition *c = &s->condition;
+    if (!s->enabled || !c->good) {
         return;
     }
-    struct rule_set *set = find_set(r, s->product_id);
+    struct rule_set *set = find_set(r, c->product_id);
     assert(set != NULL);
-    for (uint32_t i = 0; i < tpi_expr_name_count(s->expr); i++) {
-        struct rule_list *list = &set->lists[tpi_expr_name_index(s->expr, i)];
+    for (uint32_t i = 0; i < place_count(s, c); i++) {
+        struct rule_list *list = place_at(set, s, c, i);
         assert(list->count < list->cap);
         list->items[list->count++] = s;
     }
@@ -101,11 +126,17 @@ void tpi_rules_unlink(struct tpi_rules *r, struct tpi_scene *s)
     if (!s->linked) {
         return;
     }
-    struct rule_set *set = find_set(r, s->product_id);
-    for (uint32_t i = 0; i < tpi_expr_name_count(s->expr); i++) {
-        list_remove(&set->lists[tpi_expr_name_index(s->expr, i)], s);
+    const struct tpi_condition *c = &s->condition;
+    struct rule_set *set = find_set(r, c->product_id);
+    for (uint32_t i = 0; i < place_count(s, c); i++) {
+        list_remove(place_at(set, s, c, i), s);
     }
     s->linked = false;
+}
+
+static void list_free(struct tpi_rules *r, struct rule_list *list)
+{
+    tpi_free(r->env->alloc, list->items, list->cap * sizeof(*list->items));
 }
 
 void tpi_rules_sets_fini(struct tpi_rules *r)
@@ -115,8 +146,10 @@ void tpi_rules_sets_fini(struct tpi_rules *r)
     while (tpi_map64_next(&r->sets, &iter, NULL, &value)) {
         struct rule_set *set = value;
         for (uint32_t i = 0; i < set->count; i++) {
-            tpi_free(r->env->alloc, set->lists[i].items,
-                     set->lists[i].cap * sizeof(*set->lists[i].items));
+            list_free(r, &set->lists[i]);
+        }
+        for (uint32_t i = 0; i < TPI_TRIGGERS; i++) {
+            list_free(r, &set->triggers[i]);
         }
         tpi_free(r->env->alloc, set->lists, set->count * sizeof(*set->lists));
         tpi_free(r->env->alloc, set, sizeof(*set));

@@ -1,4 +1,4 @@
-/* Scenes at work: life of the stage, and what a message sets off. */
+/* Life of the stage. What a message sets off: fire.c. */
 #include "rules/rules.h"
 
 #include "base/alloc.h"
@@ -22,6 +22,7 @@ const struct tpi_metric_def tpi_rules_metrics[] = {
     GAUGE(broken, "Scenes whose condition does not compile against the product's model"),
     COUNTER(evaluations, "Conditions evaluated"),
     COUNTER(fired, "Times that a scene fired"),
+    COUNTER(held_back, "Times that a scene did not fire, for it had fired a short while ago"),
     COUNTER(commands, "Commands of rules that were taken"),
     COUNTER(messages, "Notifications and alerts of rules that were taken"),
     COUNTER(refused, "Actions that were refused"),
@@ -37,6 +38,8 @@ static int make_workers(struct tpi_rules *r)
     const struct tpc_allocator *alloc = r->env->alloc;
     for (uint32_t i = 0; i < r->host.workers; i++) {
         pthread_mutex_init(&r->workers[i].lock, NULL);
+        tpi_due_init(&r->workers[i].due, alloc);
+        atomic_store(&r->workers[i].next_unix_ms, INT64_MAX);
     }
     for (uint32_t i = 0; i < r->host.workers; i++) {
         r->workers[i].marks = tpi_alloc_array(alloc, TPI_RULES_MAX_SCENES, sizeof(uint32_t));
@@ -109,6 +112,7 @@ static void destroy_workers(struct tpi_rules *r)
 {
     for (uint32_t i = 0; r->workers != NULL && i < r->host.workers; i++) {
         pthread_mutex_destroy(&r->workers[i].lock);
+        tpi_due_fini(&r->workers[i].due);
         tpi_free(r->env->alloc, r->workers[i].marks, TPI_RULES_MAX_SCENES * sizeof(uint32_t));
     }
     tpi_free(r->env->alloc, r->workers, workers_bytes(r));
@@ -161,144 +165,4 @@ void tpi_rules_end(struct tpi_rules *r, uint32_t worker)
         w->fired = 0;
     }
     pthread_mutex_unlock(&w->lock);
-}
-
-/* What happens to one message at one scene. */
-struct firing {
-    struct tpi_rules *r;
-    uint32_t worker;
-    struct tpc_device *device;
-    const struct tpc_msg *msg;
-    struct tpi_scene *scene;
-};
-
-/* Values of a condition: the latest of the device, by property id. */
-static bool load_latest(void *user, uint32_t id, struct tpc_value *ret)
-{
-    const struct firing *f = user;
-    int index = tpi_model_find_id(f->device->product->model, (uint16_t) id);
-    return index >= 0 && tpi_device_latest_peek(f->device, (uint32_t) index, ret, NULL) == 0;
-}
-
-static bool load_other(void *user, struct tpc_str device, struct tpc_str name,
-                       struct tpi_expr_scratch *scratch, struct tpc_value *ret)
-{
-    const struct firing *f = user;
-    char *rest = scratch->buf != NULL ? scratch->buf + scratch->used : NULL;
-    struct tpc_buf room = { (uint8_t *) rest, scratch->cap - scratch->used, 0 };
-    int rc =
-        tpi_registry_latest(f->r->host.registry, f->scene->tenant_id, device, name, &room, ret);
-    scratch->overflows += rc == TPC_ETOOBIG;
-    scratch->used += rc == 0 ? room.need : 0;
-    return rc == 0;
-}
-
-static int64_t now(void *user)
-{
-    const struct firing *f = user;
-    return tpi_unix_ms(f->r->env);
-}
-
-static int64_t event_time(void *user)
-{
-    const struct firing *f = user;
-    return f->msg->unix_ms;
-}
-
-static const struct tpi_expr_host expr_host = {
-    .load = load_latest, .other = load_other, .now = now, .event_time = event_time
-};
-
-static void warn_full(struct firing *f)
-{
-    if (!atomic_exchange_explicit(&f->scene->warned, true, memory_order_relaxed)) {
-        tpi_log(f->r->env, TPC_LOG_WARN, "rules",
-                "%.*s does not fire: no memory for the state of its condition",
-                (int) f->scene->by.len, f->scene->by.ptr);
-    }
-}
-
-/* Whether the condition was false before. Remembers that it is true now. */
-static bool is_rising(struct firing *f)
-{
-    struct tpi_edge edge = { f->scene->id, f->device->id, f->scene->when };
-    int rc = tpi_edges_add(&f->r->partitions[f->msg->partition].edges, &edge);
-    if (rc < 0) {
-        TPI_METRIC_ADD(f->r->counters.edges_full, 1);
-        warn_full(f);
-    }
-    return rc == 1;
-}
-
-static void look_at(struct firing *f)
-{
-    struct rule_worker *w = &f->r->workers[f->worker];
-    struct tpi_scene *s = f->scene;
-    if (s->devices.count > 0 &&
-        tpi_map_get(&s->devices, f->device->key.ptr, f->device->key.len) == NULL) {
-        return;
-    }
-    w->evaluations++;
-    struct tpi_expr_scratch scratch = { w->texts, sizeof(w->texts), 0, 0 };
-    int result = tpi_expr_test(s->expr, &expr_host, f, &scratch);
-    if (result == 0 && !s->each) {
-        tpi_edges_remove(&f->r->partitions[f->msg->partition].edges, s->id, f->device->id);
-    }
-    if (result != 1 || (!s->each && !is_rising(f))) {
-        return;
-    }
-    w->fired++;
-    struct tpi_act act = { .rules = f->r,
-                           .worker = f->worker,
-                           .tenant_id = s->tenant_id,
-                           .rule = s->id,
-                           .revision = s->revision,
-                           .by = s->by,
-                           .device = f->device,
-                           .partition = f->msg->partition,
-                           .offset = f->msg->offset };
-    tpi_act(&act, &s->actions);
-}
-
-static uint32_t next_stamp(struct rule_worker *w)
-{
-    if (++w->stamp == 0) {
-        memset(w->marks, 0, TPI_RULES_MAX_SCENES * sizeof(*w->marks));
-        w->stamp = 1;
-    }
-    return w->stamp;
-}
-
-static void look_at_list(struct firing *f, const struct rule_list *list, uint32_t stamp)
-{
-    uint32_t *marks = f->r->workers[f->worker].marks;
-    for (uint32_t i = 0; i < list->count; i++) {
-        f->scene = list->items[i];
-        if (marks[f->scene->number] != stamp) {
-            marks[f->scene->number] = stamp;
-            look_at(f);
-        }
-    }
-}
-
-void tpi_rules_message(struct tpi_rules *r, uint32_t worker, struct tpc_device *device,
-                       const struct tpc_msg *msg)
-{
-    r->partitions[msg->partition].next = msg->offset + 1;
-    if ((msg->kind != TPC_MSG_TELEMETRY && msg->kind != TPC_MSG_ATTRIBUTES) || device == NULL ||
-        device->product == NULL) {
-        return;
-    }
-    const struct rule_set *set = tpi_map64_get(&r->sets, device->product->id);
-    if (set == NULL) {
-        return;
-    }
-    struct firing f = { .r = r, .worker = worker, .device = device, .msg = msg };
-    uint32_t stamp = next_stamp(&r->workers[worker]);
-    for (uint32_t i = 0; i < msg->point_count; i++) {
-        uint16_t id = tpc_msg_point(msg, i)->property;
-        if (id < set->count && set->lists[id].count > 0) {
-            look_at_list(&f, &set->lists[id], stamp);
-        }
-    }
 }

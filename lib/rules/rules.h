@@ -3,14 +3,19 @@
  *
  *     {"key": "fan-on", "enabled": true,
  *      "when": {"product": "thermo", "devices": ["t1"], "expr": "temperature > 30",
- *               "fire": "rising"},
+ *               "for": "5m", "until": "temperature < 28", "every": "1h"},
  *      "then": [{"command": {"device": "fan-1", "service": "set", "params": {"on": true}}}]}
  *
  * A scene is looked at only when a property that it names is in the message; the condition itself
  * sees the latest values of the device. fire "rising" (default): once when the condition becomes
  * true, per device; "each": with every such message while it is true. Null (a value is missing)
  * fires nothing and leaves the edge as it was, so that a restart with empty latest values does not
- * fire again.
+ * fire again. on "event", "online" and "offline" fire with each such message for which the condition
+ * is true or absent.
+ *
+ * for: it has to stay true that long; the clock of the process counts, also while the process was
+ * away. until: what ends it instead of the condition being false (hysteresis). every: after a firing
+ * the device's next ones are passed over for that long, by the receipt time of messages.
  *
  * Threads: a worker calls begin, message.., end for each batch of its partitions, under the
  * registry's read lock. Changes of scenes wait for the ends of running batches. The state calls may
@@ -54,6 +59,7 @@ struct tpi_rule_command {
     uint32_t retry_delay_ms;
     uint32_t expire_ms;
     uint32_t priority; /* enum tpc_priority */
+    bool again;        /* it may have been done before the start */
 };
 
 /* A message that a rule wants in the log: a notification or an alert. Views as above. */
@@ -65,6 +71,7 @@ struct tpi_rule_message {
     struct tpc_str name;
     const struct tpc_value *params;
     struct tpc_str by;
+    bool again; /* it may be in the log from before the start */
 };
 
 struct tpi_rules_host {
@@ -85,6 +92,7 @@ struct tpi_rules_counters {
     _Atomic uint64_t broken;
     _Atomic uint64_t evaluations;
     _Atomic uint64_t fired;
+    _Atomic uint64_t held_back;
     _Atomic uint64_t commands;
     _Atomic uint64_t messages;
     _Atomic uint64_t refused;
@@ -110,9 +118,20 @@ void tpi_rules_begin(struct tpi_rules *r, uint32_t worker);
 void tpi_rules_end(struct tpi_rules *r, uint32_t worker);
 
 /* Looks at the scenes that a message concerns, once its values are the device's latest. Kinds other
- * than telemetry and attributes are passed over. Allocates only when a new pair becomes true. */
+ * than telemetry, attributes, event and presence are passed over. Of presence, only what turns it. Allocates only when a new pair becomes true. */
 void tpi_rules_message(struct tpi_rules *r, uint32_t worker, struct tpc_device *device,
                        const struct tpc_msg *msg);
+
+/* What rules take for a device's state before the next message about it. The owner; without it, the
+ * device's own. */
+void tpi_rules_seen(struct tpc_device *device, bool online);
+
+/* When the first pair of a worker fires that waits, as unix time; INT64_MAX = none does. Any thread. */
+int64_t tpi_rules_next_ms(const struct tpi_rules *r, uint32_t worker);
+
+/* Fires what has waited long enough. Takes the registry's read lock; no batch is open. Returns how
+ * many fired. */
+uint32_t tpi_rules_turn(struct tpi_rules *r, uint32_t worker);
 
 /* A product's model changed: its scenes are compiled again. Any thread without a batch or lock
  * open. */

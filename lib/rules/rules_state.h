@@ -3,9 +3,11 @@
 #define TPI_RULES_RULES_STATE_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "base/map.h"
 #include "entity/entity.h"
+#include "rules/due.h"
 #include "rules/edge.h"
 #include "rules/rules.h"
 #include "rules/scene.h"
@@ -20,7 +22,8 @@ struct rule_list {
 /* Scenes of one product, by property id. */
 struct rule_set {
     struct rule_list *lists;
-    uint32_t count; /* of lists: highest property id named so far + 1 */
+    uint32_t count;                          /* of lists: highest property id named so far + 1 */
+    struct rule_list triggers[TPI_TRIGGERS]; /* of scenes that do not look at data */
 };
 
 /* The batch's lock and what the owner counts without atomics. */
@@ -31,6 +34,8 @@ struct rule_worker {
     uint64_t evaluations;
     uint64_t fired;
     char texts[TPI_EXPR_SCRATCH]; /* that a condition makes */
+    struct tpi_due due;           /* pairs of its partitions that wait */
+    _Atomic int64_t next_unix_ms; /* the earliest of them; INT64_MAX = none */
     uint8_t apart[64];            /* workers do not share a cache line */
 };
 
@@ -52,7 +57,7 @@ struct tpi_rules {
      * reads.
      */
     pthread_mutex_t changes;
-    struct tpi_map64 scenes; /* by id; only under `changes` */
+    struct tpi_map64 scenes; /* by id */
     struct tpi_map64 sets;   /* struct rule_set by product id */
     uint32_t *free_numbers;  /* stack */
     uint32_t free_count;
@@ -61,11 +66,15 @@ struct tpi_rules {
 void tpi_rules_lock_all(struct tpi_rules *r);
 void tpi_rules_unlock_all(struct tpi_rules *r);
 
-/* Under all locks. Room for a scene in the lists of a product, so that link() cannot fail. */
-int tpi_rules_reserve(struct tpi_rules *r, uint64_t product, const struct tpi_expr *expr);
+/* Under all locks. Room for a scene in the lists of its product, so that link() cannot fail. */
+int tpi_rules_reserve(struct tpi_rules *r, const struct tpi_scene *s,
+                      const struct tpi_condition *c);
 void tpi_rules_link(struct tpi_rules *r, struct tpi_scene *s);
 void tpi_rules_unlink(struct tpi_rules *r, struct tpi_scene *s);
 void tpi_rules_sets_fini(struct tpi_rules *r);
+
+/* Under its lock: what waits changed. */
+void tpi_rules_due_changed(struct rule_worker *w);
 
 /* Hooks of the kind. */
 int tpi_rules_prepare(void *user, struct tpi_change *change, struct tpc_error *err);

@@ -27,13 +27,41 @@ static const struct tpc_option when_options[] = {
       .elem = &device_key,
       .since = "0.1",
       .help = "only these; absent = all of the product" },
+    { .name = "on",
+      .type = TPC_OPT_ENUM,
+      .def = "data",
+      .values = "data|event|online|offline",
+      .since = "0.1",
+      .help = "what it looks at" },
+    { .name = "event",
+      .type = TPC_OPT_TEXT,
+      .max = 128,
+      .since = "0.1",
+      .help = "on event: only this one" },
     { .name = "expr",
       .type = TPC_OPT_TEXT,
-      .flags = TPC_OPT_REQUIRED,
       .min = 1,
       .max = TPI_EXPR_MAX_TEXT,
       .since = "0.1",
-      .help = "condition over the product's properties" },
+      .help = "condition over the product's properties; may be absent unless it looks at data" },
+    { .name = "for",
+      .type = TPC_OPT_DURATION,
+      .min = 1,
+      .max = 2592000000,
+      .since = "0.1",
+      .help = "that it has to be true before it fires" },
+    { .name = "until",
+      .type = TPC_OPT_TEXT,
+      .min = 1,
+      .max = TPI_EXPR_MAX_TEXT,
+      .since = "0.1",
+      .help = "condition that ends it; absent = that expr is false" },
+    { .name = "every",
+      .type = TPC_OPT_DURATION,
+      .min = 1,
+      .max = 2592000000,
+      .since = "0.1",
+      .help = "it fires at most once in this time for a device" },
     { .name = "fire",
       .type = TPC_OPT_ENUM,
       .def = "rising",
@@ -70,6 +98,51 @@ static struct tpc_str text_member(const struct tpc_value *map, const char *key)
     return v != NULL ? tpc_value_text(v) : (struct tpc_str){ NULL, 0 };
 }
 
+/* The table has bounded it. */
+static int64_t int_member(const struct tpc_value *map, const char *key)
+{
+    int64_t i = 0;
+    const struct tpc_value *v = member(map, key);
+    return v != NULL && tpc_value_int(v, &i) == 0 ? i : 0;
+}
+
+static uint32_t read_trigger(struct tpc_str name)
+{
+    static const char *const names[TPI_TRIGGERS] = { "data", "event", "online", "offline" };
+    for (uint32_t i = 0; i < TPI_TRIGGERS; i++) {
+        if (tpc_str_equal(name, tpc_str_from(names[i]))) {
+            return i;
+        }
+    }
+    return TPI_ON_DATA;
+}
+
+static int when_error(struct tpc_error *err, const char *name, const char *text)
+{
+    tpi_error_set(err, TPC_EINVAL, "rules", "%s", text);
+    tpi_error_at(err, name);
+    tpi_error_at(err, "when");
+    return TPC_EINVAL;
+}
+
+/* Members that do not go together. */
+static int check_when(const struct tpi_scene *s, struct tpc_error *err)
+{
+    if (s->on == TPI_ON_DATA && s->text.len == 0) {
+        return when_error(err, "expr", "missing: it looks at data");
+    }
+    if (s->on != TPI_ON_EVENT && s->event.len > 0) {
+        return when_error(err, "event", "it does not look at events");
+    }
+    if (s->each && s->for_ms > 0) {
+        return when_error(err, "for", "only of what fires once when it becomes true");
+    }
+    if (s->each && s->until.len > 0) {
+        return when_error(err, "until", "only of what fires once when it becomes true");
+    }
+    return 0;
+}
+
 static int read_devices(struct tpi_scene *s, const struct tpc_value *devices)
 {
     for (size_t i = 0; devices != NULL && i < devices->len; i++) {
@@ -87,6 +160,11 @@ static uint32_t hash_when(const struct tpi_scene *s, const struct tpc_value *dev
 {
     uint64_t h = tpi_hash(s->text.ptr, s->text.len, s->each);
     h = tpi_hash(s->product.ptr, s->product.len, h);
+    if (s->on != TPI_ON_DATA || s->until.len > 0 || s->for_ms > 0 || s->every_ms > 0) {
+        h = tpi_hash(s->until.ptr, s->until.len, h + s->on);
+        h = tpi_hash(s->event.ptr, s->event.len, h);
+        h = tpi_hash64(h ^ (uint64_t) s->for_ms) ^ (uint64_t) s->every_ms;
+    }
     for (size_t i = 0; devices != NULL && i < devices->len; i++) {
         struct tpc_str key = tpc_value_text(&devices->as.items[i]);
         h = tpi_hash(key.ptr, key.len, h);
@@ -138,7 +216,16 @@ static int fill(struct tpi_scene *s, const struct tpi_change *change, struct tpc
     s->enabled = enabled == NULL || enabled->type != TPC_BOOL || enabled->as.b;
     s->product = text_member(when, "product");
     s->text = text_member(when, "expr");
-    s->each = tpc_str_equal(text_member(when, "fire"), TPC_STR("each"));
+    s->until = text_member(when, "until");
+    s->event = text_member(when, "event");
+    s->for_ms = int_member(when, "for");
+    s->every_ms = int_member(when, "every");
+    s->on = read_trigger(text_member(when, "on"));
+    s->each = s->on != TPI_ON_DATA || tpc_str_equal(text_member(when, "fire"), TPC_STR("each"));
+    rc = check_when(s, err);
+    if (rc != 0) {
+        return rc;
+    }
     s->when = hash_when(s, devices);
     rc = read_devices(s, devices);
     rc = rc != 0 ? rc : name_scene(s);
@@ -172,7 +259,7 @@ void tpi_scene_destroy(struct tpi_scene *s)
     if (s == NULL) {
         return;
     }
-    tpi_expr_destroy(s->expr);
+    tpi_condition_fini(&s->condition);
     tpi_map_fini(&s->devices);
     tpc_arena_destroy(s->arena);
     tpi_free(s->alloc, s, sizeof(*s));
@@ -228,9 +315,24 @@ static int constant(void *user, struct tpc_str name, struct tpc_value *ret)
     return 0;
 }
 
-int tpi_scene_compile(const struct tpi_scene *s, struct tpi_registry *registry,
-                      struct tpc_error *err, struct tpi_expr **ret, uint64_t *ret_product)
+static int compile_text(const struct tpi_scene *s, struct tpc_str text, const char *name,
+                        struct tpi_product *product, struct tpc_error *err, struct tpi_expr **ret)
 {
+    struct tpi_expr_scope scope = { .resolve = resolve,
+                                    .constant = constant,
+                                    .user = product,
+                                    .features = TPI_EXPR_OTHER | TPI_EXPR_NOW | TPI_EXPR_EVENT };
+    int rc = text.len == 0 ? 0 : tpi_expr_compile(s->alloc, text, &scope, TPI_EXPR_BOOL, err, ret);
+    if (rc != 0) {
+        tpi_error_at(err, name);
+    }
+    return rc;
+}
+
+int tpi_scene_compile(const struct tpi_scene *s, struct tpi_registry *registry,
+                      struct tpc_error *err, struct tpi_condition *ret)
+{
+    struct tpi_condition c = { .good = true };
     tpi_registry_read_lock(registry);
     struct tpi_product *product = tpi_registry_product(registry, s->tenant, s->product);
     product = product != NULL ? tpi_product_ref(product) : NULL;
@@ -241,18 +343,23 @@ int tpi_scene_compile(const struct tpi_scene *s, struct tpi_registry *registry,
         tpi_error_at(err, "when.product");
         return TPC_ENOENT;
     }
-    struct tpi_expr_scope scope = { .resolve = resolve,
-                                    .constant = constant,
-                                    .user = product,
-                                    .features = TPI_EXPR_OTHER | TPI_EXPR_NOW | TPI_EXPR_EVENT };
-    int rc = tpi_expr_compile(s->alloc, s->text, &scope, TPI_EXPR_BOOL, err, ret);
-    if (rc == 0) {
-        *ret_product = product->id;
-    } else {
-        tpi_error_at(err, "when.expr");
-    }
+    c.product_id = product->id;
+    int rc = compile_text(s, s->text, "when.expr", product, err, &c.expr);
+    rc = rc != 0 ? rc : compile_text(s, s->until, "when.until", product, err, &c.until);
     tpi_product_unref(product);
-    return rc;
+    if (rc != 0) {
+        tpi_condition_fini(&c);
+        return rc;
+    }
+    *ret = c;
+    return 0;
+}
+
+void tpi_condition_fini(struct tpi_condition *c)
+{
+    tpi_expr_destroy(c->expr);
+    tpi_expr_destroy(c->until);
+    *c = (struct tpi_condition){ .good = false };
 }
 
 int tpi_scene_check(const struct tpi_scene *s, struct tpi_registry *registry,

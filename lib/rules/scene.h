@@ -1,5 +1,5 @@
 /*
- * A scene as it runs: made from its document, then unchanged but for its condition's program and
+ * A scene as it runs: made from its document, then unchanged but for its conditions' programs and
  * the marks of what was logged.
  */
 #ifndef TPI_RULES_SCENE_H
@@ -15,25 +15,46 @@
 #include "expr/expr.h"
 #include "rules/action.h"
 
+/* What a scene looks at. */
+enum tpi_trigger {
+    TPI_ON_DATA = 0, /* a property that its condition names is in the message */
+    TPI_ON_EVENT = 1,
+    TPI_ON_ONLINE = 2,
+    TPI_ON_OFFLINE = 3,
+    TPI_TRIGGERS = 4
+};
+
+/* Its conditions as compiled against a model. */
+struct tpi_condition {
+    struct tpi_expr *expr;  /* NULL = always true */
+    struct tpi_expr *until; /* NULL = until expr is false */
+    uint64_t product_id;
+    bool good; /* false = broken: does not compile */
+};
+
 struct tpi_scene {
     const struct tpc_allocator *alloc;
     struct tpc_arena *arena; /* texts, actions */
     uint64_t id;
     uint64_t revision;
     uint64_t tenant_id;
-    uint64_t product_id; /* 0 = no such product */
     struct tpc_str tenant;
     struct tpc_str key;
     struct tpc_str by; /* "scene:key" */
     struct tpc_str product;
-    struct tpc_str text; /* of the condition */
-    uint32_t when;       /* short hash of all that decides whether it is true */
-    uint32_t number;     /* place in the workers' marks */
+    struct tpc_str text;  /* of the condition */
+    struct tpc_str until; /* text of what ends it; empty = that it is false */
+    struct tpc_str event; /* empty = any */
+    int64_t for_ms;       /* that it has to be true; 0 = fires at once */
+    int64_t every_ms;     /* between two firings for one device; 0 = no limit */
+    uint32_t on;          /* enum tpi_trigger */
+    uint32_t when;        /* short hash of all that decides whether it is true */
+    uint32_t number;      /* place in the workers' marks */
     bool enabled;
     bool each;              /* fires with every message */
     bool linked;            /* stands in its product's lists */
     struct tpi_map devices; /* keys; empty = all of the product */
-    struct tpi_expr *expr;  /* NULL = broken: does not compile */
+    struct tpi_condition condition;
     struct tpi_actions actions;
     atomic_bool warned; /* that there is no memory for its state was logged */
 };
@@ -47,11 +68,12 @@ int tpi_scene_create(const struct tpc_allocator *alloc, const struct tpi_change 
                      struct tpc_error *err, struct tpi_scene **ret);
 void tpi_scene_destroy(struct tpi_scene *s);
 
-/* Compiles its condition against the product's model as it is now; the scene is unchanged. Takes
- * the registry's read lock. Returns 0, TPC_ENOENT (no such product), TPC_EINVAL (path "when.expr",
- * line, column), TPC_ETOOBIG or TPC_ENOMEM. */
+/* Compiles its conditions against the product's model as it is now; the scene is unchanged. Takes
+ * the registry's read lock. Returns 0, TPC_ENOENT (no such product), TPC_EINVAL (path "when.expr" or
+ * "when.until", line, column), TPC_ETOOBIG or TPC_ENOMEM. */
 int tpi_scene_compile(const struct tpi_scene *s, struct tpi_registry *registry,
-                      struct tpc_error *err, struct tpi_expr **ret, uint64_t *ret_product);
+                      struct tpc_error *err, struct tpi_condition *ret);
+void tpi_condition_fini(struct tpi_condition *c);
 
 /* tpi_actions_check() of its actions. */
 int tpi_scene_check(const struct tpi_scene *s, struct tpi_registry *registry,

@@ -1,11 +1,13 @@
 /*
  * State of a partition as bytes: version (u8), offset of the next message (varint), count of pairs
- * (varint), then for each pair scene and device (varints) and the hash of the condition (u32).
+ * (varint), then for each pair scene and device (varints), the hash of the condition (u32), flags
+ * (varint), unix time (varint, zigzag) and offset (varint). Version 1 had neither of the last three: all
+ * had fired.
  */
 #include "base/error.h"
 #include "rules/rules_state.h"
 
-enum { STATE_VERSION = 1 };
+enum { STATE_VERSION = 2, STATE_OLD = 1 };
 
 static struct rule_worker *owner(struct tpi_rules *r, uint32_t partition)
 {
@@ -23,9 +25,29 @@ static int save(const struct rule_partition *p, struct tpi_buf *out)
             rc = tpi_buf_varint(out, e->scene);
             rc = rc != 0 ? rc : tpi_buf_varint(out, e->device);
             rc = rc != 0 ? rc : tpi_buf_u32(out, e->when);
+            rc = rc != 0 ? rc : tpi_buf_varint(out, e->flags & ~(uint32_t) TPI_EDGE_LOADED);
+            rc = rc != 0 ? rc : tpi_buf_zigzag(out, e->at_unix_ms);
+            rc = rc != 0 ? rc : tpi_buf_varint(out, e->offset);
         }
     }
     return rc;
+}
+
+/* Pairs that only say when a scene fired, and no limit needs that any more. */
+static void expire(struct tpi_rules *r, struct tpi_edges *edges)
+{
+    int64_t now = tpi_unix_ms(r->env);
+    for (size_t i = 0; edges->count > 0 && i < edges->cap;) {
+        const struct tpi_edge *e = &edges->slots[i];
+        const struct tpi_scene *s = e->scene != 0 && e->flags == TPI_EDGE_FIRED
+                                        ? tpi_map64_get(&r->scenes, e->scene)
+                                        : NULL;
+        if (s != NULL && now - e->at_unix_ms >= s->every_ms) {
+            tpi_edges_remove(edges, e->scene, e->device); /* a later one may stand here now */
+        } else {
+            i++;
+        }
+    }
 }
 
 int tpi_rules_state_save(struct tpi_rules *r, uint32_t partition, struct tpi_buf *out)
@@ -33,6 +55,7 @@ int tpi_rules_state_save(struct tpi_rules *r, uint32_t partition, struct tpi_buf
     size_t before = out->len;
     struct rule_worker *w = owner(r, partition);
     pthread_mutex_lock(&w->lock);
+    expire(r, &r->partitions[partition].edges);
     int rc = save(&r->partitions[partition], out);
     pthread_mutex_unlock(&w->lock);
     if (rc != 0) {
@@ -45,26 +68,56 @@ int tpi_rules_state_save(struct tpi_rules *r, uint32_t partition, struct tpi_buf
 static bool is_known(struct tpi_rules *r, const struct tpi_edge *e)
 {
     const struct tpi_scene *s = tpi_map64_get(&r->scenes, e->scene);
-    return s != NULL && s->enabled && !s->each && s->when == e->when;
+    return s != NULL && s->enabled && (!s->each || s->every_ms > 0) && s->when == e->when;
 }
 
-static int read_edges(struct tpi_rules *r, struct tpi_reader *in, struct tpi_edges *ret)
+static struct tpi_edge read_edge(struct tpi_reader *in, uint8_t version)
+{
+    struct tpi_edge e = { .scene = tpi_read_varint(in) };
+    e.device = tpi_read_varint(in);
+    e.when = tpi_read_u32(in);
+    e.flags = TPI_EDGE_TRUE | TPI_EDGE_FIRED;
+    if (version > STATE_OLD) {
+        e.flags =
+            (uint32_t) tpi_read_varint(in) & (TPI_EDGE_TRUE | TPI_EDGE_WAITS | TPI_EDGE_FIRED);
+        e.at_unix_ms = tpi_read_zigzag(in);
+        e.offset = tpi_read_varint(in);
+    }
+    e.flags |= TPI_EDGE_LOADED;
+    return e;
+}
+
+static int read_edges(struct tpi_rules *r, struct tpi_reader *in, uint8_t version,
+                      struct tpi_edges *ret)
 {
     uint64_t count = tpi_read_varint(in);
     for (uint64_t i = 0; i < count; i++) {
-        struct tpi_edge e;
-        e.scene = tpi_read_varint(in);
-        e.device = tpi_read_varint(in);
-        e.when = tpi_read_u32(in);
+        struct tpi_edge e = read_edge(in, version);
         if (in->bad || e.scene == 0) {
             return TPC_ECORRUPT;
         }
-        int rc = is_known(r, &e) ? tpi_edges_add(ret, &e) : 0;
-        if (rc < 0) {
+        bool twice = tpi_edges_find(ret, e.scene, e.device) != NULL;
+        int rc = !twice && is_known(r, &e) ? tpi_edges_add(ret, &e) : 0;
+        if (rc != 0) {
             return rc;
         }
     }
     return in->bad || tpi_reader_left(in) > 0 ? TPC_ECORRUPT : 0;
+}
+
+/* Under the worker's lock: what waits in a partition stands in its owner's list. */
+static int wait_again(struct rule_worker *w, uint32_t partition, const struct tpi_edges *edges)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < edges->cap; i++) {
+        const struct tpi_edge *e = &edges->slots[i];
+        if (e->scene != 0 && (e->flags & TPI_EDGE_WAITS) != 0) {
+            struct tpi_due_item item = { e->at_unix_ms, e->scene, e->device, partition };
+            rc = tpi_due_add(&w->due, &item);
+        }
+    }
+    tpi_rules_due_changed(w);
+    return rc;
 }
 
 int tpi_rules_state_load(struct tpi_rules *r, uint32_t partition, struct tpc_bytes bytes,
@@ -80,14 +133,16 @@ int tpi_rules_state_load(struct tpi_rules *r, uint32_t partition, struct tpc_byt
     struct tpi_edges edges;
     tpi_edges_init(&edges, r->env->alloc);
     pthread_mutex_lock(&r->changes);
-    int rc = version == STATE_VERSION ? read_edges(r, &in, &edges) : TPC_ECORRUPT;
+    int rc = version >= STATE_OLD ? read_edges(r, &in, version, &edges) : TPC_ECORRUPT;
     pthread_mutex_unlock(&r->changes);
+    struct rule_worker *w = owner(r, partition);
+    pthread_mutex_lock(&w->lock);
+    rc = rc != 0 ? rc : wait_again(w, partition, &edges); /* some too many: they are looked at */
     if (rc != 0) {
+        pthread_mutex_unlock(&w->lock);
         tpi_edges_fini(&edges);
         return tpi_error_set(err, rc, "rules", "state of partition %u cannot be read", partition);
     }
-    struct rule_worker *w = owner(r, partition);
-    pthread_mutex_lock(&w->lock);
     tpi_edges_fini(&r->partitions[partition].edges);
     r->partitions[partition].edges = edges;
     r->partitions[partition].next = next;

@@ -9,7 +9,7 @@ static void event_is(double lat, double lon, const char *date, bool rise, const 
 {
     int64_t day = 0;
     int64_t at = 0;
-    tk_ok(tpi_date_parse(tpc_str_from(date), &day));
+    tk_ok(tpi_civil_parse(tpc_str_from(date), &day));
     ck_assert_int_eq(tpi_sun_event(lat, lon, day, rise, &at), TPI_SUN_RISES);
     ck_assert_msg(llabs(at - utc(expect)) <= 60, "%s: %s, expected %s", date, utc_text(at), expect);
 }

@@ -19,7 +19,7 @@ int64_t utc(const char *text)
     int64_t day = 0;
     int32_t s = 0;
     ck_assert_int_eq(strlen(text), 19);
-    tk_ok(tpi_date_parse((struct tpc_str){ text, 10 }, &day));
+    tk_ok(tpi_civil_parse((struct tpc_str){ text, 10 }, &day));
     tk_ok(tpi_clock_parse((struct tpc_str){ text + 11, 8 }, &s));
     return day * TPI_DAY_S + s;
 }

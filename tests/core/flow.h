@@ -94,5 +94,6 @@ Suite *acl_flow_suite(void);
 Suite *presence_flow_suite(void);
 Suite *why_flow_suite(void);
 Suite *audit_flow_suite(void);
+Suite *scene_flow_suite(void);
 
 #endif

@@ -26,10 +26,13 @@ START_TEST(edges_are_a_set_whatever_the_order)
     for (int i = 0; i < EDGE_STEPS; i++) {
         uint32_t s = next_random(&random) % EDGE_SCENES;
         uint32_t d = next_random(&random) % EDGE_DEVICES;
-        struct tpi_edge edge = { s + 1, d, 9 };
+        struct tpi_edge edge = { .scene = s + 1, .device = d, .when = 9 };
         uint32_t what = next_random(&random) % 200;
         if (what < 110) {
-            ck_assert_int_eq(tpi_edges_add(&edges, &edge), !model[s][d]);
+            ck_assert_int_eq(tpi_edges_find(&edges, s + 1, d) != NULL, model[s][d]);
+            if (!model[s][d]) {
+                tk_ok(tpi_edges_add(&edges, &edge));
+            }
             count += !model[s][d];
             model[s][d] = true;
         } else if (what < 199) {
@@ -99,6 +102,53 @@ START_TEST(loaded_state_is_the_saved_one)
 }
 END_TEST
 
+/* What the version before wrote: no flags, no time, no offset. */
+static void as_version_1(const struct tpi_buf *now, struct tpi_buf *out)
+{
+    struct tpi_reader in;
+    tpi_buf_init(out, NULL, 0);
+    tpi_reader_init(&in, now->ptr, now->len);
+    ck_assert_uint_eq(tpi_read_u8(&in), 2);
+    tk_ok(tpi_buf_u8(out, 1));
+    tk_ok(tpi_buf_varint(out, tpi_read_varint(&in)));
+    uint64_t count = tpi_read_varint(&in);
+    tk_ok(tpi_buf_varint(out, count));
+    for (uint64_t i = 0; i < count; i++) {
+        tk_ok(tpi_buf_varint(out, tpi_read_varint(&in)));
+        tk_ok(tpi_buf_varint(out, tpi_read_varint(&in)));
+        tk_ok(tpi_buf_u32(out, tpi_read_u32(&in)));
+        (void) tpi_read_varint(&in);
+        (void) tpi_read_zigzag(&in);
+        (void) tpi_read_varint(&in);
+    }
+}
+
+START_TEST(state_of_the_version_before_is_read)
+{
+    struct house *h = house_new();
+    struct tpi_buf now[HOUSE_PARTITIONS];
+    tk_ok(house_scene(h, "a", "temperature > 30", "rising"));
+    house_temperature(h, "t1", 35);
+    save_all(h, now);
+    tk_ok(house_restart(h));
+    for (uint32_t i = 0; i < HOUSE_PARTITIONS; i++) {
+        struct tpi_buf old;
+        uint64_t next;
+        as_version_1(&now[i], &old);
+        tk_ok(
+            tpi_rules_state_load(h->rules, i, (struct tpc_bytes){ old.ptr, old.len }, NULL, &next));
+        tpi_buf_fini(&old);
+    }
+    house_temperature(h, "t1", 36);
+    ck_assert_uint_eq(atomic_load(&h->command_count), 1);
+    house_temperature(h, "t1", 5);
+    house_temperature(h, "t1", 36);
+    ck_assert_uint_eq(atomic_load(&h->command_count), 2);
+    free_all(now);
+    house_free(h);
+}
+END_TEST
+
 START_TEST(state_of_a_changed_condition_is_dropped)
 {
     struct house *h = house_new();
@@ -136,7 +186,7 @@ START_TEST(damaged_state_is_refused_and_changes_nothing)
         tk_ok(tpi_buf_u8(&state[i], 0));
         struct tpc_bytes bytes = { state[i].ptr, state[i].len };
         tk_fails(TPC_ECORRUPT, tpi_rules_state_load(h->rules, i, bytes, NULL, &next));
-        state[i].ptr[0] = 2;
+        state[i].ptr[0] = 3;
         tk_fails(TPC_EVERSION, tpi_rules_state_load(h->rules, i, bytes, NULL, &next));
     }
     house_temperature(h, "t1", 36);
@@ -204,6 +254,7 @@ Suite *state_suite(void)
     TCase *c = tcase_create("state");
     tcase_add_test(c, edges_are_a_set_whatever_the_order);
     tcase_add_test(c, loaded_state_is_the_saved_one);
+    tcase_add_test(c, state_of_the_version_before_is_read);
     tcase_add_test(c, state_of_a_changed_condition_is_dropped);
     tcase_add_test(c, damaged_state_is_refused_and_changes_nothing);
     tcase_add_test(c, scenes_change_while_workers_run);

@@ -54,6 +54,7 @@ static int on_command(void *user, uint32_t worker, const struct tpi_rule_command
     tk_ok(tpc_json_write(c->params, 0, &buf));
     struct house_command *out = &h->commands[n];
     out->id = c->id;
+    out->again = c->again;
     out->priority = c->priority;
     out->timeout_ms = c->timeout_ms;
     out->retries = c->retries;
@@ -231,6 +232,7 @@ void house_message(struct house *h, struct tpc_device *device, uint64_t offset,
                          .partition = device->partition,
                          .offset = offset,
                          .device_id = device->id,
+                         .received_unix_ms = tpi_unix_ms(&h->env.env),
                          .point_count = (uint32_t) count,
                          .point_size = sizeof(list[0]),
                          .points = list };
@@ -252,6 +254,38 @@ void house_temperature(struct house *h, const char *device, double value)
 {
     struct house_point p = { "temperature", value };
     house_say(h, device, &p, 1);
+}
+
+void house_tell(struct house *h, const char *device, uint16_t kind, const char *name, bool online)
+{
+    struct tpc_device *d = NULL;
+    const struct tpc_member member = { TPC_STR("online"), { .type = TPC_BOOL, .as.b = online } };
+    tk_ok(tpi_registry_open(h->registry, TPC_STR("main"), tpc_str_from(device), NULL, &d));
+    uint32_t worker = d->partition % HOUSE_WORKERS;
+    struct tpc_msg m = { .size = sizeof(m),
+                         .kind = kind,
+                         .partition = d->partition,
+                         .offset = h->offset++,
+                         .device_id = d->id,
+                         .received_unix_ms = tpi_unix_ms(&h->env.env),
+                         .name = tpc_str_from(name),
+                         .params = { .type = TPC_MAP, .len = 1, .as.members = &member } };
+    tpi_registry_read_lock(h->registry);
+    tpi_rules_begin(h->rules, worker);
+    tpi_rules_message(h->rules, worker, d, &m);
+    tpi_rules_end(h->rules, worker);
+    tpi_registry_read_unlock(h->registry);
+    tpi_device_unref(d);
+}
+
+uint32_t house_wait(struct house *h, uint64_t ms)
+{
+    uint32_t fired = 0;
+    tk_clock_advance(&h->env.clock, ms);
+    for (uint32_t w = 0; w < HOUSE_WORKERS; w++) {
+        fired += tpi_rules_turn(h->rules, w);
+    }
+    return fired;
 }
 
 static int keep_id(void *user, const struct tpc_entity_info *info, struct tpc_str key,

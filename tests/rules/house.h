@@ -18,6 +18,7 @@ struct house_command {
     uint32_t priority;
     uint32_t timeout_ms;
     uint32_t retries;
+    bool again;
 };
 
 /* What the core was asked to append. */
@@ -67,6 +68,12 @@ struct house_point {
 };
 void house_say(struct house *h, const char *device, const struct house_point *points, size_t count);
 void house_temperature(struct house *h, const char *device, double value);
+
+/* An event, or a message about presence. */
+void house_tell(struct house *h, const char *device, uint16_t kind, const char *name, bool online);
+
+/* Time goes by; returns how many pairs that waited fired. */
+uint32_t house_wait(struct house *h, uint64_t ms);
 
 uint64_t house_id(struct house *h, const char *kind, const char *key);
 

@@ -2,6 +2,6 @@
 
 int main(void)
 {
-    static tk_suite_fn *const suites[] = { scene_suite, state_suite, NULL };
+    static tk_suite_fn *const suites[] = { scene_suite, state_suite, when_suite, NULL };
     return tk_main("rules", suites);
 }

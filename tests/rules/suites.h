@@ -6,5 +6,6 @@
 
 Suite *scene_suite(void);
 Suite *state_suite(void);
+Suite *when_suite(void);
 
 #endif

@@ -1,0 +1,381 @@
+/* What a message sets off, and what fires later because a condition stayed true. */
+#include "registry/device.h"
+#include "rules/rules_state.h"
+
+#include <string.h>
+
+/* What happens to one device at one scene. */
+struct firing {
+    struct tpi_rules *r;
+    uint32_t worker;
+    uint32_t partition;
+    struct tpc_device *device;
+    struct tpi_scene *scene;
+    const struct tpc_msg *msg; /* NULL = what waited */
+    uint64_t offset;           /* of the message, or of the one that it waited from */
+    int64_t unix_ms;           /* its receipt time, or now */
+    bool again;
+};
+
+/* Values of a condition: the latest of the device, by property id. */
+static bool load_latest(void *user, uint32_t id, struct tpc_value *ret)
+{
+    const struct firing *f = user;
+    int index = tpi_model_find_id(f->device->product->model, (uint16_t) id);
+    return index >= 0 && tpi_device_latest_peek(f->device, (uint32_t) index, ret, NULL) == 0;
+}
+
+static bool load_other(void *user, struct tpc_str device, struct tpc_str name,
+                       struct tpi_expr_scratch *scratch, struct tpc_value *ret)
+{
+    const struct firing *f = user;
+    char *rest = scratch->buf != NULL ? scratch->buf + scratch->used : NULL;
+    struct tpc_buf room = { (uint8_t *) rest, scratch->cap - scratch->used, 0 };
+    int rc =
+        tpi_registry_latest(f->r->host.registry, f->scene->tenant_id, device, name, &room, ret);
+    scratch->overflows += rc == TPC_ETOOBIG;
+    scratch->used += rc == 0 ? room.need : 0;
+    return rc == 0;
+}
+
+static int64_t now(void *user)
+{
+    const struct firing *f = user;
+    return tpi_unix_ms(f->r->env);
+}
+
+static int64_t event_time(void *user)
+{
+    const struct firing *f = user;
+    return f->msg->unix_ms;
+}
+
+static const struct tpi_expr_host expr_host = {
+    .load = load_latest, .other = load_other, .now = now, .event_time = event_time
+};
+
+static int test(const struct tpi_expr *e, struct firing *f)
+{
+    struct rule_worker *w = &f->r->workers[f->worker];
+    struct tpi_expr_scratch scratch = { w->texts, sizeof(w->texts), 0, 0 };
+    w->evaluations++;
+    return tpi_expr_test(e, &expr_host, f, &scratch);
+}
+
+static void warn_full(struct firing *f)
+{
+    TPI_METRIC_ADD(f->r->counters.edges_full, 1);
+    if (!atomic_exchange_explicit(&f->scene->warned, true, memory_order_relaxed)) {
+        tpi_log(f->r->env, TPC_LOG_WARN, "rules",
+                "%.*s does not fire: no memory for the state of its condition",
+                (int) f->scene->by.len, f->scene->by.ptr);
+    }
+}
+
+static void fire(struct firing *f)
+{
+    const struct tpi_scene *s = f->scene;
+    struct tpi_act act = { .rules = f->r,
+                           .worker = f->worker,
+                           .tenant_id = s->tenant_id,
+                           .rule = s->id,
+                           .revision = s->revision,
+                           .by = s->by,
+                           .device = f->device,
+                           .partition = f->partition,
+                           .offset = f->offset,
+                           .again = f->again };
+    f->r->workers[f->worker].fired++;
+    tpi_act(&act, &f->scene->actions);
+}
+
+/* ---- pairs ---- */
+
+static struct tpi_edges *edges_of(struct firing *f)
+{
+    return &f->r->partitions[f->partition].edges;
+}
+
+/* Whether it fired so lately that it is passed over. */
+static bool held_back(struct firing *f, const struct tpi_edge *e)
+{
+    if (e == NULL || (e->flags & TPI_EDGE_FIRED) == 0 || f->scene->every_ms == 0 ||
+        f->unix_ms - e->at_unix_ms >= f->scene->every_ms || f->unix_ms < e->at_unix_ms) {
+        return false;
+    }
+    TPI_METRIC_ADD(f->r->counters.held_back, 1);
+    return true;
+}
+
+/* The pair, made if it is not there. NULL: no memory. */
+static struct tpi_edge *pair(struct firing *f, struct tpi_edge *e)
+{
+    struct tpi_edge fresh = { .scene = f->scene->id,
+                              .device = f->device->id,
+                              .when = f->scene->when };
+    if (e != NULL) {
+        return e;
+    }
+    if (tpi_edges_add(edges_of(f), &fresh) != 0) {
+        warn_full(f);
+        return NULL;
+    }
+    return tpi_edges_find(edges_of(f), fresh.scene, fresh.device);
+}
+
+static int64_t add_ms(int64_t unix_ms, int64_t ms)
+{
+    return unix_ms > INT64_MAX - ms ? INT64_MAX : unix_ms + ms;
+}
+
+void tpi_rules_due_changed(struct rule_worker *w)
+{
+    const struct tpi_due_item *first = tpi_due_first(&w->due);
+    atomic_store(&w->next_unix_ms, first != NULL ? first->at_unix_ms : INT64_MAX);
+}
+
+static void wait_for(struct firing *f, struct tpi_edge *e)
+{
+    struct rule_worker *w = &f->r->workers[f->worker];
+    struct tpi_due_item item = { .at_unix_ms = add_ms(f->unix_ms, f->scene->for_ms),
+                                 .scene = f->scene->id,
+                                 .device = f->device->id,
+                                 .partition = f->partition };
+    if (tpi_due_add(&w->due, &item) != 0) {
+        warn_full(f);
+        tpi_edges_remove(edges_of(f), e->scene, e->device);
+        return; /* its next message tries again */
+    }
+    e->flags = TPI_EDGE_TRUE | TPI_EDGE_WAITS;
+    e->at_unix_ms = item.at_unix_ms;
+    e->offset = f->offset;
+    tpi_rules_due_changed(w);
+}
+
+static void mark_fired(struct firing *f, struct tpi_edge *e, uint32_t flags)
+{
+    e->flags = flags | TPI_EDGE_FIRED;
+    e->at_unix_ms = f->unix_ms;
+    e->offset = f->offset;
+}
+
+/* The condition is over. When it fired is still needed where there is a limit. */
+static void fall(struct firing *f, struct tpi_edge *e)
+{
+    if (f->scene->every_ms > 0 && (e->flags & TPI_EDGE_FIRED) != 0) {
+        e->flags = TPI_EDGE_FIRED;
+    } else {
+        tpi_edges_remove(edges_of(f), e->scene, e->device);
+    }
+}
+
+static void rise(struct firing *f, struct tpi_edge *e)
+{
+    bool back = held_back(f, e);
+    e = pair(f, e);
+    if (e == NULL) {
+        return;
+    }
+    if (back) {
+        e->flags |= TPI_EDGE_TRUE;
+    } else if (f->scene->for_ms > 0) {
+        wait_for(f, e);
+    } else {
+        mark_fired(f, e, TPI_EDGE_TRUE);
+        fire(f);
+    }
+}
+
+static void look_for_edge(struct firing *f)
+{
+    const struct tpi_condition *c = &f->scene->condition;
+    struct tpi_edge *e = tpi_edges_find(edges_of(f), f->scene->id, f->device->id);
+    if (e != NULL && (e->flags & TPI_EDGE_TRUE) != 0) {
+        bool over = c->until != NULL ? test(c->until, f) == 1 : test(c->expr, f) == 0;
+        if (over) {
+            fall(f, e);
+        }
+    } else if (test(c->expr, f) == 1) {
+        rise(f, e);
+    }
+}
+
+static void look_at_each(struct firing *f)
+{
+    const struct tpi_condition *c = &f->scene->condition;
+    if (c->expr != NULL && test(c->expr, f) != 1) {
+        return;
+    }
+    if (f->scene->every_ms > 0) {
+        struct tpi_edge *e = tpi_edges_find(edges_of(f), f->scene->id, f->device->id);
+        if (held_back(f, e) || (e = pair(f, e)) == NULL) {
+            return;
+        }
+        mark_fired(f, e, 0);
+    }
+    fire(f);
+}
+
+static void look_at(struct firing *f)
+{
+    const struct tpi_scene *s = f->scene;
+    if (s->devices.count > 0 &&
+        tpi_map_get(&s->devices, f->device->key.ptr, f->device->key.len) == NULL) {
+        return;
+    }
+    if (s->each) {
+        look_at_each(f);
+    } else {
+        look_for_edge(f);
+    }
+}
+
+/* ---- messages ---- */
+
+static uint32_t next_stamp(struct rule_worker *w)
+{
+    if (++w->stamp == 0) {
+        memset(w->marks, 0, TPI_RULES_MAX_SCENES * sizeof(*w->marks));
+        w->stamp = 1;
+    }
+    return w->stamp;
+}
+
+static void look_at_list(struct firing *f, const struct rule_list *list, uint32_t stamp)
+{
+    uint32_t *marks = f->r->workers[f->worker].marks;
+    for (uint32_t i = 0; i < list->count; i++) {
+        f->scene = list->items[i];
+        if (marks[f->scene->number] != stamp) {
+            marks[f->scene->number] = stamp;
+            look_at(f);
+        }
+    }
+}
+
+static void look_at_data(struct firing *f, const struct rule_set *set)
+{
+    uint32_t stamp = next_stamp(&f->r->workers[f->worker]);
+    for (uint32_t i = 0; i < f->msg->point_count; i++) {
+        uint16_t id = tpc_msg_point(f->msg, i)->property;
+        if (id < set->count && set->lists[id].count > 0) {
+            look_at_list(f, &set->lists[id], stamp);
+        }
+    }
+}
+
+static void look_at_trigger(struct firing *f, const struct rule_set *set, enum tpi_trigger on)
+{
+    const struct rule_list *list = &set->triggers[on];
+    for (uint32_t i = 0; i < list->count; i++) {
+        f->scene = list->items[i];
+        if (f->scene->event.len == 0 || tpc_str_equal(f->scene->event, f->msg->name)) {
+            look_at(f);
+        }
+    }
+}
+
+static bool is_online(const struct tpc_msg *msg)
+{
+    const struct tpc_value *online = tpc_value_get(&msg->params, TPC_STR("online"));
+    return online != NULL && online->type == TPC_BOOL && online->as.b;
+}
+
+/* Whether this message turned the device's state, and did not only repeat it. */
+static bool turned(struct tpc_device *d, bool online)
+{
+    bool was = tpi_device_has(d, TPI_DEVICE_SEEN) ? tpi_device_has(d, TPI_DEVICE_SEEN_ONLINE)
+                                                  : atomic_load(&d->online);
+    tpi_rules_seen(d, online);
+    return was != online;
+}
+
+void tpi_rules_seen(struct tpc_device *device, bool online)
+{
+    tpi_device_bit(device, TPI_DEVICE_SEEN, true);
+    tpi_device_bit(device, TPI_DEVICE_SEEN_ONLINE, online);
+}
+
+void tpi_rules_message(struct tpi_rules *r, uint32_t worker, struct tpc_device *device,
+                       const struct tpc_msg *msg)
+{
+    r->partitions[msg->partition].next = msg->offset + 1;
+    const struct rule_set *set = device != NULL && device->product != NULL
+                                     ? tpi_map64_get(&r->sets, device->product->id)
+                                     : NULL;
+    if (set == NULL) {
+        return;
+    }
+    struct firing f = { .r = r,
+                        .worker = worker,
+                        .partition = msg->partition,
+                        .device = device,
+                        .msg = msg,
+                        .offset = msg->offset,
+                        .unix_ms = msg->received_unix_ms };
+    if (msg->kind == TPC_MSG_TELEMETRY || msg->kind == TPC_MSG_ATTRIBUTES) {
+        look_at_data(&f, set);
+    } else if (msg->kind == TPC_MSG_EVENT) {
+        look_at_trigger(&f, set, TPI_ON_EVENT);
+    } else if (msg->kind == TPC_MSG_PRESENCE && turned(device, is_online(msg))) {
+        look_at_trigger(&f, set, is_online(msg) ? TPI_ON_ONLINE : TPI_ON_OFFLINE);
+    }
+}
+
+/* ---- what waits ---- */
+
+int64_t tpi_rules_next_ms(const struct tpi_rules *r, uint32_t worker)
+{
+    return atomic_load(&r->workers[worker].next_unix_ms);
+}
+
+/* Whether the pair still waits for this moment; then it fires. */
+static bool fire_due(struct tpi_rules *r, uint32_t worker, const struct tpi_due_item *item,
+                     int64_t now)
+{
+    struct tpi_edge *e =
+        tpi_edges_find(&r->partitions[item->partition].edges, item->scene, item->device);
+    struct tpi_scene *s = tpi_map64_get(&r->scenes, item->scene);
+    if (e == NULL || (e->flags & TPI_EDGE_WAITS) == 0 || e->at_unix_ms != item->at_unix_ms ||
+        s == NULL || !s->linked) {
+        return false;
+    }
+    struct tpc_device *d = tpi_registry_by_id(r->host.registry, item->device);
+    if (d == NULL) {
+        tpi_edges_remove(&r->partitions[item->partition].edges, item->scene, item->device);
+        return false;
+    }
+    struct firing f = { .r = r,
+                        .worker = worker,
+                        .partition = item->partition,
+                        .device = d,
+                        .scene = s,
+                        .offset = e->offset,
+                        .unix_ms = now,
+                        .again = (e->flags & TPI_EDGE_LOADED) != 0 };
+    mark_fired(&f, e, TPI_EDGE_TRUE);
+    fire(&f);
+    return true;
+}
+
+uint32_t tpi_rules_turn(struct tpi_rules *r, uint32_t worker)
+{
+    struct rule_worker *w = &r->workers[worker];
+    int64_t now = tpi_unix_ms(r->env);
+    uint32_t fired = 0;
+    if (atomic_load(&w->next_unix_ms) > now) {
+        return 0;
+    }
+    tpi_registry_read_lock(r->host.registry);
+    tpi_rules_begin(r, worker);
+    const struct tpi_due_item *first;
+    while ((first = tpi_due_first(&w->due)) != NULL && first->at_unix_ms <= now) {
+        struct tpi_due_item item = *first;
+        tpi_due_pop(&w->due);
+        fired += fire_due(r, worker, &item, now);
+    }
+    tpi_rules_due_changed(w);
+    tpi_rules_end(r, worker);
+    tpi_registry_read_unlock(r->host.registry);
+    return fired;
+}
