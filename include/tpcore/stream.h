@@ -137,7 +137,8 @@ TPC_API int tpc_dead_letters(struct tpc_core *core, tpc_dead_letter_fn *fn, void
  * that has its key now); once it is queued the letter is purged. What fails again is a new letter.
  *
  * Returns 0, TPC_ENOENT, TPC_EAGAIN (no room, or the log cannot be written now: it may have been
- * queued, and stays on the list), TPC_EIO, TPC_ESTATE (not started).
+ * queued, and stays on the list), TPC_EUNSUPPORTED (a message that a target of forward could not
+ * deliver), TPC_EIO, TPC_ESTATE (not started).
  * Ownership: none.
  * Thread: any-thread.
  * Since: 0.1

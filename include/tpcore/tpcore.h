@@ -13,6 +13,7 @@
 #include <tpcore/core.h>
 #include <tpcore/device.h>
 #include <tpcore/entity.h>
+#include <tpcore/forward.h>
 #include <tpcore/history.h>
 #include <tpcore/import.h>
 #include <tpcore/json.h>

@@ -140,6 +140,7 @@ static int fill_core(struct tpc_core *core, struct tpc_error *err)
     rc = rc != 0 ? rc : tpi_streams_init(core);
     rc = rc != 0 ? rc : tpi_loop_init(core);
     rc = rc != 0 ? rc : tpi_pump_init(core);
+    rc = rc != 0 ? rc : tpi_forwarder_init(core);
     rc = rc != 0 ? rc : make_workers(core);
     const struct tpc_module *const *m = tpi_module_built_in();
     for (; rc == 0 && *m != NULL; m++) {
@@ -163,6 +164,7 @@ static void free_core(struct tpc_core *core)
     tpi_sessions_fini(core);
     tpi_history_destroy(core->history);
     tpi_entities_destroy(core->entities);
+    tpi_forward_destroy(core->forward);
     tpi_rules_destroy(core->rules);
     tpi_registry_destroy(core->registry);
     for (struct tpi_part *p = core->parts; p != NULL;) {
@@ -180,6 +182,7 @@ static void free_core(struct tpc_core *core)
     tpi_command_fini(core);
     tpi_map_fini(&core->said);
     tpi_pump_fini(core);
+    tpi_forwarder_fini(core);
     tpi_loop_fini(core);
     tpi_flush_fini(core);
     for (struct tpi_module *m = core->modules; m != NULL;) {

@@ -32,6 +32,7 @@
 #include "core/module.h"
 #include "downlink/downlink.h"
 #include "entity/entity.h"
+#include "forward/forward.h"
 #include "registry/device.h"
 #include "registry/presence.h"
 #include "registry/registry.h"
@@ -272,6 +273,16 @@ struct tpi_pump {
     atomic_uint_fast64_t failures;
 };
 
+/* Turns the targets, with workers. */
+struct tpi_forwarder {
+    pthread_mutex_t lock;
+    pthread_cond_t work;
+    pthread_t thread;
+    atomic_bool threaded;
+    bool stop;
+    bool kicked;
+};
+
 struct tpi_core_counters {
     _Atomic uint64_t receive_later; /* receive() or feed answered TPC_EAGAIN */
     _Atomic uint64_t receive_too_big;
@@ -320,6 +331,7 @@ struct tpc_core {
     pthread_mutex_t setup_lock;
     struct tpi_registry *registry;
     struct tpi_rules *rules;
+    struct tpi_forward *forward; /* NULL = not made, or only observing */
     struct tpi_entities *entities;
     atomic_bool entities_made; /* and stay so */
     struct tpi_history *history;
@@ -351,6 +363,7 @@ struct tpc_core {
     struct tpi_streams streams;
     struct tpi_flush flush;
     struct tpi_pump pump;
+    struct tpi_forwarder forwarder;
 
     struct tpi_core_counters counters;
     struct tpi_uplink_counters uplink_counters;
@@ -608,6 +621,20 @@ void tpi_effects_drop(struct tpi_worker *w);
 int tpi_effect_say(void *core, uint32_t worker, const struct tpi_rule_message *message);
 /* At start: a message of a rule that is in the log. Returns 0 or TPC_ENOMEM. */
 int tpi_effect_remember(struct tpc_core *core, const struct tpc_msg *msg);
+
+/* A time of CLOCK_MONOTONIC that is so far away. */
+void tpi_deadline(struct timespec *ret, uint64_t ms);
+
+/* ---- forward.c ---- */
+int tpi_core_forward(struct tpc_core *core, struct tpc_error *err); /* makes the stage */
+int tpi_forwarder_init(struct tpc_core *core);
+void tpi_forwarder_fini(struct tpc_core *core);
+/* Before anything is appended, after the adapters' start, before their stop, after it. */
+int tpi_forwarder_open(struct tpc_core *core, struct tpc_error *err);
+int tpi_forwarder_start(struct tpc_core *core, struct tpc_error *err);
+void tpi_forwarder_halt(struct tpc_core *core);
+void tpi_forwarder_finish(struct tpc_core *core);
+void tpi_forwarder_kick(struct tpc_core *core);
 
 /* ---- command.c ---- */
 int tpi_command_of_rule(void *core, uint32_t worker, const struct tpi_rule_command *command);

@@ -112,6 +112,9 @@ static struct tpc_str text(const struct tpc_value *params, const char *key)
 
 static int feed_again(struct tpc_core *core, const struct tpc_msg *m)
 {
+    if (text(&m->params, "target").len > 0) {
+        return TPC_EUNSUPPORTED; /* what a target could not deliver is in the log already */
+    }
     struct tpc_frame frame = {
         .size = sizeof(frame),
         .kind = (uint16_t) number(&m->params, "frame_kind"),

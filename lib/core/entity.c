@@ -204,6 +204,9 @@ static int make(struct tpc_core *core, struct tpc_error *err, struct tpi_entitie
     if (rc == 0 && core->rules == NULL) {
         rc = tpi_rules_create(&core->env, &rules, err, &core->rules);
     }
+    if (rc == 0 && core->forward == NULL && (core->options.flags & TPC_CORE_OBSERVE) == 0) {
+        rc = tpi_core_forward(core, err);
+    }
     struct tpi_entities *e = NULL;
     if (rc == 0) {
         rc = tpi_entities_create(&core->env, &core->entities_part->ops->store,
@@ -226,6 +229,9 @@ static int make(struct tpc_core *core, struct tpc_error *err, struct tpi_entitie
     }
     if (rc == 0 && !observing) {
         rc = tpi_entities_add_kind(e, tpi_rules_kind(core->rules), err);
+        for (uint32_t i = 0; rc == 0 && i < TPI_FORWARD_KINDS; i++) {
+            rc = tpi_entities_add_kind(e, &tpi_forward_kinds(core->forward)[i], err);
+        }
         rc = rc != 0 ? rc : tpi_entities_on_change(e, on_change, core);
     }
     rc = rc != 0 ? rc : tpi_entities_load(e, err);
@@ -249,7 +255,9 @@ int tpi_core_entities(struct tpc_core *core, struct tpc_error *err)
         rc = make(core, err, &e);
         if (rc != 0) {
             /* Half-loaded: the next try begins with empty tables. */
+            tpi_forward_destroy(core->forward);
             tpi_rules_destroy(core->rules);
+            core->forward = NULL;
             tpi_registry_destroy(core->registry);
             core->rules = NULL;
             core->registry = NULL;

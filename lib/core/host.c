@@ -25,7 +25,12 @@ static int host_receive(void *ctx, uint64_t session, const struct tpc_frame *fra
 
 static void host_sent(void *ctx, uint64_t ticket, const struct tpc_error *err)
 {
-    tpi_down_sent(ctx, ticket, err);
+    struct tpi_part *p = ctx;
+    if (p->kind == TPC_KIND_SINK) {
+        tpi_forward_sent(p->core->forward, ticket, err);
+    } else {
+        tpi_down_sent(p, ticket, err);
+    }
 }
 
 static int host_fail(void *ctx, int code, const char *fmt, ...)

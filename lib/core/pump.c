@@ -659,7 +659,7 @@ uint64_t tpi_pump_next_ms(struct tpc_core *core)
 
 /* ---- its thread ---- */
 
-static void deadline(struct timespec *t, uint64_t ms)
+void tpi_deadline(struct timespec *t, uint64_t ms)
 {
     clock_gettime(CLOCK_MONOTONIC, t);
     t->tv_nsec += (long) (ms % 1000) * 1000000;
@@ -692,7 +692,7 @@ static void *pump_main(void *user)
         pthread_cond_broadcast(&p->turned);
         if (!did && !p->kicked && !p->stop && next > 0) {
             struct timespec t;
-            deadline(&t, next < 60000 ? next : 60000);
+            tpi_deadline(&t, next < 60000 ? next : 60000);
             pthread_cond_timedwait(&p->work, &p->lock, &t);
         }
     }

@@ -226,7 +226,9 @@ static void wait_for_callers(struct tpc_core *core)
 static void unwind(struct tpc_core *core)
 {
     atomic_store(&core->state, TPI_CORE_STOPPING);
+    tpi_forwarder_halt(core);
     stop_adapters(core);
+    tpi_forwarder_finish(core);
     (void) stop_threads(core, 0);
     if (!core->threads) {
         pthread_mutex_lock(&core->step_lock);
@@ -257,6 +259,7 @@ static int start(struct tpc_core *core, struct tpc_error *err)
         rc = tpi_worker_prepare(&core->workers[i], err);
     }
     rc = rc != 0 ? rc : tpi_replay(core, err);
+    rc = rc != 0 ? rc : tpi_forwarder_open(core, err);
     if (rc != 0) {
         return rc;
     }
@@ -265,7 +268,8 @@ static int start(struct tpc_core *core, struct tpc_error *err)
     tpi_streams_start(core);
     atomic_store(&core->state, TPI_CORE_RUNNING);
     rc = start_threads(core, err);
-    return rc != 0 ? rc : start_adapters(core, err);
+    rc = rc != 0 ? rc : start_adapters(core, err);
+    return rc != 0 ? rc : tpi_forwarder_start(core, err);
 }
 
 int tpc_core_start(struct tpc_core *core)
@@ -314,7 +318,9 @@ static uint64_t next_ms(struct tpc_core *core)
 {
     uint64_t next = tpi_worker_next_ms(&core->workers[0]);
     uint64_t pump = tpi_pump_next_ms(core);
+    uint64_t forward = tpi_forward_next_ms(core->forward);
     next = pump < next ? pump : next;
+    next = forward < next ? forward : next;
     if (atomic_load(&core->flush.flushed) < atomic_load(&core->flush.appended) &&
         next > TPI_FLUSH_RETRY_MS) {
         next = TPI_FLUSH_RETRY_MS;
@@ -333,6 +339,7 @@ static int work(struct tpc_core *core)
             did = true;
         }
         did |= tpi_pump_turn(core);
+        did |= tpi_forward_turn(core->forward);
     } while (did);
     return rc;
 }
@@ -441,7 +448,9 @@ int tpc_core_stop(struct tpc_core *core, uint32_t drain_ms)
         return tpi_fail(TPC_ESTATE, "core", "stop() from a callback");
     }
     atomic_store(&core->state, TPI_CORE_STOPPING);
+    tpi_forwarder_halt(core);
     stop_adapters(core);
+    tpi_forwarder_finish(core);
     if (!core->threads) {
         pthread_mutex_lock(
             &core->step_lock); /* calls of other threads take the worker's role, too */

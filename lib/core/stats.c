@@ -150,6 +150,66 @@ static void tell_presence(struct tpc_core *core, struct telling *t)
             (double) TPI_METRIC_GET(y->evicted));
 }
 
+/* A key as the value of a label. */
+static void put_label(char *out, size_t cap, struct tpc_str text)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < text.len && n + 3 < cap; i++) {
+        if (text.ptr[i] == '"' || text.ptr[i] == '\\') {
+            out[n++] = '\\';
+        }
+        out[n++] = text.ptr[i];
+    }
+    out[n] = '\0';
+}
+
+struct target_metric {
+    struct telling *t;
+    uint32_t which;
+};
+
+static int tell_target(void *user, const struct tpc_forward_info *i)
+{
+    static const char *const names[] = {
+        "forward_target_sent_total", "forward_target_retried_total", "forward_target_refused_total",
+        "forward_target_dead_total", "forward_target_gap_total",     "forward_target_behind"
+    };
+    static const char *const helps[] = { "Messages delivered",
+                                         "Batches that come again after a pause",
+                                         "Batches refused by the other side",
+                                         "Messages that became dead letters",
+                                         "Records passed over",
+                                         "Records of the log not delivered or looked at yet" };
+    const uint64_t values[] = {
+        i->sent, i->retried, i->refused, i->dead, i->gap_records, i->behind
+    };
+    struct target_metric *m = user;
+    char tenant[2 * 129];
+    char key[2 * 129];
+    char label[640];
+    put_label(tenant, sizeof(tenant), i->tenant);
+    put_label(key, sizeof(key), i->key);
+    int len = snprintf(label, sizeof(label), "tenant=\"%s\",kind=\"%s\",target=\"%s\"", tenant,
+                       i->kind.ptr, key);
+    uint32_t w = m->which;
+    tell(m->t, names[w], helps[w], w == 5 ? TPC_METRIC_GAUGE : TPC_METRIC_COUNTER,
+         (struct tpc_str){ label, (size_t) len }, (double) values[w]);
+    return m->t->rc;
+}
+
+static void tell_forward(struct tpc_core *core, struct telling *t)
+{
+    struct tpc_str all = { NULL, 0 };
+    if (core->forward == NULL) {
+        return;
+    }
+    tell_table(t, tpi_forward_metrics, tpi_forward_metric_count, tpi_forward_count(core->forward));
+    for (uint32_t i = 0; i < 6; i++) { /* one metric after the other: HELP and TYPE stand once */
+        struct target_metric m = { t, i };
+        (void) tpi_forward_info(core->forward, all, all, all, tell_target, &m);
+    }
+}
+
 /* tpc_<module>_<metric>_total{instance=".."}; a gauge without _total */
 static void tell_part(struct tpi_part *p, struct telling *t)
 {
@@ -191,6 +251,7 @@ int tpc_core_stats(struct tpc_core *core, tpc_metric_fn *fn, void *user)
                    tpi_registry_counters(core->registry));
         tell_presence(core, &t);
         tell_table(&t, tpi_rules_metrics, tpi_rules_metric_count, tpi_rules_count(core->rules));
+        tell_forward(core, &t);
     }
     if (core->history != NULL) {
         tell_table(&t, tpi_history_metrics, tpi_history_metric_count,

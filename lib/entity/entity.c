@@ -123,7 +123,8 @@ int tpi_entities_add_kind(struct tpi_entities *e, const struct tpi_kind *kind,
                              kind->name);
     }
     e->kinds[e->kind_count++] =
-        (struct tpi_kind_slot){ kind, name, tpi_secret_any(&kind->schema), tenants };
+        (struct tpi_kind_slot){ kind, name,
+                                tpi_secret_any(&kind->schema) || kind->schema_of != NULL, tenants };
     return 0;
 }
 
@@ -257,15 +258,22 @@ static int read_old(struct tpi_entities *e, const struct tpi_kind_slot *slot, ui
     return 0;
 }
 
+const struct tpc_list *tpi_entity_schema(const struct tpi_kind_slot *slot,
+                                         const struct tpc_value *doc, struct tpc_arena *arena)
+{
+    const struct tpi_kind *kind = slot->kind;
+    return kind->schema_of != NULL ? kind->schema_of(kind->user, doc, arena) : &kind->schema;
+}
+
 int tpi_entity_check(const struct tpi_kind_slot *slot, const struct tpc_value *full,
                      struct tpi_change *change, struct tpc_error *err)
 {
     struct tpc_value *doc = tpc_arena_take(change->arena, sizeof(*doc));
-    if (doc == NULL) {
+    const struct tpc_list *schema = tpi_entity_schema(slot, full, change->arena);
+    if (doc == NULL || schema == NULL) {
         return no_memory(err);
     }
-    int rc = tpi_option_check(&slot->kind->schema, full, TPI_OPTION_KEEP_UNKNOWN, change->arena,
-                              err, doc);
+    int rc = tpi_option_check(schema, full, TPI_OPTION_KEEP_UNKNOWN, change->arena, err, doc);
     if (rc == 0) {
         change->doc = doc;
     }
@@ -278,12 +286,12 @@ static int part_secrets(struct tpi_entities *e, const struct tpi_kind_slot *slot
                         struct tpc_error *err, struct tpc_value *ret_stored,
                         struct tpc_value *ret_secrets)
 {
-    const struct tpc_list *schema = &slot->kind->schema;
+    const struct tpc_list *schema = tpi_entity_schema(slot, doc, change->arena);
     struct tpc_value stored = { TPC_NULL, 0, 0, { .i = 0 } };
     struct tpc_value full, bare, given;
     int rc = change->old_revision == 0 ? 0 : tpi_secret_read(e, change, err, &stored);
-    if (rc != 0) {
-        return rc;
+    if (rc != 0 || schema == NULL) {
+        return rc != 0 ? rc : no_memory(err);
     }
     *ret_stored = stored;
     if (tpi_secret_merge(schema, doc, stored.type == TPC_MAP ? &stored : NULL, change->arena,
@@ -505,9 +513,12 @@ static int bare(const struct tpi_kind_slot *slot, const struct tpc_value *doc,
                 struct tpi_change *change, struct tpc_error *err, struct tpc_value *ret)
 {
     *ret = *doc;
-    return slot->secrets && tpi_secret_strip(&slot->kind->schema, doc, change->arena, ret) != 0
-               ? no_memory(err)
-               : 0;
+    if (!slot->secrets) {
+        return 0;
+    }
+    const struct tpc_list *schema = tpi_entity_schema(slot, doc, change->arena);
+    return schema == NULL || tpi_secret_strip(schema, doc, change->arena, ret) != 0 ? no_memory(err)
+                                                                                    : 0;
 }
 
 int tpi_entity_stage(struct tpi_entities *e, const struct tpi_kind_slot *slot,

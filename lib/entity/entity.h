@@ -82,6 +82,10 @@ struct tpi_kind {
                    struct tpc_error *err, struct tpc_value *ret);
     void *user;
     uint32_t flags; /* enum tpi_kind_flags */
+    /* The schema of one document, where what it says decides; `schema` without the rest of it, so
+     * indexed members are the same. Lives as long as the arena. NULL = out of memory. */
+    const struct tpc_list *(*schema_of)(void *user, const struct tpc_value *doc,
+                                        struct tpc_arena *arena);
 };
 
 /* BATCH: several changes are prepared, one after the other, before the first is applied. */
@@ -113,6 +117,11 @@ void tpi_entities_observe(struct tpi_entities *e);
  * tpi_entities_load().
  */
 int tpi_entities_refresh(struct tpi_entities *e, struct tpc_error *err, uint32_t *ret_count);
+
+/* Reads one stored entity again and passes it to its kind as at load. Returns 0, TPC_ENOENT, and as
+ * tpi_entities_load(). */
+int tpi_entities_reload(struct tpi_entities *e, struct tpc_str tenant, const char *kind,
+                        struct tpc_str key, struct tpc_error *err);
 
 /* ---- the audit trail: audit.h ---- */
 

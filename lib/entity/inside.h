@@ -84,6 +84,10 @@ int tpi_entity_transact(struct tpi_entities *e, const struct tpc_store_op *ops, 
 /* A value as JSON text in the arena. */
 int tpi_entity_json(const struct tpc_value *v, struct tpc_arena *arena, struct tpc_str *ret);
 
+/* The schema of a document. NULL: out of memory. */
+const struct tpc_list *tpi_entity_schema(const struct tpi_kind_slot *slot,
+                                         const struct tpc_value *doc, struct tpc_arena *arena);
+
 /* Checks doc with its secrets against the kind's schema: fills change->doc. */
 int tpi_entity_check(const struct tpi_kind_slot *slot, const struct tpc_value *full,
                      struct tpi_change *change, struct tpc_error *err);

@@ -150,8 +150,9 @@ static int check_row(struct tpi_loader *l, const struct tpi_entity_row *row,
     if (rc != 0) {
         return rc;
     }
-    if (tpi_secret_merge(&l->slot->kind->schema, &doc, stored.type == TPC_MAP ? &stored : NULL,
-                         l->row, &full) != 0) {
+    const struct tpc_list *schema = tpi_entity_schema(l->slot, &doc, l->row);
+    if (schema == NULL || tpi_secret_merge(schema, &doc, stored.type == TPC_MAP ? &stored : NULL,
+                                           l->row, &full) != 0) {
         return no_memory(l->err);
     }
     return tpi_entity_check(l->slot, &full, change, l->err);
@@ -527,6 +528,29 @@ int tpi_loader_reload(struct tpi_loader *l, const struct tpi_kind_slot *slot,
                                 &row);
     *ret_there = rc == 0;
     return rc != 0 ? rc : load_row(l, &row);
+}
+
+int tpi_entities_reload(struct tpi_entities *e, struct tpc_str tenant, const char *kind,
+                        struct tpc_str key, struct tpc_error *err)
+{
+    struct tpi_loader *l = NULL;
+    struct tpc_error mine = { .size = sizeof(mine) };
+    struct tpc_error *into = err != NULL ? err : &mine;
+    const struct tpi_kind_slot *slot = tpi_entity_kind(e, tpc_str_from(kind));
+    if (!e->loaded || slot == NULL) {
+        return tpi_error_set(into, TPC_ESTATE, tpi_entity_origin, "entities are not loaded yet");
+    }
+    int rc = tpi_loader_make(e, into, &l);
+    if (rc != 0) {
+        return rc;
+    }
+    bool there;
+    pthread_mutex_lock(&e->lock);
+    const struct tpi_tenant_slot *t = tpi_entity_tenant(e, tenant);
+    rc = t != NULL ? tpi_loader_reload(l, slot, t, key, &there) : TPC_ENOENT;
+    pthread_mutex_unlock(&e->lock);
+    tpi_loader_free(l);
+    return rc;
 }
 
 void tpi_entities_observe(struct tpi_entities *e)

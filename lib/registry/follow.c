@@ -254,7 +254,8 @@ static void release(struct tpi_follow *f, uint32_t slot)
 /* Whether a record is wanted as far as its header tells: 1, 0 or TPC_ENOMEM. */
 static int match_head(struct tpi_follow *f, const struct tpc_record *r, struct tpc_msg *m)
 {
-    if (r->kind == TPI_MSG_TOMBSTONE || (f->o.notify_name.len > 0 && r->kind != TPC_MSG_NOTIFY)) {
+    if (r->kind == TPI_MSG_TOMBSTONE || (r->kind < 64 && (f->o.no_kinds >> r->kind & 1) != 0) ||
+        (f->o.notify_name.len > 0 && r->kind != TPC_MSG_NOTIFY)) {
         return 0;
     }
     if (r->kind == TPC_MSG_ENTITY || r->device_id == 0) {
@@ -290,6 +291,7 @@ static int take_record(struct tpi_follow *f, const struct tpc_record *r)
     rc = decode(f, r, m);
     bool yes = rc == 0 && match_body(f, m);
     rc = yes ? name_points(f, m, f->products[f->count]) : rc;
+    yes = yes && rc == 0 && (f->o.wanted == NULL || f->o.wanted(f->o.wanted_user, m));
     if (rc != 0 || !yes) {
         release(f, f->count);
         return rc == TPC_ENOMEM ? rc : 0; /* one that cannot be read is passed over */

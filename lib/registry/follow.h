@@ -24,9 +24,12 @@ struct tpi_follow_options {
     uint32_t filter_count;
     struct tpc_str notify_tenant; /* with notify_name: only notifications for that handler */
     struct tpc_str notify_name;   /* empty = filters say it */
+    uint64_t no_kinds;            /* bit k: kind k is passed over */
     uint32_t batch;               /* messages it holds at most */
     uint32_t chunk;               /* records of one read */
     size_t bytes;                 /* of bodies it holds at most, one message always; 0 = no limit */
+    bool (*wanted)(void *user, const struct tpc_msg *m); /* looks at one last; NULL = all */
+    void *wanted_user;
     _Atomic uint64_t *unreadable; /* counts records that cannot be read; may be NULL */
 };
 

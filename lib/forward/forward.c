@@ -1,0 +1,393 @@
+/* The stage: its life, its turns, what it tells. */
+#include "forward/forward.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/crypto.h"
+#include "base/error.h"
+#include "forward/inside.h"
+
+enum { KIND_VERSION = 1, ORPHANS = 64 };
+
+#define COUNTER(member, text)                                                                      \
+    {                                                                                              \
+        "forward_" #member "_total", text, 1, offsetof(struct tpi_forward_counters, member)        \
+    }
+#define GAUGE(member, text)                                                                        \
+    {                                                                                              \
+        "forward_" #member, text, 2, offsetof(struct tpi_forward_counters, member)                 \
+    }
+
+const struct tpi_metric_def tpi_forward_metrics[] = {
+    GAUGE(targets, "Targets and handlers that are configured"),
+    GAUGE(waiting, "Targets whose sink is not open or does not take them"),
+    COUNTER(sent, "Messages delivered"),
+    COUNTER(batches, "Batches delivered"),
+    COUNTER(retried, "Batches that come again after a pause"),
+    COUNTER(refused, "Batches refused by the other side"),
+    COUNTER(dead, "Messages that became dead letters"),
+    COUNTER(gap_records, "Records passed over: out of keep, or not in the log any more"),
+    COUNTER(unreadable, "Records that could not be read"),
+};
+const uint32_t tpi_forward_metric_count =
+    sizeof(tpi_forward_metrics) / sizeof(tpi_forward_metrics[0]);
+
+int tpi_forward_create(const struct tpi_env *env, const struct tpi_forward_host *host,
+                       struct tpc_error *err, struct tpi_forward **ret)
+{
+    struct tpi_forward *f = tpi_alloc_zero(env->alloc, sizeof(*f));
+    if (f == NULL) {
+        return tpi_error_set(err, TPC_ENOMEM, "forward", "out of memory");
+    }
+    f->env = env;
+    f->host = *host;
+    pthread_mutex_init(&f->changes, NULL);
+    pthread_mutex_init(&f->lock, NULL);
+    for (uint32_t i = 0; i < TPI_FORWARD_KINDS; i++) {
+        f->kind_users[i].f = f;
+        f->kind_users[i].kind = i;
+        f->kinds[i] = (struct tpi_kind){ .name = fwd_kind_names[i],
+                                         .version = KIND_VERSION,
+                                         .schema = fwd_schema(i),
+                                         .schema_of = fwd_schema_of,
+                                         .prepare = fwd_prepare,
+                                         .apply = fwd_apply,
+                                         .discard = fwd_discard,
+                                         .user = &f->kind_users[i] };
+    }
+    *ret = f;
+    return 0;
+}
+
+void tpi_forward_destroy(struct tpi_forward *f)
+{
+    if (f == NULL) {
+        return;
+    }
+    for (uint32_t i = 0; i < f->count; i++) {
+        fwd_target_destroy(f->targets[i], false);
+    }
+    pthread_mutex_destroy(&f->changes);
+    pthread_mutex_destroy(&f->lock);
+    tpi_free(f->env->alloc, f, sizeof(*f));
+}
+
+const struct tpi_kind *tpi_forward_kinds(struct tpi_forward *f)
+{
+    return f->kinds;
+}
+
+const struct tpi_forward_counters *tpi_forward_count(const struct tpi_forward *f)
+{
+    return &f->counters;
+}
+
+/* ---- life ---- */
+
+struct orphans {
+    struct tpi_forward *f;
+    uint32_t n;
+    char names[ORPHANS][TPI_FORWARD_CURSOR_BYTES + 1];
+};
+
+/* A target that was deleted just before the process ended may have left its cursor. */
+static int find_orphan(void *user, const struct tpc_cursor_info *info)
+{
+    struct orphans *o = user;
+    char name[TPI_FORWARD_CURSOR_BYTES + 1];
+    if (info->name.len < 25 || info->name.len > TPI_FORWARD_CURSOR_BYTES ||
+        memcmp(info->name.ptr, "forward:", 8) != 0 || o->n == ORPHANS) {
+        return 0;
+    }
+    memcpy(name, info->name.ptr, info->name.len);
+    name[info->name.len] = '\0';
+    uint64_t id = strtoull(name + info->name.len - 16, NULL, 16);
+    if (fwd_find(o->f, id) == NULL) {
+        memcpy(o->names[o->n++], name, info->name.len + 1);
+    }
+    return 0;
+}
+
+static void forget_orphans(struct tpi_forward *f, const struct tpc_bus_ops *bus, void *self)
+{
+    struct orphans *o = tpi_alloc_zero(f->env->alloc, sizeof(*o));
+    if (o == NULL || bus->cursors == NULL) {
+        tpi_free(f->env->alloc, o, sizeof(*o));
+        return;
+    }
+    o->f = f;
+    (void) bus->cursors(self, find_orphan, o);
+    for (uint32_t i = 0; i < o->n; i++) {
+        struct tpc_cursor_options c = { .size = sizeof(c),
+                                        .cursor_class = TPC_CURSOR_LOSSY,
+                                        .name = tpc_str_from(o->names[i]) };
+        uint32_t cursor;
+        if (bus->cursor_open(self, &c, NULL, &cursor) == 0) {
+            bus->cursor_close(self, cursor, 1);
+        }
+    }
+    tpi_free(f->env->alloc, o, sizeof(*o));
+}
+
+static int learn_id(struct tpi_forward *f, const struct tpc_bus_ops *bus, void *self,
+                    struct tpc_error *err)
+{
+    struct tpc_bus_info info;
+    uint8_t digest[TPI_SHA256_BYTES];
+    memset(&info, 0, sizeof(info));
+    info.size = sizeof(info);
+    int rc = bus->info(self, &info);
+    rc = rc != 0 ? rc : tpi_sha256(&info.log_id, sizeof(info.log_id), digest);
+    if (rc != 0) {
+        return tpi_error_set(err, rc, "forward", "the log does not tell its id");
+    }
+    memcpy(f->id_base.b, digest, sizeof(f->id_base.b));
+    return 0;
+}
+
+int tpi_forward_open(struct tpi_forward *f, struct tpc_error *err)
+{
+    void *self;
+    pthread_mutex_lock(&f->changes);
+    const struct tpc_bus_ops *bus = f->host.bus(f->host.user, &self);
+    int rc = learn_id(f, bus, self, err);
+    if (rc == 0) {
+        forget_orphans(f, bus, self);
+    }
+    for (uint32_t i = 0; rc == 0 && i < f->count; i++) {
+        struct fwd_target *t = f->targets[i];
+        if (t != NULL && t->config != NULL) {
+            rc = fwd_cursor_open(t, t->config, err);
+        }
+    }
+    pthread_mutex_unlock(&f->changes);
+    return rc;
+}
+
+void tpi_forward_start(struct tpi_forward *f)
+{
+    pthread_mutex_lock(&f->changes);
+    for (uint32_t i = 0; i < f->count; i++) {
+        if (f->targets[i] != NULL) {
+            f->targets[i]->due_ms = 0;
+            f->targets[i]->attempts = 0;
+        }
+    }
+    atomic_store(&f->running, true);
+    pthread_mutex_unlock(&f->changes);
+    f->host.wake(f->host.user);
+}
+
+void tpi_forward_halt(struct tpi_forward *f)
+{
+    pthread_mutex_lock(&f->changes);
+    atomic_store(&f->running, false);
+    pthread_mutex_unlock(&f->changes);
+}
+
+void tpi_forward_finish(struct tpi_forward *f)
+{
+    pthread_mutex_lock(&f->changes);
+    for (uint32_t i = 0; i < f->count; i++) {
+        struct fwd_target *t = f->targets[i];
+        if (t == NULL) {
+            continue;
+        }
+        (void) fwd_judge_answer(t);
+        t->in_flight = false; /* what was not answered comes again */
+        t->ticket = 0;
+        if (!fwd_take_changes(t) || t->config == NULL) {
+            continue;
+        }
+        struct fwd_config *c = t->config;
+        fwd_drop_batch(t);
+        if (c->opened) {
+            c->ops->target_close(c->self, c->target);
+            c->opened = false;
+        }
+        atomic_store(&t->state, c->enabled ? TPC_FORWARD_WAITING : TPC_FORWARD_DISABLED);
+    }
+    fwd_count_targets(f);
+    pthread_mutex_unlock(&f->changes);
+}
+
+int tpi_forward_stale(struct tpi_forward *f, tpi_forward_stale_fn *fn, void *user)
+{
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < TPI_FORWARD_TARGETS; i++) {
+        const struct tpc_sink_ops *ops;
+        void *self;
+        char tenant[129];
+        char key[129];
+        pthread_mutex_lock(&f->changes);
+        struct fwd_target *t = f->targets[i];
+        struct fwd_config *c = t != NULL ? t->config : NULL;
+        bool stale = c != NULL && !c->resolved && c->tenant.len < sizeof(tenant) &&
+                     c->key.len < sizeof(key) && f->host.sink(f->host.user, c->sink, &ops, &self);
+        if (stale) {
+            snprintf(tenant, sizeof(tenant), "%.*s", (int) c->tenant.len, c->tenant.ptr);
+            snprintf(key, sizeof(key), "%.*s", (int) c->key.len, c->key.ptr);
+        }
+        pthread_mutex_unlock(&f->changes);
+        if (stale) {
+            rc = fn(user, fwd_kind_names[t->kind], tpc_str_from(tenant), tpc_str_from(key));
+        }
+    }
+    return rc;
+}
+
+/* ---- turns ---- */
+
+/* Those that turns may touch: one that is being put for the first time is not yet among them. */
+static uint32_t snapshot(struct tpi_forward *f)
+{
+    uint32_t n = 0;
+    pthread_mutex_lock(&f->lock);
+    for (uint32_t i = 0; i < f->count; i++) {
+        struct fwd_target *t = f->targets[i];
+        if (t != NULL && (t->config != NULL || t->pending != NULL)) {
+            f->turning[n++] = t;
+        }
+    }
+    pthread_mutex_unlock(&f->lock);
+    return n;
+}
+
+bool tpi_forward_turn(struct tpi_forward *f)
+{
+    bool did = false;
+    if (!atomic_load(&f->running)) {
+        return false;
+    }
+    uint32_t n = snapshot(f);
+    for (uint32_t i = 0; i < n; i++) {
+        struct fwd_target *t = f->turning[i];
+        did |= fwd_judge_answer(t);
+        if (fwd_take_changes(t)) {
+            did |= fwd_work(t);
+        }
+    }
+    return did;
+}
+
+uint64_t tpi_forward_next_ms(struct tpi_forward *f)
+{
+    uint64_t next = UINT64_MAX;
+    if (!atomic_load(&f->running)) {
+        return next;
+    }
+    uint64_t now = tpi_mono_ms(f->env);
+    uint32_t n = snapshot(f);
+    for (uint32_t i = 0; i < n; i++) {
+        if (f->turning[i]->config == NULL) {
+            return 0;
+        }
+        uint64_t due = fwd_due_ms(f->turning[i], now);
+        next = due < next ? due : next;
+    }
+    return next;
+}
+
+void tpi_forward_sent(struct tpi_forward *f, uint64_t ticket, const struct tpc_error *err)
+{
+    uint32_t slot = (uint32_t) (ticket & ((1u << FWD_TICKET_BITS) - 1));
+    pthread_mutex_lock(&f->lock);
+    struct fwd_target *t = slot < f->count ? f->targets[slot] : NULL;
+    bool ours = t != NULL && ticket != 0 && t->ticket == ticket && !atomic_load(&t->answered);
+    if (ours) {
+        t->answer = (struct tpc_error){ .size = sizeof(t->answer) };
+        if (err != NULL) {
+            t->answer = *err;
+        }
+        atomic_store_explicit(&t->answered, true, memory_order_release);
+    }
+    pthread_mutex_unlock(&f->lock);
+    if (ours) {
+        f->host.wake(f->host.user);
+    }
+}
+
+/* ---- telling ---- */
+
+struct told {
+    struct tpc_forward_info info;
+    char tenant[129];
+    char key[129];
+    char sink[129];
+    char error[256];
+};
+
+static struct tpc_str keep_text(char *out, size_t cap, struct tpc_str text)
+{
+    size_t len = text.len < cap ? text.len : cap - 1;
+    memcpy(out, text.ptr, len);
+    out[len] = '\0';
+    return (struct tpc_str){ out, len };
+}
+
+static bool is_or_any(struct tpc_str want, struct tpc_str have)
+{
+    return want.len == 0 || tpc_str_equal(want, have);
+}
+
+static uint64_t behind(struct fwd_target *t)
+{
+    struct tpi_forward *f = t->f;
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < f->host.partitions; i++) {
+        uint64_t end = f->host.end(f->host.user, i);
+        uint64_t at = atomic_load_explicit(&t->committed[i], memory_order_relaxed);
+        n += end > at ? end - at : 0;
+    }
+    return n;
+}
+
+/* Under the lock. */
+static void tell(struct fwd_target *t, const struct fwd_config *c, struct told *out)
+{
+    struct tpc_forward_info *i = &out->info;
+    memset(i, 0, sizeof(*i));
+    i->size = sizeof(*i);
+    i->state = (uint32_t) atomic_load(&t->state);
+    i->tenant = keep_text(out->tenant, sizeof(out->tenant), c->tenant);
+    i->kind = tpc_str_from(fwd_kind_names[t->kind]);
+    i->key = keep_text(out->key, sizeof(out->key), c->key);
+    i->sink = keep_text(out->sink, sizeof(out->sink), c->sink);
+    i->sent = TPI_METRIC_GET(t->counts.sent);
+    i->retried = TPI_METRIC_GET(t->counts.retried);
+    i->refused = TPI_METRIC_GET(t->counts.refused);
+    i->dead = TPI_METRIC_GET(t->counts.dead);
+    i->gap_records = TPI_METRIC_GET(t->counts.gap_records);
+    i->behind = behind(t);
+    i->error_code = t->last.code;
+    i->error_unix_ms = t->last_unix_ms;
+    i->error = keep_text(out->error, sizeof(out->error), tpc_str_from(t->last.text));
+}
+
+int tpi_forward_info(struct tpi_forward *f, struct tpc_str tenant, struct tpc_str kind,
+                     struct tpc_str key, tpc_forward_info_fn *fn, void *user)
+{
+    struct told out;
+    bool any = false;
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < TPI_FORWARD_TARGETS; i++) {
+        pthread_mutex_lock(&f->lock);
+        struct fwd_target *t = i < f->count ? f->targets[i] : NULL;
+        const struct fwd_config *c = t == NULL ? NULL : t->pending != NULL ? t->pending : t->config;
+        bool told = c != NULL && !t->gone && is_or_any(tenant, c->tenant) &&
+                    is_or_any(key, c->key) &&
+                    is_or_any(kind, tpc_str_from(fwd_kind_names[t->kind]));
+        if (told) {
+            tell(t, c, &out);
+        }
+        pthread_mutex_unlock(&f->lock);
+        if (told) {
+            any = true;
+            rc = fn(user, &out.info);
+        }
+    }
+    return rc == 0 && key.len > 0 && !any ? TPC_ENOENT : rc;
+}

@@ -1,0 +1,92 @@
+/*
+ * The condition of a target. Its names are keys of a message's points, then members of its params;
+ * _kind, _name, _tenant, _product and _device are texts of the message.
+ */
+#include <string.h>
+
+#include "base/error.h"
+#include "forward/inside.h"
+
+static int resolve(void *user, struct tpc_str name, uint32_t *ret_index, uint8_t *ret_type)
+{
+    struct fwd_config *c = user;
+    uint32_t i = 0;
+    while (i < c->name_count && !tpc_str_equal(c->names[i].text, name)) {
+        i++;
+    }
+    if (i == TPI_EXPR_MAX_NAMES) {
+        return TPC_ENOENT;
+    }
+    if (i == c->name_count) {
+        char *p = tpc_arena_take(c->arena, name.len + 1);
+        if (p == NULL) {
+            return TPC_ENOENT;
+        }
+        memcpy(p, name.ptr, name.len);
+        c->names[c->name_count++].text = (struct tpc_str){ p, name.len };
+    }
+    *ret_index = i;
+    *ret_type = name.len > 0 && name.ptr[0] == '_' ? TPI_EXPR_TEXT : TPI_EXPR_ANY;
+    return 0;
+}
+
+int fwd_where_compile(struct fwd_config *c, struct tpc_str text, struct tpc_error *err)
+{
+    int rc = tpi_expr_compile(c->alloc, text, resolve, c, TPI_EXPR_BOOL, err, &c->where);
+    if (rc != 0 && err != NULL) {
+        tpi_error_at(err, "where");
+    }
+    return rc;
+}
+
+struct looking {
+    const struct fwd_config *c;
+    const struct tpc_msg *m;
+};
+
+static bool text_of(const struct tpc_msg *m, struct tpc_str name, struct tpc_value *ret)
+{
+    struct tpc_str text = { NULL, 0 };
+    if (tpc_str_equal(name, TPC_STR("_kind"))) {
+        text = tpc_str_from(tpc_kind_name(m->kind));
+    } else if (tpc_str_equal(name, TPC_STR("_name"))) {
+        text = m->name;
+    } else if (tpc_str_equal(name, TPC_STR("_tenant"))) {
+        text = m->tenant;
+    } else if (tpc_str_equal(name, TPC_STR("_product"))) {
+        text = m->product;
+    } else if (tpc_str_equal(name, TPC_STR("_device"))) {
+        text = m->device;
+    }
+    *ret = (struct tpc_value){ .type = TPC_TEXT, .len = text.len, .as.text = text.ptr };
+    return text.len > 0;
+}
+
+static bool load(void *user, uint32_t index, struct tpc_value *ret)
+{
+    const struct looking *l = user;
+    struct tpc_str name = l->c->names[index].text;
+    if (name.len > 0 && name.ptr[0] == '_') {
+        return text_of(l->m, name, ret);
+    }
+    for (uint32_t i = 0; i < l->m->point_count; i++) {
+        const struct tpc_point *p = tpc_msg_point(l->m, i);
+        if (tpc_str_equal(p->key, name)) {
+            *ret = p->value;
+            return true;
+        }
+    }
+    const struct tpc_value *v =
+        l->m->params.type == TPC_MAP ? tpc_value_get(&l->m->params, name) : NULL;
+    if (v != NULL) {
+        *ret = *v;
+    }
+    return v != NULL;
+}
+
+bool fwd_wanted(void *config, const struct tpc_msg *m)
+{
+    const struct fwd_config *c = config;
+    struct looking l = { c, m };
+    return tpi_expr_test(c->where, load, &l) == 1;
+}
