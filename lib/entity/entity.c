@@ -258,13 +258,6 @@ static int read_old(struct tpi_entities *e, const struct tpi_kind_slot *slot, ui
     return 0;
 }
 
-const struct tpc_list *tpi_entity_schema(const struct tpi_kind_slot *slot,
-                                         const struct tpc_value *doc, struct tpc_arena *arena)
-{
-    const struct tpi_kind *kind = slot->kind;
-    return kind->schema_of != NULL ? kind->schema_of(kind->user, doc, arena) : &kind->schema;
-}
-
 int tpi_entity_check(const struct tpi_kind_slot *slot, const struct tpc_value *full,
                      struct tpi_change *change, struct tpc_error *err)
 {

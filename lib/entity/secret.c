@@ -19,6 +19,13 @@ static const struct tpc_option *option_named(const struct tpc_list *schema, stru
     return NULL;
 }
 
+const struct tpc_list *tpi_entity_schema(const struct tpi_kind_slot *slot,
+                                         const struct tpc_value *doc, struct tpc_arena *arena)
+{
+    const struct tpi_kind *kind = slot->kind;
+    return kind->schema_of != NULL ? kind->schema_of(kind->user, doc, arena) : &kind->schema;
+}
+
 bool tpi_secret_any(const struct tpc_list *schema)
 {
     for (uint32_t i = 0; i < schema->count; i++) {

@@ -424,6 +424,7 @@ int fwd_config_create(struct tpi_forward *f, uint32_t kind, const struct tpi_cha
         return tpi_error_set(err, TPC_ENOMEM, "forward", "out of memory");
     }
     c->alloc = alloc;
+    c->env = f->env;
     c->id = change->id;
     c->handler = kind == 1;
     int rc = tpc_arena_create(alloc, 0, &c->arena);

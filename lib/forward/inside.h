@@ -16,14 +16,10 @@ enum {
     FWD_TICKET_BITS = 8 /* of a ticket: the target's slot */
 };
 
-/* A name that `where` looks up. */
-struct fwd_name {
-    struct tpc_str text;
-};
-
 /* One revision of a target. Never changes once it is made but for `target`. */
 struct fwd_config {
     const struct tpc_allocator *alloc;
+    const struct tpi_env *env;
     struct tpc_arena *arena;
     uint64_t id;
     struct tpc_str tenant;
@@ -43,8 +39,9 @@ struct fwd_config {
     struct tpc_str filters[TPI_FORWARD_FILTERS];
     uint32_t filter_count;
     struct tpi_expr *where; /* NULL = all */
-    struct fwd_name names[TPI_EXPR_MAX_NAMES];
+    struct tpc_str *names;  /* that `where` looks up */
     uint32_t name_count;
+    bool no_memory;           /* while it was compiled */
     struct tpc_value options; /* checked */
     const struct tpc_sink_ops *ops;
     void *self;

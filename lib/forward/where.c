@@ -11,7 +11,14 @@ static int resolve(void *user, struct tpc_str name, uint32_t *ret_index, uint8_t
 {
     struct fwd_config *c = user;
     uint32_t i = 0;
-    while (i < c->name_count && !tpc_str_equal(c->names[i].text, name)) {
+    if (c->names == NULL) {
+        c->names = tpc_arena_take(c->arena, TPI_EXPR_MAX_NAMES * sizeof(c->names[0]));
+    }
+    if (c->names == NULL) {
+        c->no_memory = true;
+        return TPC_ENOENT;
+    }
+    while (i < c->name_count && !tpc_str_equal(c->names[i], name)) {
         i++;
     }
     if (i == TPI_EXPR_MAX_NAMES) {
@@ -20,10 +27,11 @@ static int resolve(void *user, struct tpc_str name, uint32_t *ret_index, uint8_t
     if (i == c->name_count) {
         char *p = tpc_arena_take(c->arena, name.len + 1);
         if (p == NULL) {
+            c->no_memory = true;
             return TPC_ENOENT;
         }
         memcpy(p, name.ptr, name.len);
-        c->names[c->name_count++].text = (struct tpc_str){ p, name.len };
+        c->names[c->name_count++] = (struct tpc_str){ p, name.len };
     }
     *ret_index = i;
     *ret_type = name.len > 0 && name.ptr[0] == '_' ? TPI_EXPR_TEXT : TPI_EXPR_ANY;
@@ -32,7 +40,11 @@ static int resolve(void *user, struct tpc_str name, uint32_t *ret_index, uint8_t
 
 int fwd_where_compile(struct fwd_config *c, struct tpc_str text, struct tpc_error *err)
 {
-    int rc = tpi_expr_compile(c->alloc, text, resolve, c, TPI_EXPR_BOOL, err, &c->where);
+    struct tpi_expr_scope scope = { .resolve = resolve,
+                                    .user = c,
+                                    .features = TPI_EXPR_NOW | TPI_EXPR_EVENT };
+    int rc = tpi_expr_compile(c->alloc, text, &scope, TPI_EXPR_BOOL, err, &c->where);
+    rc = rc != 0 && c->no_memory ? TPC_ENOMEM : rc;
     if (rc != 0 && err != NULL) {
         tpi_error_at(err, "where");
     }
@@ -65,7 +77,7 @@ static bool text_of(const struct tpc_msg *m, struct tpc_str name, struct tpc_val
 static bool load(void *user, uint32_t index, struct tpc_value *ret)
 {
     const struct looking *l = user;
-    struct tpc_str name = l->c->names[index].text;
+    struct tpc_str name = l->c->names[index];
     if (name.len > 0 && name.ptr[0] == '_') {
         return text_of(l->m, name, ret);
     }
@@ -84,9 +96,24 @@ static bool load(void *user, uint32_t index, struct tpc_value *ret)
     return v != NULL;
 }
 
+static int64_t now(void *user)
+{
+    const struct looking *l = user;
+    return tpi_unix_ms(l->c->env);
+}
+
+static int64_t event_time(void *user)
+{
+    const struct looking *l = user;
+    return l->m->unix_ms;
+}
+
 bool fwd_wanted(void *config, const struct tpc_msg *m)
 {
     const struct fwd_config *c = config;
     struct looking l = { c, m };
-    return tpi_expr_test(c->where, load, &l) == 1;
+    static const struct tpi_expr_host host = { .load = load, .now = now, .event_time = event_time };
+    char room[TPI_EXPR_SCRATCH];
+    struct tpi_expr_scratch scratch = { .buf = room, .cap = sizeof(room) };
+    return tpi_expr_test(c->where, &host, &l, &scratch) == 1;
 }
