@@ -31,14 +31,15 @@ struct request {
 
 /* ---- taking a request ---- */
 
-static int check(const struct tpc_http_request *q, struct tpc_str method, struct tpc_error *err,
+static int check(const struct tpc_http_request *q, struct tpc_error *err,
                  char origin[HTTP_ORIGIN_MAX])
 {
     int rc = http_check_url(q->url, err, origin);
-    if (rc == 0 && !http_method_valid(method)) {
+    if (rc == 0 && !http_method_valid(q->method)) {
         rc = tpi_error_set(err, TPC_EINVAL, "http", "a method is 1 to 16 capital letters");
     }
-    bool reads = tpc_str_equal(method, TPC_STR("GET")) || tpc_str_equal(method, TPC_STR("HEAD"));
+    bool reads =
+        tpc_str_equal(q->method, TPC_STR("GET")) || tpc_str_equal(q->method, TPC_STR("HEAD"));
     if (rc == 0 && (q->flags & TPC_HTTP_REDIRECTS) != 0 && !reads) {
         rc = tpi_error_set(err, TPC_EINVAL, "http", "redirects are followed for GET and HEAD");
     }
@@ -60,10 +61,12 @@ static int check(const struct tpc_http_request *q, struct tpc_str method, struct
     return rc;
 }
 
-static size_t block_bytes(const struct tpc_http_request *q, struct tpc_str method)
+static size_t block_bytes(const struct tpc_http_request *q)
 {
     size_t n = sizeof(struct request) + q->body.len;
-    const struct tpc_str texts[] = { q->url, method, q->ca, q->cert, q->key, q->user, q->password };
+    const struct tpc_str texts[] = {
+        q->url, q->method, q->ca, q->cert, q->key, q->user, q->password
+    };
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         n += texts[i].len + 1;
     }
@@ -342,7 +345,7 @@ static void on_done(struct xfer *x, CURL *easy, const struct tpc_error *err)
 
 /* ---- the service ---- */
 
-static void fill(struct request *r, const struct tpc_http_request *q, struct tpc_str method)
+static void fill(struct request *r, const struct tpc_http_request *q)
 {
     const struct http_client *c = r->client;
     r->done = q->done;
@@ -352,7 +355,7 @@ static void fill(struct request *r, const struct tpc_http_request *q, struct tpc
     r->whole_ms = q->timeout_ms != 0 ? q->timeout_ms : c->whole_ms;
     r->response_max = q->response_max_bytes != 0 ? q->response_max_bytes : c->response_max;
     r->url = keep(r, q->url);
-    r->method = keep(r, method);
+    r->method = keep(r, q->method);
     r->ca = keep(r, q->ca);
     r->cert = keep(r, q->cert);
     r->key = keep(r, q->key);
@@ -370,6 +373,28 @@ static void fill(struct request *r, const struct tpc_http_request *q, struct tpc
     r->x.done = on_done;
 }
 
+/* Copies the caller's struct, which may be longer than ours. */
+static int take(const struct tpc_http_request *request, struct tpc_error *err,
+                struct tpc_http_request *ret, char origin[HTTP_ORIGIN_MAX])
+{
+    if (request == NULL || request->size < sizeof(*ret)) {
+        return tpi_error_set(err, TPC_EINVAL, "http", "a request needs its size");
+    }
+    memcpy(ret, request, sizeof(*ret));
+    if (ret->method.len == 0) {
+        ret->method = ret->body.ptr != NULL ? TPC_STR("POST") : TPC_STR("GET");
+    }
+    return check(ret, err, origin);
+}
+
+int http_check(void *self, const struct tpc_http_request *request, struct tpc_error *err)
+{
+    struct tpc_http_request q;
+    char origin[HTTP_ORIGIN_MAX];
+    (void) self;
+    return take(request, err, &q, origin);
+}
+
 int http_submit(void *self, const struct tpc_http_request *request, struct tpc_error *err,
                 uint64_t *ret_id)
 {
@@ -377,19 +402,14 @@ int http_submit(void *self, const struct tpc_http_request *request, struct tpc_e
     const struct tpc_allocator *a = c->host->allocator;
     struct tpc_http_request q;
     char origin[HTTP_ORIGIN_MAX];
-    if (request == NULL || request->size < sizeof(q) || request->done == NULL) {
-        return tpi_error_set(err, TPC_EINVAL, "http", "a request needs its size and done");
-    }
-    memcpy(&q, request, sizeof(q));
-    struct tpc_str method = q.method;
-    if (method.len == 0) {
-        method = q.body.ptr != NULL ? TPC_STR("POST") : TPC_STR("GET");
-    }
-    int rc = check(&q, method, err, origin);
+    int rc = take(request, err, &q, origin);
     if (rc != 0) {
         return rc;
     }
-    size_t bytes = block_bytes(&q, method);
+    if (q.done == NULL) {
+        return tpi_error_set(err, TPC_EINVAL, "http", "a request needs done");
+    }
+    size_t bytes = block_bytes(&q);
     struct request *r = a->resize(a->user, NULL, 0, bytes);
     if (r == NULL) {
         return tpi_error_set(err, TPC_ENOMEM, "http", "no memory for a request");
@@ -399,7 +419,7 @@ int http_submit(void *self, const struct tpc_http_request *request, struct tpc_e
     r->bytes = bytes;
     r->used = sizeof(*r);
     memcpy(r->origin, origin, sizeof(origin));
-    fill(r, &q, method);
+    fill(r, &q);
     rc = xfer_submit(c->loop, &r->x, ret_id);
     if (rc == 0) {
         c->host->count(c->ctx, "requests", 1);

@@ -20,6 +20,7 @@ struct http_client {
 /* The functions of struct tpc_http_ops; self is a struct http_client. */
 int http_submit(void *self, const struct tpc_http_request *request, struct tpc_error *err,
                 uint64_t *ret_id);
+int http_check(void *self, const struct tpc_http_request *request, struct tpc_error *err);
 int http_cancel(void *self, uint64_t id);
 struct tpc_str http_header(const struct tpc_http_reply *reply, struct tpc_str name);
 

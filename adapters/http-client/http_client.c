@@ -112,6 +112,7 @@ static int text(struct http_client *c, const struct tpc_value *cfg, const char *
 static const struct tpc_http_ops http_ops = { .iface = TPC_IFACE(struct tpc_http_ops, 1),
                                               .submit = http_submit,
                                               .cancel = http_cancel,
+                                              .check = http_check,
                                               .header = http_header };
 
 static int client_init(void *self, const struct tpc_host *host, void *ctx,

@@ -215,6 +215,9 @@ static int add_modules(struct config *c, struct tpc_core *core)
 #ifdef HAVE_HTTP_CLIENT
         tpc_module_http_client,
 #endif
+#ifdef HAVE_WEBHOOK
+        tpc_module_webhook,
+#endif
         NULL
     };
     for (size_t i = 0; linked[i] != NULL; i++) {

@@ -17,6 +17,8 @@ const struct tpc_module *
 tpc_module_mqtt(void); /* adapter: devices behind an MQTT broker; service mqtt.link */
 const struct tpc_module *tpc_module_sim(void);    /* adapter: simulated devices */
 const struct tpc_module *tpc_module_sqlite(void); /* store and history in SQLite */
+const struct tpc_module *
+tpc_module_webhook(void); /* sink: posts to URLs; needs service http.client */
 
 TPC_END
 

@@ -67,6 +67,8 @@ struct tpc_http_request {
  *         wait; TPC_ENOMEM; TPC_ESTATE: the client does not run. Any thread.
  * cancel  The request ends with TPC_ECANCELED unless it is over. 0, or TPC_ENOENT if it is over.
  *         Any thread.
+ * check   Whether submit() would take the request as it is now; done may be NULL. 0 or TPC_EINVAL.
+ *         Any thread.
  * header  A header of a reply by its name in any case, the first of several; empty if there is
  *         none. Any thread.
  */
@@ -75,6 +77,7 @@ struct tpc_http_ops {
     int (*submit)(void *self, const struct tpc_http_request *request, struct tpc_error *err,
                   uint64_t *ret_id);
     int (*cancel)(void *self, uint64_t id);
+    int (*check)(void *self, const struct tpc_http_request *request, struct tpc_error *err);
     struct tpc_str (*header)(const struct tpc_http_reply *reply, struct tpc_str name);
 };
 
