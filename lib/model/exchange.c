@@ -258,7 +258,7 @@ static int export_list(struct tpc_arena *arena, const struct tpi_form *f,
 
 /* ---- whole models ---- */
 
-/* Members of a map that are no lists (of this form, or of ours) and not `other`, as a map. */
+/* Members of a map that are no lists (of this form, or of ours) and not `other` (NULL = none), as a map. */
 static int rest_of(struct tpc_arena *arena, const struct tpi_form *f, const struct tpc_value *map,
                    bool own, const char *other, struct tpc_value *ret)
 {
@@ -268,7 +268,7 @@ static int rest_of(struct tpc_arena *arena, const struct tpi_form *f, const stru
         const struct tpc_member *m = &map->as.members[i];
         bool empty = m->value.type == TPC_NULL && !own;
         if ((empty || !is_list(f, m->key, own)) &&
-            tpc_str_equal(m->key, tpc_str_from(other)) == 0) {
+            (other == NULL || tpc_str_equal(m->key, tpc_str_from(other)) == 0)) {
             tpi_tree_put_key(&t, m->key, &m->value);
         }
     }
@@ -353,7 +353,7 @@ static int export_form(struct tpc_arena *arena, const struct tpi_form *f,
             return rc;
         }
     }
-    int rc = rest_of(arena, f, model, true, has ? f->name : "", &rest);
+    int rc = rest_of(arena, f, model, true, has ? f->name : NULL, &rest);
     if (rc == 0 && rest.len > 0) {
         tpi_tree_put(&out, tpcore, &rest);
     }
