@@ -72,6 +72,24 @@ static void collect(struct feed *f)
     }
 }
 
+static int count_lost(void *user, const struct tpc_why *why)
+{
+    struct feed *f = user;
+    atomic_fetch_add(&f->missed, why->times);
+    return 0;
+}
+
+/* The table goes: into the ring what has room there, the rest is lost. */
+static void collect_last(struct feed *f)
+{
+    f->collected_ms = 0;
+    collect(f);
+    f->core_missed = 0;
+    if (f->core != NULL) {
+        (void) tpc_why_take(f->core, UINT32_MAX, count_lost, f, NULL);
+    }
+}
+
 /* ---- the table ---- */
 
 static int count_one(void *user, const struct tpc_metric *m)
@@ -182,9 +200,7 @@ static void turn(struct feed *f)
     struct tpc_core *core = open_core(f);
     f->failing = core == NULL;
     if (core != NULL) {
-        f->collected_ms = 0;
-        collect(f); /* the last ones of the table that goes */
-        f->core_missed = 0;
+        collect_last(f);
         count_table(f, core);
         swap_core(f, core);
         atomic_store(&f->current_ms, now_ms());

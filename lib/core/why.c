@@ -63,7 +63,7 @@ int tpc_why_take(struct tpc_core *core, uint32_t max, tpc_why_fn *fn, void *user
     struct tpi_why_slot slot;
     struct tpc_why why;
     uint32_t entry;
-    uint32_t left = TPI_WHY_DEVICES + TPI_WHY_STRANGERS;
+    uint32_t left = tpi_why_take_begin(y);
     for (uint32_t n = 0; rc == 0 && n < max && tpi_why_take(y, &left, &slot, &entry); n++) {
         tpi_why_view(&slot, entry, &why);
         rc = fn(user, &why);

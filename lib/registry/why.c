@@ -319,13 +319,20 @@ static uint32_t untaken(const struct tpi_why_slot *s)
     return TPI_WHY_ENTRIES;
 }
 
+uint32_t tpi_why_take_begin(struct tpi_why *y)
+{
+    pthread_mutex_lock(&y->lock);
+    y->taking = true;
+    pthread_mutex_unlock(&y->lock);
+    return TPI_WHY_DEVICES + TPI_WHY_STRANGERS;
+}
+
 bool tpi_why_take(struct tpi_why *y, uint32_t *left, struct tpi_why_slot *ret, uint32_t *ret_entry)
 {
     struct tpi_why_slot *s = NULL;
     uint32_t entry = TPI_WHY_ENTRIES;
     uint32_t times = 0;
     pthread_mutex_lock(&y->lock);
-    y->taking = true;
     while (*left > 0 && entry == TPI_WHY_ENTRIES) {
         uint32_t at = y->take_at;
         s = at < TPI_WHY_DEVICES ? y->devices.slots[at] : y->strangers.slots[at - TPI_WHY_DEVICES];

@@ -90,9 +90,11 @@ bool tpi_why_at(struct tpi_why *y, bool known, uint32_t number, struct tpi_why_s
 bool tpi_why_dirty(struct tpi_why *y, bool known, uint32_t *number, struct tpi_why_slot *ret);
 /* It was not stored after all. */
 void tpi_why_again(struct tpi_why *y, const struct tpi_why_slot *slot);
-/* One round over all slots for tpc_why_take(): *left is TPI_WHY_DEVICES + TPI_WHY_STRANGERS at its begin.
- * Copies the next slot with a failure that was not taken; its entry *ret_entry has as times those that
- * are new. false: the round is over. */
+/* For tpc_why_take(): begins a round over all slots; from the first one on what makes room untaken counts
+ * as missed. Returns how many slots it has. */
+uint32_t tpi_why_take_begin(struct tpi_why *y);
+/* Copies the next slot of the round with a failure that was not taken; its entry *ret_entry has as times
+ * those that are new. *left: slots that the round still has. false: the round is over. */
 bool tpi_why_take(struct tpi_why *y, uint32_t *left, struct tpi_why_slot *ret, uint32_t *ret_entry);
 
 /* Puts a slot that was stored in its place, unless something stands there. Returns 0 or TPC_ENOMEM. */

@@ -96,7 +96,7 @@ def sealed(place, r):
 
 
 def killed(place, r):
-    """A platform that dies leaves the table as it is; the next one changes it."""
+    """A platform that dies leaves the table as it is; the next one changes it and hears what was refused meanwhile."""
     broker = kit.Broker(place)
     platform = kit.Console(place, broker.port)
     try:
@@ -104,9 +104,15 @@ def killed(place, r):
         platform.must(DEVICE)
         platform.stop(kill=True)
         r.expect("killed: still in", enters(broker, 1))
+        refused_twice = [kit.code_of(broker.port, "meanwhile", "u", "wrong") for _ in range(2)]
+        r.expect("killed: refused", refused_twice == [5, 5], refused_twice)
         platform = kit.Console(place, broker.port)
         platform.must('put device {"key":"d2","product":"panel","credentials":{"token":"t2"}}')
         r.expect("killed: the next one", kit.wait_until(lambda: kit.code_of(broker.port, "x", "t2", "") == 0, 2))
+
+        def why():
+            return subprocess.run([place.tool, "why", place.dir / "platform.yaml", "d1"], capture_output=True, text=True, timeout=30).stdout
+        r.expect("killed: told later", kit.wait_until(lambda: '"meanwhile": wrong password, 2 times' in why(), 20), why())
     finally:
         platform.stop()
         broker.stop()

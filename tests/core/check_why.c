@@ -252,6 +252,14 @@ START_TEST(a_front_takes_what_was_refused_once)
     ck_assert_uint_eq(missed, 0);
     tk_ok(tpc_why_take(f.core, 9, on_why, &t, NULL));
     ck_assert_uint_eq(t.count, 3);
+    w.device = TPC_STR("t1");
+    for (int i = 0; i < 14; i++) { /* six of them are kept */
+        w.stage = i % 2 == 0 ? TPC_WHY_AUTH : TPC_WHY_ACL;
+        tk_ok(tpc_why_note(f.core, &w));
+    }
+    tk_ok(tpc_why_take(f.core, 0, on_why, &t, &missed));
+    ck_assert_uint_eq(t.count, 3);
+    ck_assert_uint_eq(missed, 8 * 3); /* three times each */
     tk_fails(TPC_EINVAL, tpc_why_take(f.core, 9, NULL, NULL, NULL));
     flow_fini(&f);
 }

@@ -207,7 +207,7 @@ static uint32_t take(uint32_t max, char text[256])
 {
     struct tpi_why_slot s;
     struct tpc_why w;
-    uint32_t entry, sum = 0, left = TPI_WHY_DEVICES + TPI_WHY_STRANGERS;
+    uint32_t entry, sum = 0, left = tpi_why_take_begin(&why);
     text[0] = '\0';
     for (uint32_t n = 0; n < max && tpi_why_take(&why, &left, &s, &entry); n++) {
         size_t at = strlen(text);
@@ -266,14 +266,17 @@ START_TEST(what_makes_room_before_it_was_taken_is_counted)
         tk_ok(note(name, false, TPC_WHY_AUTH, "x"));
     }
     ck_assert_uint_eq(atomic_load(&why.missed), 0);
-    (void) take(1, text); /* s128 is where s0 was */
+    (void) take(0, text); /* nothing yet, but somebody will */
+    tk_ok(note("s129", false, TPC_WHY_AUTH, "x"));
+    ck_assert_uint_eq(atomic_load(&why.missed), 1); /* s1 */
+    (void) take(1, text);                           /* s128 is where s0 was */
     ck_assert_str_eq(text, "s128:x ");
     tk_ok(note("more", false, TPC_WHY_AUTH, "x"));
-    ck_assert_uint_eq(atomic_load(&why.missed), 1); /* s1 */
+    ck_assert_uint_eq(atomic_load(&why.missed), 2); /* s2 */
     for (int i = 0; i < 4 * TPI_WHY_ENTRIES; i++) {
         tk_ok(note("d1", true, i % 2 == 0 ? TPC_WHY_AUTH : TPC_WHY_ACL, "in turn"));
     }
-    ck_assert_uint_eq(atomic_load(&why.missed), 1 + 3 * TPI_WHY_ENTRIES);
+    ck_assert_uint_eq(atomic_load(&why.missed), 2 + 3 * TPI_WHY_ENTRIES);
 }
 END_TEST
 
