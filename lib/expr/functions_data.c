@@ -325,19 +325,16 @@ static struct cell fn_json_path_exists(struct eval *r, const struct cell *a, uin
 static struct cell fn_to_json(struct eval *r, const struct cell *a, uint32_t n)
 {
     (void) n;
-    struct tpi_expr_scratch *s = r->scratch;
     struct tpc_value v = tpi_cell_value(a);
-    if (s == NULL) {
-        return cell_null();
-    }
-    struct tpc_buf buf = { (uint8_t *) (s->buf + s->used), s->cap - s->used, 0 };
+    struct tpc_buf buf = { NULL, 0, 0 };
     int rc = tpc_json_write(&v, 0, &buf);
-    if (rc != 0 || buf.need > buf.cap) {
-        s->overflows += buf.need > buf.cap;
+    char *room = rc == 0 || rc == TPC_ETOOBIG ? tpi_expr_take(r, buf.need) : NULL;
+    if (room == NULL) {
         return cell_null();
     }
-    char *room = tpi_expr_take(r, buf.need);
-    return room == NULL ? cell_null() : cell_text((struct tpc_str){ room, buf.need });
+    buf = (struct tpc_buf){ (uint8_t *) room, buf.need, 0 };
+    rc = tpc_json_write(&v, 0, &buf);
+    return rc == 0 ? cell_text((struct tpc_str){ room, buf.need }) : cell_null();
 }
 
 #define DATA(NAME, ARGS, MIN, MAX, RESULT, USAGE, HELP)                                            \

@@ -116,6 +116,9 @@ static void lex_name(struct lexer *lx, struct token *t)
     while (end < lx->text.len && is_name(lx->text.ptr[end])) {
         end++;
     }
+    while (lx->text.ptr[end - 1] == '.') {
+        end--; /* of what comes next: pos.`a b` */
+    }
     t->name = (struct tpc_str){ lx->text.ptr + lx->pos, end - lx->pos };
     t->type = TOKEN_NAME;
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {

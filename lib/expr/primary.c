@@ -445,19 +445,20 @@ static int parse_cast(struct parser *p, const struct function *f, struct operand
 static int parse_name_arg(struct parser *p, const struct function *f, uint16_t *ret_name,
                           uint8_t *ret_type)
 {
-    struct operand arg = { .code = code_count(p) };
+    struct operand arg;
+    size_t first = code_count(p);
     uint8_t common = TPI_EXPR_NULL;
     int rc = parse_next(p);
     if (rc != 0) {
         return rc;
     }
     size_t at = p->tok.start;
-    rc = tpi_parse_primary(p, &arg);
+    rc = tpi_parse_or(p, &arg);
     if (rc != 0) {
         return rc;
     }
-    const struct code *c = code_at(p, arg.code);
-    if (code_count(p) != arg.code + 1 || c->op != OP_LOAD) {
+    const struct code *c = code_at(p, first);
+    if (code_count(p) != first + 1 || c->op != OP_LOAD) {
         return tpi_expr_error(&p->lx, TPC_EINVAL, at, "%s() needs a property by its name", f->name);
     }
     *ret_name = c->a;

@@ -2,6 +2,6 @@
 
 int main(void)
 {
-    static tk_suite_fn *const suites[] = { expr_suite, NULL };
+    static tk_suite_fn *const suites[] = { expr_suite, functions_suite, template_suite, NULL };
     return tk_main("expr", suites);
 }

@@ -5,5 +5,7 @@
 #include "tk.h"
 
 Suite *expr_suite(void);
+Suite *functions_suite(void);
+Suite *template_suite(void);
 
 #endif
