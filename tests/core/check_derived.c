@@ -241,6 +241,59 @@ START_TEST(values_of_one_time_are_computed_together)
 }
 END_TEST
 
+START_TEST(an_expression_knows_what_was_before_and_other_devices)
+{
+    struct flow f;
+    struct seen seen = { "" };
+    struct tpc_subscribe_options o = TPC_SUBSCRIBE_OPTIONS_INIT;
+    struct tpc_sub *sub;
+    flow_init(&f, 0);
+    flow_create(&f);
+    tk_ok(tpc_core_add_module(f.core, &timed_module));
+    tk_ok(
+        tpc_entity_put(f.core, NULL, "product",
+                       TPC_STR("{\"key\":\"p\",\"codec\":\"timed\",\"model\":{\"properties\":["
+                               "{\"id\":\"a\",\"type\":\"int\"},{\"id\":\"b\",\"type\":\"int\"},"
+                               "{\"id\":\"x\",\"type\":\"int\",\"expr\":\"delta(a)\"},"
+                               "{\"id\":\"y\",\"type\":\"bool\",\"expr\":\"changed(b)\"},"
+                               "{\"id\":\"z\",\"type\":\"text\",\"expr\":\"concat('<', a, '>')\"},"
+                               "{\"id\":\"w\",\"type\":\"int\",\"expr\":\"b + device('e').b\"},"
+                               "{\"id\":\"v\",\"type\":\"int\",\"expr\":\"b + event_time()\"}]}}"),
+                       TPC_ANY_REV, NULL));
+    tk_ok(tpc_entity_put(f.core, NULL, "device", TPC_STR("{\"key\":\"d\",\"product\":\"p\"}"),
+                         TPC_ANY_REV, NULL));
+    tk_ok(tpc_entity_put(f.core, NULL, "device", TPC_STR("{\"key\":\"e\",\"product\":\"p\"}"),
+                         TPC_ANY_REV, NULL));
+    flow_start(&f);
+    o.filter = TPC_STR("main/up/#");
+    tk_ok(tpc_subscribe(f.core, &o, see, &seen, &sub));
+    struct tpc_device *d = flow_device(&f, "d");
+    struct tpc_device *e = flow_device(&f, "e");
+    /* nothing was before; then the message's own, the batch's, and the latest value */
+    tk_ok(flow_feed(d, "a1:1 a3:5"));
+    tk_ok(flow_feed(d, "a4:2"));
+    flow_settle(&f);
+    tk_ok(flow_feed(d, "a5:9"));
+    flow_settle(&f);
+    ck_assert_str_eq(seen.text, "a=1@1 a=5@3 z=<1>@1 x=4@3 z=<5>@3 | a=2@4 x=-3@4 z=<2>@4 | "
+                                "a=9@5 x=7@5 z=<9>@5 | ");
+    seen.text[0] = 0;
+    tk_ok(flow_feed(d, "b6:1"));
+    flow_settle(&f);
+    tk_ok(flow_feed(e, "b1:4"));
+    flow_settle(&f);
+    tk_ok(flow_feed(d, "b7:1"));
+    tk_ok(flow_feed(d, "b8:3"));
+    flow_settle(&f);
+    ck_assert_str_eq(seen.text, "b=1@6 y=1@6 v=1007@6 | b=4@1 y=1@1 v=1005@1 | "
+                                "b=1@7 y=0@7 w=5@7 v=1008@7 | b=3@8 y=1@8 w=7@8 v=1011@8 | ");
+    tpc_device_unref(d);
+    tpc_device_unref(e);
+    tpc_unsubscribe(sub);
+    flow_fini(&f);
+}
+END_TEST
+
 static const struct {
     const char *properties;
     const char *path;
@@ -343,6 +396,7 @@ Suite *derived_flow_suite(void)
     tcase_add_test(tc, messages_of_one_batch_see_each_other);
     tcase_add_test(tc, the_model_holds_for_what_is_computed);
     tcase_add_test(tc, values_of_one_time_are_computed_together);
+    tcase_add_test(tc, an_expression_knows_what_was_before_and_other_devices);
     tcase_add_loop_test(tc, an_expression_that_cannot_be_is_refused_with_its_place, 0,
                         sizeof(faults) / sizeof(faults[0]));
     tcase_add_test(tc, there_is_an_end_to_what_is_computed);

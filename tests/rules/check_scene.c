@@ -106,6 +106,28 @@ START_TEST(the_condition_sees_latest_values_and_null_keeps_the_edge)
 }
 END_TEST
 
+START_TEST(the_condition_knows_other_devices_the_product_and_the_time)
+{
+    struct house *h = house_new();
+    tk_ok(house_scene(h, "a", "temperature > device(\\\"t2\\\").temperature + 5", "each"));
+    tk_ok(house_scene(h, "b",
+                      "temperature > 0 and product.key = \\\"thermo\\\" and "
+                      "now() - event_time() between -1e15 and 1e15 and "
+                      "concat(product.tenant, temperature) = \\\"main33\\\"",
+                      "each"));
+    house_temperature(h, "t1", 40); /* t2 said nothing yet */
+    ck_assert_uint_eq(commands(h), 0);
+    house_temperature(h, "t2", 35);
+    house_temperature(h, "t1", 40);
+    ck_assert_uint_eq(commands(h), 0);
+    house_temperature(h, "t1", 41);
+    ck_assert_uint_eq(commands(h), 1);
+    house_temperature(h, "t2", 33);
+    ck_assert_uint_eq(commands(h), 2);
+    house_free(h);
+}
+END_TEST
+
 START_TEST(only_named_devices_count)
 {
     struct house *h = house_new();
@@ -203,6 +225,10 @@ START_TEST(bad_scenes_are_refused_where_they_are_wrong)
         { "temperature >", good, TPC_EINVAL, "when.expr", "a value expected", 1, 14 },
         { "temperature > 3\\n  && on > 1", good, TPC_EINVAL, "when.expr",
           "'on' is bool, compared with a number", 2, 6 },
+        { "changed(temperature)", good, TPC_EINVAL, "when.expr", "changed() cannot be used here", 1,
+          1 },
+        { "abs(on) > 3", good, TPC_EINVAL, "when.expr", "a number expected in abs(), 'on' is bool",
+          1, 5 },
         { "speed > 3", good, TPC_EINVAL, "when.expr", "no property 'speed'", 1, 1 },
         { "temperature", good, TPC_EINVAL, "when.expr", "a condition is needed", 1, 1 },
         { "on", "{'service':'dance'}", TPC_ENOENT, "then[0].command.service", "dance", 0, 0 },
@@ -476,6 +502,7 @@ Suite *scene_suite(void)
     tcase_add_test(c, each_fires_with_every_message_while_true);
     tcase_add_test(c, a_scene_is_looked_at_once_and_only_when_its_property_comes);
     tcase_add_test(c, the_condition_sees_latest_values_and_null_keeps_the_edge);
+    tcase_add_test(c, the_condition_knows_other_devices_the_product_and_the_time);
     tcase_add_test(c, only_named_devices_count);
     tcase_add_test(c, changes_of_scenes_are_seen_by_the_next_message);
     tcase_add_test(c, bad_scenes_are_refused_where_they_are_wrong);
