@@ -94,6 +94,7 @@ Suite *acl_flow_suite(void);
 Suite *presence_flow_suite(void);
 Suite *why_flow_suite(void);
 Suite *audit_flow_suite(void);
+Suite *forward_flow_suite(void);
 Suite *scene_flow_suite(void);
 
 #endif
