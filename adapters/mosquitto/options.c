@@ -12,7 +12,13 @@
 
 #include "base/crypto.h"
 
-enum { FILE_BYTES = 4096, REFRESH_MIN_MS = 20, REFRESH_MAX_MS = 1000 };
+enum {
+    FILE_BYTES = 4096,
+    REFRESH_MIN_MS = 20,
+    REFRESH_MAX_MS = 1000,
+    CERTIFICATES_MIN_MS = 100,
+    CERTIFICATES_MAX_MS = 86400000
+};
 
 static int wrong(char why[OPTIONS_TEXT_BYTES], const char *name, const char *text)
 {
@@ -83,15 +89,36 @@ static int read_text(char *ret, size_t cap, const char *value)
     return n > 0 && (size_t) n < cap ? 0 : -1;
 }
 
-static int read_refresh(struct plugin_options *o, const char *value)
+static int read_ms(const char *value, unsigned long min, unsigned long max, uint32_t *ret)
 {
     char *end;
     unsigned long ms = strtoul(value, &end, 10);
-    if (*value == '\0' || *end != '\0' || ms < REFRESH_MIN_MS || ms > REFRESH_MAX_MS) {
+    if (*value == '\0' || *end != '\0' || ms < min || ms > max) {
         return -1;
     }
-    o->refresh_ms = (uint32_t) ms;
+    *ret = (uint32_t) ms;
     return 0;
+}
+
+/* certfile, keyfile, cafile, certificates_ms. 1 = it is none of them. */
+static int read_certificates(struct plugin_options *o, const char *name, const char *value,
+                             char why[OPTIONS_TEXT_BYTES])
+{
+    static const char *const files[TLS_ROLES] = { "cafile", "certfile", "keyfile" };
+    struct certificates_options *c = &o->certificates;
+    for (int i = 0; i < TLS_ROLES; i++) {
+        if (strcmp(name, files[i]) == 0) {
+            return read_text(c->path[i], sizeof(c->path[i]), value) == 0
+                       ? 0
+                       : wrong(why, name, "a file is expected");
+        }
+    }
+    if (strcmp(name, "certificates_ms") != 0) {
+        return 1;
+    }
+    return read_ms(value, CERTIFICATES_MIN_MS, CERTIFICATES_MAX_MS, &c->look_ms) == 0
+               ? 0
+               : wrong(why, name, "100 to 86400000 are expected");
 }
 
 static int read_one(struct plugin_options *o, const char *name, const char *value,
@@ -114,20 +141,24 @@ static int read_one(struct plugin_options *o, const char *name, const char *valu
         return read_token_key(o, value, name, why);
     }
     if (strcmp(name, "refresh_ms") == 0) {
-        return read_refresh(o, value) == 0 ? 0 : wrong(why, name, "20 to 1000 are expected");
+        return read_ms(value, REFRESH_MIN_MS, REFRESH_MAX_MS, &o->refresh_ms) == 0
+                   ? 0
+                   : wrong(why, name, "20 to 1000 are expected");
     }
     if (strcmp(name, "wrap") == 0 || strcmp(name, "status") == 0) {
         return read_bool(value, name[0] == 'w' ? &o->wrap : &o->status) == 0
                    ? 0
                    : wrong(why, name, "true or false is expected");
     }
-    return wrong(why, name, "there is no such option");
+    int rc = read_certificates(o, name, value, why);
+    return rc <= 0 ? rc : wrong(why, name, "there is no such option");
 }
 
 int plugin_options_read(struct plugin_options *o, const struct mosquitto_opt *options, int count,
                         char ret_why[OPTIONS_TEXT_BYTES])
 {
     *o = (struct plugin_options){ .wrap = true, .status = true, .refresh_ms = FEED_REFRESH_MS };
+    o->certificates.look_ms = CERTIFICATES_MS;
     for (int i = 0; i < count; i++) {
         const char *value = options[i].value != NULL ? options[i].value : "";
         if (read_one(o, options[i].key, value, ret_why) != 0) {

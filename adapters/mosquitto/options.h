@@ -8,6 +8,8 @@
 
 #include <mosquitto.h>
 
+#include "certificates.h"
+
 enum { OPTIONS_TEXT_BYTES = 300, OPTIONS_KEY_BYTES = 128 };
 
 struct plugin_options {
@@ -20,6 +22,7 @@ struct plugin_options {
     uint32_t refresh_ms;
     bool wrap;
     bool status;
+    struct certificates_options certificates;
 };
 
 struct mosquitto_opt;

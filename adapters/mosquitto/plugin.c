@@ -5,6 +5,7 @@
  *
  * Every function here runs in the broker's only thread: nothing waits (feed.h).
  */
+#include "certificates.h"
 #include "clients.h"
 #include "feed.h"
 #include "metrics.h"
@@ -40,6 +41,7 @@ struct plugin {
     mosquitto_plugin_id_t *id;
     struct plugin_options options;
     struct feed feed;
+    struct certificates certificates;
     struct clients clients;
     struct metrics metrics;
     uint64_t checked_changes; /* of the table, when the walk over the connections began */
@@ -170,6 +172,19 @@ static int enter(struct plugin *p, const struct mosquitto *client, const struct 
     return MOSQ_ERR_SUCCESS;
 }
 
+/* When the broker reads its configuration anew it asks of everybody who is there: nobody came. */
+static bool is_again(const struct plugin *p, const struct mosquitto *client,
+                     const struct tpc_identity *who)
+{
+    struct client *c = clients_find(&p->clients, client);
+    if (c == NULL || c->who.role != who->role || c->who.id != who->id ||
+        strcmp(c->who.key, who->key) != 0) {
+        return false;
+    }
+    c->who = *who;
+    return true;
+}
+
 static int on_auth(int event, void *event_data, void *userdata)
 {
     struct plugin *p = userdata;
@@ -199,6 +214,9 @@ static int on_auth(int event, void *event_data, void *userdata)
         count(p, METRIC_REFUSED_AUTH);
         mosquitto_log_printf(MOSQ_LOG_NOTICE, "tpcore: refused: %s", tpc_error_last()->text);
         return MOSQ_ERR_AUTH;
+    }
+    if (is_again(p, ed->client, &who)) {
+        return MOSQ_ERR_SUCCESS;
     }
     rc = enter(p, ed->client, &who);
     return rc == MOSQ_ERR_SUCCESS && who.role == TPC_ROLE_REGISTER
@@ -527,6 +545,12 @@ static int on_tick(int event, void *event_data, void *userdata)
     if (feed_news(&p->feed, news)) {
         mosquitto_log_printf(MOSQ_LOG_NOTICE, "tpcore: %s", news);
     }
+    /* A reload asks who everybody is: not while nobody can be told. */
+    struct tpc_core *current = feed_take(&p->feed);
+    certificates_tick(&p->certificates, current != NULL);
+    if (current != NULL) {
+        feed_give(&p->feed);
+    }
     tell_some(p);
     report_some(p);
     /* After each change of the table, and once a second for tokens that end. */
@@ -579,7 +603,7 @@ static int start(struct plugin *p)
     p->feed.token_key_len = o->token_key_len;
     p->feed.refresh_ms = o->refresh_ms;
     clients_init(&p->clients);
-    if (feed_start(&p->feed) != 0) {
+    if (feed_start(&p->feed) != 0 || certificates_start(&p->certificates, &o->certificates) != 0) {
         mosquitto_log_printf(MOSQ_LOG_ERR, "tpcore: no thread can be started");
         return MOSQ_ERR_UNKNOWN;
     }
@@ -622,6 +646,7 @@ mosq_plugin_EXPORT int mosquitto_plugin_cleanup(void *userdata, struct mosquitto
         for (int i = 0; i < CALLBACKS; i++) {
             (void) mosquitto_callback_unregister(p->id, callbacks[i].event, callbacks[i].fn, NULL);
         }
+        certificates_stop(&p->certificates);
         feed_stop(&p->feed);
         clients_fini(&p->clients);
         tpi_wipe(p, sizeof(*p));

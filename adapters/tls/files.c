@@ -257,6 +257,11 @@ static int judge(struct tls_files *f, struct reading *r, int *ret_news)
         memcpy(old, f->part, sizeof(old));
         memcpy(f->part, r->part, sizeof(old));
         memcpy(r->part, old, sizeof(old)); /* the caller frees it */
+        for (int i = 0; i < TLS_ROLES; i++) {
+            f->changed[i] =
+                f->part[i].len != old[i].len ||
+                (old[i].len > 0 && memcmp(f->part[i].text, old[i].text, old[i].len) != 0);
+        }
         memcpy(f->used, r->digest, sizeof(f->used));
         f->summary = sum;
         f->reloaded += f->loaded;

@@ -43,6 +43,7 @@ struct tls_files {
     /* The set that is in use; no text = none yet. */
     struct tls_part part[TLS_ROLES];
     struct tls_summary summary;
+    bool changed[TLS_ROLES];   /* which were other than before when it was taken over */
     char text[TLS_TEXT_BYTES]; /* of the last news */
     uint64_t reads;            /* how often the files were read */
     uint64_t reloaded;         /* sets taken over, but the first */
