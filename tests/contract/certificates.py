@@ -5,6 +5,7 @@ The broker's certificate changes while clients are connected: new connections se
 are there stay, a bad file changes nothing and is named. How long it lasts is published.
 """
 import datetime
+import hashlib
 import pathlib
 import shutil
 import socket
@@ -15,6 +16,7 @@ import kit
 PEM = pathlib.Path(__file__).resolve().parent.parent / "adapters/tls/pem"
 PRODUCT = 'put product {"key":"panel","codec":"thingspanel","model":{"properties":[{"id":"t","type":"int"}]}}'
 DEVICE = 'put device {"key":"d1","product":"panel","credentials":{"username":"u","password":"p"}}'
+BY_CERTIFICATE = 'put device {"key":"d2","product":"panel","credentials":{"fingerprint":"%s"}}'
 DAYS = "$SYS/broker/tpcore/certificate/days"
 
 
@@ -62,18 +64,21 @@ def reloads(broker):
 
 
 def main(place, r, keep):
-    files, tls = Files(place.dir / "tls"), kit.free_port()
+    files, tls, mutual = Files(place.dir / "tls"), kit.free_port(), kit.free_port()
+    own = [f"{o}file {files.folder}/{n}" for o, n in (("ca", "ca"), ("cert", "cert"), ("key", "key"))]
     broker = keep(kit.Broker(place, [
-        *(f"plugin_opt_{o}file {files.folder}/{n}" for o, n in (("ca", "ca"), ("cert", "cert"), ("key", "key"))),
-        "plugin_opt_certificates_ms 100", f"listener {tls} 127.0.0.1",
-        *(f"{o}file {files.folder}/{n}" for o, n in (("ca", "ca"), ("cert", "cert"), ("key", "key")))]))
+        *(f"plugin_opt_{line}" for line in own), "plugin_opt_certificates_ms 100",
+        f"listener {tls} 127.0.0.1", *own, f"listener {mutual} 127.0.0.1", *own, "require_certificate true"]))
     platform = keep(kit.Console(place, broker.port))
     platform.must(PRODUCT)
     platform.must(DEVICE)
+    platform.must(BY_CERTIFICATE % hashlib.sha256(ssl.PEM_cert_to_DER_cert((PEM / "a.pem").read_text())).hexdigest())
     kit.wait_until(lambda: kit.code_of(broker.port, "x", "u", "p") == 0)
     inside = keep(kit.Client(broker.port, "inside", "u", "p"))
+    known = keep(kit.Client(mutual, "known", "d2", tls={"ca_certs": PEM / "ca.pem", "certfile": PEM / "a.pem", "keyfile": PEM / "a.key"}))
+    r.expect("a device is known by its certificate", known.code == 0, known.code)
     service = keep(kit.Client(broker.port, "watch", "platform", "platform-password"))
-    service.subscribe("$SYS/broker/tpcore/#", "devices/status/d1", "devices/telemetry")
+    service.subscribe("$SYS/broker/tpcore/#", "devices/status/d1", "devices/telemetry", "tpcore/why")
     got = service.hears(DAYS)
     r.expect("days are published, retained", got is not None and abs(int(got) - days_left()) <= 1, got)
     r.expect("days of the authority", service.hears("$SYS/broker/tpcore/certificate/ca_days") is not None)
@@ -89,7 +94,9 @@ def main(place, r, keep):
     inside.publish("devices/telemetry", '{"t":1}')
     r.expect("and is heard", service.hears("devices/telemetry") is not None)
     r.expect("and is not announced anew", service.hears("devices/status/d1", 0.3) is None)
-    r.expect("the platform stays", platform.ask("get device d1") != "gone")
+    kit.code_of(broker.port, "nobody", "u", "wrong")
+    r.expect("what is refused is still reported", service.hears("tpcore/why") is not None)
+    r.expect("so does who came with a certificate and some user name", not known.gone and known.subscribe("devices/command/d2/+") == [1])
 
     files.put("key", "a.key")
     r.expect("a key of another is named", broker.said(f"plugin_opt_keyfile {files.folder}/key: this key does not belong"))

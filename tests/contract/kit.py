@@ -156,7 +156,7 @@ entities:
 class Client:
     """An MQTT client of paho; what it hears stands in `heard`."""
 
-    def __init__(self, port, client_id, username=None, password=None, clean=True, version=mqtt.MQTTv311, will=None):
+    def __init__(self, port, client_id, username=None, password=None, clean=True, version=mqtt.MQTTv311, will=None, tls=None):
         self.heard, self.code, self.subscribed, self.gone, self.published = [], None, {}, False, 0
         if version == mqtt.MQTTv5:
             self.client = mqtt.Client(client_id, protocol=version)
@@ -171,7 +171,9 @@ class Client:
             self.client.username_pw_set(username, password)
         if will:
             self.client.will_set(*will)
-        self.client.connect("127.0.0.1", port, keepalive=60)
+        if tls:
+            self.client.tls_set(**tls)
+        self.client.connect("localhost" if tls else "127.0.0.1", port, keepalive=60)
         self.client.loop_start()
         wait_until(lambda: self.code is not None or self.gone)
 
