@@ -235,11 +235,16 @@ void certificates_tick(struct certificates *c, bool may_reload)
     memcpy(days, c->days, sizeof(days));
     memcpy(known, c->known, sizeof(known));
     bool reload = c->reload && may_reload;
-    c->line_count = 0;
+    uint32_t lost = c->lines_lost;
+    c->line_count = c->lines_lost = 0;
     c->reload = c->reload && !reload;
     pthread_mutex_unlock(&c->lock);
     for (uint32_t i = 0; i < count; i++) {
         mosquitto_log_printf(lines[i].level, "tpcore: %s", lines[i].text);
+    }
+    if (lost > 0) {
+        mosquitto_log_printf(MOSQ_LOG_WARNING, "tpcore: %u lines about certificates were lost",
+                             lost);
     }
     for (int i = 0; i < TLS_ROLES; i++) {
         if (known[i] && topics[i] != NULL && (!c->told_any[i] || c->told[i] != days[i])) {

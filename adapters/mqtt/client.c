@@ -278,18 +278,22 @@ static void went_down(struct mqtt_client *c, bool *told)
     pthread_mutex_lock(&c->lock);
 }
 
-/* Ends the connection while no callback runs. Without the lock. */
-static void disconnect(struct mqtt_client *c)
+/* Ends the connection while no callback runs: publishes on their way have settle_ms, but paho looks at
+ * them every 3 s only. Without the lock. Returns whether it ended within wait_ms. */
+static bool disconnect(struct mqtt_client *c, int settle_ms, int wait_ms)
 {
     MQTTAsync_disconnectOptions v4 = MQTTAsync_disconnectOptions_initializer;
     MQTTAsync_disconnectOptions v5 = MQTTAsync_disconnectOptions_initializer5;
     MQTTAsync_disconnectOptions *o = c->config.version == 5 ? &v5 : &v4;
-    o->timeout = MQTT_DISCONNECT_MS;
+    o->timeout = settle_ms;
     MQTTAsync_disconnect(c->paho, o);
-    for (int i = 0; i < MQTT_DISCONNECT_MS / 10 && MQTTAsync_isConnected(c->paho); i++) {
+    bool up = MQTTAsync_isConnected(c->paho) != 0;
+    for (int i = 0; i < wait_ms / 10 && up; i++) {
         struct timespec pause = { 0, 10000000 };
         nanosleep(&pause, NULL);
+        up = MQTTAsync_isConnected(c->paho) != 0;
     }
+    return !up;
 }
 
 /* Leaves a connection that is up for one with other files, once nothing is on its way. Not while a
@@ -305,7 +309,11 @@ static bool leave(struct mqtt_client *c)
     }
     c->renewing = true;
     pthread_mutex_unlock(&c->lock);
-    disconnect(c);
+    /* What is not acknowledged by now paho sends again on the next connection, if the session goes on;
+     * while it waits for that it takes no other one. */
+    if (!disconnect(c, 0, MQTT_LEAVE_MS)) {
+        mqtt_socket_cut(c->fd, c->inode);
+    }
     pthread_mutex_lock(&c->lock);
     return true;
 }
@@ -387,7 +395,7 @@ static void cut(struct mqtt_client *c)
     pthread_mutex_unlock(&c->lock);
     if (c->made) {
         /* Both take paho's lock, which it holds until it is done with a message. */
-        disconnect(c);
+        (void) disconnect(c, MQTT_DISCONNECT_MS, MQTT_DISCONNECT_MS);
         MQTTAsync_destroy(&c->paho);
     }
     pthread_mutex_lock(&c->lock);

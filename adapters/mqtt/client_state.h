@@ -10,7 +10,7 @@
 
 #include <MQTTAsync.h>
 
-enum { MQTT_REASON_MAX = 160, MQTT_LEAVE_STEP_MS = 20 };
+enum { MQTT_REASON_MAX = 160, MQTT_LEAVE_STEP_MS = 20, MQTT_LEAVE_MS = 5000 };
 
 /* A publish: queued, then in flight, then done. */
 struct mqtt_publish {
