@@ -83,7 +83,7 @@ static int32_t digits(const char *p, size_t n)
     return x;
 }
 
-int tpi_clock_parse(struct tpc_str text, int32_t *ret_s)
+int tpi_civil_clock(struct tpc_str text, int32_t *ret_s)
 {
     if ((text.len != 5 && text.len != 8) || text.ptr[2] != ':' ||
         (text.len == 8 && text.ptr[5] != ':')) {

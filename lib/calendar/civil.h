@@ -47,7 +47,7 @@ void tpi_civil_from_local(int64_t local_s, struct tpi_civil *ret);
 int32_t tpi_time_of_day(int64_t local_s);
 
 /* "HH:MM" or "HH:MM:SS", 00:00:00..23:59:59, as seconds. Returns 0 or TPC_EINVAL. */
-int tpi_clock_parse(struct tpc_str text, int32_t *ret_s);
+int tpi_civil_clock(struct tpc_str text, int32_t *ret_s);
 
 /* "YYYY-MM-DD", years 1..9999, as a day. Returns 0 or TPC_EINVAL. */
 int tpi_civil_parse(struct tpc_str text, int64_t *ret_days);

@@ -172,7 +172,7 @@ static int read_simple(struct tpi_schedule *s, const struct tpc_value *doc, stru
     int32_t time = 0;
     s->type = TPI_SCHEDULE_CRON;
     int rc = read_days(&s->cron, doc, err);
-    if (rc == 0 && tpi_clock_parse(text_of(doc, "time"), &time) != 0) {
+    if (rc == 0 && tpi_civil_clock(text_of(doc, "time"), &time) != 0) {
         rc = fail(err, "time", "a time HH:MM or HH:MM:SS");
     }
     s->cron.hours = 1U << time / TPI_HOUR_S;
@@ -226,7 +226,7 @@ static int read_clock(const struct tpc_value *map, const char *key, struct tpc_e
     if (member(map, key) == NULL) {
         return 0;
     }
-    if (tpi_clock_parse(text_of(map, key), ret_s) != 0) {
+    if (tpi_civil_clock(text_of(map, key), ret_s) != 0) {
         fail(err, key, "a time HH:MM or HH:MM:SS");
         tpi_error_at(err, "time");
         return TPC_EINVAL;

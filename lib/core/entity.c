@@ -182,6 +182,15 @@ static void on_change(void *user, const struct tpc_actor *actor, const struct tp
     announce(core, actor, c);
 }
 
+/* A schedule has come or changed: its worker looks when it is due. */
+static void wake_worker(void *user, uint32_t worker)
+{
+    struct tpc_core *core = user;
+    if (tpi_core_running(core)) {
+        tpi_worker_poke(&core->workers[worker]);
+    }
+}
+
 /* ---- making ---- */
 
 static int make(struct tpc_core *core, struct tpc_error *err, struct tpi_entities **ret)
@@ -200,6 +209,7 @@ static int make(struct tpc_core *core, struct tpc_error *err, struct tpi_entitie
                                     .workers = core->worker_count,
                                     .partitions = core->options.partitions,
                                     .command = tpi_command_of_rule,
+                                    .wake = wake_worker,
                                     .message = tpi_effect_say };
     if (rc == 0 && core->rules == NULL) {
         rc = tpi_rules_create(&core->env, &rules, err, &core->rules);
@@ -232,6 +242,7 @@ static int make(struct tpc_core *core, struct tpc_error *err, struct tpi_entitie
         for (uint32_t i = 0; rc == 0 && i < TPI_FORWARD_KINDS; i++) {
             rc = tpi_entities_add_kind(e, &tpi_forward_kinds(core->forward)[i], err);
         }
+        rc = rc != 0 ? rc : tpi_entities_add_kind(e, tpi_rules_schedule_kind(core->rules), err);
         rc = rc != 0 ? rc : tpi_entities_on_change(e, on_change, core);
     }
     rc = rc != 0 ? rc : tpi_entities_load(e, err);

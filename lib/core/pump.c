@@ -393,15 +393,16 @@ static int take_states(struct tpc_core *core, struct tpc_store_op **ret_ops, uin
     uint32_t n = core->options.partitions;
     *ret_count = 0;
     tpc_arena_reset(p->arena);
-    bool scenes = atomic_load(&tpi_rules_count(core->rules)->scenes) > 0;
-    struct tpc_store_op *ops = scenes ? tpc_arena_take(p->arena, n * sizeof(*ops)) : NULL;
-    if (scenes && ops == NULL) {
+    const struct tpi_rules_counters *rules = tpi_rules_count(core->rules);
+    bool any = atomic_load(&rules->scenes) + atomic_load(&rules->schedules) > 0;
+    struct tpc_store_op *ops = any ? tpc_arena_take(p->arena, n * sizeof(*ops)) : NULL;
+    if (any && ops == NULL) {
         return TPC_ENOMEM;
     }
     for (uint32_t i = 0; i < n; i++) {
         uint64_t next = 0;
         uint64_t seen = seen_by_rules(core, i, p->position[i]);
-        int rc = scenes ? take_state(core, i, &ops[i], &next) : 0;
+        int rc = any ? take_state(core, i, &ops[i], &next) : 0;
         if (rc != 0) {
             return rc;
         }
@@ -412,7 +413,7 @@ static int take_states(struct tpc_core *core, struct tpc_store_op **ret_ops, uin
         return 0;
     }
     *ret_ops = ops;
-    *ret_count = scenes ? n : 0;
+    *ret_count = any ? n : 0;
     return 0;
 }
 

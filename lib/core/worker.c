@@ -19,7 +19,8 @@ enum {
     ID_TIMER = 2,
     ACTION_ARENA_BYTES = 512 << 20,
     NAP_MESSAGES = 32, /* taken since it slept last: then it naps first */
-    NAP_NS = 50000
+    NAP_NS = 50000,
+    RULES_LOOK_MS = 60000
 };
 
 /* ---- life ---- */
@@ -543,7 +544,11 @@ static uint64_t rules_next_ms(const struct tpi_worker *w)
 {
     int64_t at = tpi_rules_next_ms(w->core->rules, w->index);
     int64_t now = at != INT64_MAX ? tpi_unix_ms(&w->core->env) : 0;
-    return at == INT64_MAX ? TPI_WHEEL_NONE : at > now ? (uint64_t) (at - now) : 0;
+    if (at == INT64_MAX) {
+        return TPI_WHEEL_NONE;
+    }
+    /* The wall clock may be set meanwhile. */
+    return at > now ? least((uint64_t) at - (uint64_t) now, RULES_LOOK_MS) : 0;
 }
 
 uint64_t tpi_worker_next_ms(struct tpi_worker *w)

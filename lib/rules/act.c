@@ -95,7 +95,8 @@ static int append_message(const struct tpi_act *act, const struct tpi_action *a,
     return rc;
 }
 
-static void act_one(const struct tpi_act *act, struct tpi_action *a, uint32_t number)
+/* Whether it failed. */
+static bool act_one(const struct tpi_act *act, struct tpi_action *a, uint32_t number)
 {
     struct tpi_rules *r = act->rules;
     struct tpc_device *target;
@@ -103,7 +104,7 @@ static void act_one(const struct tpi_act *act, struct tpi_action *a, uint32_t nu
     if (!find_target(act, a, &target)) {
         TPI_METRIC_ADD(r->counters.missing_target, 1);
         warn_once(act, a, "no such device");
-        return;
+        return true;
     }
     int rc =
         tpi_rules_action_id(act->rule, act->revision, act->partition, act->offset, number, &id);
@@ -111,15 +112,19 @@ static void act_one(const struct tpi_act *act, struct tpi_action *a, uint32_t nu
         rc = a->type == TPI_ACTION_COMMAND ? send_command(act, a, target, &id)
                                            : append_message(act, a, target, &id);
     }
-    if (rc != 0 && rc != TPC_EEXIST) {
-        TPI_METRIC_ADD(r->counters.refused, 1);
-        warn_once(act, a, tpc_error_name(rc));
+    if (rc == 0 || rc == TPC_EEXIST) {
+        return false;
     }
+    TPI_METRIC_ADD(r->counters.refused, 1);
+    warn_once(act, a, tpc_error_name(rc));
+    return true;
 }
 
-void tpi_act(const struct tpi_act *act, struct tpi_actions *actions)
+uint32_t tpi_act(const struct tpi_act *act, struct tpi_actions *actions)
 {
+    uint32_t failed = 0;
     for (uint32_t i = 0; i < actions->count; i++) {
-        act_one(act, &actions->items[i], i);
+        failed += act_one(act, &actions->items[i], i) ? 1 : 0;
     }
+    return failed;
 }

@@ -91,10 +91,11 @@ struct tpi_act {
 };
 
 /*
- * Does them. A failure is counted, and logged once per action; the others are done. The same rule,
+ * Does them. A failure is counted, and logged once per action; the others are done. Returns how many
+ * failed. The same rule,
  * revision, partition and offset give the same ids, so that what comes again after a crash is known. Inside a
  * batch, on the worker, under the registry's read lock.
  */
-void tpi_act(const struct tpi_act *act, struct tpi_actions *actions);
+uint32_t tpi_act(const struct tpi_act *act, struct tpi_actions *actions);
 
 #endif

@@ -1,6 +1,7 @@
 /* What a message sets off, and what fires later because a condition stayed true. */
 #include "registry/device.h"
 #include "rules/rules_state.h"
+#include "rules/schedule.h"
 
 #include <string.h>
 
@@ -326,7 +327,9 @@ void tpi_rules_message(struct tpi_rules *r, uint32_t worker, struct tpc_device *
 
 int64_t tpi_rules_next_ms(const struct tpi_rules *r, uint32_t worker)
 {
-    return atomic_load(&r->workers[worker].next_unix_ms);
+    int64_t due = atomic_load(&r->workers[worker].next_unix_ms);
+    int64_t planned = tpi_schedules_next_ms(r, worker);
+    return planned < due ? planned : due;
 }
 
 /* Whether the pair still waits for this moment; then it fires. */
@@ -362,9 +365,9 @@ uint32_t tpi_rules_turn(struct tpi_rules *r, uint32_t worker)
 {
     struct rule_worker *w = &r->workers[worker];
     int64_t now = tpi_unix_ms(r->env);
-    uint32_t fired = 0;
+    uint32_t fired = tpi_schedules_turn(r, worker, now);
     if (atomic_load(&w->next_unix_ms) > now) {
-        return 0;
+        return fired;
     }
     tpi_registry_read_lock(r->host.registry);
     tpi_rules_begin(r, worker);

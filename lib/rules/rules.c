@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "registry/device.h"
 #include "rules/rules_state.h"
+#include "rules/schedule.h"
 
 #include <string.h>
 
@@ -28,6 +29,11 @@ const struct tpi_metric_def tpi_rules_metrics[] = {
     COUNTER(refused, "Actions that were refused"),
     COUNTER(missing_target, "Actions about a device that does not exist"),
     COUNTER(edges_full, "Scenes that did not fire for want of memory for their state"),
+    GAUGE(schedules, "Schedules that are configured"),
+    GAUGE(schedules_broken, "Schedules whose time zone cannot be read"),
+    COUNTER(schedules_fired, "Planned times of schedules that were done"),
+    COUNTER(schedules_missed, "Planned times of schedules that passed and were not done"),
+    COUNTER(schedules_failed, "Planned times of schedules at which an action failed"),
 };
 const uint32_t tpi_rules_metric_count = sizeof(tpi_rules_metrics) / sizeof(tpi_rules_metrics[0]);
 
@@ -40,6 +46,7 @@ static int make_workers(struct tpi_rules *r)
         pthread_mutex_init(&r->workers[i].lock, NULL);
         tpi_due_init(&r->workers[i].due, alloc);
         atomic_store(&r->workers[i].next_unix_ms, INT64_MAX);
+        atomic_init(&r->workers[i].schedule_next_ms, INT64_MAX);
     }
     for (uint32_t i = 0; i < r->host.workers; i++) {
         r->workers[i].marks = tpi_alloc_array(alloc, TPI_RULES_MAX_SCENES, sizeof(uint32_t));
@@ -68,6 +75,7 @@ static int make(struct tpi_rules *r)
     pthread_mutex_init(&r->changes, NULL);
     tpi_map64_init(&r->scenes, alloc);
     tpi_map64_init(&r->sets, alloc);
+    tpi_map64_init(&r->schedules, alloc);
     r->partitions = tpi_alloc_array(alloc, r->host.partitions, sizeof(*r->partitions));
     r->workers = tpi_alloc_zero(alloc, workers_bytes(r));
     if (r->partitions == NULL || r->workers == NULL) {
@@ -99,6 +107,13 @@ int tpi_rules_create(const struct tpi_env *env, const struct tpi_rules_host *hos
                                  .apply = tpi_rules_apply,
                                  .discard = tpi_rules_discard,
                                  .user = r };
+    r->schedule_kind = (struct tpi_kind){ .name = "schedule",
+                                          .version = KIND_VERSION,
+                                          .schema = tpi_schedule_schema,
+                                          .prepare = tpi_schedules_prepare,
+                                          .apply = tpi_schedules_apply,
+                                          .discard = tpi_schedules_discard,
+                                          .user = r };
     int rc = make(r);
     if (rc != 0) {
         tpi_rules_destroy(r);
@@ -130,6 +145,7 @@ void tpi_rules_destroy(struct tpi_rules *r)
     }
     tpi_map64_fini(&r->scenes);
     tpi_rules_sets_fini(r);
+    tpi_schedules_fini(r);
     for (uint32_t i = 0; r->partitions != NULL && i < r->host.partitions; i++) {
         tpi_edges_fini(&r->partitions[i].edges);
     }

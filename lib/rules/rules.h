@@ -85,6 +85,9 @@ struct tpi_rules_host {
     int (*command)(void *user, uint32_t worker, const struct tpi_rule_command *command);
     /* Appends it after the batch, once: a replay drops what is in the log already. */
     int (*message)(void *user, uint32_t worker, const struct tpi_rule_message *message);
+    /* A worker's next time has changed: it shall look. Any thread, under our locks. May be NULL. */
+    void (*wake)(void *user, uint32_t worker);
+    const char *zone_dir; /* of time zones; NULL = the system's */
 };
 
 struct tpi_rules_counters {
@@ -98,6 +101,11 @@ struct tpi_rules_counters {
     _Atomic uint64_t refused;
     _Atomic uint64_t missing_target;
     _Atomic uint64_t edges_full;
+    _Atomic uint64_t schedules;
+    _Atomic uint64_t schedules_broken;
+    _Atomic uint64_t schedules_fired;
+    _Atomic uint64_t schedules_missed;
+    _Atomic uint64_t schedules_failed;
 };
 
 extern const struct tpi_metric_def tpi_rules_metrics[];
@@ -110,6 +118,9 @@ void tpi_rules_destroy(struct tpi_rules *r);
 /* The kind "scene", to be added after tenant, product and device. A scene that does not compile any
  * more when it is loaded is kept, logged and counted as broken instead of stopping the start. */
 const struct tpi_kind *tpi_rules_kind(struct tpi_rules *r);
+
+/* The kind "schedule": rules/schedule.h. To be added after the same. */
+const struct tpi_kind *tpi_rules_schedule_kind(struct tpi_rules *r);
 
 const struct tpi_rules_counters *tpi_rules_count(const struct tpi_rules *r);
 
@@ -126,10 +137,11 @@ void tpi_rules_message(struct tpi_rules *r, uint32_t worker, struct tpc_device *
  * device's own. */
 void tpi_rules_seen(struct tpc_device *device, bool online);
 
-/* When the first pair of a worker fires that waits, as unix time; INT64_MAX = none does. Any thread. */
+/* When a worker has to look next, as unix time: the first pair that waits fires, a schedule is due. INT64_MAX
+ * = never. The clock may be set meanwhile: who sleeps until then looks at it from time to time. Any thread. */
 int64_t tpi_rules_next_ms(const struct tpi_rules *r, uint32_t worker);
 
-/* Fires what has waited long enough. Takes the registry's read lock; no batch is open. Returns how
+/* Fires what has waited long enough and what is planned for now or was missed. Takes the registry's read lock; no batch is open. Returns how
  * many fired. */
 uint32_t tpi_rules_turn(struct tpi_rules *r, uint32_t worker);
 
@@ -140,7 +152,7 @@ void tpi_rules_product_changed(struct tpi_rules *r, uint64_t product_id);
 /* State of a partition (which pairs are true, and up to where): appended to out, and put back
  * before the first message. It starts with a version (u8) and *ret_next (varint), the offset of the
  * first message that is not in it. Pairs of scenes that are gone or whose condition changed are
- * dropped. load: TPC_ECORRUPT, TPC_EVERSION, TPC_ENOMEM; the partition's state is then as before.
+ * dropped. Schedules of the partition stand in it, too. load: TPC_ECORRUPT, TPC_EVERSION, TPC_ENOMEM; the partition's state is then as before.
  */
 int tpi_rules_state_save(struct tpi_rules *r, uint32_t partition, struct tpi_buf *out);
 int tpi_rules_state_load(struct tpi_rules *r, uint32_t partition, struct tpc_bytes bytes,

@@ -33,10 +33,12 @@ struct rule_worker {
     uint32_t stamp;
     uint64_t evaluations;
     uint64_t fired;
-    char texts[TPI_EXPR_SCRATCH]; /* that a condition makes */
-    struct tpi_due due;           /* pairs of its partitions that wait */
-    _Atomic int64_t next_unix_ms; /* the earliest of them; INT64_MAX = none */
-    uint8_t apart[64];            /* workers do not share a cache line */
+    char texts[TPI_EXPR_SCRATCH];     /* that a condition makes */
+    struct tpi_due due;               /* pairs of its partitions that wait */
+    _Atomic int64_t next_unix_ms;     /* the earliest of them; INT64_MAX = none */
+    _Atomic int64_t schedule_next_ms; /* when one of its schedules is due; INT64_MAX = never */
+    _Atomic int64_t schedule_seen_ms; /* when it looked at them last */
+    uint8_t apart[64];                /* workers do not share a cache line */
 };
 
 struct rule_partition {
@@ -48,6 +50,7 @@ struct tpi_rules {
     const struct tpi_env *env;
     struct tpi_rules_host host;
     struct tpi_kind kind;
+    struct tpi_kind schedule_kind;
     struct tpi_rules_counters counters;
     struct rule_worker *workers;
     struct rule_partition *partitions;
@@ -57,9 +60,10 @@ struct tpi_rules {
      * reads.
      */
     pthread_mutex_t changes;
-    struct tpi_map64 scenes; /* by id */
-    struct tpi_map64 sets;   /* struct rule_set by product id */
-    uint32_t *free_numbers;  /* stack */
+    struct tpi_map64 scenes;    /* by id */
+    struct tpi_map64 sets;      /* struct rule_set by product id */
+    struct tpi_map64 schedules; /* struct tpi_rule_schedule by id; changed under all locks */
+    uint32_t *free_numbers;     /* stack */
     uint32_t free_count;
 };
 

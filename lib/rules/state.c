@@ -2,12 +2,14 @@
  * State of a partition as bytes: version (u8), offset of the next message (varint), count of pairs
  * (varint), then for each pair scene and device (varints), the hash of the condition (u32), flags
  * (varint), unix time (varint, zigzag) and offset (varint). Version 1 had neither of the last three: all
- * had fired.
+ * had fired. From version 3 on the
+ * schedules follow: schedule_run.c.
  */
 #include "base/error.h"
 #include "rules/rules_state.h"
+#include "rules/schedule.h"
 
-enum { STATE_VERSION = 2, STATE_OLD = 1 };
+enum { STATE_VERSION = 3, STATE_OLD = 1, STATE_SCHEDULES = 3 };
 
 static struct rule_worker *owner(struct tpi_rules *r, uint32_t partition)
 {
@@ -57,6 +59,7 @@ int tpi_rules_state_save(struct tpi_rules *r, uint32_t partition, struct tpi_buf
     pthread_mutex_lock(&w->lock);
     expire(r, &r->partitions[partition].edges);
     int rc = save(&r->partitions[partition], out);
+    rc = rc != 0 ? rc : tpi_schedules_save(r, partition, out);
     pthread_mutex_unlock(&w->lock);
     if (rc != 0) {
         out->len = before;
@@ -102,7 +105,22 @@ static int read_edges(struct tpi_rules *r, struct tpi_reader *in, uint8_t versio
             return rc;
         }
     }
-    return in->bad || tpi_reader_left(in) > 0 ? TPC_ECORRUPT : 0;
+    return in->bad ? TPC_ECORRUPT : 0;
+}
+
+/* All of a state; schedules are left alone: a second reading takes them over. */
+static int read_state(struct tpi_rules *r, struct tpi_reader *in, uint8_t version,
+                      struct tpi_edges *edges, struct tpi_reader *ret_schedules)
+{
+    if (version < STATE_OLD) {
+        return TPC_ECORRUPT;
+    }
+    int rc = read_edges(r, in, version, edges);
+    *ret_schedules = *in;
+    if (rc == 0 && version >= STATE_SCHEDULES) {
+        rc = tpi_schedules_read(r, in, false);
+    }
+    return rc == 0 && tpi_reader_left(in) > 0 ? TPC_ECORRUPT : rc;
 }
 
 /* Under the worker's lock: what waits in a partition stands in its owner's list. */
@@ -133,20 +151,25 @@ int tpi_rules_state_load(struct tpi_rules *r, uint32_t partition, struct tpc_byt
     struct tpi_edges edges;
     tpi_edges_init(&edges, r->env->alloc);
     pthread_mutex_lock(&r->changes);
-    int rc = version >= STATE_OLD ? read_edges(r, &in, version, &edges) : TPC_ECORRUPT;
-    pthread_mutex_unlock(&r->changes);
+    struct tpi_reader schedules;
+    int rc = read_state(r, &in, version, &edges, &schedules);
     struct rule_worker *w = owner(r, partition);
     pthread_mutex_lock(&w->lock);
     rc = rc != 0 ? rc : wait_again(w, partition, &edges); /* some too many: they are looked at */
     if (rc != 0) {
         pthread_mutex_unlock(&w->lock);
+        pthread_mutex_unlock(&r->changes);
         tpi_edges_fini(&edges);
         return tpi_error_set(err, rc, "rules", "state of partition %u cannot be read", partition);
     }
     tpi_edges_fini(&r->partitions[partition].edges);
     r->partitions[partition].edges = edges;
     r->partitions[partition].next = next;
+    if (version >= STATE_SCHEDULES) {
+        (void) tpi_schedules_read(r, &schedules, true);
+    }
     pthread_mutex_unlock(&w->lock);
+    pthread_mutex_unlock(&r->changes);
     *ret_next = next;
     return 0;
 }

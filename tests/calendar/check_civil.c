@@ -14,10 +14,10 @@ START_TEST(every_day_of_800_years_goes_to_a_date_and_back)
         bool next_day = c.day == last.day + 1 && c.month == last.month && c.year == last.year;
         bool next_month = c.day == 1 && last.day == tpi_month_days(last.year, last.month) &&
                           (c.month == last.month + 1 || (c.month == 1 && last.month == 12));
-        ck_assert(next_day || next_month);
-        ck_assert_int_eq(tpi_days_from_civil(c.year, c.month, c.day), day);
+        holds(next_day || next_month);
+        holds(tpi_days_from_civil(c.year, c.month, c.day) == day);
         weekday = (weekday + 1) % 7;
-        ck_assert_int_eq(tpi_weekday(day), weekday);
+        holds(tpi_weekday(day) == weekday);
         last = c;
     }
 }
@@ -50,11 +50,11 @@ START_TEST(clocks_and_dates_are_read_strictly)
                                           "12:00:0",  "12-00",    "aa:bb", "12:00:00Z", "12:00:",
                                           "-1:00:00", "12:00-00", " 12:00" };
     for (size_t i = 0; i < sizeof(clocks) / sizeof(clocks[0]); i++) {
-        tk_fails(TPC_EINVAL, tpi_clock_parse(tpc_str_from(clocks[i]), &s));
+        tk_fails(TPC_EINVAL, tpi_civil_clock(tpc_str_from(clocks[i]), &s));
     }
-    tk_ok(tpi_clock_parse(TPC_STR("23:59:58"), &s));
+    tk_ok(tpi_civil_clock(TPC_STR("23:59:58"), &s));
     ck_assert_int_eq(s, 86398);
-    tk_ok(tpi_clock_parse(TPC_STR("07:30"), &s));
+    tk_ok(tpi_civil_clock(TPC_STR("07:30"), &s));
     ck_assert_int_eq(s, 27000);
     static const char *const dates[] = { "",           "2026-02-29", "2026-13-01", "2026-00-01",
                                          "2026-01-00", "2026-1-1",   "0000-01-01", "2026/01/01",

@@ -59,9 +59,8 @@ START_TEST(the_rule_goes_on_where_the_file_ends)
         struct tpi_zone_span b;
         tpi_zone_span(slim, t, &a);
         tpi_zone_span(fat, t, &b);
-        ck_assert_int_eq(a.offset_s, b.offset_s);
-        ck_assert_int_eq(a.dst, b.dst);
-        ck_assert_str_eq(a.abbr, b.abbr);
+        holds(a.offset_s == b.offset_s && a.dst == b.dst);
+        holds(strcmp(a.abbr, b.abbr) == 0);
     }
     offset_is(fat, "2500-07-01T00:00:00", 120, true, "CEST");
     offset_is(slim, "2026-03-29T00:59:59", 60, false, "CET");
@@ -205,8 +204,8 @@ START_TEST(every_moment_is_among_those_of_its_local_time)
         for (int64_t t = utc("2005-01-01T00:00:00"); t < utc("2045-01-01T00:00:00"); t += 9007) {
             struct tpi_local_unix u;
             tpi_zone_unix(z, tpi_zone_local(z, t), &u);
-            ck_assert_int_ne(u.kind, TPI_LOCAL_NONE);
-            ck_assert(u.first_s == t || u.second_s == t);
+            holds(u.kind != TPI_LOCAL_NONE);
+            holds(u.first_s == t || u.second_s == t);
         }
         tpi_zone_destroy(z);
     }

@@ -20,7 +20,7 @@ int64_t utc(const char *text)
     int32_t s = 0;
     ck_assert_int_eq(strlen(text), 19);
     tk_ok(tpi_civil_parse((struct tpc_str){ text, 10 }, &day));
-    tk_ok(tpi_clock_parse((struct tpc_str){ text + 11, 8 }, &s));
+    tk_ok(tpi_civil_clock((struct tpc_str){ text + 11, 8 }, &s));
     return day * TPI_DAY_S + s;
 }
 

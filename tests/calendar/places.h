@@ -15,6 +15,14 @@ const char *utc_text(int64_t unix_s);
 
 #define utc_is(unix_s, text) ck_assert_str_eq(utc_text(unix_s), text)
 
+/* For long loops: a check that holds costs a message to the runner. */
+#define holds(condition)                                                                           \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            ck_abort_msg("%s", #condition);                                                        \
+        }                                                                                          \
+    } while (0)
+
 tk_suite_fn civil_suite, cron_suite, dampen_suite, dst_suite, schedule_suite, sun_suite, zone_suite;
 
 #endif

@@ -102,13 +102,13 @@ START_TEST(loaded_state_is_the_saved_one)
 }
 END_TEST
 
-/* What the version before wrote: no flags, no time, no offset. */
+/* What version 1 wrote: no flags, no time, no offset, no schedules. */
 static void as_version_1(const struct tpi_buf *now, struct tpi_buf *out)
 {
     struct tpi_reader in;
     tpi_buf_init(out, NULL, 0);
     tpi_reader_init(&in, now->ptr, now->len);
-    ck_assert_uint_eq(tpi_read_u8(&in), 2);
+    ck_assert_uint_eq(tpi_read_u8(&in), 3);
     tk_ok(tpi_buf_u8(out, 1));
     tk_ok(tpi_buf_varint(out, tpi_read_varint(&in)));
     uint64_t count = tpi_read_varint(&in);
@@ -123,7 +123,7 @@ static void as_version_1(const struct tpi_buf *now, struct tpi_buf *out)
     }
 }
 
-START_TEST(state_of_the_version_before_is_read)
+START_TEST(state_of_version_1_is_read)
 {
     struct house *h = house_new();
     struct tpi_buf now[HOUSE_PARTITIONS];
@@ -186,7 +186,7 @@ START_TEST(damaged_state_is_refused_and_changes_nothing)
         tk_ok(tpi_buf_u8(&state[i], 0));
         struct tpc_bytes bytes = { state[i].ptr, state[i].len };
         tk_fails(TPC_ECORRUPT, tpi_rules_state_load(h->rules, i, bytes, NULL, &next));
-        state[i].ptr[0] = 3;
+        state[i].ptr[0] = 9;
         tk_fails(TPC_EVERSION, tpi_rules_state_load(h->rules, i, bytes, NULL, &next));
     }
     house_temperature(h, "t1", 36);
@@ -254,7 +254,7 @@ Suite *state_suite(void)
     TCase *c = tcase_create("state");
     tcase_add_test(c, edges_are_a_set_whatever_the_order);
     tcase_add_test(c, loaded_state_is_the_saved_one);
-    tcase_add_test(c, state_of_the_version_before_is_read);
+    tcase_add_test(c, state_of_version_1_is_read);
     tcase_add_test(c, state_of_a_changed_condition_is_dropped);
     tcase_add_test(c, damaged_state_is_refused_and_changes_nothing);
     tcase_add_test(c, scenes_change_while_workers_run);

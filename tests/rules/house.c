@@ -58,9 +58,11 @@ static int on_command(void *user, uint32_t worker, const struct tpi_rule_command
     out->priority = c->priority;
     out->timeout_ms = c->timeout_ms;
     out->retries = c->retries;
-    snprintf(out->text, sizeof(out->text), "%.*s %.*s %.*s %.*s", (int) c->source->key.len,
-             c->source->key.ptr, (int) c->target->key.len, c->target->key.ptr, (int) c->service.len,
-             c->service.ptr, (int) buf.need, (const char *) json);
+    snprintf(out->text, sizeof(out->text), "%.*s %.*s %.*s %.*s",
+             c->source != NULL ? (int) c->source->key.len : 1,
+             c->source != NULL ? c->source->key.ptr : "-", (int) c->target->key.len,
+             c->target->key.ptr, (int) c->service.len, c->service.ptr, (int) buf.need,
+             (const char *) json);
     return h->command_code;
 }
 
@@ -92,6 +94,13 @@ static void on_change(void *user, const struct tpc_actor *actor, const struct tp
     }
 }
 
+static void on_wake(void *user, uint32_t worker)
+{
+    struct house *h = user;
+    ck_assert_uint_lt(worker, HOUSE_WORKERS);
+    atomic_fetch_add(&h->wakes, 1);
+}
+
 static int start(struct house *h)
 {
     const struct tpi_env *env = &h->env.env;
@@ -103,13 +112,17 @@ static int start(struct house *h)
                                    .workers = HOUSE_WORKERS,
                                    .partitions = HOUSE_PARTITIONS,
                                    .command = on_command,
-                                   .message = on_message };
+                                   .message = on_message,
+                                   .wake = on_wake,
+                                   .zone_dir = ZONE_DIR };
     tk_ok(tpi_rules_create(env, &host, NULL, &h->rules));
     tk_ok(tpi_entities_create(env, &tpi_store_memory, h->store, NULL, &h->entities));
     for (int i = 0; i < TPI_REGISTRY_KINDS; i++) {
         tk_ok(tpi_entities_add_kind(h->entities, &tpi_registry_kinds(h->registry)[i], &h->err));
     }
     int rc = tpi_entities_add_kind(h->entities, tpi_rules_kind(h->rules), &h->err);
+    rc = rc != 0 ? rc
+                 : tpi_entities_add_kind(h->entities, tpi_rules_schedule_kind(h->rules), &h->err);
     ck_assert_msg(rc == 0, "%s", h->err.text);
     tk_ok(tpi_entities_on_change(h->entities, on_change, h));
     return tpi_entities_load(h->entities, &h->err);

@@ -41,7 +41,8 @@ struct house {
     struct house_command commands[HOUSE_COMMANDS];
     atomic_uint message_count;
     struct house_message messages[HOUSE_COMMANDS];
-    int command_code; /* what the core answers */
+    atomic_uint wakes; /* a worker was told to look at its schedules */
+    int command_code;  /* what the core answers */
     bool count_only;
 };
 

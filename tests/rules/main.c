@@ -2,6 +2,7 @@
 
 int main(void)
 {
-    static tk_suite_fn *const suites[] = { scene_suite, state_suite, when_suite, NULL };
+    static tk_suite_fn *const suites[] = { scene_suite, schedule_suite, state_suite, when_suite,
+                                           NULL };
     return tk_main("rules", suites);
 }

@@ -5,6 +5,7 @@
 #include "tk.h"
 
 Suite *scene_suite(void);
+Suite *schedule_suite(void);
 Suite *state_suite(void);
 Suite *when_suite(void);
 

@@ -1,0 +1,359 @@
+/* Schedules' documents: put, changed, deleted. */
+#include "rules/schedule.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/hash.h"
+#include "data/msg.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct tpc_option date_options[] = {
+    { .name = "from", .type = TPC_OPT_TEXT, .since = "0.1", .help = "first day, YYYY-MM-DD" },
+    { .name = "to", .type = TPC_OPT_TEXT, .since = "0.1", .help = "last day" },
+};
+
+static const struct tpc_option time_options[] = {
+    { .name = "from", .type = TPC_OPT_TEXT, .since = "0.1", .help = "HH:MM or HH:MM:SS" },
+    { .name = "to",
+      .type = TPC_OPT_TEXT,
+      .since = "0.1",
+      .help = "last second; before from = past midnight" },
+};
+
+static const struct tpc_option validity_options[] = {
+    { .name = "date",
+      .type = TPC_OPT_TABLE,
+      .sub = TPC_OPTIONS(date_options),
+      .since = "0.1",
+      .help = "days on which it runs" },
+    { .name = "time",
+      .type = TPC_OPT_TABLE,
+      .sub = TPC_OPTIONS(time_options),
+      .since = "0.1",
+      .help = "times at which it runs" },
+    { .name = "every_day",
+      .type = TPC_OPT_BOOL,
+      .def = "true",
+      .since = "0.1",
+      .help = "false = time belongs to the first and the last day" },
+};
+
+static const struct tpc_option schedule_options[] = {
+    { .name = "enabled",
+      .type = TPC_OPT_BOOL,
+      .def = "true",
+      .since = "0.1",
+      .help = "false = it is kept, but does nothing" },
+    { .name = "type",
+      .type = TPC_OPT_ENUM,
+      .flags = TPC_OPT_REQUIRED,
+      .values = "repeat|cron|simple|sunrise|sunset",
+      .since = "0.1",
+      .help = "how it is planned" },
+    { .name = "interval",
+      .type = TPC_OPT_ANY,
+      .since = "0.1",
+      .help = "repeat: 1s or more, as 5m or 1h30m, or ms" },
+    { .name = "count",
+      .type = TPC_OPT_UINT,
+      .since = "0.1",
+      .help = "repeat: ends after so many runs; 0 = never" },
+    { .name = "cron",
+      .type = TPC_OPT_TEXT,
+      .max = TPI_CRON_MAX_TEXT,
+      .since = "0.1",
+      .help = "cron: 5, 6 or 7 fields, @daily .., @every 5m" },
+    { .name = "frequency",
+      .type = TPC_OPT_ENUM,
+      .def = "daily",
+      .values = "daily|weekly|monthly|on_date",
+      .since = "0.1",
+      .help = "simple, sunrise, sunset: on which days" },
+    { .name = "day_of_week",
+      .type = TPC_OPT_ANY,
+      .since = "0.1",
+      .help = "daily, weekly: [\"mon\", \"thu\"] or \"mon,thu\"" },
+    { .name = "date_of_month",
+      .type = TPC_OPT_UINT,
+      .max = 31,
+      .since = "0.1",
+      .help = "monthly: 1-31; months without it are passed over" },
+    { .name = "date", .type = TPC_OPT_TEXT, .since = "0.1", .help = "on_date: YYYY-MM-DD" },
+    { .name = "time", .type = TPC_OPT_TEXT, .since = "0.1", .help = "simple: HH:MM or HH:MM:SS" },
+    { .name = "offset",
+      .type = TPC_OPT_ANY,
+      .since = "0.1",
+      .help = "sunrise, sunset: as -30m, up to 12h" },
+    { .name = "latitude", .type = TPC_OPT_DOUBLE, .since = "0.1", .help = "degrees north" },
+    { .name = "longitude", .type = TPC_OPT_DOUBLE, .since = "0.1", .help = "degrees east" },
+    { .name = "zone",
+      .type = TPC_OPT_TEXT,
+      .since = "0.1",
+      .help = "as Europe/Berlin or +08:00; absent = UTC" },
+    { .name = "validity",
+      .type = TPC_OPT_TABLE,
+      .sub = TPC_OPTIONS(validity_options),
+      .since = "0.1",
+      .help = "outside it nothing is planned" },
+    { .name = "missed",
+      .type = TPC_OPT_ENUM,
+      .def = "skip",
+      .values = "skip|run_once",
+      .since = "0.1",
+      .help = "what passed while the program was not running" },
+    TPI_ACTIONS_OPTION,
+};
+
+const struct tpc_list tpi_schedule_schema = TPC_OPTIONS(schedule_options);
+
+static void destroy(struct tpi_rule_schedule *s)
+{
+    if (s != NULL) {
+        tpi_schedule_fini(&s->schedule);
+        tpc_arena_destroy(s->arena);
+        tpi_free(s->alloc, s, sizeof(*s));
+    }
+}
+
+/* What of a document does not plan. */
+static bool is_plan(struct tpc_str key)
+{
+    static const struct tpc_str other[] = { TPC_STR_INIT("key"),    TPC_STR_INIT("tenant"),
+                                            TPC_STR_INIT("kind"),   TPC_STR_INIT("enabled"),
+                                            TPC_STR_INIT("missed"), TPC_STR_INIT("then") };
+    for (size_t i = 0; i < sizeof(other) / sizeof(other[0]); i++) {
+        if (tpc_str_equal(key, other[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static uint64_t hash_value(const struct tpc_value *v, uint64_t h)
+{
+    h = tpi_hash(&v->type, sizeof(v->type), h);
+    switch (v->type) {
+    case TPC_TEXT:
+        return tpi_hash(v->as.text, v->len, h);
+    case TPC_BOOL:
+        return tpi_hash(&v->as.b, sizeof(v->as.b), h);
+    case TPC_INT:
+    case TPC_DOUBLE:
+        return tpi_hash(&v->as.i, sizeof(v->as.i), h);
+    case TPC_ARRAY:
+        for (size_t i = 0; i < v->len; i++) {
+            h = hash_value(&v->as.items[i], h);
+        }
+        return h;
+    case TPC_MAP:
+        for (size_t i = 0; i < v->len; i++) {
+            h = tpi_hash(v->as.members[i].key.ptr, v->as.members[i].key.len, h);
+            h = hash_value(&v->as.members[i].value, h);
+        }
+        return h;
+    default:
+        return h;
+    }
+}
+
+static uint32_t hash_plan(const struct tpc_value *doc)
+{
+    uint64_t h = 0;
+    for (size_t i = 0; i < doc->len; i++) {
+        const struct tpc_member *m = &doc->as.members[i];
+        if (is_plan(m->key)) {
+            h = tpi_hash(m->key.ptr, m->key.len, h);
+            h = hash_value(&m->value, h);
+        }
+    }
+    return (uint32_t) h;
+}
+
+static int name_it(struct tpi_rule_schedule *s, struct tpc_str key)
+{
+    static const char prefix[] = "schedule:";
+    char *p = tpc_arena_take(s->arena, sizeof(prefix) + key.len);
+    if (p == NULL) {
+        return TPC_ENOMEM;
+    }
+    memcpy(p, prefix, sizeof(prefix) - 1);
+    memcpy(p + sizeof(prefix) - 1, key.ptr, key.len);
+    p[sizeof(prefix) - 1 + key.len] = '\0';
+    s->by = (struct tpc_str){ p, sizeof(prefix) - 1 + key.len };
+    return 0;
+}
+
+static int fill(struct tpi_rules *r, struct tpi_rule_schedule *s, struct tpi_change *change,
+                struct tpc_error *err)
+{
+    struct tpc_value doc;
+    int rc = tpi_value_copy(change->doc, s->arena, &doc);
+    rc = rc != 0 ? rc : name_it(s, change->key);
+    if (rc != 0) {
+        return rc;
+    }
+    const struct tpc_value *enabled = tpc_value_get(&doc, TPC_STR("enabled"));
+    s->id = change->id;
+    s->revision = change->revision;
+    s->tenant_id = change->tenant;
+    s->modified_ms = change->modified_unix_ms;
+    s->partition = (uint32_t) (tpi_hash64(change->id) % r->host.partitions);
+    s->enabled = enabled == NULL || enabled->type != TPC_BOOL || enabled->as.b;
+    s->plan = hash_plan(&doc);
+    rc = tpi_actions_read(&s->actions, s->arena, tpc_value_get(&doc, TPC_STR("then")), err);
+    rc = rc != 0 ? rc : tpi_schedule_init(&s->schedule, r->env, r->host.zone_dir, &doc, err);
+    if (rc != 0 && rc != TPC_ENOMEM && change->loading) {
+        /* A zone's file that is gone must not keep the whole core from starting. */
+        tpi_log(r->env, TPC_LOG_ERROR, "rules", "%.*s does nothing: %s (%s)", (int) s->by.len,
+                s->by.ptr, err->text, err->path);
+        s->broken = true;
+        return 0;
+    }
+    if (rc == 0 && !change->loading) {
+        rc = tpi_actions_check(&s->actions, r->host.registry, change->tenant_key, change->tenant,
+                               TPC_STR(""), change->arena, err);
+    }
+    return rc;
+}
+
+static int create(struct tpi_rules *r, struct tpi_change *change, struct tpc_error *err,
+                  struct tpi_rule_schedule **ret)
+{
+    struct tpc_error local = { .size = sizeof(local) };
+    struct tpi_rule_schedule *s = tpi_alloc_zero(r->env->alloc, sizeof(*s));
+    if (s == NULL) {
+        return TPC_ENOMEM;
+    }
+    s->alloc = r->env->alloc;
+    int rc = tpc_arena_create(s->alloc, 0, &s->arena);
+    rc = rc != 0 ? rc : fill(r, s, change, err != NULL ? err : &local);
+    if (rc != 0) {
+        destroy(s);
+        return rc;
+    }
+    *ret = s;
+    return 0;
+}
+
+/* A place for a new schedule; nobody looks at it before apply. */
+static int enter(struct tpi_rules *r, struct tpi_rule_schedule *s, struct tpc_error *err)
+{
+    if (tpi_map64_get(&r->schedules, s->id) != NULL) {
+        return 0;
+    }
+    if (tpi_map64_count(&r->schedules) >= TPI_RULES_MAX_SCHEDULES) {
+        return tpi_error_set(err, TPC_ETOOBIG, "rules", "more than %d schedules",
+                             TPI_RULES_MAX_SCHEDULES);
+    }
+    tpi_rules_lock_all(r);
+    int rc = tpi_map64_put(&r->schedules, s->id, s, NULL);
+    tpi_rules_unlock_all(r);
+    return rc;
+}
+
+int tpi_schedules_prepare(void *user, struct tpi_change *change, struct tpc_error *err)
+{
+    struct tpi_rules *r = user;
+    change->prepared = NULL;
+    pthread_mutex_lock(&r->changes);
+    if (change->deleted) {
+        return 0;
+    }
+    struct tpi_rule_schedule *s = NULL;
+    int rc = create(r, change, err, &s);
+    rc = rc != 0 ? rc : enter(r, s, err);
+    if (rc != 0) {
+        if (rc == TPC_ENOMEM) {
+            tpi_error_set(err, rc, "rules", "out of memory");
+        }
+        destroy(s);
+        pthread_mutex_unlock(&r->changes);
+        return rc;
+    }
+    change->prepared = s;
+    return 0;
+}
+
+static struct rule_worker *owner(struct tpi_rules *r, const struct tpi_rule_schedule *s)
+{
+    return &r->workers[s->partition % r->host.workers];
+}
+
+static void count(struct tpi_rules *r)
+{
+    size_t iter = 0;
+    uint64_t broken = 0;
+    void *value;
+    while (tpi_map64_next(&r->schedules, &iter, NULL, &value)) {
+        broken += ((const struct tpi_rule_schedule *) value)->broken;
+    }
+    TPI_METRIC_SET(r->counters.schedules, tpi_map64_count(&r->schedules));
+    TPI_METRIC_SET(r->counters.schedules_broken, broken);
+}
+
+/* Where a schedule begins, or goes on. */
+static void begin(struct tpi_rule_schedule *s, const struct tpi_rule_schedule *old, bool loading)
+{
+    bool goes_on = old != NULL && old->enabled && !old->broken && old->plan == s->plan;
+    if (goes_on) {
+        s->state = old->state;
+    } else {
+        tpi_schedule_start(&s->state, s->modified_ms);
+    }
+    s->live = true;
+    s->again = loading || (old != NULL && old->again);
+}
+
+void tpi_schedules_apply(void *user, struct tpi_change *change)
+{
+    struct tpi_rules *r = user;
+    struct tpi_rule_schedule *s = change->prepared;
+    struct tpi_rule_schedule *old = tpi_map64_get(&r->schedules, change->id);
+    old = old != s ? old : NULL;
+    tpi_rules_lock_all(r);
+    if (s != NULL) {
+        begin(s, old, change->loading);
+        atomic_store(&owner(r, s)->schedule_next_ms, INT64_MIN);
+        int rc = tpi_map64_put(&r->schedules, s->id, s, NULL); /* replaces: needs no memory */
+        assert(rc == 0);
+        (void) rc;
+    } else if (old != NULL) {
+        tpi_map64_remove(&r->schedules, old->id);
+    }
+    tpi_rules_unlock_all(r);
+    count(r);
+    destroy(old);
+    if (s != NULL && !change->loading && r->host.wake != NULL) {
+        r->host.wake(r->host.user, s->partition % r->host.workers);
+    }
+    pthread_mutex_unlock(&r->changes);
+}
+
+void tpi_schedules_discard(void *user, struct tpi_change *change)
+{
+    struct tpi_rules *r = user;
+    struct tpi_rule_schedule *s = change->prepared;
+    if (s != NULL) {
+        tpi_rules_lock_all(r);
+        if (tpi_map64_get(&r->schedules, s->id) == s) {
+            tpi_map64_remove(&r->schedules, s->id);
+        }
+        tpi_rules_unlock_all(r);
+        destroy(s);
+        change->prepared = NULL;
+    }
+    pthread_mutex_unlock(&r->changes);
+}
+
+void tpi_schedules_fini(struct tpi_rules *r)
+{
+    size_t iter = 0;
+    void *s;
+    while (tpi_map64_next(&r->schedules, &iter, NULL, &s)) {
+        destroy(s);
+    }
+    tpi_map64_fini(&r->schedules);
+}
