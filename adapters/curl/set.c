@@ -32,6 +32,12 @@ static CURLcode set_tls(CURL *easy, const struct xfer_settings *s)
         /* Only the given ones count. */
         code = curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
     }
+#if LIBCURL_VERSION_NUM >= 0x075700
+    if (code == CURLE_OK) {
+        /* A file of authorities that changed is read within a minute and not after a day. */
+        code = curl_easy_setopt(easy, CURLOPT_CA_CACHE_TIMEOUT, 60L);
+    }
+#endif
     if (code == CURLE_OK && s->cert != NULL) {
         code = curl_easy_setopt(easy, CURLOPT_SSLCERT, s->cert);
     }

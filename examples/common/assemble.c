@@ -215,6 +215,9 @@ static int add_modules(struct config *c, struct tpc_core *core)
 #ifdef HAVE_HTTP_CLIENT
         tpc_module_http_client,
 #endif
+#ifdef HAVE_SMTP
+        tpc_module_smtp,
+#endif
 #ifdef HAVE_WEBHOOK
         tpc_module_webhook,
 #endif

@@ -16,6 +16,7 @@ const struct tpc_module *tpc_module_lua(void);         /* codec: scripts in Lua 
 const struct tpc_module *
 tpc_module_mqtt(void); /* adapter: devices behind an MQTT broker; service mqtt.link */
 const struct tpc_module *tpc_module_sim(void);    /* adapter: simulated devices */
+const struct tpc_module *tpc_module_smtp(void);   /* sink: sends mails, by libcurl */
 const struct tpc_module *tpc_module_sqlite(void); /* store and history in SQLite */
 const struct tpc_module *
 tpc_module_webhook(void); /* sink: posts to URLs; needs service http.client */

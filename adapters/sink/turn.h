@@ -1,0 +1,68 @@
+/*
+ * What sinks share that send message by message, or batch by batch, over something asynchronous: one
+ * request of a target at a time, so that order is kept; what the other side has taken of a batch is
+ * remembered until the batch is through, so that it is not sent twice when the rest comes again; a
+ * stop that ends what runs.
+ */
+#ifndef SINK_TURN_H
+#define SINK_TURN_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <tpcore/ext/sink.h>
+
+struct turn;
+
+/* A sink's instance. */
+struct turns {
+    const struct tpc_host *host;
+    void *ctx;
+    /* Makes the request for messages [first, first + count) of the batch. Returns 0, or a code with
+     * *err filled. */
+    int (*make)(struct turn *t, const struct tpc_batch *batch, uint32_t first, uint32_t count,
+                struct tpc_error *err);
+    /* Sends what was made: turn_ended() follows exactly once, not from within. Codes as above. */
+    int (*submit)(struct turn *t, struct tpc_error *err, uint64_t *ret_id);
+    void (*cancel)(struct turn *t, uint64_t id);
+
+    /* Own. */
+    pthread_mutex_t lock;
+    pthread_cond_t idle;
+    struct turn *busy;   /* those with a request */
+    uint32_t busy_count; /* sends that are not told yet */
+    bool stopping, made;
+};
+
+/* A target. */
+struct turn {
+    struct turns *all;
+    bool whole; /* a batch is one request */
+
+    /* Own. */
+    struct turn *next;
+    uint64_t request;
+    const struct tpc_batch *batch;
+    uint32_t at; /* message that is being sent */
+    uint64_t ticket;
+    struct tpc_id *given; /* messages taken out of batches that were not */
+    size_t given_count, given_cap;
+};
+
+/* host, ctx and the functions are set before. It takes nothing until turns_start(). */
+void turns_init(struct turns *s);
+void turns_start(struct turns *s);
+/* Calls off what runs and waits until all of it was told. May come without a start. */
+void turns_stop(struct turns *s);
+/* Accepts one that was never made. */
+void turns_fini(struct turns *s);
+
+/* t->all and t->whole are set before, the rest is zero. */
+void turn_fini(struct turn *t);
+
+/* The sink's send(). */
+int turn_send(struct turn *t, const struct tpc_batch *batch, uint64_t ticket);
+
+/* The request ended: err NULL = the other side has it. The target may be gone when it returns. */
+void turn_ended(struct turn *t, const struct tpc_error *err);
+
+#endif
