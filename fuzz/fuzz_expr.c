@@ -4,7 +4,9 @@
 #include "expr/expr.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <tpcore/json.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -90,6 +92,33 @@ static void check_result(const struct tpc_value *v)
     tpc_json_write(v, 0, &buf);
 }
 
+/* Behind jumps and inside parentheses it gives the same. */
+static void check_wrapped(struct tpc_str text, const struct tpc_value *expected)
+{
+    char longer[2048];
+    char room[200];
+    struct tpi_expr *e = NULL;
+    int n = snprintf(longer, sizeof(longer), "case 7 when 8 then null when 7 then (%.*s) end",
+                     (int) text.len, text.ptr);
+    if (memchr(text.ptr, 0, text.len) != NULL || n >= (int) sizeof(longer) ||
+        tpi_expr_compile(NULL, (struct tpc_str){ longer, (size_t) n }, &scope, TPI_EXPR_ANY, NULL,
+                         &e) != 0) {
+        return; /* it may be too deep now */
+    }
+    struct tpi_expr_scratch scratch = { room, sizeof(room), 0, 0 };
+    struct tpc_value v = tpi_expr_eval(e, &host, NULL, &scratch);
+    bool same = v.type == expected->type;
+    if (v.type == TPC_TEXT) {
+        same = same && tpc_value_equal(&v, expected);
+    } else if (v.type <= TPC_DOUBLE) {
+        same = same && memcmp(&v.as, &expected->as, v.type == TPC_BOOL ? 1 : 8) == 0;
+    }
+    if (!same) {
+        abort();
+    }
+    tpi_expr_destroy(e);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     char room[200];
@@ -107,6 +136,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         struct tpi_expr_scratch scratch = { room, sizeof(room), 0, 0 };
         struct tpc_value v = tpi_expr_eval(e, &host, NULL, &scratch);
         check_result(&v);
+        if (size < 1900) {
+            check_wrapped(text, &v);
+        }
         v = tpi_expr_eval(e, &host, NULL, NULL);
         check_result(&v);
         int test = tpi_expr_test(e, &host, NULL, &scratch);

@@ -4,6 +4,7 @@
 
 #include "expr/cell.h"
 #include "expr/functions.h"
+#include "expr/regexp.h"
 
 static struct cell copied(struct eval *r, const char *text, size_t len)
 {
@@ -357,6 +358,14 @@ static struct cell fn_format(struct eval *r, const struct cell *a, uint32_t n)
     return copied(r, text, len);
 }
 
+/* The second argument is the program that the parser made of the pattern. */
+static struct cell fn_regexp_matches(struct eval *r, const struct cell *a, uint32_t n)
+{
+    (void) r;
+    (void) n;
+    return cell_bool(tpi_regexp_found(cell_str(&a[1]), cell_str(&a[0])));
+}
+
 #define TEXT(NAME, ARGS, MIN, MAX, RESULT, USAGE, HELP)                                            \
     {                                                                                              \
         .name = #NAME, .args = ARGS, .min = MIN, .max = MAX, .result = RESULT, .fn = fn_##NAME,    \
@@ -386,6 +395,19 @@ static const struct function items[] = {
          "Whether the text begins with the part."),
     TEXT(endswith, "tt", 2, 2, TPI_EXPR_BOOL, "endswith(text, part)",
          "Whether the text ends with the part."),
+    { .name = "regexp_matches",
+      .args = "tt",
+      .min = 2,
+      .max = 2,
+      .result = TPI_EXPR_BOOL,
+      .special = SPECIAL_REGEXP,
+      .fn = fn_regexp_matches,
+      .usage = "regexp_matches(text, 'pattern')",
+      .help =
+          "Whether the pattern, a constant, is found anywhere in the text: `. [a-z] [^a-z] \\d \\w "
+          "\\s ^ $ ( ) | * + ? {m,n}`. Its time grows with the length of the text, whatever the "
+          "pattern.",
+      .since = "0.1" },
     TEXT(replace, "ttt", 3, 3, TPI_EXPR_TEXT, "replace(text, part, with)",
          "Every such part replaced, from the left."),
     TEXT(split_value, "ttn", 3, 3, TPI_EXPR_TEXT, "split_value(text, separator, index)",

@@ -1,5 +1,6 @@
 /* What stands between operators: constants, names, members and items, case, calls. */
 #include "expr/parse.h"
+#include "expr/regexp.h"
 
 bool tpi_parse_const(const struct token *t, struct cell *ret, uint8_t *ret_type)
 {
@@ -428,8 +429,39 @@ static int parse_cast_type(struct parser *p, struct operand *ret)
     return tpi_parse_expected(p, "'bigint', 'float', 'string' or 'boolean'");
 }
 
-static int parse_cast(struct parser *p, const struct function *f, struct operand *ret)
+/* regexp_matches(x, 'pattern'): the pattern becomes a program, which stands among the texts. */
+static int parse_pattern(struct parser *p, int number)
 {
+    int rc = parse_next(p);
+    if (rc == 0 && p->tok.type != TOKEN_TEXT) {
+        return tpi_parse_expected(p, "a pattern in quotes");
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    struct tpc_str pattern = { (const char *) p->pool.ptr + p->tok.value.as.offset,
+                               p->tok.value.len };
+    struct tpi_buf program;
+    size_t at = 0;
+    const char *what = NULL;
+    tpi_buf_init(&program, p->pool.alloc, 0);
+    rc = tpi_regexp_compile(p->tok.value.len > 0 ? pattern : TPC_STR(""), &program, &at, &what);
+    if (rc != 0 && what != NULL) {
+        rc = tpi_expr_error(&p->lx, rc, p->tok.start + 1 + at, "%s", what);
+    }
+    uint32_t constant = 0;
+    struct tpc_str bytes = { (const char *) program.ptr, program.len };
+    rc = rc != 0 ? rc : tpi_emit_text(p, bytes, &constant);
+    tpi_buf_fini(&program);
+    rc = rc != 0 ? rc : tpi_emit(p, (struct code){ .op = OP_PUSH, .a = (uint16_t) constant }, 1);
+    rc = rc != 0 ? rc : emit_call(p, number, 2);
+    return rc != 0 ? rc : parse_next(p);
+}
+
+/* Functions whose second argument is a constant that the parser looks at. */
+static int parse_with_constant(struct parser *p, int number, struct operand *ret)
+{
+    const struct function *f = tpi_expr_function(number);
     struct operand value;
     uint8_t common = TPI_EXPR_NULL;
     int rc = parse_next(p);
@@ -438,7 +470,11 @@ static int parse_cast(struct parser *p, const struct function *f, struct operand
     if (rc == 0 && p->tok.type != TOKEN_COMMA) {
         return tpi_parse_expected(p, "','");
     }
-    return rc != 0 ? rc : parse_cast_type(p, ret);
+    ret->type = f->result;
+    if (rc != 0) {
+        return rc;
+    }
+    return f->special == SPECIAL_CAST ? parse_cast_type(p, ret) : parse_pattern(p, number);
 }
 
 /* last(name): the name alone; what it loads is not loaded here. */
@@ -582,8 +618,8 @@ static int parse_call(struct parser *p, const struct token *name, struct operand
         parse_leave(p);
         return rc;
     }
-    if (f->special == SPECIAL_CAST) {
-        rc = parse_cast(p, f, ret);
+    if (f->special == SPECIAL_CAST || f->special == SPECIAL_REGEXP) {
+        rc = parse_with_constant(p, number, ret);
     } else if (f->special != SPECIAL_NONE) {
         rc = parse_state(p, f, ret);
     } else {

@@ -1,6 +1,7 @@
 /* Functions: what each gives, at its edges, and what their arguments have to be. */
 #include "suites.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "expr/functions.h"
@@ -129,6 +130,77 @@ START_TEST(texts)
         { "upper(any)", "\"42\"" },
     };
     NAMES_CHECK(rows);
+}
+END_TEST
+
+START_TEST(patterns)
+{
+    static const struct row rows[] = {
+        { "regexp_matches(mode, 'ut')", "true" },
+        { "regexp_matches(mode, '^ut')", "false" },
+        { "regexp_matches(mode, '^a.*o$')", "true" },
+        { "regexp_matches(mode, '')", "true" },
+        { "regexp_matches('', '^$')", "true" },
+        { "regexp_matches('', 'a')", "false" },
+        { "regexp_matches('a', '$a')", "false" },
+        { "regexp_matches('abab', '^(ab)+$')", "true" },
+        { "regexp_matches('aba', '^(ab)+$')", "false" },
+        { "regexp_matches('ab', '^(?:a|b|cd){2}$')", "true" },
+        { "regexp_matches('acd', '^(a|b|cd){2}$')", "true" },
+        { "regexp_matches('a', '^(a|b|cd){2}$')", "false" },
+        { "regexp_matches('aaa', '^a{2,3}$')", "true" },
+        { "regexp_matches('aaaa', '^a{2,3}$')", "false" },
+        { "regexp_matches('a', '^a{2,}$')", "false" },
+        { "regexp_matches('aaaa', '^a{2,}?$')", "true" },
+        { "regexp_matches('', '^a{0}$')", "true" },
+        { "regexp_matches('a', '^a{0}$')", "false" },
+        { "regexp_matches('', '^(a*)*$')", "true" },
+        { "regexp_matches('aab', '^(a*|b)*$')", "true" },
+        { "regexp_matches('ac', '^ab?c$')", "true" },
+        { "regexp_matches('a1_', '^\\\\w+$')", "true" },
+        { "regexp_matches('a-', '^\\\\w+$')", "false" },
+        { "regexp_matches('10.5', '^\\\\d+\\\\.\\\\d$')", "true" },
+        { "regexp_matches('1045', '^\\\\d+\\\\.\\\\d$')", "false" },
+        { "regexp_matches('a b', '\\\\S\\\\s\\\\D')", "true" },
+        { "regexp_matches('x', '[a-cx-z]')", "true" },
+        { "regexp_matches('d', '[^a-cx-z]')", "true" },
+        { "regexp_matches('b', '[^a-cx-z]')", "false" },
+        { "regexp_matches(']', '[]]') and regexp_matches('-', '[a-]')", "true" },
+        { "regexp_matches('7', '[\\\\d_]') and regexp_matches('_', '[\\\\d_]')", "true" },
+        { "regexp_matches('h\xc3\xa4', '^h.$') and regexp_matches('\xc3\xa4', "
+          "'[\xc3\xa0-\xc3\xbf]')",
+          "true" },
+        { "regexp_matches('\n', '.')", "false" },
+        { "regexp_matches('ab|cd', '^a|d$') and regexp_matches('x', '|y')", "true" },
+        { "regexp_matches('aaaaaaaaaaaaaaaaaaaaaaaaaaaaaab', '^(a|a|aa)*$')", "false" },
+        { "regexp_matches(device('m-2').mode, 'a')", "null" },
+    };
+    NAMES_CHECK(rows);
+    static const struct refused refused[] = {
+        { "regexp_matches(mode, mode)", 22, "a pattern in quotes expected, not 'mode'" },
+        { "regexp_matches(t, 'a')", 16, "a text expected in regexp_matches(), 't' is a number" },
+        { "regexp_matches(mode)", 20, "',' expected, not ')'" },
+        { "regexp_matches(mode, 'a(b')", 26, "no closing ) in a pattern" },
+        { "regexp_matches(mode, 'ab)')", 25, "an unmatched ) in a pattern" },
+        { "regexp_matches(mode, '[a')", 25, "no closing ] in a pattern" },
+        { "regexp_matches(mode, '[b-a]')", 27, "a range in [] that goes backwards" },
+        { "regexp_matches(mode, '*a')", 23, "nothing to repeat in a pattern" },
+        { "regexp_matches(mode, 'a{2,1}')", 29, "a malformed {} in a pattern" },
+        { "regexp_matches(mode, 'a{x')", 25, "a malformed {} in a pattern" },
+        { "regexp_matches(mode, '\\\\1')", 24, "unknown escape in a pattern" },
+        { "regexp_matches(mode, '\\\\')", 24, "nothing stands behind \\" },
+    };
+    NAMES_REFUSE(refused);
+    static const char *const huge[] = { "(((((((((((((((((a)))))))))))))))))", "(a{255}){255}",
+                                        "((((){255}){255}){255}){255}",
+                                        "(((a{0}){255}){255}){255}" };
+    for (size_t i = 0; i < sizeof(huge) / sizeof(huge[0]); i++) {
+        char text[100];
+        struct tpi_expr *e = NULL;
+        snprintf(text, sizeof(text), "regexp_matches(mode, '%s')", huge[i]);
+        int rc = tpi_expr_compile(NULL, tpc_str_from(text), &names_scope, TPI_EXPR_ANY, NULL, &e);
+        ck_assert_msg(rc != 0, "%s", huge[i]);
+    }
 }
 END_TEST
 
@@ -482,7 +554,8 @@ START_TEST(the_table_is_sound)
         ck_assert_uint_lt(tpi_expr_groups[g]->count, 256);
         for (uint32_t i = 0; i < tpi_expr_groups[g]->count; i++) {
             const struct function *f = &tpi_expr_groups[g]->items[i];
-            ck_assert_msg((f->fn != NULL) == (f->special == SPECIAL_NONE), "%s", f->name);
+            bool runs = f->special == SPECIAL_NONE || f->special == SPECIAL_REGEXP;
+            ck_assert_msg((f->fn != NULL) == runs, "%s", f->name);
             ck_assert_msg(f->min <= f->max && f->max <= FUNCTION_MAX_ARGS, "%s", f->name);
             ck_assert_msg(f->max == 0 || f->args[0] != 0, "%s", f->name);
             ck_assert_msg(f->usage != NULL && f->help != NULL && f->since != NULL, "%s", f->name);
@@ -495,7 +568,8 @@ END_TEST
 static int compile_on(const struct tpc_allocator *a, void *user)
 {
     static const char text[] = "case when changed(t) then concat(mode, product.key, "
-                               "device('x').t, pos.lat) else upper('a') end";
+                               "device('x').t, pos.lat) else upper('a') end"
+                               " = 'x' and regexp_matches(mode, '(a|b)+[c-d]{2}')";
     struct tpi_expr *e = NULL;
     (void) user;
     int rc = tpi_expr_compile(a, TPC_STR(text), &names_scope, TPI_EXPR_ANY, NULL, &e);
@@ -515,6 +589,7 @@ Suite *functions_suite(void)
     TCase *c = tcase_create("functions");
     tcase_add_test(c, numbers);
     tcase_add_test(c, texts);
+    tcase_add_test(c, patterns);
     tcase_add_test(c, times);
     tcase_add_test(c, null_and_types);
     tcase_add_test(c, lists_and_maps);
