@@ -287,6 +287,16 @@ static int put_value(struct tpi_buf *out, const struct tpc_value *v, uint32_t ho
     }
 }
 
+bool tpi_template_value(const struct tpi_template *t, const struct tpi_expr_host *host, void *user,
+                        struct tpi_expr_scratch *scratch, struct tpc_value *ret)
+{
+    if (t->count != 1 || t->parts[0].expr == NULL) {
+        return false;
+    }
+    *ret = tpi_expr_eval(t->parts[0].expr, host, user, scratch);
+    return true;
+}
+
 int tpi_template_render(const struct tpi_template *t, const struct tpi_expr_host *host, void *user,
                         struct tpi_expr_scratch *scratch, struct tpi_buf *out)
 {

@@ -46,6 +46,11 @@ size_t tpi_template_bytes(const struct tpi_template *t);
 void tpi_template_names(const struct tpi_template *t, void (*fn)(void *user, uint32_t index),
                         void *user);
 
+/* The value itself if the template is one {{ .. }} and nothing else; false = it is not. As
+ * tpi_expr_eval(). */
+bool tpi_template_value(const struct tpi_template *t, const struct tpi_expr_host *host, void *user,
+                        struct tpi_expr_scratch *scratch, struct tpc_value *ret);
+
 /*
  * Appends the text to out, whose limit bounds it. scratch may be NULL. Any thread, each with its own
  * scratch. Returns 0, TPC_ETOOBIG, TPC_EINVAL (a tree that is too deep for JSON) or TPC_ENOMEM; out

@@ -52,14 +52,15 @@ static bool find_target(const struct tpi_act *act, const struct tpi_action *a,
 }
 
 static int send_command(const struct tpi_act *act, const struct tpi_action *a,
-                        struct tpc_device *target, const struct tpc_id *id)
+                        const struct tpc_value *params, struct tpc_device *target,
+                        const struct tpc_id *id)
 {
     struct tpi_rules *r = act->rules;
     struct tpi_rule_command command = { .id = *id,
                                         .source = act->device,
                                         .target = target,
                                         .service = a->name,
-                                        .params = &a->params,
+                                        .params = params,
                                         .by = act->by,
                                         .timeout_ms = a->timeout_ms,
                                         .retries = a->retries,
@@ -75,7 +76,8 @@ static int send_command(const struct tpi_act *act, const struct tpi_action *a,
 }
 
 static int append_message(const struct tpi_act *act, const struct tpi_action *a,
-                          struct tpc_device *target, const struct tpc_id *id)
+                          const struct tpc_value *params, struct tpc_device *target,
+                          const struct tpc_id *id)
 {
     struct tpi_rules *r = act->rules;
     struct tpi_rule_message message = {
@@ -84,7 +86,7 @@ static int append_message(const struct tpi_act *act, const struct tpi_action *a,
         .partition = target != NULL ? target->partition : act->partition,
         .kind = a->type == TPI_ACTION_NOTIFY ? TPC_MSG_NOTIFY : TPC_MSG_ALERT,
         .name = a->name,
-        .params = &a->params,
+        .params = params,
         .by = act->by,
         .again = act->again
     };
@@ -108,9 +110,15 @@ static bool act_one(const struct tpi_act *act, struct tpi_action *a, uint32_t nu
     }
     int rc =
         tpi_rules_action_id(act->rule, act->revision, act->partition, act->offset, number, &id);
+    struct tpc_value params = a->params;
+    if (rc == 0 && a->fills.count > 0) {
+        struct tpc_arena *arena = r->workers[act->worker].arena;
+        tpc_arena_reset(arena);
+        rc = tpi_fills_apply(&a->fills, &a->params, &act->from, arena, &params);
+    }
     if (rc == 0) {
-        rc = a->type == TPI_ACTION_COMMAND ? send_command(act, a, target, &id)
-                                           : append_message(act, a, target, &id);
+        rc = a->type == TPI_ACTION_COMMAND ? send_command(act, a, &params, target, &id)
+                                           : append_message(act, a, &params, target, &id);
     }
     if (rc == 0 || rc == TPC_EEXIST) {
         return false;

@@ -232,6 +232,7 @@ static int read_action(struct tpi_action *a, struct tpc_arena *arena, size_t num
     a->retry_delay_ms = uint_member(c, "retry_delay");
     a->expire_ms = uint_member(c, "expire");
     a->priority = read_priority(text_member(c, "priority"));
+    a->fills = (struct tpi_fills){ .count = 0 };
     atomic_init(&a->warned, false);
     return a->type == TPI_ACTION_ALERT || a->type == TPI_ACTION_CLEAR ? say(a, arena, c) : 0;
 }
@@ -249,9 +250,32 @@ int tpi_actions_read(struct tpi_actions *a, struct tpc_arena *arena, const struc
         if (rc != 0) {
             return rc;
         }
+        a->count++;
     }
-    a->count = (uint32_t) then->len;
     return 0;
+}
+
+/* ---- values in texts ---- */
+
+int tpi_actions_compile(struct tpi_actions *actions, const struct tpc_allocator *alloc,
+                        const struct tpi_expr_scope *scope, struct tpc_error *err)
+{
+    for (uint32_t i = 0; i < actions->count; i++) {
+        struct tpi_action *a = &actions->items[i];
+        bool alert = a->type == TPI_ACTION_ALERT || a->type == TPI_ACTION_CLEAR;
+        int rc = tpi_fills_compile(alloc, &a->params, scope, err, &a->fills);
+        if (rc != 0) {
+            return path_error(err, rc, i, type_names[a->type], alert ? NULL : "params");
+        }
+    }
+    return 0;
+}
+
+void tpi_actions_fini(struct tpi_actions *actions)
+{
+    for (uint32_t i = 0; i < actions->count; i++) {
+        tpi_fills_fini(&actions->items[i].fills);
+    }
 }
 
 /* ---- checking ---- */
@@ -285,8 +309,8 @@ int tpi_actions_check(const struct tpi_actions *actions, struct tpi_registry *re
             tpi_error_set(err, TPC_EINVAL, "rules", "no device set it off: it has to be named");
             return path_error(err, TPC_EINVAL, i, type_names[a->type], "device");
         }
-        if (a->type != TPI_ACTION_COMMAND) {
-            continue;
+        if (a->type != TPI_ACTION_COMMAND || tpi_fills_any(&a->params)) {
+            continue; /* what it says is known when it fires */
         }
         tpi_registry_read_lock(registry);
         struct tpi_model *model = target_model(registry, tenant, tenant_id, product, a);

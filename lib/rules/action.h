@@ -6,7 +6,8 @@
  *     {"alert": {"key": "hot", "severity": "major", "text": "too hot"}}
  *     {"clear": {"key": "hot"}}
  *
- * An action about no device by name is about the one that set it off. Actions are made once from their
+ * Texts may have values in them: "{{ temperature | round(1) }} at {{ device.key }}" (rules/fill.h). An
+ * action about no device by name is about the one that set it off. Actions are made once from their
  * document, then unchanged but for the mark of what was logged.
  */
 #ifndef TPI_RULES_ACTION_H
@@ -19,6 +20,7 @@
 #include <tpcore/value.h>
 
 #include "registry/registry.h"
+#include "rules/fill.h"
 
 struct tpi_rules;
 
@@ -40,7 +42,8 @@ struct tpi_action {
     struct tpc_str name;   /* service, handler, or key of the alert */
     /* Of a command and a notification: a map or null; of an alert: what its message says. */
     struct tpc_value params;
-    uint32_t timeout_ms; /* of a command: 0 = default, as the three below */
+    struct tpi_fills fills; /* of params */
+    uint32_t timeout_ms;    /* of a command: 0 = default, as the three below */
     uint32_t retries;
     uint32_t retry_delay_ms;
     uint32_t expire_ms;
@@ -67,6 +70,11 @@ extern const struct tpc_option tpi_action_item;
 int tpi_actions_read(struct tpi_actions *a, struct tpc_arena *arena, const struct tpc_value *then,
                      struct tpc_error *err);
 
+/* Compiles the values in their texts. Returns as tpi_fills_compile(), with a path from "then[". */
+int tpi_actions_compile(struct tpi_actions *a, const struct tpc_allocator *alloc,
+                        const struct tpi_expr_scope *scope, struct tpc_error *err);
+void tpi_actions_fini(struct tpi_actions *a);
+
 /*
  * Checks the commands whose target is known now against its model; product: of the device that sets
  * them off, empty = there is none, and an action has to name its device. Takes the read lock. Returns
@@ -83,11 +91,12 @@ struct tpi_act {
     uint64_t tenant_id;
     uint64_t rule; /* its id and revision */
     uint64_t revision;
-    struct tpc_str by;         /* "scene:fan-on" */
-    struct tpc_device *device; /* whose message it was; NULL = none */
-    uint32_t partition;        /* of the message, or the rule's own */
-    uint64_t offset;           /* of the message, or another number that is never used again */
-    bool again;                /* it may have been done before the start */
+    struct tpc_str by;           /* "scene:fan-on" */
+    struct tpc_device *device;   /* whose message it was; NULL = none */
+    uint32_t partition;          /* of the message, or the rule's own */
+    uint64_t offset;             /* of the message, or another number that is never used again */
+    bool again;                  /* it may have been done before the start */
+    struct tpi_fill_source from; /* of values in texts */
 };
 
 /*

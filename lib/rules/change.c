@@ -53,11 +53,13 @@ static int compile(struct tpi_rules *r, struct tpi_scene *s, struct tpi_change *
     struct tpc_error local = { .size = sizeof(local) };
     struct tpc_error *e = err != NULL ? err : &local;
     int rc = tpi_scene_compile(s, r->host.registry, e, &s->condition);
+    rc = rc != 0 ? rc : tpi_scene_compile_actions(s, r->host.registry, e);
     if (rc == 0 && !change->loading) {
         rc = tpi_scene_check(s, r->host.registry, change->arena, e);
     }
     if (rc != 0 && rc != TPC_ENOMEM && change->loading) {
         log_broken(r, s, e);
+        tpi_condition_fini(&s->condition);
         return 0;
     }
     return rc != 0 || !s->condition.good ? rc : reserve(r, s, &s->condition);
@@ -175,12 +177,19 @@ static void recompile(struct tpi_rules *r, struct tpi_scene *s)
     struct tpc_error err = { .size = sizeof(err) };
     struct tpi_condition fresh = { .good = false };
     int rc = tpi_scene_compile(s, r->host.registry, &err, &fresh);
+    if (rc == 0 && !s->condition.good) { /* it does nothing yet */
+        tpi_actions_fini(&s->actions);
+        rc = tpi_scene_compile_actions(s, r->host.registry, &err);
+    }
     rc = rc != 0 ? rc : reserve(r, s, &fresh);
     if (rc == TPC_ENOMEM) {
         tpi_condition_fini(&fresh);
         tpi_log(r->env, TPC_LOG_ERROR, "rules", "scene '%.*s' is not compiled again: out of memory",
                 (int) s->key.len, s->key.ptr);
         return;
+    }
+    if (rc != 0) {
+        tpi_condition_fini(&fresh);
     }
     if (rc != 0 && s->condition.good) {
         log_broken(r, s, &err);

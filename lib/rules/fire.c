@@ -22,6 +22,12 @@ struct firing {
 static bool load_latest(void *user, uint32_t id, struct tpc_value *ret)
 {
     const struct firing *f = user;
+    if (id == TPI_NAME_DEVICE) {
+        *ret = (struct tpc_value){ .type = TPC_TEXT,
+                                   .len = f->device->key.len,
+                                   .as.text = f->device->key.ptr };
+        return true;
+    }
     int index = tpi_model_find_id(f->device->product->model, (uint16_t) id);
     return index >= 0 && tpi_device_latest_peek(f->device, (uint32_t) index, ret, NULL) == 0;
 }
@@ -48,7 +54,7 @@ static int64_t now(void *user)
 static int64_t event_time(void *user)
 {
     const struct firing *f = user;
-    return f->msg->unix_ms;
+    return f->msg != NULL ? f->msg->unix_ms : f->unix_ms;
 }
 
 static const struct tpi_expr_host expr_host = {
@@ -76,6 +82,8 @@ static void warn_full(struct firing *f)
 static void fire(struct firing *f)
 {
     const struct tpi_scene *s = f->scene;
+    struct rule_worker *w = &f->r->workers[f->worker];
+    struct tpi_expr_scratch scratch = { w->texts, sizeof(w->texts), 0, 0 };
     struct tpi_act act = { .rules = f->r,
                            .worker = f->worker,
                            .tenant_id = s->tenant_id,
@@ -85,8 +93,9 @@ static void fire(struct firing *f)
                            .device = f->device,
                            .partition = f->partition,
                            .offset = f->offset,
-                           .again = f->again };
-    f->r->workers[f->worker].fired++;
+                           .again = f->again,
+                           .from = { &expr_host, f, &scratch } };
+    w->fired++;
     tpi_act(&act, &f->scene->actions);
 }
 

@@ -37,7 +37,7 @@ const struct tpi_metric_def tpi_rules_metrics[] = {
 };
 const uint32_t tpi_rules_metric_count = sizeof(tpi_rules_metrics) / sizeof(tpi_rules_metrics[0]);
 
-enum { KIND_VERSION = 1 };
+enum { KIND_VERSION = 1, SAY_BYTES = 1 << 20 /* what one action says */ };
 
 static int make_workers(struct tpi_rules *r)
 {
@@ -50,7 +50,8 @@ static int make_workers(struct tpi_rules *r)
     }
     for (uint32_t i = 0; i < r->host.workers; i++) {
         r->workers[i].marks = tpi_alloc_array(alloc, TPI_RULES_MAX_SCENES, sizeof(uint32_t));
-        if (r->workers[i].marks == NULL) {
+        if (r->workers[i].marks == NULL ||
+            tpc_arena_create(alloc, SAY_BYTES, &r->workers[i].arena) != 0) {
             return TPC_ENOMEM;
         }
     }
@@ -128,6 +129,7 @@ static void destroy_workers(struct tpi_rules *r)
     for (uint32_t i = 0; r->workers != NULL && i < r->host.workers; i++) {
         pthread_mutex_destroy(&r->workers[i].lock);
         tpi_due_fini(&r->workers[i].due);
+        tpc_arena_destroy(r->workers[i].arena);
         tpi_free(r->env->alloc, r->workers[i].marks, TPI_RULES_MAX_SCENES * sizeof(uint32_t));
     }
     tpi_free(r->env->alloc, r->workers, workers_bytes(r));

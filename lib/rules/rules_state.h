@@ -34,6 +34,7 @@ struct rule_worker {
     uint64_t evaluations;
     uint64_t fired;
     char texts[TPI_EXPR_SCRATCH];     /* that a condition makes */
+    struct tpc_arena *arena;          /* what one action says */
     struct tpi_due due;               /* pairs of its partitions that wait */
     _Atomic int64_t next_unix_ms;     /* the earliest of them; INT64_MAX = none */
     _Atomic int64_t schedule_next_ms; /* when one of its schedules is due; INT64_MAX = never */

@@ -260,6 +260,7 @@ void tpi_scene_destroy(struct tpi_scene *s)
         return;
     }
     tpi_condition_fini(&s->condition);
+    tpi_actions_fini(&s->actions);
     tpi_map_fini(&s->devices);
     tpc_arena_destroy(s->arena);
     tpi_free(s->alloc, s, sizeof(*s));
@@ -315,13 +316,18 @@ static int constant(void *user, struct tpc_str name, struct tpc_value *ret)
     return 0;
 }
 
-static int compile_text(const struct tpi_scene *s, struct tpc_str text, const char *name,
-                        struct tpi_product *product, struct tpc_error *err, struct tpi_expr **ret)
+static struct tpi_expr_scope scope_of(struct tpi_product *product)
 {
-    struct tpi_expr_scope scope = { .resolve = resolve,
+    return (struct tpi_expr_scope){ .resolve = resolve,
                                     .constant = constant,
                                     .user = product,
                                     .features = TPI_EXPR_OTHER | TPI_EXPR_NOW | TPI_EXPR_EVENT };
+}
+
+static int compile_text(const struct tpi_scene *s, struct tpc_str text, const char *name,
+                        struct tpi_product *product, struct tpc_error *err, struct tpi_expr **ret)
+{
+    struct tpi_expr_scope scope = scope_of(product);
     int rc = text.len == 0 ? 0 : tpi_expr_compile(s->alloc, text, &scope, TPI_EXPR_BOOL, err, ret);
     if (rc != 0) {
         tpi_error_at(err, name);
@@ -329,10 +335,10 @@ static int compile_text(const struct tpi_scene *s, struct tpc_str text, const ch
     return rc;
 }
 
-int tpi_scene_compile(const struct tpi_scene *s, struct tpi_registry *registry,
-                      struct tpc_error *err, struct tpi_condition *ret)
+/* Counted; NULL with an error. */
+static struct tpi_product *product_of(const struct tpi_scene *s, struct tpi_registry *registry,
+                                      struct tpc_error *err)
 {
-    struct tpi_condition c = { .good = true };
     tpi_registry_read_lock(registry);
     struct tpi_product *product = tpi_registry_product(registry, s->tenant, s->product);
     product = product != NULL ? tpi_product_ref(product) : NULL;
@@ -341,6 +347,16 @@ int tpi_scene_compile(const struct tpi_scene *s, struct tpi_registry *registry,
         tpi_error_set(err, TPC_ENOENT, "rules", "no product '%.*s'", (int) s->product.len,
                       s->product.ptr);
         tpi_error_at(err, "when.product");
+    }
+    return product;
+}
+
+int tpi_scene_compile(const struct tpi_scene *s, struct tpi_registry *registry,
+                      struct tpc_error *err, struct tpi_condition *ret)
+{
+    struct tpi_condition c = { .good = true };
+    struct tpi_product *product = product_of(s, registry, err);
+    if (product == NULL) {
         return TPC_ENOENT;
     }
     c.product_id = product->id;
@@ -353,6 +369,31 @@ int tpi_scene_compile(const struct tpi_scene *s, struct tpi_registry *registry,
     }
     *ret = c;
     return 0;
+}
+
+/* In actions the device has a name, too. */
+static int resolve_said(void *user, struct tpc_str name, uint32_t *ret_index, uint8_t *ret_type)
+{
+    if (tpc_str_equal(name, TPC_STR("device.key"))) {
+        *ret_index = TPI_NAME_DEVICE;
+        *ret_type = TPI_EXPR_TEXT;
+        return 0;
+    }
+    return resolve(user, name, ret_index, ret_type);
+}
+
+int tpi_scene_compile_actions(struct tpi_scene *s, struct tpi_registry *registry,
+                              struct tpc_error *err)
+{
+    struct tpi_product *product = product_of(s, registry, err);
+    if (product == NULL) {
+        return TPC_ENOENT;
+    }
+    struct tpi_expr_scope scope = scope_of(product);
+    scope.resolve = resolve_said;
+    int rc = tpi_actions_compile(&s->actions, s->alloc, &scope, err);
+    tpi_product_unref(product);
+    return rc;
 }
 
 void tpi_condition_fini(struct tpi_condition *c)

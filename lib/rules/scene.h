@@ -15,6 +15,9 @@
 #include "expr/expr.h"
 #include "rules/action.h"
 
+/* Names that are no properties, in the texts of actions: device.key. */
+enum { TPI_NAME_DEVICE = 0x10000 };
+
 /* What a scene looks at. */
 enum tpi_trigger {
     TPI_ON_DATA = 0, /* a property that its condition names is in the message */
@@ -73,6 +76,10 @@ void tpi_scene_destroy(struct tpi_scene *s);
  * "when.until", line, column), TPC_ETOOBIG or TPC_ENOMEM. */
 int tpi_scene_compile(const struct tpi_scene *s, struct tpi_registry *registry,
                       struct tpc_error *err, struct tpi_condition *ret);
+/* Compiles the values in the texts of its actions, once: they name property ids, which are never used
+ * again. Returns as tpi_scene_compile(), with a path from "then[". */
+int tpi_scene_compile_actions(struct tpi_scene *s, struct tpi_registry *registry,
+                              struct tpc_error *err);
 void tpi_condition_fini(struct tpi_condition *c);
 
 /* tpi_actions_check() of its actions. */

@@ -209,6 +209,65 @@ START_TEST(scenes_notify_and_raise_and_clear_alerts)
 }
 END_TEST
 
+START_TEST(texts_of_actions_have_values_in_them)
+{
+    struct house *h = house_new();
+    tk_ok(house_put(
+        h, "scene",
+        "{'key':'hot','when':{'product':'thermo','expr':'temperature > 30',"
+        "'fire':'each'},'then':["
+        "{'notify':{'handler':'ops','params':{'text':'{{ device.key }} is at "
+        "{{ temperature | round(1) }}','t':'{{ temperature }}','list':[1,'{{ humidity }}'],"
+        "'plain':'}}'}}},"
+        "{'alert':{'key':'heat','text':'{{ temperature }} in {{ product.key }}'}},"
+        "{'command':{'device':'fan-1','service':'set','params':{'on':"
+        "'{{ temperature > 40 }}'}}}]}"));
+    house_temperature(h, "t1", 31.25);
+    house_temperature(h, "t2", 41);
+    ck_assert_str_eq(h->messages[0].text, "scene:hot notify t1 ops {\"text\":\"t1 is at 31.3\","
+                                          "\"t\":31.25,\"list\":[1,null],\"plain\":\"}}\"}");
+    ck_assert_str_eq(h->messages[3].text,
+                     "scene:hot alert t2 heat {\"state\":\"raised\",\"severity\":\"warning\","
+                     "\"text\":\"41 in thermo\"}");
+    ck_assert_str_eq(h->commands[0].text, "t1 fan-1 set {\"on\":false}");
+    ck_assert_str_eq(h->commands[1].text, "t2 fan-1 set {\"on\":true}");
+    tk_fails(TPC_EINVAL,
+             house_put(h, "scene",
+                       "{'key':'bad','when':{'product':'thermo','expr':'on'},'then':[{'notify':"
+                       "{'handler':'ops','params':{'a':['x','at {{ pressure }}']}}}]}"));
+    ck_assert_str_eq(h->err.path, "then[0].notify.params.a[1]");
+    ck_assert_uint_eq(h->err.column, 7);
+    tk_fails(TPC_EINVAL,
+             house_put(h, "scene",
+                       "{'key':'bad','when':{'product':'thermo','expr':'on'},'then':[{'alert':"
+                       "{'key':'k','text':'{{ temperature '}}]}"));
+    ck_assert_str_eq(h->err.path, "then[0].alert.text");
+    house_free(h);
+}
+END_TEST
+
+START_TEST(a_scene_that_fits_again_says_its_values)
+{
+    struct house *h = house_new();
+    tk_ok(house_put(h, "scene",
+                    "{'key':'s','when':{'product':'thermo','expr':'humidity > 30'},'then':["
+                    "{'notify':{'handler':'ops','params':{'h':'{{ humidity }}'}}}]}"));
+    tk_ok(house_put(
+        h, "product",
+        "{'key':'thermo','model':{'properties':[{'id':'temperature','type':'double'}]}}"));
+    tk_ok(house_restart(h));
+    ck_assert_uint_eq(COUNT(h, broken), 1);
+    tk_ok(house_put(h, "product",
+                    "{'key':'thermo','model':{'properties':[{'id':'temperature','type':'double'},"
+                    "{'id':'humidity','type':'int'}]}}"));
+    ck_assert_uint_eq(COUNT(h, broken), 0);
+    struct house_point wet = { "humidity", 40 };
+    house_say(h, "t1", &wet, 1);
+    ck_assert_str_eq(h->messages[0].text, "scene:s notify t1 ops {\"h\":40}");
+    house_free(h);
+}
+END_TEST
+
 struct bad {
     const char *when; /* the expression */
     const char *command;
@@ -470,7 +529,8 @@ START_TEST(no_memory_refuses_the_scene_and_leaks_nothing)
     static const char json[] = TPC_JSON({
             "key" : "s",
             "when" : { "product" : "thermo", "devices" : ["t1"], "expr" : "temperature > 30" },
-            "then" : [ { "command" : { "service" : "set", "params" : { "on" : true } } } ]
+            "then" : [ { "command" : { "service" : "set", "params" : { "on" : true } } },
+                       { "notify" : { "handler" : "ops", "params" : { "t" : "{{ temperature }} at {{ device.key }}" } } } ]
         });
     struct oom o = { .h = house_new() };
     house_temperature(o.h, "t1", 31);
@@ -498,6 +558,8 @@ Suite *scene_suite(void)
     Suite *s = suite_create("scene");
     TCase *c = tcase_create("scene");
     tcase_add_test(c, scenes_notify_and_raise_and_clear_alerts);
+    tcase_add_test(c, texts_of_actions_have_values_in_them);
+    tcase_add_test(c, a_scene_that_fits_again_says_its_values);
     tcase_add_test(c, rising_fires_once_per_device_until_it_falls);
     tcase_add_test(c, each_fires_with_every_message_while_true);
     tcase_add_test(c, a_scene_is_looked_at_once_and_only_when_its_property_comes);
