@@ -70,15 +70,19 @@ struct tpc_core_options {
                                   * before there was a key is sealed at the next start. Keep it: it
                                   * cannot be left out or changed afterwards [empty: as they are] */
     struct tpc_bytes token_key; /* 32..128 bytes: signs device tokens [empty: there are none] */
+    /* From a device's connection to what waited for it: time to subscribe. Its first message ends it
+     * [3,000; TPC_NO_DELAY = none] */
+    uint32_t online_delay_ms;
+    /* Records of commands kept of each device, for a while about an eighth more [1,000; 100 where the
+     * entities are in memory] */
+    uint32_t command_rows_max;
 };
+#define TPC_NO_DELAY UINT32_MAX
 
 #define TPC_CORE_OPTIONS_INIT                                                                      \
     {                                                                                              \
         sizeof(struct tpc_core_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,  \
-            0, 0, { 0, 0 },                                                                        \
-        {                                                                                          \
-            0, 0                                                                                   \
-        }                                                                                          \
+            0, 0, { 0, 0 }, { 0, 0 }, 0, 0                                                         \
     }
 
 /*

@@ -239,25 +239,61 @@ static int thingspanel_up(const struct tpc_frame *frame, uint32_t index,
     return thingspanel_data(frame, index, &v, sink, err);
 }
 
+static struct tpc_str text_of(const struct tpc_value *map, struct tpc_str key)
+{
+    return tpc_value_text(tpc_value_get(map, key));
+}
+
+/* The response object of the contract (1.6), read as ThingsPanel does (6.5): without a result it is a
+ * success; a failure is told with errcode, else message, else all of it. The object itself is the
+ * answer. */
+static int response(const struct tpc_frame *frame, const struct tpc_value *v,
+                    const struct tpc_decode_sink *sink, struct tpc_error *err,
+                    struct tpc_decoded *head)
+{
+    const struct tpc_value *result = tpc_value_get(v, TPC_STR("result"));
+    int64_t ts = 0;
+    int rc = tpi_codec_code(result, "result", head->code, err, &head->code);
+    if (rc == 0 && frame->correlation.len == 0) { /* one in the topic counts */
+        rc = tpi_codec_label(tpc_value_get(v, TPC_STR("id")), "id", sink->arena, err,
+                             &head->correlation);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    head->message = text_of(v, TPC_STR("message"));
+    if (head->code != 0) {
+        struct tpc_str errcode = text_of(v, TPC_STR("errcode"));
+        head->message = errcode.len > 0         ? errcode
+                        : head->message.len > 0 ? head->message
+                                                : tpi_codec_payload_text(frame);
+    }
+    head->name = text_of(v, TPC_STR("method"));
+    if (tpc_value_int(tpc_value_get(v, TPC_STR("ts")), &ts) == 0 && ts > 0 &&
+        ts < INT64_MAX / 1000) {
+        head->unix_ms = ts * 1000;
+    }
+    head->params = *v;
+    return 0;
+}
+
 /* A response that cannot be read counts as the device's failure (contract 6.5). */
 static int thingspanel_reply(const struct tpc_frame *frame, uint32_t index,
                              const struct tpc_decode_sink *sink, struct tpc_error *err)
 {
+    struct tpc_decoded head = tpi_codec_head(frame, TPC_MSG_REPLY);
     struct tpc_value v;
     int rc = parse_map(frame, sink, err, &v);
-    if (rc == 0) {
-        rc = tpi_codec_reply(frame, index, &v, sink, err);
-    }
-    if (rc != TPC_EDECODE) {
+    rc = rc != 0 ? rc : response(frame, &v, sink, err, &head);
+    if (rc != 0 && rc != TPC_EDECODE) {
         return rc;
     }
-    struct tpc_decoded head = tpi_codec_head(frame, TPC_MSG_REPLY);
-    struct tpc_str text = tpi_codec_payload_text(frame);
-    head.code = 1;
-    if (text.len > 0 && tpi_utf8_valid(text.ptr, text.len)) {
-        head.message = text;
-    } else {
-        head.message = TPC_STR("the response cannot be read");
+    if (rc != 0) {
+        struct tpc_str text = tpi_codec_payload_text(frame);
+        bool readable = text.len > 0 && tpi_utf8_valid(text.ptr, text.len);
+        head = tpi_codec_head(frame, TPC_MSG_REPLY);
+        head.code = 1;
+        head.message = readable ? text : TPC_STR("the response cannot be read");
     }
     return tpi_codec_emit(index, sink, &head);
 }

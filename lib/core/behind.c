@@ -8,7 +8,7 @@
 
 enum { REPLY_ARENA_BYTES = 4 << 20 };
 
-enum { NEWS_ONLINE = 1, NEWS_OFFLINE = 2, NEWS_REPLY = 3, NEWS_LEFT = 4 };
+enum { NEWS_ONLINE = 1, NEWS_OFFLINE = 2, NEWS_REPLY = 3, NEWS_LEFT = 4, NEWS_SPOKE = 5 };
 
 /* Told to another worker. A reply's body follows. */
 struct notice {
@@ -108,8 +108,9 @@ static void run_notice(struct tpi_worker *w, struct tpi_node *node)
     struct notice *n = (struct notice *) (void *) node;
     if (w->downlink != NULL && n->news == NEWS_REPLY) {
         reply(w, n);
-    } else if (w->downlink != NULL && n->news == NEWS_ONLINE) {
-        tpi_downlink_online_behind(w->downlink, n->gateway);
+    } else if (w->downlink != NULL && (n->news == NEWS_ONLINE || n->news == NEWS_SPOKE)) {
+        tpi_downlink_online_behind(w->downlink, n->gateway,
+                                   n->news == NEWS_SPOKE ? 0 : w->core->options.online_delay_ms);
     } else if (n->news == NEWS_OFFLINE) {
         end_own(w, n->gateway);
     } else if (n->news == NEWS_LEFT) {
@@ -148,12 +149,13 @@ static bool has_subs(struct tpi_worker *w, const struct tpc_device *d)
     return some;
 }
 
-void tpi_behind_online(struct tpi_worker *w, struct tpc_device *d)
+void tpi_behind_online(struct tpi_worker *w, struct tpc_device *d, bool spoke)
 {
-    tpi_downlink_online(w->downlink, d);
+    uint32_t delay_ms = spoke ? 0 : w->core->options.online_delay_ms;
+    tpi_downlink_online(w->downlink, d, delay_ms);
     if (has_subs(w, d)) {
-        tpi_downlink_online_behind(w->downlink, d);
-        tell_others(w, d, NEWS_ONLINE, (struct tpc_bytes){ NULL, 0 });
+        tpi_downlink_online_behind(w->downlink, d, delay_ms);
+        tell_others(w, d, spoke ? NEWS_SPOKE : NEWS_ONLINE, (struct tpc_bytes){ NULL, 0 });
     }
 }
 

@@ -5,6 +5,7 @@
 
 #include "core/core.h"
 #include "data/msg.h"
+#include "data/utf8.h"
 #include "downlink/command.h"
 #include "registry/why.h"
 
@@ -82,48 +83,64 @@ static int make_outgoing(struct tpc_core *core, struct tpc_device *device, const
 /* ---- what the store knows of ended ones ---- */
 
 struct stored {
-    struct tpc_core *core;
-    const struct tpc_id *id;
-    tpc_command_fn *fn;
-    void *user;
+    struct tpc_arena *arena;
+    struct tpc_str json;
 };
 
-static int read_stored(void *user, const struct tpc_row *row)
+static int copy_row(void *user, const struct tpc_row *row)
 {
     struct stored *s = user;
-    struct tpc_arena *arena;
-    struct tpc_value doc;
-    struct tpc_command c;
-    if (tpc_arena_create(s->core->env.alloc, PARAMS_ARENA_BYTES, &arena) != 0) {
+    char *copy = tpc_arena_take(s->arena, row->doc.len + 1);
+    if (copy == NULL) {
         return TPC_ENOMEM;
     }
-    memset(&c, 0, sizeof(c));
-    c.size = sizeof(c);
-    struct tpc_str text = { (const char *) row->doc.ptr, row->doc.len };
-    int rc = tpc_json_parse(arena, text, 0, NULL, &doc);
-    rc = rc == 0 ? tpi_command_read(&doc, arena, &c) : TPC_ECORRUPT;
-    if (rc == 0) {
-        c.size = sizeof(c);
-        c.id = *s->id;
+    memcpy(copy, row->doc.ptr, row->doc.len);
+    s->json = (struct tpc_str){ copy, row->doc.len };
+    return 0;
+}
+
+/* The store holds no lock any more: fn may use it. */
+static int tell_row(struct stored *s, const struct tpc_id *id, bool ended, tpc_command_fn *fn,
+                    void *user)
+{
+    struct tpc_value doc;
+    struct tpc_command c;
+    int rc = tpc_json_parse(s->arena, s->json, 0, NULL, &doc);
+    rc = rc == 0 ? tpi_command_read(&doc, s->arena, &c) : TPC_ECORRUPT;
+    if (rc == 0 && ended && c.state < TPC_COMMAND_SUCCEEDED) {
+        rc = TPC_ENOENT;
+    }
+    if (rc == 0 && fn != NULL) {
+        c.id = *id;
         c.tenant = tpc_value_text(tpc_value_get(&doc, TPC_STR("tenant")));
         c.device = tpc_value_text(tpc_value_get(&doc, TPC_STR("device")));
-        if (s->fn != NULL) {
-            s->fn(s->user, &c);
-        }
+        fn(user, &c);
     }
-    tpc_arena_destroy(arena);
+    return rc;
+}
+
+/* ended: no open ones, whose rows lag behind. */
+static int find_row(struct tpc_core *core, const struct tpc_id *id, bool ended, tpc_command_fn *fn,
+                    void *user)
+{
+    char text[TPC_ID_TEXT_BYTES + 1];
+    struct stored s = { NULL, { NULL, 0 } };
+    const struct tpi_part *p = core->entities_part;
+    if (tpc_arena_create(core->env.alloc, PARAMS_ARENA_BYTES, &s.arena) != 0) {
+        return TPC_ENOMEM;
+    }
+    tpc_id_format(id, text);
+    int rc = p->ops->store.get(p->self, TPC_SPACE_RECORD, TPC_STR("command"), 0,
+                               (struct tpc_str){ text, TPC_ID_TEXT_BYTES }, copy_row, &s);
+    rc = rc != 0 ? rc : tell_row(&s, id, ended, fn, user);
+    tpc_arena_destroy(s.arena);
     return rc;
 }
 
 static int find_stored(struct tpc_core *core, const struct tpc_id *id, tpc_command_fn *fn,
                        void *user)
 {
-    char text[33];
-    struct stored s = { core, id, fn, user };
-    struct tpi_part *p = core->entities_part;
-    tpc_id_format(id, text);
-    return p->ops->store.get(p->self, TPC_SPACE_RECORD, TPC_STR("command"), 0,
-                             (struct tpc_str){ text, TPC_ID_TEXT_BYTES }, read_stored, &s);
+    return find_row(core, id, true, fn, user);
 }
 
 /* ---- in the owner's hands ---- */
@@ -231,7 +248,9 @@ int tpi_command_of_rule(void *user, uint32_t worker, const struct tpi_rule_comma
                                      .retries = c->retries,
                                      .retry_delay_ms = c->retry_delay_ms,
                                      .expire_ms = c->expire_ms,
-                                     .priority = c->priority };
+                                     .priority = c->priority,
+                                     .control = tpi_model_service_control(c->target->product->model,
+                                                                          c->service) };
     char actor[256];
     size_t n = c->by.len < 200 ? c->by.len : 200;
     memcpy(actor, "rule ", 5);
@@ -343,7 +362,8 @@ static int build(struct tpc_core *core, const struct tpc_actor *actor,
                                      .retries = o->retries,
                                      .retry_delay_ms = o->retry_delay_ms,
                                      .expire_ms = o->expire_ms,
-                                     .priority = o->priority };
+                                     .priority = o->priority,
+                                     .label = o->label };
     if (o->params_json.len > 0) {
         int rc = tpc_json_parse(arena, o->params_json, 0, err, &params);
         if (rc != 0) {
@@ -353,6 +373,7 @@ static int build(struct tpc_core *core, const struct tpc_actor *actor,
     tpi_registry_read_lock(core->registry);
     int rc = tpi_model_service_check(o->device->product->model, o->service, &params, arena, err,
                                      &spec.params);
+    spec.control = tpi_model_service_control(o->device->product->model, o->service);
     tpi_registry_read_unlock(core->registry);
     if (rc != 0) {
         return rc;
@@ -402,6 +423,10 @@ int tpc_command_send(struct tpc_core *core, const struct tpc_actor *actor,
     memcpy(&o, given, given->size < sizeof(o) ? given->size : sizeof(o));
     if (o.priority > TPC_PRIORITY_HIGH) {
         return tpi_fail(TPC_EINVAL, "command", "no priority %u", (unsigned) o.priority);
+    }
+    if (o.label.len > TPC_COMMAND_LABEL_BYTES || !tpi_utf8_valid(o.label.ptr, o.label.len)) {
+        return tpi_fail(TPC_EINVAL, "command", "a label is UTF-8 of up to %d bytes",
+                        TPC_COMMAND_LABEL_BYTES);
     }
     if (!tpi_core_running(core)) {
         return tpi_fail(TPC_ESTATE, "command", "the core is not started");
@@ -470,7 +495,8 @@ static struct tpc_str move(char **at, struct tpc_str s)
 static struct told *copy_command(struct tpc_core *core, const struct tpc_command *c)
 {
     size_t bytes = sizeof(struct told) + c->tenant.len + c->device.len + c->service.len +
-                   c->params_json.len + c->reply_json.len + c->reason.len + c->actor.len;
+                   c->params_json.len + c->reply_json.len + c->reason.len + c->actor.len +
+                   c->label.len;
     struct told *t = tpi_alloc_zero(core->env.alloc, bytes);
     if (t == NULL) {
         return NULL;
@@ -485,6 +511,7 @@ static struct told *copy_command(struct tpc_core *core, const struct tpc_command
     t->command.reply_json = move(&at, c->reply_json);
     t->command.reason = move(&at, c->reason);
     t->command.actor = move(&at, c->actor);
+    t->command.label = move(&at, c->label);
     return t;
 }
 
@@ -591,6 +618,16 @@ int tpc_command_get(struct tpc_core *core, const struct tpc_id *id, tpc_command_
     int rc = find_open(core, id, fn, user, &w);
     rc = rc == TPC_ENOENT ? find_closed(core, id, fn, user) : rc;
     return rc == 0 ? 0 : tpi_fail(rc, "command", "no such command");
+}
+
+int tpi_command_find(struct tpc_core *core, const struct tpc_id *id, bool running,
+                     tpc_command_fn *fn, void *user)
+{
+    struct tpi_worker *w;
+    int rc = running ? find_open(core, id, fn, user, &w) : TPC_ENOENT;
+    rc = rc == TPC_ENOENT && running ? find_closed(core, id, fn, user) : rc;
+    /* One that nobody has open and nobody has ended: the log that knew is gone. */
+    return rc == TPC_ENOENT ? find_row(core, id, false, fn, user) : rc;
 }
 
 static int cancel_now(struct tpi_worker *w, void *user)

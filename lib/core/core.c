@@ -13,7 +13,8 @@ enum {
     DEFAULT_FRAME_BYTES = 262144,
     MAX_FRAME_BYTES = 64 << 20,
     DEFAULT_RING_BYTES = 4 << 20,
-    DEFAULT_CHECKPOINT_MS = 60000
+    DEFAULT_CHECKPOINT_MS = 60000,
+    DEFAULT_ONLINE_DELAY_MS = 3000 /* as ThingsPanel waits (its contract, 6.3) */
 };
 
 const char *tpc_version(void)
@@ -50,6 +51,9 @@ static int take_options(const struct tpc_core_options *in, struct tpc_core_optio
     o->history_checkpoint_ms =
         o->history_checkpoint_ms != 0 ? o->history_checkpoint_ms : DEFAULT_CHECKPOINT_MS;
     o->commands_max = o->commands_max != 0 ? o->commands_max : TPI_DOWNLINK_COMMANDS_MAX;
+    o->online_delay_ms = o->online_delay_ms == 0              ? DEFAULT_ONLINE_DELAY_MS
+                         : o->online_delay_ms == TPC_NO_DELAY ? 0
+                                                              : o->online_delay_ms;
     o->device_queue_max = o->device_queue_max != 0 ? o->device_queue_max : TPI_DOWNLINK_DEVICE_MAX;
     if (o->workers > MAX_WORKERS || o->partitions > MAX_PARTITIONS ||
         o->threads > TPC_THREADS_NONE || o->frame_max_bytes > MAX_FRAME_BYTES) {

@@ -242,6 +242,8 @@ struct tpi_flush {
     uint64_t retry_ms;
 };
 
+struct tpi_fresh; /* a command whose state is to be stored */
+
 struct tpi_pump {
     pthread_mutex_t lock;
     pthread_cond_t work;
@@ -259,8 +261,10 @@ struct tpi_pump {
     uint64_t *rules_next;
     uint64_t *downlink_next;
     struct tpc_arena *arena;
-    struct tpi_node *closed_first, *closed_last; /* command records to store */
-    uint32_t closed_count;
+    struct tpi_node *rows_first, *rows_last; /* records of commands to store */
+    uint32_t row_count;
+    struct tpi_map fresh; /* struct tpi_fresh by id */
+    struct tpi_fresh *fresh_first, *fresh_last;
     struct tpi_node *told_first, *told_last; /* commands on their way into the audit trail */
     uint32_t told_count;
     uint64_t retry_ms;
@@ -304,6 +308,7 @@ struct tpi_core_counters {
     _Atomic uint64_t records_unreadable; /* of the log, by consumers */
     _Atomic uint64_t stream_retries;
     _Atomic uint64_t stream_gaps;
+    _Atomic uint64_t command_rows_dropped; /* made room for newer ones of their device */
 };
 
 struct tpc_core {
@@ -312,6 +317,7 @@ struct tpc_core {
     struct tpi_env env;                /* alloc = &meter.base */
     struct tpi_id_state ids;
     struct tpc_core_options options; /* defaults filled in, keys copied */
+    uint32_t command_rows_max;       /* known when the store is */
     uint8_t secret_key[TPI_SEAL_KEY_BYTES];
     uint8_t token_key[TPI_TOKEN_KEY_MAX];
     struct tpc_host host;
@@ -637,6 +643,10 @@ void tpi_forwarder_finish(struct tpc_core *core);
 void tpi_forwarder_kick(struct tpc_core *core);
 
 /* ---- command.c ---- */
+/* A command's record, open or closed; not running: as it is stored. Returns 0, TPC_ENOENT, TPC_ESTATE or
+ * what the store says. */
+int tpi_command_find(struct tpc_core *core, const struct tpc_id *id, bool running,
+                     tpc_command_fn *fn, void *user);
 int tpi_command_of_rule(void *core, uint32_t worker, const struct tpi_rule_command *command);
 bool tpi_command_told(struct tpi_worker *w); /* calls done functions */
 int tpi_down_append(void *worker, struct tpc_device *device, const struct tpc_msg *msg);
@@ -650,6 +660,21 @@ void tpi_down_sent(struct tpi_part *part, uint64_t ticket, const struct tpc_erro
 /* part: of a gateway's message, on the gateway's topics. */
 void tpi_down_answer(struct tpi_worker *w, struct tpc_device *device, struct tpc_str name,
                      struct tpc_str correlation, bool part);
+
+/* ---- command_rows.c: commands in the store ---- */
+enum { TPI_COMMAND_OF_BYTES = 49 };
+/* Key of kind "command_of"; id NULL: its first half, which all of the device's begin with. */
+void tpi_command_of_key(uint64_t device_id, const struct tpc_id *id,
+                        char key[TPI_COMMAND_OF_BYTES]);
+/* Returns 0 or TPC_ECORRUPT. */
+int tpi_command_of_id(struct tpc_str key, struct tpc_id *ret);
+/* A record of the log; fills in the keys of an ended one's device. Returns 0, TPC_EAGAIN (store first)
+ * or TPC_ENOMEM: it comes again. */
+int tpi_command_rows_take(struct tpc_core *core, struct tpc_msg *m);
+/* all: also what could wait for a moment. */
+int tpi_command_rows_store(struct tpc_core *core, bool all, struct tpc_error *err);
+uint64_t tpi_command_rows_due_ms(struct tpc_core *core);
+void tpi_command_rows_drop(struct tpc_core *core);
 
 /* ---- topology.c: as tpc_topology_bind() and _unbind(), but the gateway is not told ---- */
 int tpi_topology_bind(struct tpc_core *core, const struct tpc_actor *actor,
@@ -668,8 +693,9 @@ void tpi_down_reply(struct tpi_worker *w, struct tpc_device *device, struct tpc_
 void tpi_create_subs(struct tpi_worker *w);
 
 /* ---- behind.c: what a gateway says and is means something for the devices behind it ---- */
-/* Something reaches a device again, and with it what stands behind it. */
-void tpi_behind_online(struct tpi_worker *w, struct tpc_device *d);
+/* Something reaches a device again, and with it what stands behind it. What waited for it leaves at once
+ * if it spoke, else after online_delay_ms. */
+void tpi_behind_online(struct tpi_worker *w, struct tpc_device *d, bool spoke);
 /* It cannot: what stands behind it is offline, too, but for devices with a connection of their own
  * and those whose messages alone decide. */
 void tpi_behind_offline(struct tpi_worker *w, struct tpc_device *d);

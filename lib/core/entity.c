@@ -10,6 +10,8 @@
 enum {
     FILE_BYTES_MAX = 64 << 20,
     FILE_ARENA_BYTES = 256 << 20,
+    COMMAND_ROWS = 1000, /* of a device */
+    COMMAND_MEMORY_ROWS = 100,
     AUDIT_MEMORY_ROWS = 1000 /* of a store in memory, which ends with the process */
 };
 
@@ -229,6 +231,10 @@ static int make(struct tpc_core *core, struct tpc_error *err, struct tpi_entitie
     if (rc == 0) {
         bool memory = strcmp(core->entities_part->module->desc.name, "memory") == 0;
         uint32_t rows = core->options.audit_max_rows;
+        core->command_rows_max = core->options.command_rows_max != 0
+                                     ? core->options.command_rows_max
+                                 : memory ? COMMAND_MEMORY_ROWS
+                                          : COMMAND_ROWS;
         tpi_entities_audit_max(e, rows == 0 && memory ? AUDIT_MEMORY_ROWS : rows);
     }
     if (rc == 0 && core->options.secret_key.len > 0) {

@@ -126,8 +126,9 @@ void tpi_presence_ended(struct tpi_worker *w, struct tpc_device *d)
 void tpi_presence_said(struct tpi_worker *w, struct tpc_device *d, bool online, int64_t unix_ms)
 {
     set(w, d, online, false, unix_ms);
+    tpi_device_bit(d, TPI_DEVICE_AWAY, !online);
     if (online) {
-        tpi_behind_online(w, d);
+        tpi_behind_online(w, d, false);
     } else {
         tpi_behind_offline(w, d);
     }
@@ -145,8 +146,9 @@ void tpi_presence_woke(struct tpi_worker *w, struct tpc_device *d)
         return; /* its next message tries again */
     }
     set(w, d, true, tpi_device_has(d, TPI_DEVICE_BY_SESSION), m.unix_ms);
+    tpi_device_bit(d, TPI_DEVICE_AWAY, false);
     if (!was) {
-        tpi_behind_online(w, d);
+        tpi_behind_online(w, d, true);
     }
 }
 
@@ -203,6 +205,7 @@ static int gone_offline(struct tpi_worker *w, struct tpc_device **gone, uint32_t
     for (uint32_t i = 0; i < n; i++) {
         if (rc == 0) {
             (void) tpi_device_presence(gone[i], false, false, now);
+            tpi_device_bit(gone[i], TPI_DEVICE_AWAY, true);
         } else {
             tpi_presence_retry(&w->presence, gone[i], tpi_mono_ms(&w->core->env));
         }

@@ -3,7 +3,7 @@
  * cursors follow. Order of a commit, so that a crash at any point replays and never loses:
  *   1. states of the rules are taken, with the offsets they contain, and how far commands are ended
  *   2. the log is synced: nothing that is stored may be missing in it
- *   3. ended commands and states of rules, one transaction of the store
+ *   3. states of rules, then commands: the store
  *   4. the history
  *   5. cursors
  */
@@ -18,24 +18,14 @@
 
 enum {
     PUMP_ARENA_BYTES = 512 << 20, /* a record of 16 MiB as a tree */
-    CLOSED_MAX = 4096,            /* ended commands in memory: then a commit comes first */
-    CLOSED_TRANSACTION = 256,
-    READ_RUN = 32,           /* records that go to the history together */
-    READ_SMALL_BYTES = 4096, /* a record with more goes alone */
-    SAVE_MS = 30000,         /* between two saves of the rules' states: pages of a disk each */
+    READ_RUN = 32,                /* records that go to the history together */
+    READ_SMALL_BYTES = 4096,      /* a record with more goes alone */
+    SAVE_MS = 30000,              /* between two saves of the rules' states: pages of a disk each */
     TRIM_MS = 1000,
     RETRY_MS = 500,
     PRESSED_MS = 200,     /* between two checkpoints that a full log asks for */
     SHRINK_MS = 50,       /* between two times that caches shrink */
     PENDING_MAX = 1 << 20 /* above it a full log waits for its disk, not for us */
-};
-
-/* An ended command on its way to the store; its JSON follows. */
-struct closed {
-    struct tpi_node node;
-    char key[33];
-    int64_t unix_ms;
-    size_t len;
 };
 
 int tpi_pump_init(struct tpc_core *core)
@@ -48,6 +38,7 @@ int tpi_pump_init(struct tpc_core *core)
     pthread_cond_init(&p->work, &attr);
     pthread_cond_init(&p->turned, &attr);
     pthread_condattr_destroy(&attr);
+    tpi_map_init(&p->fresh, core->env.alloc);
     size_t n = core->options.partitions;
     p->position = tpi_alloc_array(core->env.alloc, n, sizeof(p->position[0]));
     p->rules_next = tpi_alloc_array(core->env.alloc, n, sizeof(p->rules_next[0]));
@@ -58,22 +49,12 @@ int tpi_pump_init(struct tpc_core *core)
     return tpc_arena_create(tpi_env_reserve(&core->env), PUMP_ARENA_BYTES, &p->arena);
 }
 
-static void drop_closed(struct tpc_core *core)
-{
-    struct tpi_pump *p = &core->pump;
-    while (p->closed_first != NULL) {
-        struct closed *c = (struct closed *) (void *) p->closed_first;
-        p->closed_first = c->node.next;
-        tpi_free(core->env.alloc, c, sizeof(*c) + c->len);
-    }
-    p->closed_last = NULL;
-    p->closed_count = 0;
-}
-
 void tpi_pump_fini(struct tpc_core *core)
 {
     struct tpi_pump *p = &core->pump;
     size_t n = core->options.partitions;
+    tpi_command_rows_drop(core);
+    tpi_map_fini(&p->fresh);
     tpi_free(core->env.alloc, p->position, n * sizeof(p->position[0]));
     tpi_free(core->env.alloc, p->rules_next, n * sizeof(p->rules_next[0]));
     tpi_free(core->env.alloc, p->downlink_next, n * sizeof(p->downlink_next[0]));
@@ -125,7 +106,7 @@ void tpi_pump_close(struct tpc_core *core)
         core->bus->cursor_close(core->bus_self, cursors[i], 0);
     }
     p->opened = 0;
-    drop_closed(core);
+    tpi_command_rows_drop(core);
     tpi_audit_drop(core);
 }
 
@@ -152,72 +133,6 @@ int tpi_record_msg(struct tpc_core *core, const struct tpc_record *r, struct tpc
         tpi_registry_read_unlock(core->registry);
     }
     return 0;
-}
-
-static void put_text(struct tpc_member *m, const char *key, struct tpc_str text)
-{
-    m->key = tpc_str_from(key);
-    m->value = (struct tpc_value){ .type = TPC_TEXT, .len = text.len, .as.text = text.ptr };
-}
-
-/* {"id","tenant","device", then the record's own members}. */
-static int closed_doc(const struct tpc_msg *m, struct tpc_arena *arena, const char *id,
-                      struct tpc_value *ret)
-{
-    size_t n = m->params.type == TPC_MAP ? m->params.len : 0;
-    struct tpc_member *members = tpc_arena_take(arena, (n + 3) * sizeof(*members));
-    if (members == NULL) {
-        return TPC_ENOMEM;
-    }
-    put_text(&members[0], "id", tpc_str_from(id));
-    put_text(&members[1], "tenant", m->tenant);
-    put_text(&members[2], "device", m->device);
-    if (n > 0) {
-        memcpy(members + 3, m->params.as.members, n * sizeof(*members));
-    }
-    *ret = (struct tpc_value){ .type = TPC_MAP, .len = n + 3, .as.members = members };
-    return 0;
-}
-
-static int keep_closed(struct tpc_core *core, struct tpc_msg *m)
-{
-    struct tpi_pump *p = &core->pump;
-    struct tpc_value doc;
-    struct tpc_buf size = { NULL, 0, 0 };
-    char id[33];
-    tpi_registry_read_lock(core->registry);
-    struct tpc_device *d = tpi_registry_by_id(core->registry, m->device_id);
-    d = d != NULL ? tpi_device_ref(d) : NULL;
-    tpi_registry_read_unlock(core->registry);
-    if (d != NULL) {
-        m->tenant = tpi_device_tenant(d);
-        m->device = d->key;
-    }
-    tpc_id_format(&m->id, id);
-    int rc = closed_doc(m, p->arena, id, &doc);
-    struct closed *c = NULL;
-    if (rc == 0) {
-        (void) tpc_json_write(&doc, 0, &size);
-        c = tpi_alloc(core->env.alloc, sizeof(*c) + size.need);
-        rc = c != NULL ? 0 : TPC_ENOMEM;
-    }
-    if (rc == 0) {
-        struct tpc_buf text = { (uint8_t *) (c + 1), size.need, 0 };
-        (void) tpc_json_write(&doc, 0, &text);
-        memcpy(c->key, id, sizeof(id));
-        c->len = size.need;
-        c->unix_ms = m->unix_ms;
-        c->node.next = NULL;
-        if (p->closed_last != NULL) {
-            p->closed_last->next = &c->node;
-        } else {
-            p->closed_first = &c->node;
-        }
-        p->closed_last = &c->node;
-        p->closed_count++;
-    }
-    tpi_device_unref(d);
-    return rc;
 }
 
 /* Records on their way to the history, decoded: they go there some at a time. */
@@ -286,10 +201,8 @@ static int read_one(void *user, const struct tpc_record *r)
     bool alone = sent || r->kind == TPC_MSG_COMMAND_CLOSED || r->body.len > READ_SMALL_BYTES;
     int rc = alone || x->pending == READ_RUN ? apply_read(x) : 0;
     rc = rc != 0 ? rc : decode_read(x, r);
-    if (rc == 0 && x->msgs[x->pending].kind == TPC_MSG_COMMAND_CLOSED) {
-        rc = core->pump.closed_count >= CLOSED_MAX ? TPC_EAGAIN
-                                                   : keep_closed(core, &x->msgs[x->pending]);
-    } else if (rc == 0 && sent) {
+    rc = rc != 0 ? rc : tpi_command_rows_take(core, &x->msgs[x->pending]);
+    if (rc == 0 && sent) {
         rc = tpi_audit_command(core, &x->msgs[x->pending]);
     }
     if (rc == TPC_EAGAIN || rc == TPC_ENOMEM) {
@@ -323,33 +236,6 @@ static void fill_row(struct tpc_store_op *op, const char *kind, struct tpc_str k
                                 .modified_unix_ms = unix_ms,
                                 .doc = doc,
                                 .field_size = sizeof(struct tpc_field) };
-}
-
-static int store_closed(struct tpc_core *core, struct tpc_error *err)
-{
-    struct tpi_pump *p = &core->pump;
-    while (p->closed_first != NULL) {
-        struct tpc_store_op ops[CLOSED_TRANSACTION];
-        uint32_t n = 0;
-        for (struct tpi_node *at = p->closed_first; at != NULL && n < CLOSED_TRANSACTION;
-             at = at->next) {
-            struct closed *c = (struct closed *) (void *) at;
-            fill_row(&ops[n++], "command", (struct tpc_str){ c->key, TPC_ID_TEXT_BYTES },
-                     (struct tpc_bytes){ (const uint8_t *) (c + 1), c->len }, c->unix_ms);
-        }
-        int rc = store_rows(core, ops, n, err);
-        if (rc != 0) {
-            return rc;
-        }
-        for (uint32_t i = 0; i < n; i++) {
-            struct closed *c = (struct closed *) (void *) p->closed_first;
-            p->closed_first = c->node.next;
-            tpi_free(core->env.alloc, c, sizeof(*c) + c->len);
-        }
-        p->closed_count -= n;
-    }
-    p->closed_last = NULL;
-    return 0;
 }
 
 /* The state of one partition's rules as row, in the arena; *ret_next = what it contains. Its first
@@ -479,7 +365,7 @@ static int commit(struct tpc_core *core, bool all)
     take_ended(core);
     rc = rc != 0 ? rc : tpi_flush_now(core, TPC_FLUSH_SYNC, &err, NULL);
     rc = rc != 0 ? rc : store_rows(core, ops, count, &err);
-    rc = rc != 0 ? rc : store_closed(core, &err);
+    rc = rc != 0 ? rc : tpi_command_rows_store(core, all, &err);
     rc = rc != 0 ? rc : tpi_audit_store(core, &err);
     if (rc == 0 && (all || tpi_history_due(core->history))) {
         rc = tpi_history_commit(core->history, all, &err);
@@ -614,8 +500,8 @@ bool tpi_pump_turn(struct tpc_core *core)
         if (!core->threads) {
             core->workers[0].retry_ms = 0; /* there is room: within the same step */
         }
-    } else if (tpi_history_due(core->history) || p->closed_count + p->told_count > 0 ||
-               save_due(core)) {
+    } else if (tpi_history_due(core->history) || tpi_command_rows_due_ms(core) == 0 ||
+               p->told_count > 0 || save_due(core)) {
         (void) commit(core, false);
     }
     tpi_keep_turn(core);
@@ -642,7 +528,9 @@ uint64_t tpi_pump_next_ms(struct tpc_core *core)
     uint64_t due = tpi_history_due_ms(core->history);
     uint64_t keep = tpi_keep_due_ms(core);
     uint64_t why = tpi_why_due_ms(core);
+    uint64_t rows = tpi_command_rows_due_ms(core);
     due = keep < due ? keep : due;
+    due = rows < due ? rows : due;
     due = why < due ? why : due;
     if (p->moved) {
         uint64_t since = tpi_mono_ms(&core->env) - p->last_save_ms;

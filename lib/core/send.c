@@ -101,10 +101,15 @@ static int find_way(struct tpi_worker *w, struct tpc_device *d, bool answer, str
     uint64_t session = atomic_load_explicit(&d->session, memory_order_relaxed);
     bool own = session != 0;
     int rc = 0;
+    bool away = tpi_device_has(d, TPI_DEVICE_AWAY);
     while (top->gateway != NULL && !own) {
         top = top->gateway;
+        away |= tpi_device_has(top, TPI_DEVICE_AWAY);
         session =
             session != 0 ? session : atomic_load_explicit(&top->session, memory_order_relaxed);
+    }
+    if (away && !answer) {
+        return TPC_EOFFLINE;
     }
     bool nested =
         !answer && top->gateway == NULL && (top != d || is_gateway(d)) && nests(top->product);
@@ -199,7 +204,8 @@ static int send_frame(struct tpi_worker *w, struct tpc_device *device,
     int rc = find_way(w, device, what->kind == TPC_MSG_REPLY, &way);
     tpi_registry_read_unlock(r);
     if (rc != 0) {
-        return tpi_error_set(err, rc, "downlink", "out of memory");
+        return tpi_error_set(err, rc, "downlink",
+                             rc == TPC_EOFFLINE ? "the device is offline" : "out of memory");
     }
     rc = send_way(w, &way, device, what, part, ticket, err);
     tpi_product_unref(way.product);

@@ -166,7 +166,8 @@ static void device_online(struct tpi_worker *w, struct tpi_session *s)
     if ((s->flags & TPC_SESSION_PRESENCE) != 0) {
         tpi_presence_session(w, d, s->part->name, true);
     }
-    tpi_behind_online(w, d);
+    tpi_device_bit(d, TPI_DEVICE_AWAY, false);
+    tpi_behind_online(w, d, false);
 }
 
 static void device_offline(struct tpi_worker *w, struct tpi_session *s, uint64_t id)

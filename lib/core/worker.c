@@ -323,28 +323,14 @@ static bool run_nodes(struct tpi_worker *w)
     return did;
 }
 
-/* What a message of the batch means beyond log and latest values; no lock is held. */
-static void act_on(struct tpi_worker *w, const struct tpi_up_msg *um)
+/* A sign of life: what waited for the device leaves now. */
+static void spoke(struct tpi_worker *w, struct tpc_device *d)
 {
-    struct tpc_device *d = um->device;
-    if (d == NULL || um->msg.kind == TPC_MSG_DEAD_LETTER) {
-        return;
-    }
-    if (um->msg.kind == TPC_MSG_REPLY) {
-        tpi_behind_reply(w, um);
-    } else if (um->msg.kind == TPC_MSG_PRESENCE) {
-        const struct tpc_value *online = tpc_value_get(&um->msg.params, TPC_STR("online"));
-        bool up = online != NULL && online->type == TPC_BOOL && online->as.b;
-        tpi_presence_said(w, d, up, um->msg.unix_ms);
-    }
-    if (um->wakes) {
-        tpi_presence_woke(w, d);
-    }
-    if (um->got && (um->msg.flags & TPC_MSG_RETAINED) == 0) {
-        tpi_downlink_got(w->downlink, d);
-    }
-    if (um->answer) {
-        tpi_down_answer(w, um->asked, um->answer_name, um->msg.correlation, um->part);
+    if (tpi_device_has(d, TPI_DEVICE_AWAY)) {
+        tpi_device_bit(d, TPI_DEVICE_AWAY, false);
+        tpi_behind_online(w, d, true);
+    } else {
+        tpi_downlink_spoke(w->downlink, d);
     }
 }
 
@@ -366,8 +352,43 @@ static void follow_route(struct tpi_worker *w, const struct tpi_up_item *item)
         atomic_store_explicit(&d->session, item->session, memory_order_relaxed);
         d->adapter = item->part;
     }
-    if (changed) {
-        tpi_behind_online(w, d);
+    /* Presence is the broker's word, a retained message an old one. */
+    bool own = item->kind != TPC_MSG_PRESENCE && (item->flags & TPC_FRAME_RETAINED) == 0;
+    if (own && !changed) {
+        spoke(w, d);
+    } else if (changed) {
+        if (own) {
+            tpi_device_bit(d, TPI_DEVICE_AWAY, false);
+        }
+        tpi_behind_online(w, d, own);
+    }
+}
+
+/* What a message of the batch means beyond log and latest values; no lock is held. */
+static void act_on(struct tpi_worker *w, const struct tpi_up_msg *um)
+{
+    struct tpc_device *d = um->device;
+    if (d == NULL || um->msg.kind == TPC_MSG_DEAD_LETTER) {
+        return;
+    }
+    if (um->msg.kind != TPC_MSG_PRESENCE && (um->msg.flags & TPC_MSG_RETAINED) == 0) {
+        spoke(w, d);
+    }
+    if (um->msg.kind == TPC_MSG_REPLY) {
+        tpi_behind_reply(w, um);
+    } else if (um->msg.kind == TPC_MSG_PRESENCE) {
+        const struct tpc_value *online = tpc_value_get(&um->msg.params, TPC_STR("online"));
+        bool up = online != NULL && online->type == TPC_BOOL && online->as.b;
+        tpi_presence_said(w, d, up, um->msg.unix_ms);
+    }
+    if (um->wakes) {
+        tpi_presence_woke(w, d);
+    }
+    if (um->got && (um->msg.flags & TPC_MSG_RETAINED) == 0) {
+        tpi_downlink_got(w->downlink, d);
+    }
+    if (um->answer) {
+        tpi_down_answer(w, um->asked, um->answer_name, um->msg.correlation, um->part);
     }
 }
 

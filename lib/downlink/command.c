@@ -14,7 +14,7 @@ static const struct {
 };
 enum { STATES = sizeof(states) / sizeof(states[0]) };
 
-const char *tpi_command_state_name(uint32_t state)
+const char *tpc_command_state_name(uint32_t state)
 {
     for (size_t i = 0; i < STATES; i++) {
         if (states[i].state == state) {
@@ -44,6 +44,22 @@ struct tpc_value tpi_command_int(int64_t i)
     return (struct tpc_value){ .type = TPC_INT, .as.i = i };
 }
 
+struct tpc_value tpi_command_bool(bool b)
+{
+    return (struct tpc_value){ .type = TPC_BOOL, .as.b = b };
+}
+
+uint16_t tpi_command_kind(struct tpc_str service, bool control)
+{
+    if (control) {
+        return TPC_MSG_TELEMETRY_SET;
+    }
+    if (tpc_str_equal(service, TPC_STR("set"))) {
+        return TPC_MSG_ATTRIBUTES_SET;
+    }
+    return tpc_str_equal(service, TPC_STR("get")) ? TPC_MSG_ATTRIBUTES_GET : TPC_MSG_COMMAND;
+}
+
 int tpi_command_envelope(const struct tpi_command_spec *spec, struct tpc_arena *arena,
                          struct tpc_value *ret)
 {
@@ -51,7 +67,7 @@ int tpi_command_envelope(const struct tpi_command_spec *spec, struct tpc_arena *
     s.timeout_ms = s.timeout_ms != 0 ? s.timeout_ms : TPI_COMMAND_TIMEOUT_MS;
     s.retry_delay_ms = s.retry_delay_ms != 0 ? s.retry_delay_ms : TPI_COMMAND_RETRY_DELAY_MS;
     s.expire_ms = s.expire_ms != 0 ? s.expire_ms : TPI_COMMAND_EXPIRE_MS;
-    const struct tpc_member members[] = {
+    struct tpc_member members[] = {
         { TPC_STR("service"), tpi_command_text(s.service) },
         { TPC_STR("params"), s.params },
         { TPC_STR("timeout_ms"), tpi_command_int(s.timeout_ms) },
@@ -60,15 +76,22 @@ int tpi_command_envelope(const struct tpi_command_spec *spec, struct tpc_arena *
         { TPC_STR("expire_ms"), tpi_command_int(s.expire_ms) },
         { TPC_STR("priority"), tpi_command_int(s.priority) },
         { TPC_STR("actor"), tpi_command_text(s.actor) },
+        { { NULL, 0 }, { .type = TPC_NULL } }, /* room for those that most have not */
+        { { NULL, 0 }, { .type = TPC_NULL } },
     };
-    struct tpc_member *copy = tpc_arena_take(arena, sizeof(members));
+    size_t n = sizeof(members) / sizeof(members[0]) - 2;
+    if (s.label.len > 0) {
+        members[n++] = (struct tpc_member){ TPC_STR("label"), tpi_command_text(s.label) };
+    }
+    if (s.control) {
+        members[n++] = (struct tpc_member){ TPC_STR("control"), tpi_command_bool(true) };
+    }
+    struct tpc_member *copy = tpc_arena_take(arena, n * sizeof(members[0]));
     if (copy == NULL) {
         return TPC_ENOMEM;
     }
-    memcpy(copy, members, sizeof(members));
-    *ret = (struct tpc_value){ .type = TPC_MAP,
-                               .len = sizeof(members) / sizeof(members[0]),
-                               .as.members = copy };
+    memcpy(copy, members, n * sizeof(members[0]));
+    *ret = (struct tpc_value){ .type = TPC_MAP, .len = n, .as.members = copy };
     return 0;
 }
 
@@ -89,6 +112,12 @@ static int64_t int_of(const struct tpc_value *map, struct tpc_str key, int64_t m
     return i;
 }
 
+static bool bool_of(const struct tpc_value *map, struct tpc_str key)
+{
+    const struct tpc_value *v = tpc_value_get(map, key);
+    return v != NULL && v->type == TPC_BOOL && v->as.b;
+}
+
 static uint32_t uint_of(const struct tpc_value *map, struct tpc_str key, uint32_t min, uint32_t max,
                         uint32_t def)
 {
@@ -101,6 +130,8 @@ void tpi_command_spec_read(const struct tpc_value *envelope, struct tpi_command_
     *ret = (struct tpi_command_spec){
         .service = text_of(envelope, TPC_STR("service")),
         .actor = text_of(envelope, TPC_STR("actor")),
+        .label = text_of(envelope, TPC_STR("label")),
+        .control = bool_of(envelope, TPC_STR("control")),
         .timeout_ms =
             uint_of(envelope, TPC_STR("timeout_ms"), 1, UINT32_MAX, TPI_COMMAND_TIMEOUT_MS),
         .retries = uint_of(envelope, TPC_STR("retries"), 0, UINT32_MAX, 0),
@@ -140,7 +171,7 @@ int tpi_command_read(const struct tpc_value *record, struct tpc_arena *arena,
                      struct tpc_command *ret)
 {
     uint32_t state = tpi_command_state_find(text_of(record, TPC_STR("state")));
-    if (state < TPC_COMMAND_SUCCEEDED) {
+    if (state == 0) {
         return TPC_ECORRUPT;
     }
     struct tpc_command c = {
@@ -154,7 +185,11 @@ int tpi_command_read(const struct tpc_value *record, struct tpc_arena *arena,
         .created_unix_ms = int_of(record, TPC_STR("created_unix_ms"), INT64_MIN, INT64_MAX, 0),
         .sent_unix_ms = int_of(record, TPC_STR("sent_unix_ms"), INT64_MIN, INT64_MAX, 0),
         .closed_unix_ms = int_of(record, TPC_STR("closed_unix_ms"), INT64_MIN, INT64_MAX, 0),
+        .answered = bool_of(record, TPC_STR("answered")),
+        .label = text_of(record, TPC_STR("label")),
+        .expire_unix_ms = int_of(record, TPC_STR("expire_unix_ms"), INT64_MIN, INT64_MAX, 0),
     };
+    c.kind = tpi_command_kind(c.service, bool_of(record, TPC_STR("control")));
     int rc = tpi_command_json(tpc_value_get(record, TPC_STR("params")), arena, &c.params_json);
     rc = rc != 0 ? rc
                  : tpi_command_json(tpc_value_get(record, TPC_STR("reply")), arena, &c.reply_json);
@@ -162,5 +197,49 @@ int tpi_command_read(const struct tpc_value *record, struct tpc_arena *arena,
         return rc;
     }
     *ret = c;
+    return 0;
+}
+
+static int tree_of(struct tpc_str json, struct tpc_arena *arena, struct tpc_value *ret)
+{
+    *ret = (struct tpc_value){ .type = TPC_NULL };
+    return json.len == 0 ? 0 : tpc_json_parse(arena, json, 0, NULL, ret);
+}
+
+int tpi_command_write(const struct tpc_command *c, struct tpc_arena *arena, struct tpc_value *ret)
+{
+    enum { MEMBERS = 18 };
+    struct tpc_value params;
+    struct tpc_value reply;
+    char *id = tpc_arena_take(arena, TPC_ID_TEXT_BYTES + 1);
+    struct tpc_member *m = tpc_arena_take(arena, MEMBERS * sizeof(*m));
+    int rc = id != NULL && m != NULL ? tree_of(c->params_json, arena, &params) : TPC_ENOMEM;
+    rc = rc != 0 ? rc : tree_of(c->reply_json, arena, &reply);
+    if (rc != 0) {
+        return TPC_ENOMEM; /* the texts were written by us */
+    }
+    tpc_id_format(&c->id, id);
+    const struct tpc_member members[MEMBERS] = {
+        { TPC_STR("id"), tpi_command_text(tpc_str_from(id)) },
+        { TPC_STR("tenant"), tpi_command_text(c->tenant) },
+        { TPC_STR("device"), tpi_command_text(c->device) },
+        { TPC_STR("service"), tpi_command_text(c->service) },
+        { TPC_STR("params"), params },
+        { TPC_STR("actor"), tpi_command_text(c->actor) },
+        { TPC_STR("state"), tpi_command_text(tpc_str_from(tpc_command_state_name(c->state))) },
+        { TPC_STR("code"), tpi_command_int(c->code) },
+        { TPC_STR("reason"), tpi_command_text(c->reason) },
+        { TPC_STR("reply"), reply },
+        { TPC_STR("tries"), tpi_command_int(c->tries) },
+        { TPC_STR("created_unix_ms"), tpi_command_int(c->created_unix_ms) },
+        { TPC_STR("sent_unix_ms"), tpi_command_int(c->sent_unix_ms) },
+        { TPC_STR("closed_unix_ms"), tpi_command_int(c->closed_unix_ms) },
+        { TPC_STR("expire_unix_ms"), tpi_command_int(c->expire_unix_ms) },
+        { TPC_STR("label"), tpi_command_text(c->label) },
+        { TPC_STR("answered"), tpi_command_bool(c->answered != 0) },
+        { TPC_STR("control"), tpi_command_bool(c->kind == TPC_MSG_TELEMETRY_SET) },
+    };
+    memcpy(m, members, sizeof(members));
+    *ret = (struct tpc_value){ .type = TPC_MAP, .len = MEMBERS, .as.members = m };
     return 0;
 }

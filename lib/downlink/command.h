@@ -1,16 +1,16 @@
 /*
  * How a command stands in the log and in the store.
  *
- *   COMMAND         id, name = service, params = envelope: {"service", "params", "timeout_ms",
- *                   "retries", "retry_delay_ms", "expire_ms", "priority", "actor"}
+ *   COMMAND         id, name = service, params = envelope
  *   COMMAND_STATE   id, params {"state": "queued" | "sent", "tries"}
- *   COMMAND_CLOSED  id, name = service, code, params = the whole record: {"service", "params",
- * "actor", "state", "code", "reason", "reply", "tries", "created_unix_ms", "sent_unix_ms",
- *                   "closed_unix_ms"}: what the store keeps of it as JSON
+ *   COMMAND_CLOSED  id, name = service, code, params = the whole record
+ *
+ * What is in envelope and record: docs/format/record.md. The store keeps the record as JSON.
  */
 #ifndef TPI_DOWNLINK_COMMAND_H
 #define TPI_DOWNLINK_COMMAND_H
 
+#include <stdbool.h>
 #include <tpcore/arena.h>
 #include <tpcore/command.h>
 #include <tpcore/json.h>
@@ -20,12 +20,14 @@
 struct tpi_command_spec {
     struct tpc_str service;
     struct tpc_str actor;
+    struct tpc_str label;
     struct tpc_value params; /* a map or TPC_NULL; already checked against the model */
     uint32_t timeout_ms;
     uint32_t retries;
     uint32_t retry_delay_ms;
     uint32_t expire_ms;
     uint32_t priority;
+    bool control; /* "control", and the model has no service of that name */
 };
 
 enum {
@@ -44,13 +46,16 @@ int tpi_command_envelope(const struct tpi_command_spec *spec, struct tpc_arena *
 void tpi_command_spec_read(const struct tpc_value *envelope, struct tpi_command_spec *ret);
 
 /* Makes the public record of a COMMAND_CLOSED's params (read from the log, or parsed from the
- * store's JSON). Texts are value's or the arena's; id, tenant and device are the caller's to set.
- * Returns 0, TPC_ECORRUPT (no such record) or TPC_ENOMEM. */
+ * store's JSON, where open ones stand, too). Texts are value's or the arena's; id, tenant and device
+ * are the caller's to set. Returns 0, TPC_ECORRUPT (no such record) or TPC_ENOMEM. */
 int tpi_command_read(const struct tpc_value *record, struct tpc_arena *arena,
                      struct tpc_command *ret);
 
-/* "queued", "succeeded" ..; "unknown" for a number it does not know. */
-const char *tpi_command_state_name(uint32_t state);
+/* The other way: the document of a record, with id, tenant and device. Returns 0 or TPC_ENOMEM. */
+int tpi_command_write(const struct tpc_command *c, struct tpc_arena *arena, struct tpc_value *ret);
+
+/* enum tpc_msg_kind of what a service becomes. */
+uint16_t tpi_command_kind(struct tpc_str service, bool control);
 
 /* 0 if the name is none. */
 uint32_t tpi_command_state_find(struct tpc_str name);
@@ -62,5 +67,6 @@ int tpi_command_json(const struct tpc_value *v, struct tpc_arena *arena, struct 
 /* Values of one line. */
 struct tpc_value tpi_command_text(struct tpc_str s);
 struct tpc_value tpi_command_int(int64_t i);
+struct tpc_value tpi_command_bool(bool b);
 
 #endif

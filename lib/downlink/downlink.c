@@ -240,6 +240,9 @@ int tpi_downlink_reply(struct tpi_downlink *d, struct tpc_device *device,
         return TPC_ENOENT;
     }
     keep_reply(d, c, &reply->params);
+    pthread_mutex_lock(&d->lock);
+    c->answered = true;
+    pthread_mutex_unlock(&d->lock);
     if (reply->code == 0) {
         tpi_flow_close(c, TPC_COMMAND_SUCCEEDED, 0, "");
         return 0;
@@ -260,23 +263,42 @@ void tpi_downlink_got(struct tpi_downlink *d, struct tpc_device *device)
     }
     struct tpc_bytes service = tpi_open_part(c, PART_SERVICE);
     if (service.len == 3 && memcmp(service.ptr, "get", 3) == 0) {
+        pthread_mutex_lock(&d->lock);
+        c->answered = true;
+        pthread_mutex_unlock(&d->lock);
         tpi_flow_close(c, TPC_COMMAND_SUCCEEDED, 0, "");
     }
 }
 
-void tpi_downlink_online(struct tpi_downlink *d, struct tpc_device *device)
+void tpi_downlink_online(struct tpi_downlink *d, struct tpc_device *device, uint32_t delay_ms)
 {
     struct open_device *v = tpi_map64_get(&d->devices, device->id);
-    if (v != NULL) {
-        tpi_open_hold(v);
-        v->offline = false;
-        v->busy = false;
-        tpi_flow_pump(v);
-        tpi_open_release(v);
+    if (v == NULL || (v->delayed && delay_ms > 0)) {
+        return;
+    }
+    tpi_open_hold(v);
+    v->offline = false;
+    v->busy = delay_ms > 0;
+    tpi_open_undelay(v);
+    if (delay_ms > 0) {
+        v->delayed = true;
+        d->delayed++;
+        tpi_flow_again(v, delay_ms);
+    }
+    tpi_flow_pump(v);
+    tpi_open_release(v);
+}
+
+void tpi_downlink_spoke(struct tpi_downlink *d, struct tpc_device *device)
+{
+    const struct open_device *v = d->delayed > 0 ? tpi_map64_get(&d->devices, device->id) : NULL;
+    if (v != NULL && v->delayed) {
+        tpi_downlink_online(d, device, 0);
     }
 }
 
-void tpi_downlink_online_behind(struct tpi_downlink *d, struct tpc_device *gateway)
+void tpi_downlink_online_behind(struct tpi_downlink *d, struct tpc_device *gateway,
+                                uint32_t delay_ms)
 {
     size_t cap = tpi_map64_count(&d->devices);
     uint64_t *ids = cap > 0 ? tpi_alloc_array(d->env->alloc, cap, sizeof(*ids)) : NULL;
@@ -293,7 +315,7 @@ void tpi_downlink_online_behind(struct tpi_downlink *d, struct tpc_device *gatew
     for (size_t i = 0; i < count; i++) {
         struct open_device *v = tpi_map64_get(&d->devices, ids[i]);
         if (v != NULL && v->device != NULL) {
-            tpi_downlink_online(d, v->device);
+            tpi_downlink_online(d, v->device, delay_ms);
         }
     }
     tpi_free(d->env->alloc, ids, cap * sizeof(*ids));
@@ -327,6 +349,10 @@ void tpi_downlink_gone(struct tpi_downlink *d, struct tpc_device *device)
 void tpi_downlink_sent(struct tpi_downlink *d, uint64_t ticket, const struct tpc_error *err)
 {
     struct open_command *c = tpi_map64_get(&d->tickets, ticket);
+    if (c != NULL && err == NULL && c->control) {
+        tpi_flow_close(c, TPC_COMMAND_SUCCEEDED, 0, ""); /* nobody answers it */
+        return;
+    }
     if (c == NULL || err == NULL) {
         return;
     }
@@ -394,6 +420,9 @@ static int copy_command(const struct tpi_downlink *d, const struct open_command 
                                    .created_unix_ms = c->created_unix_ms,
                                    .sent_unix_ms = c->sent_unix_ms,
                                    .closed_unix_ms = c->closed_unix_ms,
+                                   .expire_ms = c->expire_ms,
+                                   .control = c->control,
+                                   .answered = c->answered,
                                    .bytes = c->bytes };
     memcpy(copy->reason, c->reason, sizeof(c->reason));
     memcpy(copy->ends, c->ends, sizeof(c->ends));
@@ -408,6 +437,22 @@ static int copy_command(const struct tpi_downlink *d, const struct open_command 
     }
     *ret = copy;
     return 0;
+}
+
+uint32_t tpi_downlink_ids(struct tpi_downlink *d, uint64_t device_id, struct tpc_id *ids,
+                          uint32_t cap)
+{
+    uint32_t n = 0;
+    pthread_mutex_lock(&d->lock);
+    const struct open_device *v = tpi_map64_get(&d->devices, device_id);
+    for (const struct open_command *c = v != NULL ? v->first : NULL; c != NULL; c = c->kin) {
+        if (n < cap) {
+            ids[n] = c->id;
+        }
+        n++;
+    }
+    pthread_mutex_unlock(&d->lock);
+    return n;
 }
 
 int tpi_downlink_find(struct tpi_downlink *d, const struct tpc_id *id, tpc_command_fn *fn,

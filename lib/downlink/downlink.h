@@ -6,9 +6,11 @@
  *   queued -> sent -> (succeeded | failed)            by a reply
  *     |        |  ^-> waits -> sent again             no reply in timeout_ms, delay doubles
  *     |        +----> timed out                       all tries used
+ *     |        +----> succeeded                       a "control", when the adapter has sent it
  *     +-> expired | canceled | failed                 never sent
  *
- * A device that is offline keeps its queue; tpi_downlink_online() goes on with it. If the log
+ * A device that is offline keeps its queue; tpi_downlink_online() goes on with it: at once, or after
+ * a time in which the device can subscribe to its topics. If the log
  * cannot take the closing record now, the command stays closing and is tried again every 100 ms.
  *
  * Thread: the owner's (the worker), unless a comment says otherwise. Callbacks of the host come
@@ -128,10 +130,15 @@ bool tpi_downlink_answers(struct tpi_downlink *d, const struct tpc_device *devic
 /* The device reported values, which in its dialect is the answer to a "get" under way. */
 void tpi_downlink_got(struct tpi_downlink *d, struct tpc_device *device);
 
-/* The device can be reached: its queue goes on. */
-void tpi_downlink_online(struct tpi_downlink *d, struct tpc_device *device);
+/* The device can be reached: its queue goes on, after a while if delay_ms is not 0. The first delay
+ * counts, and 0 ends it. */
+void tpi_downlink_online(struct tpi_downlink *d, struct tpc_device *device, uint32_t delay_ms);
 /* The same for all that stand behind a gateway. */
-void tpi_downlink_online_behind(struct tpi_downlink *d, struct tpc_device *gateway);
+void tpi_downlink_online_behind(struct tpi_downlink *d, struct tpc_device *gateway,
+                                uint32_t delay_ms);
+/* A message came from it: if its queue waits for such a delay, it goes on. Costs next to nothing where
+ * none does. */
+void tpi_downlink_spoke(struct tpi_downlink *d, struct tpc_device *device);
 
 /* The device was deleted: its commands fail with TPC_ENOENT. */
 void tpi_downlink_gone(struct tpi_downlink *d, struct tpc_device *device);
@@ -168,6 +175,11 @@ uint64_t tpi_downlink_low_offset(struct tpi_downlink *d, uint32_t partition);
  * thread. */
 int tpi_downlink_find(struct tpi_downlink *d, const struct tpc_id *id, tpc_command_fn *fn,
                       void *user);
+
+/* Ids of a device's open commands, in no order, up to cap of them. Returns how many there are. Any
+ * thread. */
+uint32_t tpi_downlink_ids(struct tpi_downlink *d, uint64_t device_id, struct tpc_id *ids,
+                          uint32_t cap);
 
 /* Commands that are open here. Any thread. */
 uint32_t tpi_downlink_open_count(struct tpi_downlink *d);

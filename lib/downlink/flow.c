@@ -87,14 +87,6 @@ static struct open_command *first_queued(const struct open_device *v)
     return NULL;
 }
 
-static uint16_t encode_kind(struct tpc_str service)
-{
-    if (tpc_str_equal(service, TPC_STR("set"))) {
-        return TPC_MSG_ATTRIBUTES_SET;
-    }
-    return tpc_str_equal(service, TPC_STR("get")) ? TPC_MSG_ATTRIBUTES_GET : TPC_MSG_COMMAND;
-}
-
 static int hand_over(struct open_command *c, uint64_t ticket, struct tpc_error *err)
 {
     struct tpi_downlink *d = c->owner;
@@ -111,7 +103,7 @@ static int hand_over(struct open_command *c, uint64_t ticket, struct tpc_error *
                                    .name = { (const char *) service.ptr, service.len },
                                    .correlation = { id_text, TPC_ID_TEXT_BYTES },
                                    .params = params };
-        what.kind = encode_kind(what.name);
+        what.kind = tpi_command_kind(what.name, c->control);
         rc = d->host.send(d->host.user, c->device->device, &what, ticket, err);
     }
     tpc_arena_destroy(arena);

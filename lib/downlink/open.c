@@ -55,7 +55,10 @@ static int find_device(struct tpi_downlink *d, uint64_t id, struct tpc_device *d
         if (v == NULL) {
             return TPC_ENOMEM;
         }
-        if (tpi_map64_put(&d->devices, id, v, NULL) != 0) {
+        pthread_mutex_lock(&d->lock);
+        int rc = tpi_map64_put(&d->devices, id, v, NULL);
+        pthread_mutex_unlock(&d->lock);
+        if (rc != 0) {
             tpi_free(d->env->alloc, v, sizeof(*v));
             return TPC_ENOMEM;
         }
@@ -76,6 +79,12 @@ void tpi_open_hold(struct open_device *v)
     v->holds++;
 }
 
+void tpi_open_undelay(struct open_device *v)
+{
+    v->owner->delayed -= v->delayed;
+    v->delayed = false;
+}
+
 void tpi_open_release(struct open_device *v)
 {
     assert(v->holds > 0);
@@ -83,8 +92,11 @@ void tpi_open_release(struct open_device *v)
         return;
     }
     struct tpi_downlink *d = v->owner;
+    tpi_open_undelay(v);
     tpi_wheel_cancel(d->host.wheel, &v->again);
+    pthread_mutex_lock(&d->lock);
     tpi_map64_remove(&d->devices, v->id);
+    pthread_mutex_unlock(&d->lock);
     tpi_device_unref(v->device);
     tpi_free(d->env->alloc, v, sizeof(*v));
 }
@@ -129,6 +141,7 @@ static int make_block(struct tpi_downlink *d, const struct tpc_device *device,
         [PART_DEVICE] = device != NULL ? device->key : none,
         [PART_SERVICE] = spec->service,
         [PART_ACTOR] = spec->actor,
+        [PART_LABEL] = spec->label,
         [PART_PARAMS] = { (const char *) params->ptr, params->len },
     };
     size_t bytes = sizeof(struct open_command);
@@ -147,6 +160,7 @@ static int make_block(struct tpi_downlink *d, const struct tpc_device *device,
                                 .retry_delay_ms = spec->retry_delay_ms,
                                 .expire_ms = spec->expire_ms,
                                 .priority = spec->priority,
+                                .control = spec->control,
                                 .bytes = bytes };
     char *at = (char *) (c + 1);
     for (int i = 0; i < PARTS; i++) {
@@ -197,6 +211,8 @@ int tpi_open_take(struct tpi_downlink *d, struct tpc_device *device, const struc
         rc = tpi_map_put(&d->ids, c->id.b, sizeof(c->id.b), c, NULL);
         if (rc == 0) {
             partition_insert(&d->partitions[c->partition], c);
+            c->kin = v->first;
+            v->first = c;
         }
         pthread_mutex_unlock(&d->lock);
         if (rc != 0) {
@@ -219,6 +235,11 @@ void tpi_open_drop(struct tpi_downlink *d, struct open_command *c)
     pthread_mutex_lock(&d->lock);
     tpi_map_remove(&d->ids, c->id.b, sizeof(c->id.b));
     partition_remove(&d->partitions[c->partition], c);
+    struct open_command **at = &c->device->first; /* device_max of them */
+    while (*at != c) {
+        at = &(*at)->kin;
+    }
+    *at = c->kin;
     pthread_mutex_unlock(&d->lock);
     tpi_wheel_cancel(d->host.wheel, &c->timer);
     if (c->ticket != 0) {
@@ -234,7 +255,8 @@ void tpi_open_drop(struct tpi_downlink *d, struct open_command *c)
 static void on_timeout(struct open_command *c, uint64_t now_ms)
 {
     if (c->tries > c->retries) {
-        tpi_flow_close(c, TPC_COMMAND_TIMED_OUT, TPC_ETIMEOUT, "no reply");
+        tpi_flow_close(c, TPC_COMMAND_TIMED_OUT, TPC_ETIMEOUT,
+                       c->control ? "the adapter has not confirmed it" : "no reply");
         return;
     }
     uint32_t doublings = c->tries - 1 < 31 ? c->tries - 1 : 31;
@@ -280,6 +302,7 @@ static void on_device_timer(void *user, uint64_t now_ms)
     struct open_device *v = user;
     tpi_open_hold(v);
     v->busy = false;
+    tpi_open_undelay(v);
     if (v->flight != NULL && v->flight->owed) {
         tpi_flow_tell(v->flight);
     }

@@ -2,9 +2,9 @@
  * Open commands: what the files of this folder share.
  *
  * One allocation per command: the struct, then its texts and its encoded params. The owner thread
- * changes everything; `lock` guards what tpi_downlink_find() and _low_offset() read on other
- * threads: the id map, the partitions' lists, and of a command state, tries, code, reason, times
- * and reply.
+ * changes everything; `lock` guards what tpi_downlink_find(), _ids() and _low_offset() read on other
+ * threads: the maps of ids and of devices, the partitions' and the devices' lists, and of a command
+ * state, tries, code, reason, times and reply.
  */
 #ifndef TPI_DOWNLINK_OPEN_H
 #define TPI_DOWNLINK_OPEN_H
@@ -19,13 +19,14 @@
 enum { PRIORITIES = TPC_PRIORITY_HIGH + 1, REASON_BYTES = 128 };
 
 /* Texts and bytes behind the struct, in this order. */
-enum part { PART_TENANT, PART_DEVICE, PART_SERVICE, PART_ACTOR, PART_PARAMS, PARTS };
+enum part { PART_TENANT, PART_DEVICE, PART_SERVICE, PART_ACTOR, PART_LABEL, PART_PARAMS, PARTS };
 
 struct open_command {
     struct open_command *next; /* in its device's queue, or in the list of those to be closed */
     struct open_command *prev;
     struct open_command *later; /* in its partition, by offset */
     struct open_command *earlier;
+    struct open_command *kin; /* the next one of its device, in no order */
     struct tpi_downlink *owner;
     struct open_device *device;
     struct tpi_timer timer; /* expiry, timeout, retry or closing again: as the state says */
@@ -48,6 +49,8 @@ struct open_command {
     bool waits;  /* sent, no reply, will be sent again */
     bool queued; /* stands in its device's queue */
     bool owed;   /* the record of its state could not be appended yet */
+    bool control;
+    bool answered; /* by the device: that is its end */
     char reason[REASON_BYTES];
     uint8_t *reply; /* encoded value */
     size_t reply_len;
@@ -66,18 +69,21 @@ struct open_device {
     uint64_t id;
     struct command_queue queues[PRIORITIES];
     struct open_command *flight; /* sent, waits for its reply or for the next try */
-    struct tpi_timer again;      /* the adapter was busy, or a record is owed */
+    struct tpi_timer again;      /* the adapter was busy, a record is owed, or it came online */
+    struct open_command *first;  /* of all that are open */
     uint32_t open;               /* commands, closing ones too */
     uint32_t holds;              /* calls that look at it */
     bool pumping;
     bool busy;    /* the adapter said so: not before `again` */
     bool offline; /* the adapter said so, nothing new since */
+    bool delayed; /* busy because it has only just come */
 };
 
 struct tpi_downlink {
     const struct tpi_env *env;
     struct tpi_downlink_host host;
     struct tpi_map64 devices; /* struct open_device by id */
+    uint32_t delayed;         /* of them */
     struct tpi_map64 tickets; /* struct open_command */
     uint64_t last_ticket;
     struct tpc_id *recent; /* ring of closed ids */
@@ -101,6 +107,8 @@ void tpi_open_move(struct open_command *c, uint64_t offset);
 void tpi_open_hold(struct open_device *v);
 /* Gives a hold back; frees the device if nothing is left of it. */
 void tpi_open_release(struct open_device *v);
+/* It has been there for long enough. */
+void tpi_open_undelay(struct open_device *v);
 struct tpc_bytes tpi_open_part(const struct open_command *c, enum part part);
 
 /* flow.c: the states. */

@@ -31,7 +31,7 @@ static int append(struct open_command *c, struct tpc_msg *msg)
 int tpi_record_state(struct open_command *c)
 {
     const struct tpc_member members[] = {
-        { TPC_STR("state"), tpi_command_text(tpc_str_from(tpi_command_state_name(c->state))) },
+        { TPC_STR("state"), tpi_command_text(tpc_str_from(tpc_command_state_name(c->state))) },
         { TPC_STR("tries"), tpi_command_int(c->tries) },
     };
     struct tpc_msg msg = { .kind = TPC_MSG_COMMAND_STATE,
@@ -50,6 +50,11 @@ static int decode_trees(const struct open_command *c, struct tpc_arena *arena,
     return rc;
 }
 
+static int64_t expiry_of(const struct open_command *c)
+{
+    return c->created_unix_ms + (int64_t) c->expire_ms;
+}
+
 int tpi_record_closed(struct open_command *c, struct tpc_arena *arena)
 {
     struct tpc_value params = { .type = TPC_NULL };
@@ -62,7 +67,7 @@ int tpi_record_closed(struct open_command *c, struct tpc_arena *arena)
         { TPC_STR("service"), tpi_command_text(part_text(c, PART_SERVICE)) },
         { TPC_STR("params"), params },
         { TPC_STR("actor"), tpi_command_text(part_text(c, PART_ACTOR)) },
-        { TPC_STR("state"), tpi_command_text(tpc_str_from(tpi_command_state_name(c->state))) },
+        { TPC_STR("state"), tpi_command_text(tpc_str_from(tpc_command_state_name(c->state))) },
         { TPC_STR("code"), tpi_command_int(c->code) },
         { TPC_STR("reason"), tpi_command_text(tpc_str_from(c->reason)) },
         { TPC_STR("reply"), reply },
@@ -70,6 +75,10 @@ int tpi_record_closed(struct open_command *c, struct tpc_arena *arena)
         { TPC_STR("created_unix_ms"), tpi_command_int(c->created_unix_ms) },
         { TPC_STR("sent_unix_ms"), tpi_command_int(c->sent_unix_ms) },
         { TPC_STR("closed_unix_ms"), tpi_command_int(c->closed_unix_ms) },
+        { TPC_STR("expire_unix_ms"), tpi_command_int(expiry_of(c)) },
+        { TPC_STR("label"), tpi_command_text(part_text(c, PART_LABEL)) },
+        { TPC_STR("answered"), tpi_command_bool(c->answered) },
+        { TPC_STR("control"), tpi_command_bool(c->control) },
     };
     struct tpc_msg msg = { .kind = TPC_MSG_COMMAND_CLOSED,
                            .name = part_text(c, PART_SERVICE),
@@ -104,7 +113,10 @@ int tpi_record_view(const struct open_command *c, struct tpc_arena *arena, struc
                              .tries = c->tries,
                              .created_unix_ms = c->created_unix_ms,
                              .sent_unix_ms = c->sent_unix_ms,
-                             .closed_unix_ms = c->closed_unix_ms };
+                             .closed_unix_ms = c->closed_unix_ms,
+                             .kind = tpi_command_kind(part_text(c, PART_SERVICE), c->control),
+                             .answered = c->answered,
+                             .expire_unix_ms = expiry_of(c) };
     int rc = decode_trees(c, arena, &params, &reply);
     rc = rc != 0 ? rc : tpi_command_json(&params, arena, &v.params_json);
     rc = rc != 0 ? rc : tpi_command_json(&reply, arena, &v.reply_json);
@@ -112,6 +124,7 @@ int tpi_record_view(const struct open_command *c, struct tpc_arena *arena, struc
     rc = rc != 0 ? rc : copy_text(arena, part_text(c, PART_DEVICE), &v.device);
     rc = rc != 0 ? rc : copy_text(arena, part_text(c, PART_SERVICE), &v.service);
     rc = rc != 0 ? rc : copy_text(arena, part_text(c, PART_ACTOR), &v.actor);
+    rc = rc != 0 ? rc : copy_text(arena, part_text(c, PART_LABEL), &v.label);
     rc = rc != 0 ? rc : copy_text(arena, tpc_str_from(c->reason), &v.reason);
     if (rc != 0) {
         return rc;

@@ -15,6 +15,8 @@ static int make_record(const struct open_command *c, struct tpc_arena *arena, st
 {
     struct tpi_command_spec spec = { .service = part_text(c, PART_SERVICE),
                                      .actor = part_text(c, PART_ACTOR),
+                                     .label = part_text(c, PART_LABEL),
+                                     .control = c->control,
                                      .timeout_ms = c->timeout_ms,
                                      .retries = c->retries,
                                      .retry_delay_ms = c->retry_delay_ms,

@@ -67,7 +67,8 @@ static bool may_repeat(const struct open_command *c)
     const struct tpi_product *product = c->device->device->product;
     struct tpc_bytes service = tpi_open_part(c, PART_SERVICE);
     struct tpc_str name = { (const char *) service.ptr, service.len };
-    return product != NULL && tpi_model_service_idempotent(product->model, name);
+    return c->control || /* as a "set" */
+           (product != NULL && tpi_model_service_idempotent(product->model, name));
 }
 
 /* Goes on, or ends; true if it ended and its record is to be written. */

@@ -617,8 +617,17 @@ int tpi_model_service_check(const struct tpi_model *m, struct tpc_str service,
         return check_get(m, params, err, ret);
     }
     const struct tpi_function *f = find_function(m->services, m->service_count, service);
+    if (f == NULL && tpc_str_equal(service, TPC_STR("control")) != 0) {
+        return check_set(m, params, arena, err, ret);
+    }
     return f == NULL ? not_there("service", service, err)
                      : check_function(f, params, true, arena, err, ret);
+}
+
+bool tpi_model_service_control(const struct tpi_model *m, struct tpc_str service)
+{
+    return tpc_str_equal(service, TPC_STR("control")) != 0 &&
+           find_function(m->services, m->service_count, service) == NULL;
 }
 
 bool tpi_model_service_idempotent(const struct tpi_model *m, struct tpc_str service)

@@ -144,13 +144,17 @@ int tpi_model_derive(const struct tpi_model *m, uint32_t index, const struct tpc
 
 /*
  * Checks what a command wants: a service of the model with its input; "set": a map of writable
- * properties; "get": {"keys":["a",..]} or nothing, which means all. params NULL or null = no
+ * properties, "control" too, unless it is a service of the model; "get": {"keys":["a",..]} or nothing,
+ * which means all. params NULL or null = no
  * params. *ret is a map in the arena. Returns 0, TPC_ENOENT (no such service), TPC_EMODEL (path
  * names the parameter) or TPC_ENOMEM.
  */
 int tpi_model_service_check(const struct tpi_model *m, struct tpc_str service,
                             const struct tpc_value *params, struct tpc_arena *arena,
                             struct tpc_error *err, struct tpc_value *ret);
+
+/* Whether it is the "control" that is no service of the model: nobody answers it. */
+bool tpi_model_service_control(const struct tpi_model *m, struct tpc_str service);
 
 /* Whether it may be sent twice without harm: marked so in the model, and "set" and "get" always. */
 bool tpi_model_service_idempotent(const struct tpi_model *m, struct tpc_str service);

@@ -81,10 +81,11 @@ struct tpc_device {
 };
 
 enum tpi_device_bit {
-    TPI_DEVICE_BY_SESSION = 1, /* it is online by a session of this process */
-    TPI_DEVICE_TIMED = 2,      /* it stands in the wheel of time-outs */
-    TPI_DEVICE_SEEN = 4,       /* rules saw a message about its presence */
-    TPI_DEVICE_SEEN_ONLINE = 8 /* .. and it was online by that */
+    TPI_DEVICE_BY_SESSION = 1,  /* it is online by a session of this process */
+    TPI_DEVICE_TIMED = 2,       /* it stands in the wheel of time-outs */
+    TPI_DEVICE_SEEN = 4,        /* rules saw a message about its presence */
+    TPI_DEVICE_SEEN_ONLINE = 8, /* .. and it was online by that */
+    TPI_DEVICE_AWAY = 16        /* said to be gone, or silent for too long: nothing is sent to it */
 };
 
 static inline bool tpi_device_has(const struct tpc_device *d, enum tpi_device_bit bit)

@@ -107,7 +107,8 @@ START_TEST(replies_of_both_shapes_are_read)
     ck_assert_str_eq(json(TPC_MSG_REPLY, "{\"id\":[]}"), "0!TPC_EDECODE");
     ck_assert_str_eq(panel_on("devices/command/response/m7", TPC_MSG_REPLY, "m7",
                               "{\"id\":\"device-3\",\"result\":0,\"message\":\"ok\"}"),
-                     "0:reply corr=m7 msg=ok code=0{}");
+                     "0:reply corr=m7 msg=ok code=0 "
+                     "params={\"id\":\"device-3\",\"result\":0,\"message\":\"ok\"}{}");
 }
 END_TEST
 
@@ -150,8 +151,38 @@ START_TEST(unreadable_response_is_a_failure_of_the_device)
 {
     ck_assert_str_eq(panel_on("devices/command/response/5", TPC_MSG_REPLY, "5", "what?"),
                      "0:reply corr=5 msg=what? code=1{}");
-    ck_assert_str_eq(panel_on("devices/command/response/5", TPC_MSG_REPLY, "5", "{}"),
-                     "0:reply corr=5 code=0{}");
+    ck_assert_str_eq(panel_on("devices/command/response/5", TPC_MSG_REPLY, "5", "[1]"),
+                     "0:reply corr=5 msg=[1] code=1{}");
+    ck_assert_str_eq(
+        panel_on("devices/command/response/5", TPC_MSG_REPLY, "5", "{\"result\":\"x\"}"),
+        "0:reply corr=5 msg={\"result\":\"x\"} code=1{}");
+    ck_assert_str_eq(panel_on("devices/command/response/5", TPC_MSG_REPLY, "5", "\xff"),
+                     "0:reply corr=5 msg=the response cannot be read code=1{}");
+}
+END_TEST
+
+/* 1.6, 6.5: no result is a success; a failure is told with errcode, else message, else all of it. */
+START_TEST(a_response_is_read_as_thingspanel_does)
+{
+    static const struct {
+        const char *text, *msg;
+        int code;
+    } cases[] = { { "{}", NULL, 0 },
+                  { "{\"result\":null}", NULL, 0 },
+                  { "{\"code\":7}", NULL, 0 },
+                  { "{\"result\":0,\"message\":\"ok\",\"errcode\":\"E\"}", "ok", 0 },
+                  { "{\"result\":1,\"message\":\"no\",\"errcode\":\"E7\"}", "E7", 1 },
+                  { "{\"result\":1,\"message\":\"no\",\"errcode\":\"\"}", "no", 1 },
+                  { "{\"result\":2,\"message\":\"no\"}", "no", 2 },
+                  { "{\"result\":1}", "{\"result\":1}", 1 } };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char want[256];
+        snprintf(want, sizeof(want), "0:reply corr=5%s%s code=%d params=%s{}",
+                 cases[i].msg != NULL ? " msg=" : "", cases[i].msg != NULL ? cases[i].msg : "",
+                 cases[i].code, cases[i].text);
+        ck_assert_str_eq(panel_on("devices/command/response/5", TPC_MSG_REPLY, "5", cases[i].text),
+                         want);
+    }
 }
 END_TEST
 
@@ -175,7 +206,7 @@ START_TEST(a_gateways_tree_is_split_by_address)
         "0:event#ANSWER name=m corr=1 params=2{} >1 0:event#ANSWER name=n corr=1 "
         "params={\"k\":1}{} < >2 <");
     ck_assert_str_eq(panel_on("gateway/command/response/5", TPC_MSG_REPLY, "5", "{\"result\":0}"),
-                     "0:reply corr=5 code=0{}");
+                     "0:reply corr=5 code=0 params={\"result\":0}{}");
 }
 END_TEST
 
@@ -329,6 +360,7 @@ Suite *json_suite(void)
     tcase_add_test(tc, thingspanel_wraps_what_is_no_object);
     tcase_add_test(tc, thingspanel_answers_reports_that_have_an_id);
     tcase_add_test(tc, unreadable_response_is_a_failure_of_the_device);
+    tcase_add_test(tc, a_response_is_read_as_thingspanel_does);
     tcase_add_test(tc, a_gateways_tree_is_split_by_address);
     tcase_add_test(tc, members_of_a_gateways_tree_are_optional_or_null);
     tcase_add_test(tc, a_gateways_tree_of_another_shape_is_refused);

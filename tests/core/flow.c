@@ -134,6 +134,7 @@ void flow_init(struct flow *f, uint32_t workers)
     o.files = &f->e.files.base;
     o.on_log = f->e.env.log;
     o.log_user = f->e.env.log_user;
+    o.online_delay_ms = TPC_NO_DELAY;
     f->o = o;
 }
 

@@ -79,6 +79,7 @@ Suite *uplink_flow_suite(void);
 Suite *stream_flow_suite(void);
 Suite *fault_flow_suite(void);
 Suite *command_flow_suite(void);
+Suite *command_list_suite(void);
 Suite *hold_flow_suite(void);
 Suite *hand_flow_suite(void);
 Suite *state_flow_suite(void);

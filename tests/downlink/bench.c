@@ -56,6 +56,8 @@ static void on_closed(void *user, struct tpc_device *device, const struct tpc_co
     b->closed_state = c->state;
     b->closed_code = c->code;
     b->closed_tries = c->tries;
+    b->closed_panel = tpc_command_panel_status(c);
+    snprintf(b->closed_label, sizeof(b->closed_label), "%.*s", (int) c->label.len, c->label.ptr);
     ck_assert_uint_gt(bench_records(b, TPC_MSG_COMMAND_CLOSED, &c->id), 0);
     snprintf(b->closed_text, sizeof(b->closed_text), "%.*s %.*s %.*s %.*s %.*s %.*s %.*s",
              (int) c->service.len, c->service.ptr, (int) c->params_json.len, c->params_json.ptr,

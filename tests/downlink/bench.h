@@ -56,6 +56,8 @@ struct bench {
     uint32_t closed_state;
     int32_t closed_code;
     uint32_t closed_tries;
+    uint32_t closed_panel;
+    char closed_label[32];
     char closed_text[400];    /* "service params reply reason actor tenant device" */
     bool command_when_closed; /* the callback sends another command */
 };

@@ -81,7 +81,8 @@ static void step(struct chance *c)
         bench_reply(b, (int) pick(c, BENCH_DEVICES), NULL, 0);
         break;
     case 6:
-        tpi_downlink_online(b->d, &b->devices[pick(c, BENCH_DEVICES)]);
+        tpi_downlink_online(b->d, &b->devices[pick(c, BENCH_DEVICES)],
+                            (uint32_t) (b->send_count % 3) * 50);
         break;
     case 7:
         b->send_code = sends[pick(c, 7)];
@@ -138,7 +139,7 @@ static void finish(struct bench *b)
     b->command_when_closed = false;
     for (int i = 0; i < 200 && tpi_downlink_open_count(b->d) > 0; i++) {
         for (int d = 0; d < BENCH_DEVICES; d++) {
-            tpi_downlink_online(b->d, &b->devices[d]);
+            tpi_downlink_online(b->d, &b->devices[d], 0);
         }
         bench_advance(b, 10000);
     }

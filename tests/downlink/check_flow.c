@@ -112,7 +112,7 @@ START_TEST(an_offline_device_keeps_its_queue)
     ck_assert_uint_eq(b->send_count, asked); /* nobody polls */
     ck_assert_uint_eq(bench_state(b, &first), TPC_COMMAND_QUEUED);
     b->send_code = 0;
-    tpi_downlink_online(b->d, &b->devices[0]);
+    tpi_downlink_online(b->d, &b->devices[0], 0);
     ck_assert(same(&bench_last_send(b)->id, &first));
     tk_ok(bench_reply(b, 0, &first, 0));
     tk_ok(bench_reply(b, 0, &second, 0));
@@ -219,7 +219,7 @@ START_TEST(a_send_that_fails_later_goes_back_to_the_queue_or_ends)
     ck_assert_uint_eq(bench_records(b, TPC_MSG_COMMAND_STATE, &id), 2);
     bench_advance(b, 1000);
     ck_assert_uint_eq(b->send_count, 1);
-    tpi_downlink_online(b->d, &b->devices[0]);
+    tpi_downlink_online(b->d, &b->devices[0], 0);
     ck_assert_uint_eq(b->send_count, 2);
     tpi_downlink_sent(b->d, old, &err); /* of a try that is no more */
     ck_assert_uint_eq(bench_state(b, &id), TPC_COMMAND_SENT);
@@ -522,6 +522,200 @@ START_TEST(no_memory_delays_but_loses_nothing)
 }
 END_TEST
 
+/* A telemetry control (contract thingspanel 1.5): no message id, no answer. */
+START_TEST(a_control_ends_when_it_is_out)
+{
+    struct bench *b = bench_new();
+    struct tpc_id id =
+        send_with(b, (struct tpi_command_spec){ .service = TPC_STR("control"), .control = true });
+    struct tpc_id next = bench_set(b, 0);
+    ck_assert_int_eq(bench_last_send(b)->kind, TPC_MSG_TELEMETRY_SET);
+    ck_assert_uint_eq(bench_state(b, &id), TPC_COMMAND_SENT);
+    tpi_downlink_sent(b->d, bench_last_send(b)->ticket, NULL);
+    ck_assert(same(&b->closed_id, &id));
+    ck_assert_uint_eq(b->closed_state, TPC_COMMAND_SUCCEEDED);
+    ck_assert_uint_eq(b->closed_panel, TPC_PANEL_SENT);
+    ck_assert(same(&bench_last_send(b)->id, &next));
+    id = send_with(b, (struct tpi_command_spec){ .service = TPC_STR("control") }); /* the model's */
+    tk_ok(bench_reply(b, 0, &next, 0));
+    ck_assert_int_eq(bench_last_send(b)->kind, TPC_MSG_COMMAND);
+    tpi_downlink_sent(b->d, bench_last_send(b)->ticket, NULL);
+    ck_assert_uint_eq(bench_state(b, &id), TPC_COMMAND_SENT);
+    bench_free(b);
+}
+END_TEST
+
+START_TEST(a_control_that_is_not_confirmed_was_not_sent)
+{
+    struct bench *b = bench_new();
+    struct tpc_id id =
+        send_with(b, (struct tpi_command_spec){ .service = TPC_STR("control"), .control = true });
+    bench_restart(b, b->record_count); /* it may be repeated */
+    bench_advance(b, 1);
+    ck_assert_uint_eq(bench_state(b, &id), TPC_COMMAND_SENT);
+    ck_assert_int_eq(bench_last_send(b)->kind, TPC_MSG_TELEMETRY_SET);
+    bench_advance(b, TPI_COMMAND_TIMEOUT_MS);
+    ck_assert_uint_eq(b->closed_state, TPC_COMMAND_TIMED_OUT);
+    ck_assert_uint_eq(b->closed_panel, TPC_PANEL_SEND_FAILED);
+    bench_free(b);
+}
+END_TEST
+
+START_TEST(what_waited_for_a_device_lets_it_subscribe_first)
+{
+    struct bench *b = bench_new();
+    struct tpc_id ids[2];
+    b->send_code = TPC_EOFFLINE;
+    ids[0] = bench_set(b, 0);
+    b->send_code = 0;
+    size_t before = b->send_count;
+    tpi_downlink_online(b->d, &b->devices[0], 3000);
+    bench_advance(b, 1000);
+    ids[1] = bench_set(b, 0);                        /* stays behind */
+    tpi_downlink_online(b->d, &b->devices[0], 3000); /* does not begin anew */
+    bench_advance(b, 1999);
+    ck_assert_uint_eq(b->send_count, before);
+    bench_advance(b, 1);
+    ck_assert(same(&bench_last_send(b)->id, &ids[0]));
+    tk_ok(bench_reply(b, 0, &ids[0], 0));
+    ck_assert(same(&bench_last_send(b)->id, &ids[1]));
+    bench_free(b);
+}
+END_TEST
+
+START_TEST(a_message_ends_the_delay)
+{
+    struct bench *b = bench_new();
+    b->send_code = TPC_EOFFLINE;
+    struct tpc_id id = bench_set(b, 0);
+    bench_set(b, 1);
+    b->send_code = 0;
+    tpi_downlink_spoke(b->d, &b->devices[0]); /* nothing is delayed: not its business */
+    ck_assert_uint_eq(bench_state(b, &id), TPC_COMMAND_QUEUED);
+    tpi_downlink_online(b->d, &b->devices[0], 3000);
+    size_t before = b->send_count;
+    tpi_downlink_spoke(b->d, &b->devices[1]);
+    ck_assert_uint_eq(b->send_count, before);
+    tpi_downlink_spoke(b->d, &b->devices[0]);
+    ck_assert_uint_eq(bench_state(b, &id), TPC_COMMAND_SENT);
+    bench_advance(b, 3000);
+    ck_assert_uint_eq(b->send_count, before + 1);
+    bench_free(b);
+}
+END_TEST
+
+START_TEST(a_label_is_kept_over_restarts_and_renewals)
+{
+    struct bench *b = bench_new();
+    b->send_code = TPC_EOFFLINE;
+    struct tpc_id id = send_with(b, (struct tpi_command_spec){ .label = TPC_STR("night") });
+    bench_restart(b, b->record_count);
+    b->send_code = 0;
+    tpi_downlink_online(b->d, &b->devices[0], 0);
+    bench_advance(b, 1);
+    tk_ok(bench_reply(b, 0, &id, 3));
+    ck_assert_str_eq(b->closed_label, "night");
+    ck_assert_uint_eq(b->closed_panel, TPC_PANEL_FAILED);
+    bench_free(b);
+}
+END_TEST
+
+START_TEST(open_commands_of_one_device_are_told)
+{
+    struct bench *b = bench_new();
+    struct tpc_id ids[4];
+    struct tpc_id mine[2] = { bench_set(b, 0), bench_set(b, 0) };
+    bench_set(b, 1);
+    ck_assert_uint_eq(tpi_downlink_ids(b->d, 1, ids, 4), 2);
+    ck_assert((same(&ids[0], &mine[0]) && same(&ids[1], &mine[1])) ||
+              (same(&ids[0], &mine[1]) && same(&ids[1], &mine[0])));
+    ck_assert_uint_eq(tpi_downlink_ids(b->d, 1, ids, 1), 2);
+    tk_ok(bench_reply(b, 0, &mine[0], 0));
+    ck_assert_uint_eq(tpi_downlink_ids(b->d, 1, ids, 4), 1);
+    ck_assert(same(&ids[0], &mine[1]));
+    ck_assert_uint_eq(tpi_downlink_ids(b->d, 77, ids, 4), 0);
+    bench_free(b);
+}
+END_TEST
+
+/* Contract thingspanel 6.4 and 6.5, over all states. */
+START_TEST(records_have_thingspanels_codes)
+{
+    static const struct {
+        uint32_t state, kind, tries, answered, panel;
+        int32_t code;
+        const char *expected;
+    } cases[] = {
+        { TPC_COMMAND_QUEUED, TPC_MSG_COMMAND, 0, 0, 0, 0, "pending" },
+        { TPC_COMMAND_QUEUED, TPC_MSG_COMMAND, 1, 0, 0, 0, "sent" },
+        { TPC_COMMAND_SENT, TPC_MSG_COMMAND, 1, 0, 1, 0, "sent" },
+        { TPC_COMMAND_SUCCEEDED, TPC_MSG_ATTRIBUTES_SET, 1, 1, 3, 0, "sent" },
+        { TPC_COMMAND_SUCCEEDED, TPC_MSG_TELEMETRY_SET, 1, 0, 1, 0, "sent" },
+        { TPC_COMMAND_FAILED, TPC_MSG_COMMAND, 0, 0, 2, TPC_EUNSUPPORTED, "expired" },
+        { TPC_COMMAND_FAILED, TPC_MSG_COMMAND, 1, 0, 2, TPC_EDENIED, "expired" },
+        { TPC_COMMAND_FAILED, TPC_MSG_COMMAND, 1, 1, 4, -3, "sent" },
+        { TPC_COMMAND_FAILED, TPC_MSG_COMMAND, 1, 0, 4, 1, "sent" }, /* of an older version */
+        { TPC_COMMAND_TIMED_OUT, TPC_MSG_COMMAND, 1, 0, 5, TPC_ETIMEOUT, "sent" },
+        { TPC_COMMAND_TIMED_OUT, TPC_MSG_TELEMETRY_SET, 1, 0, 2, TPC_ETIMEOUT, "expired" },
+        { TPC_COMMAND_EXPIRED, TPC_MSG_COMMAND, 0, 0, 2, TPC_EOFFLINE, "expired" },
+        { TPC_COMMAND_CANCELED, TPC_MSG_COMMAND, 0, 0, 2, TPC_ECANCELED, "expired" },
+        { TPC_COMMAND_CANCELED, TPC_MSG_COMMAND, 1, 0, 1, TPC_ECANCELED, "sent" },
+        { TPC_COMMAND_UNKNOWN, TPC_MSG_COMMAND, 1, 0, 5, TPC_ETIMEOUT, "sent" },
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct tpc_command c = { .size = sizeof(c),
+                                 .state = cases[i].state,
+                                 .kind = cases[i].kind,
+                                 .tries = cases[i].tries,
+                                 .answered = cases[i].answered,
+                                 .code = cases[i].code };
+        ck_assert_msg(tpc_command_panel_status(&c) == cases[i].panel, "case %zu: %u", i,
+                      tpc_command_panel_status(&c));
+        ck_assert_str_eq(tpc_command_expected_status(&c), cases[i].expected);
+    }
+    static const struct {
+        const char *actor;
+        uint32_t type;
+    } actors[] = { { "rule scene:x", 2 }, { "rule", 2 }, { "user alice", 1 },
+                   { "embedder", 1 },     { "", 1 },     { "ruler", 1 } };
+    for (size_t i = 0; i < sizeof(actors) / sizeof(actors[0]); i++) {
+        struct tpc_command c = { .size = sizeof(c), .actor = tpc_str_from(actors[i].actor) };
+        ck_assert_uint_eq(tpc_command_operation_type(&c), actors[i].type);
+    }
+}
+END_TEST
+
+/* What version N-1 wrote has no label, no control, no expiry. */
+START_TEST(records_of_the_version_before_are_read)
+{
+    static const char text[] =
+        "{\"id\":\"00\",\"service\":\"set\",\"params\":{\"on\":true},\"actor\":\"user "
+        "a\",\"state\":"
+        "\"failed\",\"code\":1,\"reason\":\"no\",\"reply\":null,\"tries\":1,\"created_unix_ms\":5,"
+        "\"sent_unix_ms\":6,\"closed_unix_ms\":7}";
+    struct tpc_arena *arena = NULL;
+    struct tpc_value v;
+    struct tpc_value again;
+    struct tpc_command c;
+    struct tpc_command d;
+    tk_ok(tpc_arena_create(NULL, 0, &arena));
+    tk_ok(tpc_json_parse(arena, TPC_STR(text), 0, NULL, &v));
+    tk_ok(tpi_command_read(&v, arena, &c));
+    ck_assert_uint_eq(c.label.len, 0);
+    ck_assert_int_eq(c.expire_unix_ms, 0);
+    ck_assert_uint_eq(c.kind, TPC_MSG_ATTRIBUTES_SET);
+    ck_assert_uint_eq(tpc_command_panel_status(&c), TPC_PANEL_FAILED);
+    c.label = TPC_STR("l");
+    c.kind = TPC_MSG_TELEMETRY_SET;
+    c.state = TPC_COMMAND_QUEUED;
+    tk_ok(tpi_command_write(&c, arena, &again));
+    tk_ok(tpi_command_read(&again, arena, &d));
+    ck_assert(tpc_str_equal(d.label, c.label) && d.kind == c.kind && d.state == c.state);
+    ck_assert(tpc_str_equal(d.params_json, TPC_STR("{\"on\":true}")));
+    tpc_arena_destroy(arena);
+}
+END_TEST
+
 Suite *flow_suite(void)
 {
     Suite *s = suite_create("flow");
@@ -548,6 +742,14 @@ Suite *flow_suite(void)
     tcase_add_test(c, a_closing_record_reads_back_as_the_command);
     tcase_add_test(c, other_threads_may_look_while_the_owner_works);
     tcase_add_test(c, no_memory_delays_but_loses_nothing);
+    tcase_add_test(c, a_control_ends_when_it_is_out);
+    tcase_add_test(c, a_control_that_is_not_confirmed_was_not_sent);
+    tcase_add_test(c, what_waited_for_a_device_lets_it_subscribe_first);
+    tcase_add_test(c, a_message_ends_the_delay);
+    tcase_add_test(c, a_label_is_kept_over_restarts_and_renewals);
+    tcase_add_test(c, open_commands_of_one_device_are_told);
+    tcase_add_test(c, records_have_thingspanels_codes);
+    tcase_add_test(c, records_of_the_version_before_are_read);
     suite_add_tcase(s, c);
     return s;
 }

@@ -69,6 +69,7 @@ void fx_init(struct fx *f, uint32_t workers, uint32_t parts)
     memset(f, 0, sizeof(*f));
     tk_env_init(&f->e);
     tk_ok(tpc_core_options_init(&f->o, sizeof(f->o)));
+    f->o.online_delay_ms = TPC_NO_DELAY;
     f->o.workers = workers;
     f->o.allocator = &f->e.alloc.base;
     f->o.files = &f->e.files.base;

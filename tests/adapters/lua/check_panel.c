@@ -47,7 +47,7 @@ START_TEST(result_goes_on_as_json)
     ck_assert_str_eq(panel("return '[1]'", TPC_MSG_EVENT, "x"),
                      "0:event name=_raw params={\"value\":[1]}{}");
     ck_assert_str_eq(panel("return msg", TPC_MSG_REPLY, "{\"result\":1,\"message\":\"no\"}"),
-                     "0:reply msg=no code=1{}");
+                     "0:reply msg=no code=1 params={\"result\":1,\"message\":\"no\"}{}");
 }
 END_TEST
 
@@ -79,7 +79,7 @@ START_TEST(responses_and_status_pass_the_script)
     const char *body = "return json.encode({v = json.decode(msg).v / 10})";
     ck_assert_str_eq(panel(body, 0, "{\"v\":25}"), "0:telemetry{v=2.5}");
     ck_assert_str_eq(panel(body, TPC_MSG_REPLY, "{\"result\":0,\"message\":\"ok\"}"),
-                     "0:reply msg=ok code=0{}");
+                     "0:reply msg=ok code=0 params={\"result\":0,\"message\":\"ok\"}{}");
     ck_assert_str_eq(panel(body, TPC_MSG_PRESENCE, "1"), "0:presence params={\"online\":true}{}");
     ck_assert_str_eq(panel(body, TPC_MSG_PRESENCE, "x"), "0!TPC_EDECODE");
 }
