@@ -32,6 +32,8 @@ static const struct core_option core_options[] = {
     OPTION("ring", ring_bytes, true),
     OPTION("commands_max", commands_max, false),
     OPTION("device_queue_max", device_queue_max, false),
+    OPTION("command_rows_max", command_rows_max, false),
+    OPTION("online_delay_ms", online_delay_ms, false),
     OPTION("audit_max_rows", audit_max_rows, false),
     OPTION("history_open", history_open_bytes, true),
     OPTION("history_checkpoint_ms", history_checkpoint_ms, false),

@@ -58,6 +58,11 @@ static int usage(void)
         "       tp-tool audit CONFIG [--kind K] [--key KEY] [--actor A] [--tenant T] [--limit N]\n"
         "                    [--before NUMBER] [--json]\n"
         "         who changed what, the newest first; also while the platform runs\n"
+        "       tp-tool commands CONFIG DEVICE [--state S] [--service S] [--limit N] [--before "
+        "ID]\n"
+        "                    [--from MS] [--to MS] [--tenant T] [--json]\n"
+        "         what was sent to a device and what became of it, the newest first, with\n"
+        "         ThingsPanel's status; also while the platform runs\n"
         "       tp-tool modules [PATH/tpc_NAME.so ..]\n"
         "         modules linked in, and those of shared objects\n",
         stderr);
@@ -115,6 +120,8 @@ int main(int argc, char **argv)
     } else if (strcmp(command, "sql") == 0) {
         rc = tool_sql(argc - 2, argv + 2);
 #endif
+    } else if (strcmp(command, "commands") == 0) {
+        rc = tool_commands(argc - 2, argv + 2);
     } else if (strcmp(command, "audit") == 0) {
         rc = tool_audit(argc - 2, argv + 2);
     } else if (strcmp(command, "why") == 0) {

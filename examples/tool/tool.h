@@ -8,6 +8,7 @@
 #include "../common/assemble.h"
 
 int tool_audit(int argc, char **argv);
+int tool_commands(int argc, char **argv);
 int tool_codec(int argc, char **argv);
 int tool_dead(int argc, char **argv);
 int tool_history(int argc, char **argv);

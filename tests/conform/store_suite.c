@@ -394,6 +394,49 @@ START_TEST(a_query_lists_in_the_order_of_keys_page_by_page)
 }
 END_TEST
 
+struct owner {
+    const char *prefix;
+    int calls;
+    char text[256];
+};
+
+static int of_owner(void *user, const struct tpc_row *row)
+{
+    struct owner *o = user;
+    o->calls++;
+    return memcmp(row->key.ptr, o->prefix, 16) != 0 ? 77 : join_key(o->text, row);
+}
+
+/* As records of one device among many are read: keys that begin alike stand together, and the first that
+ * does not ends the reading. */
+START_TEST(keys_that_begin_alike_are_read_without_the_others)
+{
+    struct tpc_store_op ops[5];
+    char keys[5][32];
+    for (int owner = 39; owner >= 0; owner--) {
+        for (int i = 0; i < 5; i++) {
+            snprintf(keys[i], sizeof(keys[i]), "%016x%c", (unsigned) owner, 'e' - i);
+            ops[i] = store_put_op("d", 0, keys[i], TPC_ANY_REV, 1, "{}");
+            ops[i].row.space = TPC_SPACE_RECORD;
+        }
+        tk_ok(transact(ops, 5));
+    }
+    struct owner o = { .prefix = "0000000000000011" };
+    struct tpc_store_query q = query_of("d", 0);
+    q.space = TPC_SPACE_RECORD;
+    q.after_key = tpc_str_from(o.prefix);
+    ck_assert_int_eq(engine->ops->query(store, &q, of_owner, &o), 77);
+    ck_assert_int_eq(o.calls, 6);
+    ck_assert_str_eq(o.text, "0000000000000011a 0000000000000011b 0000000000000011c "
+                             "0000000000000011d 0000000000000011e ");
+    q.after_key = TPC_STR("0000000000000011c");
+    q.limit = 2;
+    o = (struct owner){ .prefix = "0000000000000011" };
+    tk_ok(engine->ops->query(store, &q, of_owner, &o));
+    ck_assert_str_eq(o.text, "0000000000000011d 0000000000000011e ");
+}
+END_TEST
+
 START_TEST(a_query_over_all_tenants_lists_by_tenant_then_key)
 {
     tk_ok(put("d", 2, "a", TPC_NO_REV, 1, "x"));
@@ -721,6 +764,7 @@ Suite *store_engine_suite(void)
     TCase *queries = tcase_create("queries");
     tcase_add_checked_fixture(queries, setup, teardown);
     tcase_add_test(queries, a_query_lists_in_the_order_of_keys_page_by_page);
+    tcase_add_test(queries, keys_that_begin_alike_are_read_without_the_others);
     tcase_add_test(queries, a_query_over_all_tenants_lists_by_tenant_then_key);
     tcase_add_test(queries, a_query_finds_by_field_and_by_number);
     tcase_add_test(queries, a_query_meets_every_one_of_its_terms_page_by_page);

@@ -4,11 +4,14 @@
  *
  *   put KIND JSON | delete KIND KEY | latest DEVICE PROPERTY | online DEVICE | messages DEVICE
  *   command DEVICE SERVICE JSON   answers "ok"; when it ends comes a line "ended STATE REPLY"
+ *   expect DEVICE SERVICE LABEL EXPIRE_MS RULE JSON   the same, quietly, times out after four seconds; RULE 1: a
+ *                                 rule sends it
  *   quit
  */
 #include "../../examples/common/assemble.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <tpcore/command.h>
 #include <tpcore/json.h>
@@ -121,6 +124,24 @@ static void command(struct tpc_core *core, char *at)
     tpc_device_unref(o.device);
 }
 
+static void expect(struct tpc_core *core, char *at)
+{
+    struct tpc_command_options o = TPC_COMMAND_OPTIONS_INIT;
+    struct tpc_actor actor = { .size = sizeof(actor), .type = TPC_ACTOR_USER };
+    o.device = device(core, word(&at));
+    if (o.device == NULL) {
+        return;
+    }
+    o.service = tpc_str_from(word(&at));
+    o.label = tpc_str_from(word(&at));
+    o.expire_ms = (uint32_t) strtoul(word(&at), NULL, 10);
+    actor.type = strcmp(word(&at), "1") == 0 ? TPC_ACTOR_RULE : TPC_ACTOR_USER;
+    o.params_json = tpc_str_from(at);
+    o.timeout_ms = 4000;
+    answer(tpc_command_send(core, &actor, &o, NULL, NULL, NULL));
+    tpc_device_unref(o.device);
+}
+
 static void obey(struct tpc_core *core, char *line)
 {
     const char *verb = word(&line);
@@ -134,6 +155,8 @@ static void obey(struct tpc_core *core, char *line)
         state(core, line, verb[0] == 'o');
     } else if (strcmp(verb, "command") == 0) {
         command(core, line);
+    } else if (strcmp(verb, "expect") == 0) {
+        expect(core, line);
     } else {
         puts("there is no such command");
     }
