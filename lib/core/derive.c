@@ -81,12 +81,9 @@ static bool other(void *user, struct tpc_str device, struct tpc_str name,
                   struct tpi_expr_scratch *scratch, struct tpc_value *ret)
 {
     const struct tpi_derived_view *view = user;
-    char *rest = scratch->buf != NULL ? scratch->buf + scratch->used : NULL;
-    struct tpc_buf room = { (uint8_t *) rest, scratch->cap - scratch->used, 0 };
+    struct tpc_buf room = tpi_expr_rest(scratch);
     int rc = tpi_registry_latest(view->registry, view->tenant_id, device, name, &room, ret);
-    scratch->overflows += rc == TPC_ETOOBIG;
-    scratch->used += rc == 0 ? room.need : 0;
-    return rc == 0;
+    return tpi_expr_took(scratch, &room, rc);
 }
 
 static int64_t now(void *user)
@@ -102,11 +99,12 @@ static int64_t event_time(void *user)
 }
 
 /* Lists and maps stay where they are: they are no result. */
-static struct tpc_value eval(const void *expr, const struct tpi_derived_view *view)
+static struct tpc_value eval(const void *expr, struct tpi_derived_view *view)
 {
     static const struct tpi_expr_host host = { load, previous, other, now, event_time };
     struct tpi_expr_scratch scratch = { view->scratch, view->scratch_bytes, 0, 0 };
-    struct tpc_value v = tpi_expr_eval(expr, &host, (void *) (uintptr_t) view, &scratch);
+    struct tpc_value v = tpi_expr_eval(expr, &host, view, &scratch);
+    view->no_room = scratch.overflows > 0;
     return v.type <= TPC_TEXT ? v : (struct tpc_value){ .type = TPC_NULL };
 }
 

@@ -74,12 +74,28 @@ struct tpi_expr_scratch {
     uint64_t overflows; /* texts that found no room, and are null */
 };
 
+/* What is left of it, for what other() copies. */
+static inline struct tpc_buf tpi_expr_rest(const struct tpi_expr_scratch *s)
+{
+    uint8_t *rest = s->buf != NULL ? (uint8_t *) s->buf + s->used : NULL;
+    return (struct tpc_buf){ rest, s->cap - s->used, 0 };
+}
+
+/* The rest was filled, or too small, as rc says: 0, TPC_ETOOBIG or another error. Returns whether it
+ * is 0. */
+static inline bool tpi_expr_took(struct tpi_expr_scratch *s, const struct tpc_buf *rest, int rc)
+{
+    s->used += rc == 0 ? rest->need : 0;
+    s->overflows += rc == TPC_ETOOBIG;
+    return rc == 0;
+}
+
 /* Loads a value by the resolver's number; false = null. The value is borrowed during the
  * evaluation. */
 typedef bool tpi_expr_load_fn(void *user, uint32_t index, struct tpc_value *ret);
 
-/* Latest value of another device; false = null. What it copies it puts behind scratch->used, and
- * moves that. scratch may have no room at all. */
+/* Latest value of another device; false = null. What it copies it puts into tpi_expr_rest(), which may
+ * be empty. */
 typedef bool tpi_expr_other_fn(void *user, struct tpc_str device, struct tpc_str name,
                                struct tpi_expr_scratch *scratch, struct tpc_value *ret);
 

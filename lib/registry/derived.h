@@ -25,6 +25,7 @@ struct tpi_derived_view {
     int64_t unix_ms; /* of the message */
     char *scratch;   /* where texts are made */
     size_t scratch_bytes;
+    bool no_room; /* set by eval: a text did not fit and was null */
 };
 
 struct tpi_expr_ops {
@@ -37,7 +38,7 @@ struct tpi_expr_ops {
     uint32_t (*name_count)(const void *expr);
     uint32_t (*name)(const void *expr, uint32_t i);
     /* Null, a scalar, or a text borrowed from what was loaded, the expression or the scratch. */
-    struct tpc_value (*eval)(const void *expr, const struct tpi_derived_view *view);
+    struct tpc_value (*eval)(const void *expr, struct tpi_derived_view *view);
 };
 
 struct tpi_derived {

@@ -36,13 +36,10 @@ static bool load_other(void *user, struct tpc_str device, struct tpc_str name,
                        struct tpi_expr_scratch *scratch, struct tpc_value *ret)
 {
     const struct firing *f = user;
-    char *rest = scratch->buf != NULL ? scratch->buf + scratch->used : NULL;
-    struct tpc_buf room = { (uint8_t *) rest, scratch->cap - scratch->used, 0 };
+    struct tpc_buf room = tpi_expr_rest(scratch);
     int rc =
         tpi_registry_latest(f->r->host.registry, f->scene->tenant_id, device, name, &room, ret);
-    scratch->overflows += rc == TPC_ETOOBIG;
-    scratch->used += rc == 0 ? room.need : 0;
-    return rc == 0;
+    return tpi_expr_took(scratch, &room, rc);
 }
 
 static int64_t now(void *user)
@@ -66,7 +63,11 @@ static int test(const struct tpi_expr *e, struct firing *f)
     struct rule_worker *w = &f->r->workers[f->worker];
     struct tpi_expr_scratch scratch = { w->texts, sizeof(w->texts), 0, 0 };
     w->evaluations++;
-    return tpi_expr_test(e, &expr_host, f, &scratch);
+    int result = tpi_expr_test(e, &expr_host, f, &scratch);
+    if (scratch.overflows > 0) {
+        TPI_METRIC_ADD(f->r->counters.texts_lost, scratch.overflows);
+    }
+    return result;
 }
 
 static void warn_full(struct firing *f)

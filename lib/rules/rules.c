@@ -29,6 +29,7 @@ const struct tpi_metric_def tpi_rules_metrics[] = {
     COUNTER(refused, "Actions that were refused"),
     COUNTER(missing_target, "Actions about a device that does not exist"),
     COUNTER(edges_full, "Scenes that did not fire for want of memory for their state"),
+    COUNTER(texts_lost, "Texts that a condition made and that found no room: they were null"),
     GAUGE(schedules, "Schedules that are configured"),
     GAUGE(schedules_broken, "Schedules whose time zone cannot be read"),
     COUNTER(schedules_fired, "Planned times of schedules that were done"),

@@ -101,6 +101,7 @@ struct tpi_rules_counters {
     _Atomic uint64_t refused;
     _Atomic uint64_t missing_target;
     _Atomic uint64_t edges_full;
+    _Atomic uint64_t texts_lost;
     _Atomic uint64_t schedules;
     _Atomic uint64_t schedules_broken;
     _Atomic uint64_t schedules_fired;

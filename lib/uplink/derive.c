@@ -125,6 +125,7 @@ static int compute(struct tpi_uplink *u, uint32_t number, int64_t unix_ms)
     struct tpc_value v = d->ops->eval(d->exprs[number], &view);
     uint16_t marks;
     if (v.type == TPC_NULL) {
+        u->bad_points += view.no_room;
         return 0;
     }
     if (u->point_count - u->msgs[u->msg_count].first_point >= TPI_UPLINK_POINTS) {

@@ -294,6 +294,33 @@ START_TEST(an_expression_knows_what_was_before_and_other_devices)
 }
 END_TEST
 
+START_TEST(a_computed_text_without_room_is_counted)
+{
+    struct flow f;
+    flow_init(&f, 0);
+    flow_create(&f);
+    tk_ok(tpc_entity_put(f.core, NULL, "product",
+                         TPC_STR("{\"key\":\"p\",\"model\":{\"properties\":["
+                                 "{\"id\":\"a\",\"type\":\"int\"},"
+                                 "{\"id\":\"z\",\"type\":\"text\",\"expr\":\"lpad('x', a)\"}]}}"),
+                         TPC_ANY_REV, NULL));
+    tk_ok(tpc_entity_put(f.core, NULL, "device", TPC_STR("{\"key\":\"d\",\"product\":\"p\"}"),
+                         TPC_ANY_REV, NULL));
+    flow_start(&f);
+    struct tpc_device *d = flow_device(&f, "d");
+    tk_ok(flow_feed(d, "{\"a\":4095}"));
+    flow_settle(&f);
+    ck_assert_double_eq(flow_metric(&f, "tpc_uplink_points_refused_total"), 0);
+    ck_assert_uint_eq(flow_stored(&f, "d", "z"), 1);
+    tk_ok(flow_feed(d, "{\"a\":4096}"));
+    flow_settle(&f);
+    ck_assert_double_eq(flow_metric(&f, "tpc_uplink_points_refused_total"), 1);
+    ck_assert_uint_eq(flow_stored(&f, "d", "z"), 1);
+    tpc_device_unref(d);
+    flow_fini(&f);
+}
+END_TEST
+
 static const struct {
     const char *properties;
     const char *path;
@@ -397,6 +424,7 @@ Suite *derived_flow_suite(void)
     tcase_add_test(tc, the_model_holds_for_what_is_computed);
     tcase_add_test(tc, values_of_one_time_are_computed_together);
     tcase_add_test(tc, an_expression_knows_what_was_before_and_other_devices);
+    tcase_add_test(tc, a_computed_text_without_room_is_counted);
     tcase_add_loop_test(tc, an_expression_that_cannot_be_is_refused_with_its_place, 0,
                         sizeof(faults) / sizeof(faults[0]));
     tcase_add_test(tc, there_is_an_end_to_what_is_computed);

@@ -124,6 +124,10 @@ START_TEST(the_condition_knows_other_devices_the_product_and_the_time)
     ck_assert_uint_eq(commands(h), 1);
     house_temperature(h, "t2", 33);
     ck_assert_uint_eq(commands(h), 2);
+    ck_assert_uint_eq(COUNT(h, texts_lost), 0);
+    tk_ok(house_scene(h, "c", "length(lpad(product.key, temperature)) > 0", "each"));
+    house_temperature(h, "t1", 5000);
+    ck_assert_uint_eq(COUNT(h, texts_lost), 1);
     house_free(h);
 }
 END_TEST
