@@ -186,6 +186,46 @@ static int name_it(struct tpi_rule_schedule *s, struct tpc_str key)
     return 0;
 }
 
+/* A notification about no device names the tenant whose handler it is for: never another's. */
+static int name_tenant(struct tpi_rule_schedule *s, struct tpi_action *a, struct tpc_str tenant)
+{
+    bool map = a->params.type == TPC_MAP;
+    if (!map || tpc_value_get(&a->params, TPC_STR("tenant")) == NULL) {
+        if (tpc_str_equal(tenant, TPC_STR("main"))) {
+            return 0;
+        }
+    }
+    size_t n = 0;
+    size_t len = map ? a->params.len : 0;
+    struct tpc_member *members = tpc_arena_take(s->arena, (len + 1) * sizeof(*members));
+    char *text = tpc_arena_take(s->arena, tenant.len + 1);
+    if (members == NULL || text == NULL) {
+        return TPC_ENOMEM;
+    }
+    memcpy(text, tenant.ptr, tenant.len);
+    text[tenant.len] = '\0';
+    for (size_t i = 0; i < len; i++) {
+        if (!tpc_str_equal(a->params.as.members[i].key, TPC_STR("tenant"))) {
+            members[n++] = a->params.as.members[i];
+        }
+    }
+    members[n++] = (struct tpc_member){ TPC_STR("tenant"),
+                                        { .type = TPC_TEXT, .len = tenant.len, .as.text = text } };
+    a->params = (struct tpc_value){ .type = TPC_MAP, .len = n, .as.members = members };
+    return 0;
+}
+
+static int read_actions(struct tpi_rule_schedule *s, const struct tpi_change *change,
+                        const struct tpc_value *then, struct tpc_error *err)
+{
+    int rc = tpi_actions_read(&s->actions, s->arena, then, err);
+    for (uint32_t i = 0; rc == 0 && i < s->actions.count; i++) {
+        struct tpi_action *a = &s->actions.items[i];
+        rc = a->type == TPI_ACTION_NOTIFY ? name_tenant(s, a, change->tenant_key) : 0;
+    }
+    return rc;
+}
+
 static int fill(struct tpi_rules *r, struct tpi_rule_schedule *s, struct tpi_change *change,
                 struct tpc_error *err)
 {
@@ -203,7 +243,7 @@ static int fill(struct tpi_rules *r, struct tpi_rule_schedule *s, struct tpi_cha
     s->partition = (uint32_t) (tpi_hash64(change->id) % r->host.partitions);
     s->enabled = enabled == NULL || enabled->type != TPC_BOOL || enabled->as.b;
     s->plan = hash_plan(&doc);
-    rc = tpi_actions_read(&s->actions, s->arena, tpc_value_get(&doc, TPC_STR("then")), err);
+    rc = read_actions(s, change, tpc_value_get(&doc, TPC_STR("then")), err);
     rc = rc != 0 ? rc : tpi_schedule_init(&s->schedule, r->env, r->host.zone_dir, &doc, err);
     if (rc != 0 && rc != TPC_ENOMEM && change->loading) {
         /* A zone's file that is gone must not keep the whole core from starting. */

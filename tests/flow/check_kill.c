@@ -18,6 +18,7 @@ struct shared {
     atomic_int started;
     atomic_int from;         /* first number that this child feeds */
     atomic_int acknowledged; /* one past the last number that was acknowledged */
+    atomic_llong unix_ms;    /* the clock of schedules, over all lives */
     atomic_int wrong;        /* what the child saw is not in order, or less than acknowledged */
 };
 
@@ -311,12 +312,89 @@ START_TEST(each_rise_acts_once_over_kills)
 }
 END_TEST
 
+/* ---- schedules ---- */
+
+static const char second[] =
+    TPC_JSON({
+    "key": "second",
+    "type": "repeat",
+    "interval": "1s",
+    "then": [
+        { "command": { "device": "fan1", "service": "set", "params": { "on": true } } },
+        { "alert": { "key": "tick", "device": "fan1" } }
+    ]
+});
+
+/* A second passes when all of the one before is in the log; the next life begins in the same one. */
+static void pass_seconds(void *user)
+{
+    struct fx *f = user;
+    tk_clock_set_unix(&f->e.clock, atomic_load(&shared->unix_ms));
+    fx_open(f);
+    fx_start(f);
+    probe_mode(PROBE_REPLY);
+    atomic_store(&shared->started, 1);
+    for (;;) {
+        do {
+            (void) fx_step(f);
+        } while (fx_metric(f, "tpc_log_pending_bytes") > 0);
+        tk_clock_advance(&f->e.clock, 1000);
+        atomic_fetch_add(&shared->unix_ms, 1000);
+    }
+}
+
+START_TEST(each_planned_time_acts_once_over_kills)
+{
+    struct fx f;
+    unsigned int seed = (unsigned int) time(NULL);
+    if (!fx_has_sqlite()) {
+        tk_skip("kills of schedules", "the module sqlite is not built");
+        return;
+    }
+    printf("kill: schedules, seed %u\n", seed);
+    shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    ck_assert(shared != MAP_FAILED);
+    fx_init(&f, 2, FX_FILE_LOG | FX_SQLITE | FX_PROBE);
+    f.o.clock = &f.e.clock.base;
+    f.o.history_checkpoint_ms = 10;
+    int64_t from = f.o.clock->unix_ms(f.o.clock->user);
+    fx_open(&f);
+    fx_entities(&f);
+    fx_put(&f, "schedule", second);
+    fx_start(&f);
+    fx_close(&f);
+    atomic_store(&shared->unix_ms, from);
+    f.o.workers = 0;
+    for (int i = 0; i < KILLS; i++) {
+        run_and_kill(&f, pass_seconds, 5 + rand_r(&seed) % 60);
+    }
+    f.o.workers = 2;
+    tk_clock_set_unix(&f.e.clock, atomic_load(&shared->unix_ms));
+    probe_mode(PROBE_REPLY);
+    fx_open(&f);
+    fx_start(&f);
+    static struct tally t;
+    t = count_log(&f);
+    int planned = (int) ((atomic_load(&shared->unix_ms) - from) / 1000);
+    printf("kill: %d planned, %d commands, %d ends, %d told\n", planned, t.commands, t.closed,
+           t.told);
+    ck_assert_int_gt(planned, KILLS);
+    ck_assert_int_eq(t.twice, 0);
+    ck_assert_int_eq(t.commands, planned);
+    ck_assert_int_eq(t.closed, planned);
+    ck_assert_int_eq(t.told, planned);
+    fx_fini(&f);
+    munmap(shared, sizeof(*shared));
+}
+END_TEST
+
 Suite *kill_suite(void)
 {
     Suite *s = suite_create("kill");
     TCase *t = tcase_create("kill");
     tcase_add_test(t, what_was_acknowledged_survives_kills);
     tcase_add_test(t, each_rise_acts_once_over_kills);
+    tcase_add_test(t, each_planned_time_acts_once_over_kills);
     tcase_set_timeout(t, 240);
     suite_add_tcase(s, t);
     return s;

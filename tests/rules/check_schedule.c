@@ -270,6 +270,26 @@ START_TEST(failed_actions_are_counted_and_the_next_time_comes)
 }
 END_TEST
 
+START_TEST(a_notification_is_for_its_own_tenant)
+{
+    struct house *h = house_new();
+    set_clock(h, "2026-11-20T12:00:00");
+    tk_ok(house_put(h, "tenant", "{'key':'acme'}"));
+#define TELL(params)                                                                               \
+    "'type':'repeat','interval':'1h','then':[{'notify':{'handler':'ops'" params "}}]}"
+    tk_ok(house_put(h, "schedule", "{'key':'a','tenant':'acme'," TELL("")));
+    look_at(h, "2026-11-20T13:00:00");
+    ck_assert_str_eq(h->messages[0].text, "schedule:a notify - ops {\"tenant\":\"acme\"}");
+    tk_ok(house_put(h, "schedule", "{'key':'a'," TELL(",'params':{'tenant':'acme','text':'x'}")));
+    look_at(h, "2026-11-20T14:00:00");
+    ck_assert_uint_eq(atomic_load(&h->message_count), 3);
+    bool first = strstr(h->messages[1].text, "text") != NULL;
+    ck_assert_str_eq(h->messages[first ? 1 : 2].text,
+                     "schedule:a notify - ops {\"text\":\"x\",\"tenant\":\"main\"}");
+    house_free(h);
+}
+END_TEST
+
 START_TEST(documents_are_checked_when_they_are_put)
 {
     static const struct {
@@ -357,6 +377,7 @@ Suite *schedule_suite(void)
     tcase_add_test(t, clocks_that_are_set);
     tcase_add_test(t, counted_and_dated_ones_end_also_over_a_restart);
     tcase_add_test(t, failed_actions_are_counted_and_the_next_time_comes);
+    tcase_add_test(t, a_notification_is_for_its_own_tenant);
     tcase_add_test(t, documents_are_checked_when_they_are_put);
     tcase_add_test(t, damaged_state_of_schedules_is_refused);
     tcase_add_test(t, without_memory_nothing_changes);
