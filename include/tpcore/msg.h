@@ -32,7 +32,9 @@ enum tpc_kind {
     TPC_MSG_RAW = 14,            /* bytes for other consumers, kept as they are */
     TPC_MSG_ALERT = 15,          /* reserved: nothing makes it yet */
     /* 16 = the log's own: a dead letter that was taken off the list */
-    TPC_MSG_NOTIFY = 17 /* for a handler: name = its key, params = what shall be told */
+    TPC_MSG_NOTIFY =
+        17 /* for a handler: name = its key, params = what shall be told; if it is about
+                         * no device, correlation = key of the tenant, empty = "main" */
 };
 
 enum tpc_msg_flags {

@@ -641,6 +641,7 @@ int tpi_forwarder_start(struct tpc_core *core, struct tpc_error *err);
 void tpi_forwarder_halt(struct tpc_core *core);
 void tpi_forwarder_finish(struct tpc_core *core);
 void tpi_forwarder_kick(struct tpc_core *core);
+void tpi_forwarder_log(struct tpc_core *core); /* the log was flushed */
 
 /* ---- command.c ---- */
 /* A command's record, open or closed; not running: as it is stored. Returns 0, TPC_ENOENT, TPC_ESTATE or

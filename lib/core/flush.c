@@ -137,7 +137,7 @@ static void tell_reached(struct tpc_core *core)
     }
     pthread_mutex_unlock(&f->lock);
     tpi_pump_kick(core);
-    tpi_forwarder_kick(core);
+    tpi_forwarder_log(core);
 }
 
 int tpi_flush_now(struct tpc_core *core, uint32_t flags, struct tpc_error *err, bool *ret_did)

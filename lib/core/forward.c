@@ -112,6 +112,14 @@ void tpi_forwarder_kick(struct tpc_core *core)
     pthread_mutex_unlock(&w->lock);
 }
 
+void tpi_forwarder_log(struct tpc_core *core)
+{
+    if (atomic_load_explicit(&core->forwarder.threaded, memory_order_relaxed) &&
+        TPI_METRIC_GET(tpi_forward_count(core->forward)->targets) > 0) {
+        tpi_forwarder_kick(core);
+    }
+}
+
 static void *forwarder_main(void *user)
 {
     struct tpc_core *core = user;

@@ -256,6 +256,28 @@ static uint32_t snapshot(struct tpi_forward *f)
     return n;
 }
 
+/* A log that nothing is appended to saves no positions by itself: all that was delivered would come
+ * again after a kill. */
+static void save_cursors(struct tpi_forward *f, uint32_t n)
+{
+    void *self;
+    uint64_t now = tpi_mono_ms(f->env);
+    if (!f->moved || now - f->saved_ms < FWD_SAVE_MS) {
+        return;
+    }
+    const struct tpc_bus_ops *bus = f->host.bus(f->host.user, &self);
+    f->moved = false;
+    f->saved_ms = now;
+    for (uint32_t i = 0; i < n; i++) {
+        struct fwd_target *t = f->turning[i];
+        if (t != NULL && t->cursor_open) { /* one saves all */
+            uint64_t at = atomic_load_explicit(&t->committed[0], memory_order_relaxed);
+            f->moved = bus->commit(self, t->cursor, 0, at, TPC_FLUSH_SYNC) != 0;
+            return;
+        }
+    }
+}
+
 bool tpi_forward_turn(struct tpi_forward *f)
 {
     bool did = false;
@@ -268,8 +290,11 @@ bool tpi_forward_turn(struct tpi_forward *f)
         did |= fwd_judge_answer(t);
         if (fwd_take_changes(t)) {
             did |= fwd_work(t);
+        } else {
+            f->turning[i] = NULL; /* it is gone */
         }
     }
+    save_cursors(f, n);
     return did;
 }
 
@@ -287,6 +312,11 @@ uint64_t tpi_forward_next_ms(struct tpi_forward *f)
         }
         uint64_t due = fwd_due_ms(f->turning[i], now);
         next = due < next ? due : next;
+    }
+    if (f->moved) {
+        uint64_t since = now - f->saved_ms;
+        uint64_t save = since < FWD_SAVE_MS ? FWD_SAVE_MS - since : 0;
+        next = save < next ? save : next;
     }
     return next;
 }

@@ -12,6 +12,7 @@
 enum {
     FWD_CHUNK = 512,    /* records of one read */
     FWD_CHUNKS = 16,    /* reads of a target in one turn */
+    FWD_SAVE_MS = 5000, /* cursors are on stable storage at the latest after this */
     FWD_LATER_MS = 200, /* until what the log could not do is tried again */
     FWD_TICKET_BITS = 8 /* of a ticket: the target's slot */
 };
@@ -120,6 +121,8 @@ struct tpi_forward {
     atomic_bool running; /* changes under `changes` */
     bool id_known;
     struct tpc_id id_base;
+    bool moved;        /* a cursor went on since they were saved; the turn's thread */
+    uint64_t saved_ms; /* the same */
     struct tpi_forward_counters counters;
 };
 

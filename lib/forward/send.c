@@ -79,6 +79,7 @@ static void commit(struct fwd_target *t)
         if (t->scratch[i] > committed(t, i)) {
             atomic_store_explicit(&t->committed[i], t->scratch[i], memory_order_relaxed);
             (void) bus->commit(self, t->cursor, i, t->scratch[i], 0);
+            f->moved = true;
         }
     }
 }

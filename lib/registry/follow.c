@@ -177,14 +177,11 @@ static int match_device(struct tpi_follow *f, const struct tpc_record *r, struct
     return yes;
 }
 
-/* A notification that is about no device names its tenant itself, or it is of "main". */
+/* A notification that is about no device has its tenant as correlation, or it is of "main". */
 static bool match_notify(struct tpi_follow *f, struct tpc_msg *m)
 {
-    if (m->tenant.len == 0) {
-        m->tenant = tpc_value_text(tpc_value_get(&m->params, TPC_STR("tenant")));
-    }
-    if (m->tenant.len == 0) {
-        m->tenant = TPC_STR("main");
+    if (m->device_id == 0) {
+        m->tenant = m->correlation.len > 0 ? m->correlation : TPC_STR("main");
     }
     return tpc_str_equal(m->name, f->o.notify_name) && tpc_str_equal(m->tenant, f->o.notify_tenant);
 }

@@ -2,9 +2,13 @@
 #include "box.h"
 #include "flow.h"
 
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static int put(struct flow *f, const char *kind, const char *json)
 {
@@ -300,6 +304,102 @@ START_TEST(batch_in_flight_at_the_stop_comes_again)
 }
 END_TEST
 
+enum { KILL_MESSAGES = 3000 };
+
+/* Of the child that is killed. */
+static struct {
+    struct flow *f;
+    int fd;
+    int left; /* messages until the end; 0 = none */
+} victim;
+
+static void note_and_die(int64_t n)
+{
+    ck_assert_int_eq(write(victim.fd, &n, sizeof(n)), sizeof(n));
+    tk_clock_advance(&victim.f->e.clock, 60);
+    if (victim.left > 0 && --victim.left == 0) {
+        (void) kill(getpid(), SIGKILL);
+    }
+}
+
+static bool all_is_told(void *user)
+{
+    (void) user;
+    return box_count() > 0 && box.items[(box_count() - 1) % BOX_ITEMS].n == KILL_MESSAGES;
+}
+
+static void open_victim(struct flow *f, const char *dir, uint32_t workers)
+{
+    box_reset();
+    flow_init(f, workers);
+    flow_create(f);
+    flow_file_log(f, dir, "");
+    open_box(f);
+    flow_devices(f, 1);
+    tk_ok(put(f, "forward", "{'key':'out','sink':'box','start':'oldest','batch':{'count':50}}"));
+}
+
+static void live(void *user)
+{
+    struct flow f;
+    open_victim(&f, user, 2);
+    victim.f = &f;
+    box.on_take = note_and_die;
+    flow_start(&f);
+    ck_assert(flow_until(&f, all_is_told, NULL));
+    flow_fini(&f);
+}
+
+/* Each number came, the first time in order, and a repetition begins again at one that was there. */
+static void check_told(int fd)
+{
+    int64_t n = 0;
+    int64_t before = 0;
+    int64_t most = 0;
+    ck_assert_int_eq(lseek(fd, 0, SEEK_SET), 0);
+    while (read(fd, &n, sizeof(n)) == (ssize_t) sizeof(n)) {
+        ck_assert(n == before + 1 || n <= before);
+        ck_assert(n <= most + 1);
+        most = n > most ? n : most;
+        before = n;
+    }
+    ck_assert_int_eq(most, KILL_MESSAGES);
+}
+
+START_TEST(killed_at_any_point_it_repeats_and_loses_nothing)
+{
+    char dir[256];
+    char path[300];
+    struct flow f;
+    snprintf(dir, sizeof(dir), "%s/forward-kill", tk_tmpdir());
+    snprintf(path, sizeof(path), "%s-told", dir);
+    open_victim(&f, dir, 0);
+    box.answer = TPC_EOFFLINE;
+    flow_start(&f);
+    feed(&f, "t1", 1, KILL_MESSAGES);
+    flow_settle(&f);
+    flow_fini(&f);
+    victim.fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_APPEND, 0600);
+    ck_assert_int_ge(victim.fd, 0);
+    int status = -1;
+    int kills = 0;
+    for (int i = 0; i < 60 && status != 0; i++) {
+        victim.left = 130 + 37 * (i % 7);
+        pid_t pid = fork();
+        if (pid == 0) {
+            tk_in_child(live, dir);
+        }
+        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+        ck_assert(status == 0 || (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL));
+        kills += status != 0;
+    }
+    ck_assert_int_eq(status, 0);
+    ck_assert_int_ge(kills, 5);
+    check_told(victim.fd);
+    close(victim.fd);
+}
+END_TEST
+
 enum { FEEDS = 4000, CHURNS = 150 };
 
 struct feeder {
@@ -377,6 +477,7 @@ Suite *forward_flow_suite(void)
     tcase_add_test(c, outage_over_a_restart_loses_nothing);
     tcase_add_test(c, refused_message_is_a_dead_letter);
     tcase_add_test(c, batch_in_flight_at_the_stop_comes_again);
+    tcase_add_test(c, killed_at_any_point_it_repeats_and_loses_nothing);
     tcase_add_test(c, targets_change_under_traffic_without_loss);
     suite_add_tcase(s, c);
     return s;

@@ -130,6 +130,9 @@ static int take(const struct tpc_batch *batch)
         item->n = number_of(m);
         item->id = m->id;
         box.count++;
+        if (box.on_take != NULL) {
+            box.on_take(item->n);
+        }
     }
     return 0;
 }

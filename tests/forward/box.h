@@ -40,6 +40,7 @@ struct box {
     uint32_t held_count;
     const struct tpc_host *host;
     void *ctx;
+    void (*on_take)(int64_t n); /* with each message that it takes; NULL = nothing */
 };
 extern struct box box;
 

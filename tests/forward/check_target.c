@@ -98,6 +98,11 @@ START_TEST(handler_gets_its_own_notifications)
     ck_assert_int_eq(box.items[0].n + box.items[1].n, 4);
     ck_assert_uint_eq(box.largest, 1);
     ck_assert_uint_eq(post_info(p, "mail").behind, 0);
+    snprintf(p->notify_tenant, sizeof(p->notify_tenant), "other");
+    box.last_name[0] = '\0';
+    post_notify(p, "mail", "", 5);
+    post_run(p);
+    ck_assert_uint_eq(box.count, 3);
     post_stop(p);
     post_free(p);
 }

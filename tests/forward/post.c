@@ -291,6 +291,8 @@ void post_notify(struct post *p, const char *handler, const char *device, int64_
                          .partition = d != NULL ? d->partition : 0,
                          .device_id = d != NULL ? d->id : 0,
                          .name = tpc_str_from(handler),
+                         .correlation = d == NULL ? tpc_str_from(p->notify_tenant)
+                                                  : (struct tpc_str){ NULL, 0 },
                          .point_size = sizeof(struct tpc_point),
                          .params = { .type = TPC_MAP, .len = 1, .as.members = &member } };
     append(p, &m);

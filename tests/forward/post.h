@@ -31,6 +31,7 @@ struct post {
     int letter_code;  /* what the log says to one */
     char letter[512]; /* reason, target and raw of the last one */
     uint32_t wakes;
+    char notify_tenant[16]; /* of notifications about no device */
 };
 
 /* Product thermo (n int, temperature double), devices t1 .. t8; log options as JSON or NULL; nothing
