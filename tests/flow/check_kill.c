@@ -314,8 +314,7 @@ END_TEST
 
 /* ---- schedules ---- */
 
-static const char second[] =
-    TPC_JSON({
+static const char second[] = TPC_JSON({
     "key": "second",
     "type": "repeat",
     "interval": "1s",
