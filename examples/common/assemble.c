@@ -37,6 +37,8 @@ static const struct core_option core_options[] = {
     OPTION("audit_max_rows", audit_max_rows, false),
     OPTION("history_open", history_open_bytes, true),
     OPTION("history_checkpoint_ms", history_checkpoint_ms, false),
+    OPTION("alert_keep_ms", alert_keep_ms, false),
+    OPTION("alert_keep_rows", alert_keep_rows, false),
     OPTION("history_keep_ms", history_keep_ms, false),
 };
 

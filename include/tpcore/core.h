@@ -76,13 +76,16 @@ struct tpc_core_options {
     /* Records of commands kept of each device, for a while about an eighth more [1,000; 100 where the
      * entities are in memory] */
     uint32_t command_rows_max;
+    uint64_t alert_keep_ms;   /* cleared alerts are listed for that long [30 days] */
+    uint32_t alert_keep_rows; /* .. and so many of them [100,000] */
+    uint32_t reserved2;
 };
 #define TPC_NO_DELAY UINT32_MAX
 
 #define TPC_CORE_OPTIONS_INIT                                                                      \
     {                                                                                              \
         sizeof(struct tpc_core_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,  \
-            0, 0, { 0, 0 }, { 0, 0 }, 0, 0                                                         \
+            0, 0, { 0, 0 }, { 0, 0 }, 0, 0, 0, 0, 0                                                \
     }
 
 /*

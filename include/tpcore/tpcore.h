@@ -5,6 +5,7 @@
 
 #include <tpcore/version.h>
 
+#include <tpcore/alert.h>
 #include <tpcore/auth.h>
 #include <tpcore/audit.h>
 #include <tpcore/cbor.h>

@@ -6,7 +6,10 @@
 #include "core/core.h"
 #include "entity/audit.h"
 
-enum { MEMBERS = 12, PENDING_MAX = 4096 /* commands in memory: then a commit comes first */ };
+enum {
+    MEMBERS = 12,      /* of an entry */
+    PENDING_MAX = 4096 /* commands in memory: then a commit comes first */
+};
 
 /* A command that is to be told; its JSON follows. Of the pump. */
 struct told {
@@ -97,6 +100,31 @@ int tpi_audit_command(struct tpc_core *core, const struct tpc_msg *m)
     rc = rc != 0 ? rc : keep(core, &doc, m->unix_ms);
     tpi_device_unref(d);
     return rc;
+}
+
+/* Tells who did what with an alert: by rules and by time it goes without saying. */
+int tpi_audit_alert(struct tpc_core *core, const struct tpc_msg *m)
+{
+    struct tpc_member members[MEMBERS];
+    struct tpc_value doc = { .type = TPC_MAP, .as.members = members };
+    struct tpc_str actor = member(m, "actor");
+    if (actor.len == 0) {
+        return 0;
+    }
+    if (core->pump.told_count >= PENDING_MAX) {
+        return TPC_EAGAIN;
+    }
+    members[doc.len++] =
+        (struct tpc_member){ TPC_STR("time"), { .type = TPC_INT, .as.i = m->unix_ms } };
+    put_actor(&doc, members, actor);
+    put_text(&doc, members, "action", member(m, "change"));
+    put_text(&doc, members, "kind", TPC_STR("alert"));
+    put_text(&doc, members, "tenant", member(m, "tenant"));
+    put_text(&doc, members, "key", m->name);
+    put_text(&doc, members, "device", member(m, "device"));
+    put_text(&doc, members, "id", member(m, "id"));
+    put_text(&doc, members, "comment", member(m, "comment"));
+    return keep(core, &doc, m->unix_ms);
 }
 
 static void drop(struct tpc_core *core, uint32_t n)

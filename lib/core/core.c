@@ -169,6 +169,7 @@ static void free_core(struct tpc_core *core)
     tpi_history_destroy(core->history);
     tpi_entities_destroy(core->entities);
     tpi_forward_destroy(core->forward);
+    tpi_alerts_destroy(core->alerts);
     tpi_rules_destroy(core->rules);
     tpi_registry_destroy(core->registry);
     for (struct tpi_part *p = core->parts; p != NULL;) {

@@ -36,6 +36,7 @@
 #include "registry/device.h"
 #include "registry/presence.h"
 #include "registry/registry.h"
+#include "rules/alert.h"
 #include "rules/rules.h"
 #include "store/history.h"
 #include "uplink/uplink.h"
@@ -267,6 +268,10 @@ struct tpi_pump {
     struct tpi_fresh *fresh_first, *fresh_last;
     struct tpi_node *told_first, *told_last; /* commands on their way into the audit trail */
     uint32_t told_count;
+    struct tpi_node *alert_first, *alert_last; /* rows of alerts to store */
+    uint32_t alert_count;
+    struct tpc_arena *alert_arena;
+    uint64_t last_alert_ms;
     uint64_t retry_ms;
     uint64_t last_save_ms;
     uint64_t last_trim_ms;
@@ -338,6 +343,8 @@ struct tpc_core {
     struct tpi_registry *registry;
     struct tpi_rules *rules;
     struct tpi_forward *forward; /* NULL = not made, or only observing */
+    struct tpi_alerts *alerts;
+    bool alerts_mine; /* it was started: its table is not the store's; setup_lock */
     struct tpi_entities *entities;
     atomic_bool entities_made; /* and stay so */
     struct tpi_history *history;
@@ -643,6 +650,24 @@ void tpi_forwarder_finish(struct tpc_core *core);
 void tpi_forwarder_kick(struct tpc_core *core);
 void tpi_forwarder_log(struct tpc_core *core); /* the log was flushed */
 
+/* ---- alert.c ---- */
+int tpi_core_alerts(struct tpc_core *core, struct tpc_error *err); /* makes the stage */
+/* What a rule says of an alert, as tpi_effect_say(). */
+int tpi_alert_say(struct tpc_core *core, uint32_t worker, const struct tpi_rule_message *message);
+bool tpi_alert_turn(struct tpi_worker *w);
+uint64_t tpi_alert_next_ms(struct tpi_worker *w);
+void tpi_alert_gone(struct tpi_worker *w, const struct tpc_device *device);
+/* At start, before the replay. */
+int tpi_alert_load(struct tpc_core *core, struct tpc_error *err);
+/* Of a core that was never started: as the store is now. */
+int tpi_alert_refresh(struct tpc_core *core, struct tpc_error *err);
+/* The pump: take before the log is synced, store after it. Returns 0, TPC_EAGAIN (more than fits) or
+ * TPC_ENOMEM: then cursors stay where they are. */
+int tpi_alert_take(struct tpc_core *core);
+int tpi_alert_store(struct tpc_core *core, struct tpc_error *err);
+void tpi_alert_drop_rows(struct tpc_core *core);
+uint64_t tpi_alert_store_due_ms(struct tpc_core *core);
+
 /* ---- command.c ---- */
 /* A command's record, open or closed; not running: as it is stored. Returns 0, TPC_ENOENT, TPC_ESTATE or
  * what the store says. */
@@ -732,6 +757,8 @@ void tpi_core_properties(struct tpc_core *core); /* names of all properties to t
 /* ---- audit.c: the pump ---- */
 /* A command that was sent: told with the next store. Returns 0, TPC_EAGAIN (store first) or TPC_ENOMEM. */
 int tpi_audit_command(struct tpc_core *core, const struct tpc_msg *msg);
+/* Something that somebody did with an alert: as above. Others are passed over. */
+int tpi_audit_alert(struct tpc_core *core, const struct tpc_msg *msg);
 int tpi_audit_store(struct tpc_core *core, struct tpc_error *err);
 void tpi_audit_drop(struct tpc_core *core);
 

@@ -85,7 +85,7 @@ void tpi_effects_drop(struct tpi_worker *w)
     w->held_count = 0;
 }
 
-/* ---- messages: notifications and alerts ---- */
+/* ---- messages: notifications; alerts go their own way ---- */
 
 /* The record's body follows. */
 struct said {
@@ -141,6 +141,9 @@ int tpi_effect_say(void *user, uint32_t worker, const struct tpi_rule_message *m
 {
     struct tpc_core *core = user;
     struct tpi_worker *w = &core->workers[worker];
+    if (m->kind == TPC_MSG_ALERT) {
+        return tpi_alert_say(core, worker, m);
+    }
     struct tpc_msg msg = { .size = sizeof(msg),
                            .kind = m->kind,
                            .id = m->id,

@@ -63,6 +63,7 @@ static void run_gone(struct tpi_worker *w, struct tpi_node *node)
     struct announcement *a = (struct announcement *) (void *) node;
     if (w->downlink != NULL) {
         tpi_downlink_gone(w->downlink, a->gone);
+        tpi_alert_gone(w, a->gone);
     }
     free_announcement(w->core, a);
 }
@@ -160,6 +161,7 @@ static void product_changed(struct tpc_core *core, const struct tpi_change *c)
         tpi_registry_read_unlock(core->registry);
     }
     tpi_rules_product_changed(core->rules, c->id);
+    tpi_alerts_products_changed(core->alerts);
 }
 
 /* A deleted device's commands end. Takes the reference. */
@@ -219,6 +221,7 @@ static int make(struct tpc_core *core, struct tpc_error *err, struct tpi_entitie
     if (rc == 0 && core->forward == NULL && (core->options.flags & TPC_CORE_OBSERVE) == 0) {
         rc = tpi_core_forward(core, err);
     }
+    rc = rc != 0 ? rc : tpi_core_alerts(core, err);
     struct tpi_entities *e = NULL;
     if (rc == 0) {
         rc = tpi_entities_create(&core->env, &core->entities_part->ops->store,
@@ -249,6 +252,7 @@ static int make(struct tpc_core *core, struct tpc_error *err, struct tpi_entitie
             rc = tpi_entities_add_kind(e, &tpi_forward_kinds(core->forward)[i], err);
         }
         rc = rc != 0 ? rc : tpi_entities_add_kind(e, tpi_rules_schedule_kind(core->rules), err);
+        rc = rc != 0 ? rc : tpi_entities_add_kind(e, tpi_alerts_kind(core->alerts), err);
         rc = rc != 0 ? rc : tpi_entities_on_change(e, on_change, core);
     }
     rc = rc != 0 ? rc : tpi_entities_load(e, err);
@@ -273,9 +277,11 @@ int tpi_core_entities(struct tpc_core *core, struct tpc_error *err)
         if (rc != 0) {
             /* Half-loaded: the next try begins with empty tables. */
             tpi_forward_destroy(core->forward);
+            tpi_alerts_destroy(core->alerts);
             tpi_rules_destroy(core->rules);
             core->forward = NULL;
             tpi_registry_destroy(core->registry);
+            core->alerts = NULL;
             core->rules = NULL;
             core->registry = NULL;
         }

@@ -84,7 +84,9 @@ static void set(struct tpi_worker *w, struct tpc_device *d, bool online, bool by
                 int64_t since_unix_ms)
 {
     tpi_registry_read_lock(w->core->registry);
-    (void) tpi_device_presence(d, online, by_session, since_unix_ms);
+    if (tpi_device_presence(d, online, by_session, since_unix_ms)) {
+        tpi_alerts_presence(w->core->alerts, w->index, d, online, since_unix_ms);
+    }
     if (online) {
         tpi_presence_arm(&w->presence, d, tpi_unix_ms(&w->core->env));
     }
@@ -191,6 +193,14 @@ static int append_gone(struct tpi_worker *w, struct tpc_device **gone, uint32_t 
     return rc;
 }
 
+/* Read lock. */
+static void went(struct tpi_worker *w, struct tpc_device *d, int64_t now)
+{
+    if (tpi_device_presence(d, false, false, now)) {
+        tpi_alerts_presence(w->core->alerts, w->index, d, false, now);
+    }
+}
+
 static int gone_offline(struct tpi_worker *w, struct tpc_device **gone, uint32_t n)
 {
     struct tpc_error err;
@@ -204,7 +214,7 @@ static int gone_offline(struct tpi_worker *w, struct tpc_device **gone, uint32_t
     tpi_registry_read_lock(w->core->registry);
     for (uint32_t i = 0; i < n; i++) {
         if (rc == 0) {
-            (void) tpi_device_presence(gone[i], false, false, now);
+            went(w, gone[i], now);
             tpi_device_bit(gone[i], TPI_DEVICE_AWAY, true);
         } else {
             tpi_presence_retry(&w->presence, gone[i], tpi_mono_ms(&w->core->env));
@@ -232,7 +242,7 @@ void tpi_presence_follow(struct tpi_worker *w, struct tpc_device **gone, uint32_
     }
     tpi_registry_read_lock(w->core->registry);
     for (uint32_t i = 0; i < n; i++) {
-        (void) tpi_device_presence(gone[i], false, false, now);
+        went(w, gone[i], now);
     }
     tpi_registry_read_unlock(w->core->registry);
 }

@@ -46,7 +46,9 @@ int tpi_pump_init(struct tpc_core *core)
     if (p->position == NULL || p->rules_next == NULL || p->downlink_next == NULL) {
         return TPC_ENOMEM;
     }
-    return tpc_arena_create(tpi_env_reserve(&core->env), PUMP_ARENA_BYTES, &p->arena);
+    int rc = tpc_arena_create(tpi_env_reserve(&core->env), 0, &p->alert_arena);
+    return rc != 0 ? rc
+                   : tpc_arena_create(tpi_env_reserve(&core->env), PUMP_ARENA_BYTES, &p->arena);
 }
 
 void tpi_pump_fini(struct tpc_core *core)
@@ -59,6 +61,7 @@ void tpi_pump_fini(struct tpc_core *core)
     tpi_free(core->env.alloc, p->rules_next, n * sizeof(p->rules_next[0]));
     tpi_free(core->env.alloc, p->downlink_next, n * sizeof(p->downlink_next[0]));
     tpc_arena_destroy(p->arena);
+    tpc_arena_destroy(p->alert_arena);
     pthread_mutex_destroy(&p->lock);
     pthread_cond_destroy(&p->work);
     pthread_cond_destroy(&p->turned);
@@ -108,6 +111,7 @@ void tpi_pump_close(struct tpc_core *core)
     p->opened = 0;
     tpi_command_rows_drop(core);
     tpi_audit_drop(core);
+    tpi_alert_drop_rows(core);
 }
 
 /* ---- reading ---- */
@@ -198,12 +202,16 @@ static int read_one(void *user, const struct tpc_record *r)
     struct reading *x = user;
     struct tpc_core *core = x->core;
     bool sent = r->kind == TPC_MSG_COMMAND && (r->flags & TPC_MSG_REDELIVERED) == 0;
-    bool alone = sent || r->kind == TPC_MSG_COMMAND_CLOSED || r->body.len > READ_SMALL_BYTES;
+    bool alert = r->kind == TPC_MSG_ALERT;
+    bool alone =
+        sent || alert || r->kind == TPC_MSG_COMMAND_CLOSED || r->body.len > READ_SMALL_BYTES;
     int rc = alone || x->pending == READ_RUN ? apply_read(x) : 0;
     rc = rc != 0 ? rc : decode_read(x, r);
     rc = rc != 0 ? rc : tpi_command_rows_take(core, &x->msgs[x->pending]);
     if (rc == 0 && sent) {
         rc = tpi_audit_command(core, &x->msgs[x->pending]);
+    } else if (rc == 0 && alert) {
+        rc = tpi_audit_alert(core, &x->msgs[x->pending]);
     }
     if (rc == TPC_EAGAIN || rc == TPC_ENOMEM) {
         x->rc = rc; /* this one comes again after a commit */
@@ -362,8 +370,13 @@ static int commit(struct tpc_core *core, bool all)
     uint64_t now = tpi_mono_ms(&core->env);
     bool save = all || now - p->last_save_ms >= SAVE_MS;
     int rc = save ? take_states(core, &ops, &count) : 0;
+    if (tpi_alert_take(core) != 0 && save) {
+        count = 0; /* what alerts know is stored before what rules have seen */
+        memset(p->rules_next, 0, core->options.partitions * sizeof(p->rules_next[0]));
+    }
     take_ended(core);
     rc = rc != 0 ? rc : tpi_flush_now(core, TPC_FLUSH_SYNC, &err, NULL);
+    rc = rc != 0 ? rc : tpi_alert_store(core, &err);
     rc = rc != 0 ? rc : store_rows(core, ops, count, &err);
     rc = rc != 0 ? rc : tpi_command_rows_store(core, all, &err);
     rc = rc != 0 ? rc : tpi_audit_store(core, &err);
@@ -501,7 +514,7 @@ bool tpi_pump_turn(struct tpc_core *core)
             core->workers[0].retry_ms = 0; /* there is room: within the same step */
         }
     } else if (tpi_history_due(core->history) || tpi_command_rows_due_ms(core) == 0 ||
-               p->told_count > 0 || save_due(core)) {
+               p->told_count > 0 || save_due(core) || tpi_alert_store_due_ms(core) == 0) {
         (void) commit(core, false);
     }
     tpi_keep_turn(core);
@@ -530,8 +543,10 @@ uint64_t tpi_pump_next_ms(struct tpc_core *core)
     uint64_t why = tpi_why_due_ms(core);
     uint64_t rows = tpi_command_rows_due_ms(core);
     due = keep < due ? keep : due;
+    uint64_t alerts = tpi_alert_store_due_ms(core);
     due = rows < due ? rows : due;
     due = why < due ? why : due;
+    due = alerts < due ? alerts : due;
     if (p->moved) {
         uint64_t since = tpi_mono_ms(&core->env) - p->last_save_ms;
         uint64_t save = since < SAVE_MS ? SAVE_MS - since : 0;

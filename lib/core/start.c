@@ -250,6 +250,7 @@ static int start(struct tpc_core *core, struct tpc_error *err)
     int rc = tpi_part_log(core, err);
     rc = rc != 0 ? rc : tpi_core_entities(core, err);
     rc = rc != 0 ? rc : tpi_why_load(core);
+    rc = rc != 0 ? rc : tpi_alert_load(core, err);
     rc = rc != 0 ? rc : tpi_part_history(core, err);
     rc = rc != 0 ? rc : start_history(core, err);
     rc = rc != 0 ? rc : check_reach(core, err);

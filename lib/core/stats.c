@@ -253,6 +253,7 @@ int tpc_core_stats(struct tpc_core *core, tpc_metric_fn *fn, void *user)
         tell_presence(core, &t);
         tell_table(&t, tpi_rules_metrics, tpi_rules_metric_count, tpi_rules_count(core->rules));
         tell_forward(core, &t);
+        tell_table(&t, tpi_alerts_metrics, tpi_alerts_metric_count, tpi_alerts_count(core->alerts));
     }
     if (core->history != NULL) {
         tell_table(&t, tpi_history_metrics, tpi_history_metric_count,

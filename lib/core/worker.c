@@ -510,6 +510,7 @@ bool tpi_worker_turn(struct tpi_worker *w)
         tpi_effects_run(w);
         did = true;
     }
+    did |= tpi_alert_turn(w);
     if (w->index == 0) {
         did |= tpi_loop_run_timers(core);
     }
@@ -578,6 +579,7 @@ uint64_t tpi_worker_next_ms(struct tpi_worker *w)
     uint64_t next = tpi_wheel_next_ms(&w->wheel, now);
     next = least(next, tpi_presence_next_ms(&w->presence, now));
     next = least(next, rules_next_ms(w));
+    next = least(next, tpi_alert_next_ms(w));
     if (w->index == 0) {
         next = least(next, tpi_loop_next_ms(w->core));
     }

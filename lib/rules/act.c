@@ -88,7 +88,10 @@ static int append_message(const struct tpi_act *act, const struct tpi_action *a,
         .name = a->name,
         .params = params,
         .by = act->by,
-        .again = act->again
+        .again = act->again,
+        .has_source = act->device != NULL && !act->waited,
+        .source_partition = act->partition,
+        .source_offset = act->offset
     };
     int rc = r->host.message(r->host.user, act->worker, &message);
     if (rc == 0) {

@@ -96,6 +96,7 @@ struct tpi_act {
     uint32_t partition;          /* of the message, or the rule's own */
     uint64_t offset;             /* of the message, or another number that is never used again */
     bool again;                  /* it may have been done before the start */
+    bool waited;                 /* other messages came between that one and now */
     struct tpi_fill_source from; /* of values in texts */
 };
 

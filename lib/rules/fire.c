@@ -95,6 +95,7 @@ static void fire(struct firing *f)
                            .partition = f->partition,
                            .offset = f->offset,
                            .again = f->again,
+                           .waited = f->msg == NULL,
                            .from = { &expr_host, f, &scratch } };
     w->fired++;
     tpi_act(&act, &f->scene->actions);

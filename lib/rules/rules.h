@@ -71,7 +71,10 @@ struct tpi_rule_message {
     struct tpc_str name;
     const struct tpc_value *params;
     struct tpc_str by;
-    bool again; /* it may be in the log from before the start */
+    bool again;      /* it may be in the log from before the start */
+    bool has_source; /* a message of the log set it off: */
+    uint32_t source_partition;
+    uint64_t source_offset;
 };
 
 struct tpi_rules_host {

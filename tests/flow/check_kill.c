@@ -156,6 +156,15 @@ static const char scene[] =
     ]
 });
 
+static const char fall[] =
+    TPC_JSON({
+    "key": "cool",
+    "when": { "product": "thermo", "devices": [ "t1" ], "expr": "temperature <= 30" },
+    "then": [ { "clear": { "key": "hot", "device": "fan1" } } ]
+});
+
+static const char hot[] = TPC_JSON({ "key": "hot", "notify": [ "pager", "mail" ] });
+
 enum { COMMANDS = 8192 };
 
 /* What the whole log says: rises of t1, commands, and how often each ended; what rules told. */
@@ -163,13 +172,15 @@ struct tally {
     pthread_mutex_t lock;
     double last;
     int rises;
+    int falls;
+    int alerts; /* changes of the alert */
     int messages;
     int commands;
     int closed;
     int twice; /* a command, an end, or something told that was there before */
     int told;
     struct tpc_id ids[COMMANDS];
-    struct tpc_id told_ids[2 * COMMANDS];
+    struct tpc_id told_ids[8 * COMMANDS];
     bool ended[COMMANDS];
 };
 
@@ -192,6 +203,7 @@ static void tally_one(struct tally *t, const struct tpc_msg *m)
         double d = 0;
         (void) tpc_value_double(&tpc_msg_point(m, 0)->value, &d);
         t->rises += t->last <= 30 && d > 30;
+        t->falls += t->last > 30 && d <= 30;
         t->last = d;
         t->messages++;
     } else if (m->kind == TPC_MSG_COMMAND) {
@@ -207,7 +219,8 @@ static void tally_one(struct tally *t, const struct tpc_msg *m)
         }
     } else if (m->kind == TPC_MSG_NOTIFY || m->kind == TPC_MSG_ALERT) {
         t->twice += find_id(t->told_ids, t->told, &m->id) >= 0;
-        if (t->told < 2 * COMMANDS) {
+        t->alerts += m->kind == TPC_MSG_ALERT;
+        if (t->told < 8 * COMMANDS) {
             t->told_ids[t->told++] = m->id;
         }
     }
@@ -289,6 +302,8 @@ START_TEST(each_rise_acts_once_over_kills)
     fx_open(&f);
     fx_entities(&f);
     fx_put(&f, "scene", scene);
+    fx_put(&f, "scene", fall);
+    fx_put(&f, "alert", hot);
     fx_start(&f);
     fx_close(&f);
     for (int i = 0; i < KILLS; i++) {
@@ -300,13 +315,14 @@ START_TEST(each_rise_acts_once_over_kills)
     fx_start(&f);
     static struct tally t;
     t = count_log(&f);
-    printf("kill: %d rises, %d commands, %d ends, %d told\n", t.rises, t.commands, t.closed,
-           t.told);
+    printf("kill: %d rises, %d commands, %d ends, %d alerts, %d told\n", t.rises, t.commands,
+           t.closed, t.alerts, t.told);
     ck_assert_int_gt(t.rises, KILLS);
     ck_assert_int_eq(t.twice, 0);
     ck_assert_int_eq(t.commands, t.rises);
     ck_assert_int_eq(t.closed, t.commands);
-    ck_assert_int_eq(t.told, 2 * t.rises); /* a notification and an alert */
+    ck_assert_int_eq(t.alerts, t.rises + t.falls);    /* raised and cleared */
+    ck_assert_int_eq(t.told, t.rises + 3 * t.alerts); /* one of the scene, two of each change */
     fx_fini(&f);
     munmap(shared, sizeof(*shared));
 }

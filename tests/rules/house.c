@@ -1,6 +1,8 @@
 #include "house.h"
 
+#include "base/alloc.h"
 #include "base/map.h"
+#include "data/msg.h"
 #include "store/memory.h"
 
 #include <stdarg.h>
@@ -84,6 +86,60 @@ static int on_message(void *user, uint32_t worker, const struct tpi_rule_message
     return h->command_code;
 }
 
+static const char *of(const struct tpc_value *params, const char *key)
+{
+    const struct tpc_value *v = tpc_value_get(params, tpc_str_from(key));
+    struct tpc_str s = v != NULL ? tpc_value_text(v) : (struct tpc_str){ NULL, 0 };
+    return s.len > 0 ? s.ptr : "-";
+}
+
+static int on_alert(void *user, uint32_t worker, const struct tpi_alert_message *messages,
+                    uint32_t count)
+{
+    struct house *h = user;
+    ck_assert_uint_lt(worker, HOUSE_WORKERS);
+    for (uint32_t i = 0; h->told_code == 0 && i < count; i++) {
+        const struct tpi_alert_message *m = &messages[i];
+        ck_assert_uint_lt(h->told_count, HOUSE_TOLD);
+        struct house_told *t = &h->told[h->told_count];
+        struct tpc_msg msg = { .size = sizeof(msg),
+                               .kind = m->kind,
+                               .id = m->id,
+                               .name = m->name,
+                               .origin = m->by,
+                               .params = m->params };
+        struct tpi_buf body;
+        tpi_buf_init(&body, NULL, 0);
+        tk_ok(tpi_msg_encode(&msg, &body));
+        *t = (struct house_told){ .id = m->id,
+                                  .kind = m->kind,
+                                  .device_id = m->device_id,
+                                  .unix_ms = m->unix_ms,
+                                  .partition = m->partition,
+                                  .body = body.ptr,
+                                  .len = body.len };
+        bool alert = m->kind == TPC_MSG_ALERT;
+        const char *change = of(&m->params, "change");
+        const char *severity = of(&m->params, "severity");
+        snprintf(t->text, sizeof(t->text), "%s %.*s %s %s", alert ? change : "notify",
+                 (int) m->name.len, m->name.ptr, alert ? of(&m->params, "device") : change,
+                 severity);
+        h->told_count++;
+    }
+    return h->told_code;
+}
+
+static bool on_said(void *user, const struct tpc_id *id)
+{
+    struct house *h = user;
+    for (unsigned i = 0; i < h->said_count; i++) {
+        if (memcmp(&h->told[i].id, id, sizeof(*id)) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* As the core does it: a changed product has its scenes compiled again. */
 static void on_change(void *user, const struct tpc_actor *actor, const struct tpi_change *change)
 {
@@ -116,6 +172,13 @@ static int start(struct house *h)
                                    .wake = on_wake,
                                    .zone_dir = ZONE_DIR };
     tk_ok(tpi_rules_create(env, &host, NULL, &h->rules));
+    struct tpi_alerts_host alerts = h->alert_limits;
+    alerts.user = h;
+    alerts.registry = h->registry;
+    alerts.workers = HOUSE_WORKERS;
+    alerts.append = on_alert;
+    alerts.said = on_said;
+    tk_ok(tpi_alerts_create(env, &alerts, NULL, &h->alerts));
     tk_ok(tpi_entities_create(env, &tpi_store_memory, h->store, NULL, &h->entities));
     for (int i = 0; i < TPI_REGISTRY_KINDS; i++) {
         tk_ok(tpi_entities_add_kind(h->entities, &tpi_registry_kinds(h->registry)[i], &h->err));
@@ -124,6 +187,8 @@ static int start(struct house *h)
     rc = rc != 0 ? rc
                  : tpi_entities_add_kind(h->entities, tpi_rules_schedule_kind(h->rules), &h->err);
     ck_assert_msg(rc == 0, "%s", h->err.text);
+    rc = tpi_entities_add_kind(h->entities, tpi_alerts_kind(h->alerts), &h->err);
+    ck_assert_msg(rc == 0, "%s", h->err.text);
     tk_ok(tpi_entities_on_change(h->entities, on_change, h));
     return tpi_entities_load(h->entities, &h->err);
 }
@@ -131,6 +196,7 @@ static int start(struct house *h)
 static void stop(struct house *h)
 {
     tpi_entities_destroy(h->entities);
+    tpi_alerts_destroy(h->alerts);
     tpi_rules_destroy(h->rules);
     tpi_registry_destroy(h->registry);
 }
@@ -170,6 +236,9 @@ struct house *house_new(void)
 void house_free(struct house *h)
 {
     stop(h);
+    for (unsigned i = 0; i < h->told_count; i++) {
+        tpi_free(NULL, h->told[i].body, 0);
+    }
     tpi_store_memory.fini(h->store);
     free(h->store);
     tk_env_fini(&h->env);

@@ -7,10 +7,11 @@
 
 #include "entity/entity.h"
 #include "registry/device.h"
+#include "rules/alert.h"
 #include "rules/rules.h"
 #include "tk_env.h"
 
-enum { HOUSE_COMMANDS = 256, HOUSE_WORKERS = 2, HOUSE_PARTITIONS = 4 };
+enum { HOUSE_COMMANDS = 256, HOUSE_WORKERS = 2, HOUSE_PARTITIONS = 4, HOUSE_TOLD = 1024 };
 
 struct house_command {
     struct tpc_id id;
@@ -28,13 +29,31 @@ struct house_message {
     uint32_t partition;
 };
 
+/* What alerts appended. */
+struct house_told {
+    struct tpc_id id;
+    uint16_t kind;
+    char text[96]; /* "raise hot t1 major", "notify ops raise" */
+    uint64_t device_id;
+    int64_t unix_ms;
+    uint32_t partition;
+    uint8_t *body;
+    size_t len;
+};
+
 struct house {
     struct tk_env env;
     void *store;
     struct tpi_registry *registry;
     struct tpi_entities *entities;
     struct tpi_rules *rules;
-    const char *model; /* of product "thermo" */
+    struct tpi_alerts *alerts;
+    struct tpi_alerts_host alert_limits; /* keep_ms, keep_rows, open_max */
+    unsigned told_count;
+    struct house_told told[HOUSE_TOLD];
+    unsigned said_count; /* how many of them host.said() knows */
+    int told_code;       /* what append() answers */
+    const char *model;   /* of product "thermo" */
     struct tpc_error err;
     uint64_t offset;
     atomic_uint command_count;

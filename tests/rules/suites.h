@@ -4,6 +4,8 @@
 
 #include "tk.h"
 
+Suite *alert_suite(void);
+Suite *alert_keep_suite(void);
 Suite *scene_suite(void);
 Suite *schedule_suite(void);
 Suite *state_suite(void);
