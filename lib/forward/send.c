@@ -164,9 +164,11 @@ static bool fill(struct fwd_target *t)
         rc = fill_from(t, (t->first + i) % f->host.partitions, &budget, &did);
     }
     (void) tpi_follow_msgs(t->config->follow, &after);
+    if (after > before) {
+        t->stamped = false;
+    }
     if (before == 0 && after > 0) {
         t->filled_ms = now_ms(t);
-        t->stamped = false;
         t->first = (msgs[after - 1].partition + 1) % f->host.partitions;
     }
     if (after == 0) {
@@ -430,6 +432,7 @@ static bool open_target(struct fwd_target *t)
 bool fwd_work(struct fwd_target *t)
 {
     struct fwd_config *c = t->config;
+    uint32_t held;
     bool did = fwd_judge_answer(t);
     if (t->in_flight || !c->enabled || !c->resolved || now_ms(t) < t->due_ms) {
         return did;
@@ -441,7 +444,10 @@ bool fwd_work(struct fwd_target *t)
         atomic_store(&t->state, TPC_FORWARD_READY);
         fwd_count_targets(t->f);
     }
-    if (t->at == 0 && t->bad_end == 0 && !t->burying && !tpi_follow_full(c->follow)) {
+    /* A batch that was sent comes again as it was. */
+    (void) tpi_follow_msgs(c->follow, &held);
+    if (t->at == 0 && t->bad_end == 0 && (held == 0 || !t->stamped) && !t->burying &&
+        !tpi_follow_full(c->follow)) {
         did |= fill(t);
     }
     if (now_ms(t) < t->due_ms) {
