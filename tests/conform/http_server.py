@@ -6,6 +6,7 @@ Each request is a line of JSON in FILE: path, method, headers, body.
   /status/N[?after=S]   answers N, with Retry-After
   /fail/K/N/...         the first K requests to this path get N, later ones 200
   /every                every other request gets 500, the first one too
+  /pick/N               a body with "n":N} gets 422
   /echo                 answers with the request as JSON
   /big /chunks          10 MB with and without a length
   /loop /to /tofile     redirects: without end, to /echo, to a file
@@ -131,6 +132,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.answer(int(parts[1]), b'{"error":"as asked"}', after)
         elif mode == "fail" and seen <= int(parts[1]):
             self.answer(int(parts[2]), b"{}")
+        elif mode == "pick" and '"n":%s}' % parts[1] in record["body"]:
+            self.answer(422, b"not this one")
         elif mode == "every" and seen % 2 == 1:
             self.answer(500, b"{}")
         elif mode == "echo":

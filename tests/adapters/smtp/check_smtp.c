@@ -1,4 +1,4 @@
-#include "fake_sink.h"
+#include "sink_suite.h"
 #include "smtp_suites.h"
 #include "stand_in.h"
 
@@ -386,6 +386,13 @@ START_TEST(each_allocation_may_fail)
 }
 END_TEST
 
+static const struct sink_subject subject = {
+    .module = tpc_module_smtp,
+    .options = "{\"url\":\"smtp://127.0.0.1:9\",\"from\":\"a@b\"}",
+    .target = "{\"to\":[\"a@b\"]}",
+    .bad_target = "{\"to\":[\"nobody\"]}",
+};
+
 Suite *smtp_suite(void)
 {
     Suite *s = suite_create("smtp");
@@ -402,5 +409,6 @@ Suite *smtp_suite(void)
     tcase_add_test(t, options_that_could_forge_a_header_are_refused);
     tcase_add_test(t, each_allocation_may_fail);
     suite_add_tcase(s, t);
+    suite_add_tcase(s, sink_suite(&subject));
     return s;
 }

@@ -1,5 +1,5 @@
 #include "fake_host.h"
-#include "fake_sink.h"
+#include "sink_suite.h"
 #include "stand_in.h"
 #include "webhook_suites.h"
 
@@ -493,6 +493,37 @@ START_TEST(each_allocation_may_fail)
 }
 END_TEST
 
+static bool subject_begun;
+
+static void subject_begin(struct fake_sink *s)
+{
+    tk_env_init(&env);
+    client_up("{}");
+    s->service = client.offered;
+    s->service_self = client.offered_self;
+    subject_begun = true;
+}
+
+static void subject_end(struct fake_sink *s)
+{
+    (void) s;
+    if (!subject_begun) {
+        return;
+    }
+    subject_begun = false;
+    fake_stop(&client);
+    fake_fini(&client);
+    tk_env_fini(&env);
+}
+
+/* Nobody is there: what every sink must do, it must do then, too. */
+static const struct sink_subject subject = { .module = tpc_module_webhook,
+                                             .options = "{}",
+                                             .target = "{\"url\":\"http://127.0.0.1:9/\"}",
+                                             .bad_target = "{\"url\":\"ftp://h/\"}",
+                                             .begin = subject_begin,
+                                             .end = subject_end };
+
 Suite *hook_suite(void)
 {
     Suite *s = suite_create("webhook");
@@ -513,5 +544,6 @@ Suite *hook_suite(void)
     tcase_add_test(t, sink_without_a_client_says_so);
     tcase_add_test(t, each_allocation_may_fail);
     suite_add_tcase(s, t);
+    suite_add_tcase(s, sink_suite(&subject));
     return s;
 }

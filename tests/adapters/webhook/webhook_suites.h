@@ -5,5 +5,6 @@
 
 Suite *body_suite(void);
 Suite *hook_suite(void);
+Suite *platform_suite(void);
 
 #endif
