@@ -323,6 +323,7 @@ int assemble_parts(struct config *c, struct tpc_core *core, int parts)
         }
     }
     const struct tpc_value *adapters = tpc_value_get(&c->root, TPC_STR("adapters"));
+    c->parts |= parts;
     for (size_t i = 0; (parts & ASSEMBLE_ADAPTERS) != 0 && adapters != NULL &&
                        adapters->type == TPC_MAP && i < adapters->len;
          i++) {
@@ -334,6 +335,12 @@ int assemble_parts(struct config *c, struct tpc_core *core, int parts)
         }
     }
     return 0;
+}
+
+/* What needs a sink, where none is opened: a tool does not deliver. */
+static bool needs_adapters(const char *kind)
+{
+    return strcmp(kind, "forward") == 0 || strcmp(kind, "handler") == 0;
 }
 
 static int put_entity(struct config *c, struct tpc_core *core, const char *path,
@@ -348,6 +355,9 @@ static int put_entity(struct config *c, struct tpc_core *core, const char *path,
                        v->type == TPC_MAP ? "kind: is missing" : "a map or a file is expected");
     }
     snprintf(kind, sizeof(kind), "%.*s", (int) text.len, text.ptr);
+    if ((c->parts & ASSEMBLE_ADAPTERS) == 0 && needs_adapters(kind)) {
+        return 0;
+    }
     actor.name = tpc_str_from(c->file);
     if (config_without(c, v, "kind", &document) != 0) {
         return -1;
@@ -370,6 +380,7 @@ static int put_file(struct config *c, struct tpc_core *core, const char *path, s
     if (rc != 0) {
         fail_at(c, path, other.error);
     }
+    other.parts = c->parts;
     bool list = rc == 0 && other.root.type == TPC_ARRAY;
     for (size_t i = 0; rc == 0 && i < (list ? other.root.len : 1); i++) {
         char at[32];

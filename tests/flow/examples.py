@@ -17,7 +17,7 @@ passed = 0
 
 def run(*command, **environment):
     return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60,
-                          env={**os.environ, "MQTT_PORT": "1", **environment})
+                          env={**os.environ, "MQTT_PORT": "1", "HOOK_PORT": "1", **environment})
 
 
 def expect(what, result, code, *parts):
@@ -46,10 +46,14 @@ def tool(*arguments, code=0, parts=()):
 
 DEAD = """log: {type: file, dir: "${DATA}/log"}
 store: {type: sqlite, dir: "${DATA}/store"}
-adapters: {sim: {type: sim, count: 1, prefix: t, interval: 20ms, payload: 'warm {value}'}}
+adapters:
+  sim: {type: sim, count: 1, prefix: t, interval: 20ms, payload: 'warm {value}'}
+  http: {type: http_client}
+  hooks: {type: webhook}
 entities:
   - {kind: product, key: p, codec: CODEC, model: {properties: [{id: t, type: double}]}}
   - {kind: device, key: t1, product: p}
+  - {kind: handler, key: nobody, sink: hooks, options: {url: "http://127.0.0.1:1/"}}
 """
 SCRIPT = """{type: lua, script: "function decode(b) return { t = tonumber(string.match(b, '[-%d.]+')) } end"}"""
 

@@ -107,7 +107,7 @@ def platform_and_devices(folder, start):
     start(mosquitto, "-c", folder + "/mosquitto.conf")
     if not wait_until(lambda: listens(port), 10):
         raise SystemExit("sql: mosquitto does not start")
-    os.environ.update(MQTT_PORT=str(port), DATA=folder + "/data")
+    os.environ.update(MQTT_PORT=str(port), HOOK_PORT="1", DATA=folder + "/data")
     os.mkdir(folder + "/data")
     # The quickstart's own configuration; open chunks are stored within the seconds of this test.
     config = shutil.copytree(root / "examples/quickstart.d", folder + "/config") + "/platform.yaml"
