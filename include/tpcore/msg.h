@@ -34,7 +34,7 @@ enum tpc_kind {
     /* 16 = the log's own: a dead letter that was taken off the list */
     TPC_MSG_NOTIFY =
         17 /* for a handler: name = its key, params = what shall be told; if it is about
-                         * no device, correlation = key of the tenant, empty = "main" */
+                         * no device, params.tenant = key of the tenant, absent = "main" */
 };
 
 enum tpc_msg_flags {

@@ -177,11 +177,13 @@ static int match_device(struct tpi_follow *f, const struct tpc_record *r, struct
     return yes;
 }
 
-/* A notification that is about no device has its tenant as correlation, or it is of "main". */
+/* A notification that is about no device has its tenant in its params, or it is of "main". Whoever
+ * appends it sees to it that no document names another's. */
 static bool match_notify(struct tpi_follow *f, struct tpc_msg *m)
 {
     if (m->device_id == 0) {
-        m->tenant = m->correlation.len > 0 ? m->correlation : TPC_STR("main");
+        m->tenant = tpc_value_text(tpc_value_get(&m->params, TPC_STR("tenant")));
+        m->tenant = m->tenant.len > 0 ? m->tenant : TPC_STR("main");
     }
     return tpc_str_equal(m->name, f->o.notify_name) && tpc_str_equal(m->tenant, f->o.notify_tenant);
 }

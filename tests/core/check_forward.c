@@ -70,6 +70,12 @@ static int keep_state(void *user, const struct tpc_forward_info *info)
     return 0;
 }
 
+static int keep_sent(void *user, const struct tpc_forward_info *info)
+{
+    *(uint32_t *) user = (uint32_t) info->sent;
+    return 0;
+}
+
 static uint32_t state_of(struct flow *f, const char *key)
 {
     uint32_t state = 99;
@@ -135,6 +141,28 @@ START_TEST(scene_notifies_through_a_handler)
     ck_assert_str_eq(box.items[0].device, "t2");
     ck_assert_int_eq(box.items[0].n, 7);
     ck_assert_str_eq(box.last_token, "s3cret");
+    flow_fini(&f);
+}
+END_TEST
+
+START_TEST(schedule_notifies_the_handler_of_its_own_tenant)
+{
+    struct flow f;
+    begin(&f, 0);
+    tk_ok(put(&f, "tenant", "{'key':'other'}"));
+    tk_ok(put(&f, "handler", "{'key':'phone','sink':'box','enabled':true}"));
+    tk_ok(put(&f, "handler", "{'key':'phone','tenant':'other','sink':'box'}"));
+    tk_ok(put(&f, "schedule",
+              "{'key':'tick','tenant':'other','type':'repeat','interval':'1s','then':["
+              "{'notify':{'handler':'phone','params':{'n':3,'tenant':'main'}}}]}"));
+    flow_start(&f);
+    until(&f, 2);
+    uint32_t states[2] = { 0, 0 };
+    struct tpc_str none = { NULL, 0 };
+    tk_ok(tpc_forward_info(f.core, TPC_STR("main"), none, none, keep_sent, &states[0]));
+    tk_ok(tpc_forward_info(f.core, TPC_STR("other"), none, none, keep_sent, &states[1]));
+    ck_assert_uint_eq(states[0], 0);
+    ck_assert_uint_ge(states[1], 2);
     flow_fini(&f);
 }
 END_TEST
@@ -473,6 +501,7 @@ Suite *forward_flow_suite(void)
     tcase_set_timeout(c, 120);
     tcase_add_test(c, messages_reach_a_sink_with_their_texts);
     tcase_add_test(c, scene_notifies_through_a_handler);
+    tcase_add_test(c, schedule_notifies_the_handler_of_its_own_tenant);
     tcase_add_test(c, secrets_stand_in_no_list_log_or_trail);
     tcase_add_test(c, outage_over_a_restart_loses_nothing);
     tcase_add_test(c, refused_message_is_a_dead_letter);

@@ -285,16 +285,20 @@ void post_count(struct post *p, int64_t from, int64_t to)
 void post_notify(struct post *p, const char *handler, const char *device, int64_t n)
 {
     struct tpc_device *d = device[0] != '\0' ? open_device(p, device) : NULL;
-    struct tpc_member member = { TPC_STR("n"), { .type = TPC_INT, .as.i = n } };
-    struct tpc_msg m = { .size = sizeof(m),
-                         .kind = TPC_MSG_NOTIFY,
-                         .partition = d != NULL ? d->partition : 0,
-                         .device_id = d != NULL ? d->id : 0,
-                         .name = tpc_str_from(handler),
-                         .correlation = d == NULL ? tpc_str_from(p->notify_tenant)
-                                                  : (struct tpc_str){ NULL, 0 },
-                         .point_size = sizeof(struct tpc_point),
-                         .params = { .type = TPC_MAP, .len = 1, .as.members = &member } };
+    struct tpc_str tenant = tpc_str_from(p->notify_tenant);
+    struct tpc_member members[] = {
+        { TPC_STR("n"), { .type = TPC_INT, .as.i = n } },
+        { TPC_STR("tenant"), { .type = TPC_TEXT, .len = tenant.len, .as.text = tenant.ptr } },
+    };
+    struct tpc_msg m = {
+        .size = sizeof(m),
+        .kind = TPC_MSG_NOTIFY,
+        .partition = d != NULL ? d->partition : 0,
+        .device_id = d != NULL ? d->id : 0,
+        .name = tpc_str_from(handler),
+        .point_size = sizeof(struct tpc_point),
+        .params = { .type = TPC_MAP, .len = tenant.len > 0 ? 2 : 1, .as.members = members }
+    };
     append(p, &m);
     tpi_device_unref(d);
 }
