@@ -112,6 +112,7 @@ const struct tpc_list tpi_schedule_schema = TPC_OPTIONS(schedule_options);
 static void destroy(struct tpi_rule_schedule *s)
 {
     if (s != NULL) {
+        tpi_actions_fini(&s->actions);
         tpi_schedule_fini(&s->schedule);
         tpc_arena_destroy(s->arena);
         tpi_free(s->alloc, s, sizeof(*s));
@@ -215,7 +216,29 @@ static int name_tenant(struct tpi_rule_schedule *s, struct tpi_action *a, struct
     return 0;
 }
 
-static int read_actions(struct tpi_rule_schedule *s, const struct tpi_change *change,
+static int resolve(void *user, struct tpc_str name, uint32_t *ret_index, uint8_t *ret_type)
+{
+    (void) user;
+    if (!tpc_str_equal(name, TPC_STR("planned"))) {
+        return TPC_ENOENT;
+    }
+    *ret_index = TPI_NAME_PLANNED;
+    *ret_type = TPI_EXPR_NUMBER;
+    return 0;
+}
+
+static int constant(void *user, struct tpc_str name, struct tpc_value *ret)
+{
+    const struct tpi_change *change = user;
+    if (!tpc_str_equal(name, TPC_STR("schedule.key"))) {
+        return TPC_ENOENT;
+    }
+    *ret =
+        (struct tpc_value){ .type = TPC_TEXT, .len = change->key.len, .as.text = change->key.ptr };
+    return 0;
+}
+
+static int read_actions(struct tpi_rule_schedule *s, struct tpi_change *change,
                         const struct tpc_value *then, struct tpc_error *err)
 {
     int rc = tpi_actions_read(&s->actions, s->arena, then, err);
@@ -223,7 +246,11 @@ static int read_actions(struct tpi_rule_schedule *s, const struct tpi_change *ch
         struct tpi_action *a = &s->actions.items[i];
         rc = a->type == TPI_ACTION_NOTIFY ? name_tenant(s, a, change->tenant_key) : 0;
     }
-    return rc;
+    struct tpi_expr_scope scope = { .resolve = resolve,
+                                    .constant = constant,
+                                    .user = change,
+                                    .features = TPI_EXPR_OTHER | TPI_EXPR_NOW | TPI_EXPR_EVENT };
+    return rc != 0 ? rc : tpi_actions_compile(&s->actions, s->alloc, &scope, err);
 }
 
 static int fill(struct tpi_rules *r, struct tpi_rule_schedule *s, struct tpi_change *change,
@@ -246,7 +273,7 @@ static int fill(struct tpi_rules *r, struct tpi_rule_schedule *s, struct tpi_cha
     rc = read_actions(s, change, tpc_value_get(&doc, TPC_STR("then")), err);
     rc = rc != 0 ? rc : tpi_schedule_init(&s->schedule, r->env, r->host.zone_dir, &doc, err);
     if (rc != 0 && rc != TPC_ENOMEM && change->loading) {
-        /* A zone's file that is gone must not keep the whole core from starting. */
+        /* A zone's file that is gone, or a text that is no longer understood, must not keep the whole core from starting. */
         tpi_log(r->env, TPC_LOG_ERROR, "rules", "%.*s does nothing: %s (%s)", (int) s->by.len,
                 s->by.ptr, err->text, err->path);
         s->broken = true;

@@ -9,7 +9,8 @@
  * does it. A planned time stands in the ids of its actions, so that one that comes again after a
  * crash is known; up to which time all is done is part of the partition's state. A schedule that is
  * put again with the same plan goes on; one with another plan, or that was disabled, starts anew.
- * What was planned before its document was put is never done.
+ * What was planned before its document was put is never done. Texts of actions know planned (unix ms),
+ * schedule.key, now() and device('id').name.
  */
 #ifndef TPI_RULES_SCHEDULE_H
 #define TPI_RULES_SCHEDULE_H
@@ -18,6 +19,9 @@
 #include "rules/rules_state.h"
 
 enum { TPI_RULES_MAX_SCHEDULES = 10000 };
+
+/* Number under which the texts of actions load the planned time. */
+enum { TPI_NAME_PLANNED = 1 };
 
 struct tpi_rule_schedule {
     const struct tpc_allocator *alloc;

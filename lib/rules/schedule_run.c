@@ -13,8 +13,50 @@ int64_t tpi_schedules_next_ms(const struct tpi_rules *r, uint32_t worker)
     return atomic_load_explicit(&r->workers[worker].schedule_next_ms, memory_order_relaxed);
 }
 
+/* Who fires, for the values in texts. */
+struct planned {
+    struct tpi_rules *r;
+    const struct tpi_rule_schedule *s;
+    int64_t at_ms;
+};
+
+static bool load(void *user, uint32_t index, struct tpc_value *ret)
+{
+    const struct planned *p = user;
+    *ret = (struct tpc_value){ .type = TPC_INT, .as.i = p->at_ms };
+    return index == TPI_NAME_PLANNED;
+}
+
+static bool load_other(void *user, struct tpc_str device, struct tpc_str name,
+                       struct tpi_expr_scratch *scratch, struct tpc_value *ret)
+{
+    const struct planned *p = user;
+    struct tpc_buf room = tpi_expr_rest(scratch);
+    int rc = tpi_registry_latest(p->r->host.registry, p->s->tenant_id, device, name, &room, ret);
+    return tpi_expr_took(scratch, &room, rc);
+}
+
+static int64_t now(void *user)
+{
+    const struct planned *p = user;
+    return tpi_unix_ms(p->r->env);
+}
+
+static int64_t event_time(void *user)
+{
+    const struct planned *p = user;
+    return p->at_ms;
+}
+
+static const struct tpi_expr_host expr_host = {
+    .load = load, .other = load_other, .now = now, .event_time = event_time
+};
+
 static void fire(struct tpi_rules *r, uint32_t worker, struct tpi_rule_schedule *s, int64_t at_ms)
 {
+    struct rule_worker *w = &r->workers[worker];
+    struct tpi_expr_scratch scratch = { w->texts, sizeof(w->texts), 0, 0 };
+    struct planned planned = { r, s, at_ms };
     struct tpi_act act = { .rules = r,
                            .worker = worker,
                            .tenant_id = s->tenant_id,
@@ -23,7 +65,8 @@ static void fire(struct tpi_rules *r, uint32_t worker, struct tpi_rule_schedule 
                            .by = s->by,
                            .partition = s->partition,
                            .offset = (uint64_t) at_ms,
-                           .again = s->again };
+                           .again = s->again,
+                           .from = { &expr_host, &planned, &scratch } };
     TPI_METRIC_ADD(r->counters.schedules_fired, 1);
     if (tpi_act(&act, &s->actions) > 0) {
         TPI_METRIC_ADD(r->counters.schedules_failed, 1);

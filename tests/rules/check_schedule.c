@@ -290,6 +290,27 @@ START_TEST(a_notification_is_for_its_own_tenant)
 }
 END_TEST
 
+START_TEST(texts_of_actions_have_values)
+{
+    struct house *h = house_new();
+    set_clock(h, "2026-11-20T12:00:00");
+    house_temperature(h, "t1", 21.5);
+    tk_ok(house_put(h, "schedule",
+                    "{'key':'a','type':'repeat','interval':'1h','then':[{'notify':{'handler':'ops',"
+                    "'params':{'text':'{{ schedule.key }}: {{ device(\\'t1\\').temperature }}',"
+                    "'at':'{{ planned }}'}}}]}"));
+    look_at(h, "2026-11-20T13:00:05");
+    ck_assert_str_eq(h->messages[0].text,
+                     "schedule:a notify - ops {\"text\":\"a: 21.5\",\"at\":1795179600000}");
+    ck_assert_int_eq(house_put(h, "schedule",
+                               "{'key':'b','type':'repeat','interval':'1h','then':[{'notify':{"
+                               "'handler':'ops','params':{'text':'{{ temperature }}'}}}]}"),
+                     TPC_EINVAL);
+    ck_assert_str_eq(h->err.path, "then[0].notify.params.text");
+    house_free(h);
+}
+END_TEST
+
 START_TEST(documents_are_checked_when_they_are_put)
 {
     static const struct {
@@ -377,6 +398,7 @@ Suite *schedule_suite(void)
     tcase_add_test(t, clocks_that_are_set);
     tcase_add_test(t, counted_and_dated_ones_end_also_over_a_restart);
     tcase_add_test(t, failed_actions_are_counted_and_the_next_time_comes);
+    tcase_add_test(t, texts_of_actions_have_values);
     tcase_add_test(t, a_notification_is_for_its_own_tenant);
     tcase_add_test(t, documents_are_checked_when_they_are_put);
     tcase_add_test(t, damaged_state_of_schedules_is_refused);
