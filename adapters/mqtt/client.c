@@ -296,14 +296,22 @@ static bool disconnect(struct mqtt_client *c, int settle_ms, int wait_ms)
     return !up;
 }
 
-/* Leaves a connection that is up for one with other files, once nothing is on its way. Not while a
- * message is worked on: paho would wait for it. Under the lock, which it leaves. Returns whether it is
- * left. */
+/* Leaves a connection that is up for one with other files, once nothing is on its way. paho would wait
+ * for a message that is worked on: not while one is, unless others ended within the last second. Under
+ * the lock, which it leaves. Returns whether it is left. */
 static bool leave(struct mqtt_client *c)
 {
     int64_t now = mono_ms();
-    c->leave_ms = c->leave_ms != 0 ? c->leave_ms : now + MQTT_SETTLE_MS;
-    if (c->callbacks > 0 || (c->inflight_count > 0 && now < c->leave_ms)) {
+    if (c->leave_ms == 0) {
+        c->leave_ms = now + MQTT_SETTLE_MS;
+        c->leave_arrived = c->arrived;
+    }
+    bool late = now >= c->leave_ms;
+    bool stuck = c->callbacks > 0 && (!late || c->arrived == c->leave_arrived);
+    if (stuck || (c->inflight_count > 0 && !late)) {
+        if (late) {
+            c->leave_ms = 0;
+        }
         wait_change(c, MQTT_LEAVE_STEP_MS);
         return false;
     }

@@ -92,6 +92,7 @@ int mqtt_on_arrived(void *user, char *topic, int topic_len, MQTTAsync_message *m
     m.payload.len = message->payloadlen > 0 ? (size_t) message->payloadlen : 0;
     pthread_mutex_lock(&c->lock);
     c->callbacks++;
+    c->arrived++;
     pthread_mutex_unlock(&c->lock);
     c->config.on_message(c->config.user_data, &m);
     MQTTAsync_freeMessage(&message);

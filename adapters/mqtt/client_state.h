@@ -60,7 +60,9 @@ struct mqtt_client {
     int64_t leave_ms; /* monotonic: when what is on its way is not waited for; 0 = not set */
     bool unasked;     /* some filter was not asked for on this connection */
     char reason[MQTT_REASON_MAX];
-    uint32_t callbacks; /* on_message calls that have not returned */
+    uint64_t leave_arrived; /* arrived, when leave_ms was set */
+    uint64_t arrived;       /* messages that on_message was called with */
+    uint32_t callbacks;     /* on_message calls that have not returned */
     struct mqtt_subscription subscriptions[MQTT_SUBSCRIPTIONS_MAX];
     uint32_t subscription_count;
     struct mqtt_publish *first, *last; /* queue */

@@ -136,6 +136,13 @@ static void teardown(void)
     real_broker_kill(&broker);
 }
 
+/* The broker has let this certificate in, and the adapter knows: paho loses the memory of an answer that
+ * comes while it is stopped. */
+static bool wait_in(const char *who, size_t times, size_t connected)
+{
+    return wait_broker(who, times) && wait_logged("connected to", connected);
+}
+
 /* The timer looks at the files. */
 static void look(void)
 {
@@ -189,7 +196,7 @@ START_TEST(bad_file_keeps_the_connection_and_is_told_once)
     ck_assert(wait_broker("u'client-a'", 2));
     put("cert", "b.pem");
     look();
-    ck_assert(wait_broker("u'client-b'", 1));
+    ck_assert(wait_in("client-b'", 1, 3));
     ck_assert_int_eq(fake_metric(&h, "tls_reloaded"), 1);
     ck_assert_int_eq(fake_metric(&h, "tls_reload_refused"), 1);
     end();
@@ -220,7 +227,7 @@ START_TEST(files_are_not_looked_at_without_a_period)
     tk_ok(try_begin("", 0));
     begun = true;
     tk_ok(fake_start(&h));
-    ck_assert(wait_broker("u'client-a'", 1));
+    ck_assert(wait_in("client-a'", 1, 1));
     put_pair("b");
     fake_run(&h, 7200000, 600000);
     poll(NULL, 0, QUIET_MS);
@@ -253,6 +260,7 @@ START_TEST(end_that_is_near_is_a_gauge_and_is_said_once_a_day)
     fake_run(&h, (uint64_t) day_ms, 3600000);
     ck_assert_uint_eq(tk_env_logged(&env, "the certificate CN=client-a ended 1 days ago"), 1);
     ck_assert_int_lt(fake_metric(&h, "tls_expires_days"), 0);
+    ck_assert(wait_in("client-a'", 1, 1));
     end();
 }
 END_TEST
@@ -264,7 +272,7 @@ START_TEST(new_certificate_ends_the_pause_between_two_tries)
     ck_assert(wait_logged("cannot connect to", 1));
     put_pair("b");
     look();
-    ck_assert(wait_broker("u'client-b'", 1));
+    ck_assert(wait_in("client-b'", 1, 1));
     end();
 }
 END_TEST
@@ -386,7 +394,7 @@ START_TEST(broker_that_is_gone_during_a_change_is_a_lost_connection)
     tk_fails(TPC_EOFFLINE,
              link->publish(h.offered_self, TPC_STR("x"), TPC_BYTES("y"), 1, 0, NULL, NULL));
     real_broker_start(&broker);
-    ck_assert(wait_broker("u'client-b'", 1));
+    ck_assert(wait_in("client-b'", 1, 2));
     end();
 }
 END_TEST
