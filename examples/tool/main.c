@@ -55,6 +55,9 @@ static int usage(void)
         "         the last failures of a device, newest first; without one, the last of each, "
         "unknown\n"
         "         ones that knock too; also while the platform runs\n"
+        "       tp-tool alerts CONFIG [DEVICE] [--open] [--severity S] [--key KEY] [--tenant T]\n"
+        "                    [--limit N] [--after ID]\n"
+        "         what is wrong and what was, raised last first; also while the platform runs\n"
         "       tp-tool audit CONFIG [--kind K] [--key KEY] [--actor A] [--tenant T] [--limit N]\n"
         "                    [--before NUMBER] [--json]\n"
         "         who changed what, the newest first; also while the platform runs\n"
@@ -122,6 +125,8 @@ int main(int argc, char **argv)
 #endif
     } else if (strcmp(command, "commands") == 0) {
         rc = tool_commands(argc - 2, argv + 2);
+    } else if (strcmp(command, "alerts") == 0) {
+        rc = tool_alerts(argc - 2, argv + 2);
     } else if (strcmp(command, "audit") == 0) {
         rc = tool_audit(argc - 2, argv + 2);
     } else if (strcmp(command, "why") == 0) {

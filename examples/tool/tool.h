@@ -7,6 +7,7 @@
 
 #include "../common/assemble.h"
 
+int tool_alerts(int argc, char **argv);
 int tool_audit(int argc, char **argv);
 int tool_commands(int argc, char **argv);
 int tool_codec(int argc, char **argv);
