@@ -132,6 +132,11 @@ static int on_letter(void *user, const struct tpc_dead_letter *l)
     d->chosen++;
     if (d->redrive) {
         rc = tpc_dead_letter_redrive(d->core, l->partition, l->offset);
+        if (rc ==
+            TPC_EUNSUPPORTED) { /* what a target could not deliver: the codecs had it already */
+            d->chosen--;
+            return d->one ? rc : 0;
+        }
     } else if (d->purge) {
         rc = tpc_dead_letter_purge(d->core, l->partition, l->offset);
     } else if (d->json) {

@@ -44,6 +44,7 @@ TABLE = [
     ("registry", "memory of a device with 8 latest values, 1 M devices", "value", "<=", 400),
     ("registry_lookup", "finding one by its key", "value", "<=", 150),
     ("handoff", "receive() to worker", "ratio", "<=", 0.25),
+    ("forward_path", "from the log to a target's sink, against a consumer", "ratio", "<=", 1.5),
     ("start", "open, 100,000 devices, 1 M messages to replay, wall clock", "value", "<=", 3),
     ("start_cpu", "the same, CPU time", None, None, None),
     ("auth_check_hmac", "a login by HMAC", "ratio", "<=", 1.5),
