@@ -316,21 +316,14 @@ static int remove_old(struct tpc_core *core, uint64_t device_id, const struct tr
     return rc;
 }
 
-/* A device's rows above the limit go. It is looked at with about eight of the limit's commands, which the
- * id's hash picks: nothing is counted that a restart could forget. What fails is done at another time. */
-static void trim(struct tpc_core *core, const struct row *r)
+int tpi_command_rows_trim(struct tpc_core *core, uint64_t device_id, uint32_t keep)
 {
     struct tpi_part *part = core->entities_part;
-    uint32_t keep = core->command_rows_max;
-    uint64_t every = keep / 8 > 0 ? keep / 8 : 1;
-    if (tpi_hash(r->id.b, sizeof(r->id.b), 0) % every != 0) {
-        return;
-    }
     struct trim *t = tpi_alloc_zero(core->env.alloc, sizeof(*t));
     if (t == NULL) {
-        return;
+        return TPC_ENOMEM;
     }
-    tpi_command_of_key(r->device_id, NULL, t->prefix);
+    tpi_command_of_key(device_id, NULL, t->prefix);
     t->keep = keep;
     uint64_t limit = (uint64_t) keep + TRIM_MAX;
     struct tpc_store_query q = { .size = sizeof(q),
@@ -339,10 +332,22 @@ static void trim(struct tpc_core *core, const struct row *r)
                                  .after_key = { t->prefix, 16 },
                                  .limit = limit < 100000 ? (uint32_t) limit : 100000 };
     int rc = part->ops->store.query(part->self, &q, past, t);
-    if ((rc == 0 || rc == TPC_ECANCELED) && t->count > 0) {
-        (void) remove_old(core, r->device_id, t);
-    }
+    rc = rc == TPC_ECANCELED ? 0 : rc;
+    rc = rc == 0 && t->count > 0 ? remove_old(core, device_id, t) : rc;
+    rc = rc == 0 ? (int) t->count : rc;
     tpi_free(core->env.alloc, t, sizeof(*t));
+    return rc;
+}
+
+/* A device's rows above the limit go. It is looked at with about eight of the limit's commands, which the
+ * id's hash picks: nothing is counted that a restart could forget. What fails is done at another time. */
+static void trim(struct tpc_core *core, const struct row *r)
+{
+    uint32_t keep = core->command_rows_max;
+    uint64_t every = keep / 8 > 0 ? keep / 8 : 1;
+    if (tpi_hash(r->id.b, sizeof(r->id.b), 0) % every == 0) {
+        (void) tpi_command_rows_trim(core, r->device_id, keep);
+    }
 }
 
 int tpi_command_rows_store(struct tpc_core *core, bool all, struct tpc_error *err)

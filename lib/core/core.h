@@ -266,6 +266,8 @@ struct tpi_pump {
     uint32_t row_count;
     struct tpi_map fresh; /* struct tpi_fresh by id */
     struct tpi_fresh *fresh_first, *fresh_last;
+    uint64_t sweep_after; /* device whose rows were looked at last */
+    uint64_t sweep_next_ms;
     struct tpi_node *told_first, *told_last; /* commands on their way into the audit trail */
     uint32_t told_count;
     struct tpi_node *alert_first, *alert_last; /* rows of alerts to store */
@@ -699,8 +701,15 @@ int tpi_command_of_id(struct tpc_str key, struct tpc_id *ret);
 int tpi_command_rows_take(struct tpc_core *core, struct tpc_msg *m);
 /* all: also what could wait for a moment. */
 int tpi_command_rows_store(struct tpc_core *core, bool all, struct tpc_error *err);
+/* Deletes a device's rows but for the newest, some of them. Returns how many, or an error. */
+int tpi_command_rows_trim(struct tpc_core *core, uint64_t device_id, uint32_t keep);
 uint64_t tpi_command_rows_due_ms(struct tpc_core *core);
 void tpi_command_rows_drop(struct tpc_core *core);
+
+/* ---- command_sweep.c: those of devices that are gone ---- */
+void tpi_command_sweep_open(struct tpc_core *core);
+void tpi_command_sweep(struct tpc_core *core);
+uint64_t tpi_command_sweep_due_ms(struct tpc_core *core);
 
 /* ---- topology.c: as tpc_topology_bind() and _unbind(), but the gateway is not told ---- */
 int tpi_topology_bind(struct tpc_core *core, const struct tpc_actor *actor,

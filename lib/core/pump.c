@@ -97,6 +97,7 @@ int tpi_pump_open(struct tpc_core *core, struct tpc_error *err)
     p->last_save_ms = tpi_mono_ms(&core->env);
     p->last_trim_ms = p->last_save_ms;
     tpi_keep_open(core);
+    tpi_command_sweep_open(core);
     p->failing = false;
     return rc;
 }
@@ -518,6 +519,7 @@ bool tpi_pump_turn(struct tpc_core *core)
         (void) commit(core, false);
     }
     tpi_keep_turn(core);
+    tpi_command_sweep(core);
     tpi_why_turn(core, false);
     return did;
 }
@@ -542,9 +544,11 @@ uint64_t tpi_pump_next_ms(struct tpc_core *core)
     uint64_t keep = tpi_keep_due_ms(core);
     uint64_t why = tpi_why_due_ms(core);
     uint64_t rows = tpi_command_rows_due_ms(core);
+    uint64_t sweep = tpi_command_sweep_due_ms(core);
     due = keep < due ? keep : due;
     uint64_t alerts = tpi_alert_store_due_ms(core);
     due = rows < due ? rows : due;
+    due = sweep < due ? sweep : due;
     due = why < due ? why : due;
     due = alerts < due ? alerts : due;
     if (p->moved) {

@@ -39,7 +39,8 @@ static const struct tpi_metric_def core_metrics[] = {
     CORE_COUNTER(records_unreadable, "Records of the log that could not be read"),
     CORE_COUNTER(stream_retries, "Batches that a consumer refused"),
     CORE_COUNTER(stream_gaps, "Gaps in what followers of the log got"),
-    CORE_COUNTER(command_rows_dropped, "Records of commands that made room for newer ones"),
+    CORE_COUNTER(command_rows_dropped,
+                 "Records of commands that made room, or whose device is gone"),
 };
 
 struct telling {

@@ -277,6 +277,35 @@ START_TEST(each_device_keeps_its_newest)
 }
 END_TEST
 
+START_TEST(records_of_deleted_devices_go_within_the_hour)
+{
+    struct flow f;
+    struct tpc_id ids[2];
+    begin(&f, 0);
+    flow_probe.confirm = true;
+    flow_probe.answer = true;
+    (void) flow_session("fan-1", 0);
+    (void) flow_session("t1", 0);
+    for (int i = 0; i < 10; i++) {
+        tk_ok(send(&f, "fan-1", "set", "{\"on\":true}", "", &ids[0]));
+        flow_settle(&f);
+    }
+    tk_ok(send(&f, "t1", "set", "{\"on\":true}", "stays", &ids[1]));
+    flow_settle(&f);
+    tk_ok(tpc_entity_delete(f.core, NULL, (struct tpc_str){ NULL, 0 }, "device", TPC_STR("fan-1"),
+                            TPC_ANY_REV));
+    tk_ok(tpc_command_get(f.core, &ids[0], ignore, NULL));
+    for (int i = 0; i < 3; i++) {
+        wait_ms(&f, 1801000);
+    }
+    tk_fails(TPC_ENOENT, tpc_command_get(f.core, &ids[0], ignore, NULL));
+    tk_ok(tpc_command_get(f.core, &ids[1], ignore, NULL));
+    ck_assert_str_eq(list_all(&f, "t1").text, "set succeeded stays;");
+    ck_assert_double_eq(flow_metric(&f, "tpc_core_command_rows_dropped_total"), 10);
+    flow_fini(&f);
+}
+END_TEST
+
 START_TEST(an_open_one_is_stored_when_it_is_a_second_old)
 {
     struct flow f;
@@ -486,6 +515,7 @@ Suite *command_list_suite(void)
     tcase_add_test(t, filters_and_faults);
     tcase_add_test(t, the_callback_may_use_the_store);
     tcase_add_test(t, each_device_keeps_its_newest);
+    tcase_add_test(t, records_of_deleted_devices_go_within_the_hour);
     tcase_add_test(t, an_open_one_is_stored_when_it_is_a_second_old);
     tcase_add_loop_test(t, a_restart_keeps_label_and_list, 0, 2);
     tcase_add_test(t, what_is_for_a_device_that_is_gone_waits);
