@@ -33,7 +33,7 @@ static int replay_command(struct replay *x, const struct tpc_record *r)
     return rc == TPC_ENOMEM ? rc : 0;
 }
 
-/* Under the registry's read lock: scenes look at what they have not seen for certain. What they did then
+/* Under the registry's read lock, in a batch of the rules: scenes look at what they have not seen for certain. What they did then
  * has the ids of what they do now. */
 static void apply_rules(const struct replay *x, struct tpc_device *d, const struct tpc_msg *m)
 {
@@ -45,9 +45,7 @@ static void apply_rules(const struct replay *x, struct tpc_device *d, const stru
         if (presence && !tpi_device_has(d, TPI_DEVICE_SEEN)) {
             tpi_rules_seen(d, !up); /* the one before is not in what is replayed */
         }
-        tpi_rules_begin(rules, x->w->index);
         tpi_rules_message(rules, x->w->index, d, m);
-        tpi_rules_end(rules, x->w->index);
     } else if (presence) {
         tpi_rules_seen(d, up);
     }
@@ -58,6 +56,8 @@ static void apply_data(struct replay *x, struct tpc_device *d, const struct tpc_
 {
     struct tpc_core *core = x->core;
     tpi_registry_read_lock(core->registry);
+    tpi_rules_begin(core->rules, x->w->index);
+    tpi_rules_before(core->rules, x->w->index, d, m);
     for (uint32_t i = 0; i < m->point_count; i++) {
         const struct tpc_point *p = tpc_msg_point(m, i);
         int index = p->property != 0 ? tpi_model_find_id(d->product->model, p->property) : -1;
@@ -74,6 +74,7 @@ static void apply_data(struct replay *x, struct tpc_device *d, const struct tpc_
         }
     }
     apply_rules(x, d, m);
+    tpi_rules_end(core->rules, x->w->index);
     tpi_registry_read_unlock(core->registry);
 }
 
@@ -136,7 +137,9 @@ static int replay_data(struct replay *x, const struct tpc_record *r)
             apply_data(x, d, &m);
         } else if (m.kind == TPC_MSG_EVENT || m.kind == TPC_MSG_PRESENCE) {
             tpi_registry_read_lock(x->core->registry);
+            tpi_rules_begin(x->core->rules, x->w->index);
             apply_rules(x, d, &m);
+            tpi_rules_end(x->core->rules, x->w->index);
             tpi_registry_read_unlock(x->core->registry);
         }
     }

@@ -87,6 +87,12 @@ static void rules_begin(void *user)
     tpi_rules_begin(w->core->rules, w->index);
 }
 
+static void rules_before(void *user, struct tpc_device *device, const struct tpc_msg *msg)
+{
+    struct tpi_worker *w = user;
+    tpi_rules_before(w->core->rules, w->index, device, msg);
+}
+
 static void rules_message(void *user, struct tpc_device *device, const struct tpc_msg *msg)
 {
     struct tpi_worker *w = user;
@@ -112,6 +118,7 @@ int tpi_worker_prepare(struct tpi_worker *w, struct tpc_error *err)
         .append = append_batch,
         .unwrap = tpi_codec_unwrap,
         .begin = rules_begin,
+        .before = rules_before,
         .message = rules_message,
         .end = rules_end,
     };

@@ -80,6 +80,7 @@ struct tpi_expr {
     const uint32_t *names; /* the resolver's numbers */
     uint32_t name_count;
     uint32_t result; /* enum tpi_expr_type */
+    uint32_t needs;  /* TPI_EXPR_PREVIOUS | .. */
     bool chain;      /* OP_CMP_NUMBER, then OP_AND_NUMBER alone: most conditions are such */
 };
 

@@ -55,6 +55,7 @@ static int finish(struct parser *p, const struct tpc_allocator *alloc, uint8_t r
                             .names = names,
                             .name_count = p->name_count,
                             .result = result,
+                            .needs = p->needs,
                             .chain = is_chain(p) };
     *ret = e;
     return 0;

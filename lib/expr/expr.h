@@ -130,6 +130,9 @@ uint32_t tpi_expr_name_index(const struct tpi_expr *e, uint32_t i);
 /* Type of the result as far as it is known before running. */
 enum tpi_expr_type tpi_expr_result(const struct tpi_expr *e);
 
+/* What it uses of the host: TPI_EXPR_PREVIOUS | .. */
+uint32_t tpi_expr_needs(const struct tpi_expr *e);
+
 /* Bytes that it takes in memory. */
 size_t tpi_expr_bytes(const struct tpi_expr *e);
 

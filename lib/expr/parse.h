@@ -16,6 +16,7 @@ struct parser {
     struct tpi_buf pool;
     uint32_t names[TPI_EXPR_MAX_NAMES];
     uint32_t name_count;
+    uint32_t needs; /* of the host */
     uint32_t depth; /* of the recursion */
     uint32_t stack; /* cells in use at this place of the code */
 };

@@ -588,7 +588,7 @@ static int parse_device(struct parser *p, const struct function *f, struct opera
     return rc != 0 ? rc : parse_next(p);
 }
 
-static int find_function(const struct parser *p, const struct token *name, int *ret)
+static int find_function(struct parser *p, const struct token *name, int *ret)
 {
     *ret = tpi_expr_function_find(name->name);
     if (*ret < 0) {
@@ -600,6 +600,7 @@ static int find_function(const struct parser *p, const struct token *name, int *
     if ((f->needs & ~p->scope->features) != 0) {
         return tpi_expr_error(&p->lx, TPC_EINVAL, name->start, "%s() cannot be used here", f->name);
     }
+    p->needs |= f->needs;
     return 0;
 }
 

@@ -337,6 +337,11 @@ enum tpi_expr_type tpi_expr_result(const struct tpi_expr *e)
     return (enum tpi_expr_type) e->result;
 }
 
+uint32_t tpi_expr_needs(const struct tpi_expr *e)
+{
+    return e->needs;
+}
+
 size_t tpi_expr_bytes(const struct tpi_expr *e)
 {
     return e->bytes;

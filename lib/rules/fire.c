@@ -32,6 +32,15 @@ static bool load_latest(void *user, uint32_t id, struct tpc_value *ret)
     return index >= 0 && tpi_device_latest_peek(f->device, (uint32_t) index, ret, NULL) == 0;
 }
 
+/* What is not in the message is as it was, and so is everything where there is none. */
+static bool load_previous(void *user, uint32_t id, struct tpc_value *ret)
+{
+    const struct firing *f = user;
+    bool found = false;
+    bool known = tpi_rules_value_before(&f->r->workers[f->worker], f->msg, id, &found, ret);
+    return found ? known : load_latest(user, id, ret);
+}
+
 static bool load_other(void *user, struct tpc_str device, struct tpc_str name,
                        struct tpi_expr_scratch *scratch, struct tpc_value *ret)
 {
@@ -54,9 +63,11 @@ static int64_t event_time(void *user)
     return f->msg != NULL ? f->msg->unix_ms : f->unix_ms;
 }
 
-static const struct tpi_expr_host expr_host = {
-    .load = load_latest, .other = load_other, .now = now, .event_time = event_time
-};
+static const struct tpi_expr_host expr_host = { .load = load_latest,
+                                                .previous = load_previous,
+                                                .other = load_other,
+                                                .now = now,
+                                                .event_time = event_time };
 
 static int test(const struct tpi_expr *e, struct firing *f)
 {
@@ -308,10 +319,9 @@ void tpi_rules_seen(struct tpc_device *device, bool online)
     tpi_device_bit(device, TPI_DEVICE_SEEN_ONLINE, online);
 }
 
-void tpi_rules_message(struct tpi_rules *r, uint32_t worker, struct tpc_device *device,
-                       const struct tpc_msg *msg)
+static void look_at_message(struct tpi_rules *r, uint32_t worker, struct tpc_device *device,
+                            const struct tpc_msg *msg)
 {
-    r->partitions[msg->partition].next = msg->offset + 1;
     const struct rule_set *set = device != NULL && device->product != NULL
                                      ? tpi_map64_get(&r->sets, device->product->id)
                                      : NULL;
@@ -332,6 +342,14 @@ void tpi_rules_message(struct tpi_rules *r, uint32_t worker, struct tpc_device *
     } else if (msg->kind == TPC_MSG_PRESENCE && turned(device, is_online(msg))) {
         look_at_trigger(&f, set, is_online(msg) ? TPI_ON_ONLINE : TPI_ON_OFFLINE);
     }
+}
+
+void tpi_rules_message(struct tpi_rules *r, uint32_t worker, struct tpc_device *device,
+                       const struct tpc_msg *msg)
+{
+    r->partitions[msg->partition].next = msg->offset + 1;
+    look_at_message(r, worker, device, msg);
+    r->workers[worker].before.msg = NULL;
 }
 
 /* ---- what waits ---- */

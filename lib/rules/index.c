@@ -93,6 +93,13 @@ int tpi_rules_reserve(struct tpi_rules *r, const struct tpi_scene *s, const stru
     return rc;
 }
 
+static bool asks_previous(const struct tpi_condition *c)
+{
+    uint32_t needs = (c->expr != NULL ? tpi_expr_needs(c->expr) : 0) |
+                     (c->until != NULL ? tpi_expr_needs(c->until) : 0);
+    return (needs & TPI_EXPR_PREVIOUS) != 0;
+}
+
 void tpi_rules_link(struct tpi_rules *r, struct tpi_scene *s)
 {
     const struct tpi_condition *c = &s->condition;
@@ -106,6 +113,8 @@ void tpi_rules_link(struct tpi_rules *r, struct tpi_scene *s)
         assert(list->count < list->cap);
         list->items[list->count++] = s;
     }
+    set->previous += asks_previous(c);
+    r->previous += asks_previous(c);
     s->linked = true;
 }
 
@@ -131,6 +140,8 @@ void tpi_rules_unlink(struct tpi_rules *r, struct tpi_scene *s)
     for (uint32_t i = 0; i < place_count(s, c); i++) {
         list_remove(place_at(set, s, c, i), s);
     }
+    set->previous -= asks_previous(c);
+    r->previous -= asks_previous(c);
     s->linked = false;
 }
 

@@ -29,7 +29,10 @@ const struct tpi_metric_def tpi_rules_metrics[] = {
     COUNTER(refused, "Actions that were refused"),
     COUNTER(missing_target, "Actions about a device that does not exist"),
     COUNTER(edges_full, "Scenes that did not fire for want of memory for their state"),
-    COUNTER(texts_lost, "Texts that a condition made and that found no room: they were null"),
+    COUNTER(
+        texts_lost,
+        "Texts that a condition made, and values from before the message, that found no room: they "
+        "were null"),
     GAUGE(schedules, "Schedules that are configured"),
     GAUGE(schedules_broken, "Schedules whose time zone cannot be read"),
     COUNTER(schedules_fired, "Planned times of schedules that were done"),
@@ -183,5 +186,6 @@ void tpi_rules_end(struct tpi_rules *r, uint32_t worker)
         w->evaluations = 0;
         w->fired = 0;
     }
+    w->before.msg = NULL;
     pthread_mutex_unlock(&w->lock);
 }

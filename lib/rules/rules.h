@@ -132,6 +132,11 @@ const struct tpi_rules_counters *tpi_rules_count(const struct tpi_rules *r);
 void tpi_rules_begin(struct tpi_rules *r, uint32_t worker);
 void tpi_rules_end(struct tpi_rules *r, uint32_t worker);
 
+/* Before the values of a message become the device's latest: keeps what they replace, for conditions
+ * that ask for it. tpi_rules_message() of the same message follows. Does nothing for other kinds. */
+void tpi_rules_before(struct tpi_rules *r, uint32_t worker, struct tpc_device *device,
+                      const struct tpc_msg *msg);
+
 /* Looks at the scenes that a message concerns, once its values are the device's latest. Kinds other
  * than telemetry, attributes, event and presence are passed over. Of presence, only what turns it. Allocates only when a new pair becomes true. */
 void tpi_rules_message(struct tpi_rules *r, uint32_t worker, struct tpc_device *device,

@@ -24,6 +24,23 @@ struct rule_set {
     struct rule_list *lists;
     uint32_t count;                          /* of lists: highest property id named so far + 1 */
     struct rule_list triggers[TPI_TRIGGERS]; /* of scenes that do not look at data */
+    uint32_t previous;                       /* scenes that ask for values before the message */
+};
+
+enum { RULE_BEFORE = 64, RULE_BEFORE_BYTES = 4096 };
+
+/* Values of a device before a message, of the properties that are in it. */
+struct rule_before {
+    const struct tpc_msg *msg; /* NULL = of none */
+    uint32_t count;
+    bool full; /* some found no room */
+    struct rule_value {
+        uint16_t property;
+        bool known;
+        struct tpc_value value;
+    } items[RULE_BEFORE];
+    uint32_t used; /* bytes of room: texts and trees */
+    uint8_t room[RULE_BEFORE_BYTES];
 };
 
 /* The batch's lock and what the owner counts without atomics. */
@@ -34,6 +51,7 @@ struct rule_worker {
     uint64_t evaluations;
     uint64_t fired;
     char texts[TPI_EXPR_SCRATCH];     /* that a condition makes */
+    struct rule_before before;        /* of the message that comes */
     struct tpc_arena *arena;          /* what one action says */
     struct tpi_due due;               /* pairs of its partitions that wait */
     _Atomic int64_t next_unix_ms;     /* the earliest of them; INT64_MAX = none */
@@ -64,6 +82,7 @@ struct tpi_rules {
     struct tpi_map64 scenes;    /* by id */
     struct tpi_map64 sets;      /* struct rule_set by product id */
     struct tpi_map64 schedules; /* struct tpi_rule_schedule by id; changed under all locks */
+    uint32_t previous;          /* of all sets; changed under all locks */
     uint32_t *free_numbers;     /* stack */
     uint32_t free_count;
 };
@@ -77,6 +96,10 @@ int tpi_rules_reserve(struct tpi_rules *r, const struct tpi_scene *s,
 void tpi_rules_link(struct tpi_rules *r, struct tpi_scene *s);
 void tpi_rules_unlink(struct tpi_rules *r, struct tpi_scene *s);
 void tpi_rules_sets_fini(struct tpi_rules *r);
+
+/* Value of a property before the message; false = null. *ret_found: it is in the message. */
+bool tpi_rules_value_before(const struct rule_worker *w, const struct tpc_msg *msg,
+                            uint32_t property, bool *ret_found, struct tpc_value *ret);
 
 /* Under its lock: what waits changed. */
 void tpi_rules_due_changed(struct rule_worker *w);

@@ -328,6 +328,7 @@ static int compile_text(const struct tpi_scene *s, struct tpc_str text, const ch
                         struct tpi_product *product, struct tpc_error *err, struct tpi_expr **ret)
 {
     struct tpi_expr_scope scope = scope_of(product);
+    scope.features |= TPI_EXPR_PREVIOUS;
     int rc = text.len == 0 ? 0 : tpi_expr_compile(s->alloc, text, &scope, TPI_EXPR_BOOL, err, ret);
     if (rc != 0) {
         tpi_error_at(err, name);

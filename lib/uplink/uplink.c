@@ -377,6 +377,9 @@ static void apply_one(struct tpi_uplink *u, struct tpi_up_msg *um)
                 (!atomic_load_explicit(&d->online, memory_order_relaxed) ||
                  !tpi_device_has(d, TPI_DEVICE_TIMED));
     if (m->kind == TPC_MSG_TELEMETRY || m->kind == TPC_MSG_ATTRIBUTES) {
+        if (u->host.before != NULL && (m->flags & TPC_MSG_RETAINED) == 0) {
+            u->host.before(u->host.user, d, m);
+        }
         tpi_device_latest_begin(d);
         for (uint32_t i = 0; i < m->point_count; i++) {
             const struct tpc_point *p = &m->points[i];

@@ -61,6 +61,7 @@ struct tpi_uplink;
 /*
  * append   As tpc_bus_ops.append.
  * unwrap   ThingsPanel's envelope: tpi_codec_unwrap().
+ * before   Before the values of a message become the latest; NULL = nobody asks.
  * begin    Before the first message() of a run; message once for each message appended, in order,
  *          under the registry's read lock; end after the last.
  */
@@ -75,6 +76,7 @@ struct tpi_uplink_host {
     int (*unwrap)(struct tpc_bytes payload, struct tpc_arena *arena, struct tpc_error *err,
                   struct tpc_str *ret_device_id, struct tpc_bytes *ret_values);
     void (*begin)(void *user);
+    void (*before)(void *user, struct tpc_device *device, const struct tpc_msg *msg);
     void (*message)(void *user, struct tpc_device *device, const struct tpc_msg *msg);
     void (*end)(void *user);
 };

@@ -132,6 +132,37 @@ START_TEST(the_condition_knows_other_devices_the_product_and_the_time)
 }
 END_TEST
 
+START_TEST(the_condition_knows_what_was_before_the_message)
+{
+    struct house *h = house_new();
+    tk_ok(house_scene(h, "a", "delta(temperature) > 5", "each"));
+    static const double values[] = { 20, 25, 31, 31, 40, 30 };
+    static const unsigned fired[] = { 0, 0, 1, 1, 2, 2 };
+    for (size_t i = 0; i < sizeof(fired) / sizeof(fired[0]); i++) {
+        house_temperature(h, "t1", values[i]);
+        ck_assert_uint_eq(commands(h), fired[i]);
+    }
+    house_temperature(h, "t2", 40); /* its first: there was none before */
+    ck_assert_uint_eq(commands(h), 2);
+    /* what a message does not say is as it was */
+    tk_ok(house_scene(h, "b", "changed(humidity) and temperature > 0", "each"));
+    house_temperature(h, "t1", 30);
+    ck_assert_uint_eq(commands(h), 2);
+    const struct house_point wet = { "humidity", 60 };
+    house_say(h, "t1", &wet, 1);
+    ck_assert_uint_eq(commands(h), 3);
+    house_say(h, "t1", &wet, 1);
+    ck_assert_uint_eq(commands(h), 3);
+    /* nobody asks any more: nothing is kept */
+    tk_ok(house_delete(h, "scene", "a"));
+    tk_ok(house_delete(h, "scene", "b"));
+    house_temperature(h, "t1", 99);
+    ck_assert_uint_eq(commands(h), 3);
+    ck_assert_uint_eq(COUNT(h, texts_lost), 0);
+    house_free(h);
+}
+END_TEST
+
 START_TEST(only_named_devices_count)
 {
     struct house *h = house_new();
@@ -288,8 +319,6 @@ START_TEST(bad_scenes_are_refused_where_they_are_wrong)
         { "temperature >", good, TPC_EINVAL, "when.expr", "a value expected", 1, 14 },
         { "temperature > 3\\n  && on > 1", good, TPC_EINVAL, "when.expr",
           "'on' is bool, compared with a number", 2, 6 },
-        { "changed(temperature)", good, TPC_EINVAL, "when.expr", "changed() cannot be used here", 1,
-          1 },
         { "abs(on) > 3", good, TPC_EINVAL, "when.expr", "a number expected in abs(), 'on' is bool",
           1, 5 },
         { "speed > 3", good, TPC_EINVAL, "when.expr", "no property 'speed'", 1, 1 },
@@ -569,6 +598,7 @@ Suite *scene_suite(void)
     tcase_add_test(c, a_scene_is_looked_at_once_and_only_when_its_property_comes);
     tcase_add_test(c, the_condition_sees_latest_values_and_null_keeps_the_edge);
     tcase_add_test(c, the_condition_knows_other_devices_the_product_and_the_time);
+    tcase_add_test(c, the_condition_knows_what_was_before_the_message);
     tcase_add_test(c, only_named_devices_count);
     tcase_add_test(c, changes_of_scenes_are_seen_by_the_next_message);
     tcase_add_test(c, bad_scenes_are_refused_where_they_are_wrong);

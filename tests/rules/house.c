@@ -306,8 +306,6 @@ void house_message(struct house *h, struct tpc_device *device, uint64_t offset,
         ck_assert_int_ge(index, 0);
         const struct tpi_property *p = tpi_model_property(model, (uint32_t) index);
         list[i] = (struct tpc_point){ .property = p->id, .value = make_value(p, points[i].value) };
-        tk_ok(tpi_device_latest_set(device, (uint32_t) index, &list[i].value,
-                                    1000 + (int64_t) offset));
     }
     struct tpc_msg m = { .size = sizeof(m),
                          .kind = TPC_MSG_TELEMETRY,
@@ -319,6 +317,12 @@ void house_message(struct house *h, struct tpc_device *device, uint64_t offset,
                          .point_size = sizeof(list[0]),
                          .points = list };
     tpi_rules_begin(h->rules, worker);
+    tpi_rules_before(h->rules, worker, device, &m);
+    for (size_t i = 0; i < count; i++) {
+        int index = tpi_model_find(device->product->model, tpc_str_from(points[i].key), NULL);
+        tk_ok(tpi_device_latest_set(device, (uint32_t) index, &list[i].value,
+                                    1000 + (int64_t) offset));
+    }
     tpi_rules_message(h->rules, worker, device, &m);
     tpi_rules_end(h->rules, worker);
     tpi_registry_read_unlock(h->registry);
