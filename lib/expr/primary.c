@@ -401,6 +401,14 @@ static int emit_call(struct parser *p, int number, uint32_t count)
                     1 - (int) count);
 }
 
+/* Of the token, which is a text; valid until the next token. */
+static struct tpc_str constant_text(const struct parser *p)
+{
+    const struct cell *c = &p->tok.value;
+    return c->len > 0 ? (struct tpc_str){ (const char *) p->pool.ptr + c->as.offset, c->len }
+                      : TPC_STR("");
+}
+
 /* cast(x, 'bigint'): the value is on the stack, the token is the comma. */
 static int parse_cast_type(struct parser *p, struct operand *ret)
 {
@@ -413,11 +421,7 @@ static int parse_cast_type(struct parser *p, struct operand *ret)
     if (rc != 0) {
         return rc;
     }
-    struct tpc_str name = { (const char *) p->pool.ptr, 0 };
-    if (p->tok.type == TOKEN_TEXT && p->tok.value.len > 0) {
-        name = (struct tpc_str){ (const char *) p->pool.ptr + p->tok.value.as.offset,
-                                 p->tok.value.len };
-    }
+    struct tpc_str name = p->tok.type == TOKEN_TEXT ? constant_text(p) : TPC_STR("");
     for (size_t i = 0; name.len > 0 && i < sizeof(types) / sizeof(types[0]); i++) {
         if (tpc_str_equal(name, tpc_str_from(types[i].name))) {
             int number = tpi_expr_function_find(tpc_str_from(types[i].function));
@@ -439,13 +443,11 @@ static int parse_pattern(struct parser *p, int number)
     if (rc != 0) {
         return rc;
     }
-    struct tpc_str pattern = { (const char *) p->pool.ptr + p->tok.value.as.offset,
-                               p->tok.value.len };
     struct tpi_buf program;
     size_t at = 0;
     const char *what = NULL;
     tpi_buf_init(&program, p->pool.alloc, 0);
-    rc = tpi_regexp_compile(p->tok.value.len > 0 ? pattern : TPC_STR(""), &program, &at, &what);
+    rc = tpi_regexp_compile(constant_text(p), &program, &at, &what);
     if (rc != 0 && what != NULL) {
         rc = tpi_expr_error(&p->lx, rc, p->tok.start + 1 + at, "%s", what);
     }
