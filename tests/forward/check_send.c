@@ -47,6 +47,24 @@ START_TEST(messages_arrive_once_and_in_order_of_a_device)
 }
 END_TEST
 
+START_TEST(nothing_is_allocated_for_a_message)
+{
+    struct post *p = post_new(NULL);
+    tk_ok(post_put(p, "forward", "{'key':'out','sink':'box','where':'n > 0'}"));
+    tk_ok(post_put(p, "handler", "{'key':'h','sink':'box'}"));
+    post_start(p);
+    post_count(p, 1, 2000);
+    post_run(p);
+    size_t before = p->env.alloc.count;
+    post_count(p, 2001, 6000);
+    post_run(p);
+    ck_assert_uint_eq(box.count, 6000);
+    ck_assert_uint_eq(p->env.alloc.count, before);
+    post_stop(p);
+    post_free(p);
+}
+END_TEST
+
 START_TEST(batches_keep_to_count_bytes_and_wait)
 {
     struct post *p = post_new(NULL);
@@ -375,6 +393,7 @@ Suite *send_suite(void)
     TCase *c = tcase_create("send");
     tcase_set_timeout(c, 120);
     tcase_add_test(c, messages_arrive_once_and_in_order_of_a_device);
+    tcase_add_test(c, nothing_is_allocated_for_a_message);
     tcase_add_test(c, batches_keep_to_count_bytes_and_wait);
     tcase_add_test(c, outage_is_waited_for_with_growing_pauses_and_nothing_is_lost);
     tcase_add_test(c, refusal_to_serve_is_retried_after_the_longest_pause);
