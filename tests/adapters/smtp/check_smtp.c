@@ -164,10 +164,12 @@ START_TEST(refusal_says_whether_it_is_for_now_or_for_good)
                   { "drop@b.c", TPC_EOFFLINE, "" },
                   { "hang@b.c", TPC_ETIMEOUT, "" } };
     server_up(NULL);
-    begin("smtp", ",\"starttls\":\"off\",\"timeout\":\"500ms\"");
     struct tpc_batch b = batch_of(1);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         char json[64];
+        bool silent = cases[i].code == TPC_ETIMEOUT;
+        begin("smtp",
+              silent ? ",\"starttls\":\"off\",\"timeout\":\"500ms\"" : ",\"starttls\":\"off\"");
         snprintf(json, sizeof(json), "{\"to\":[\"%s\"]}", cases[i].to);
         void *t = target(json);
         int rc = fake_sink_whole(&h, t, &b);
@@ -175,7 +177,9 @@ START_TEST(refusal_says_whether_it_is_for_now_or_for_good)
         ck_assert_msg(rc == cases[i].code, "%s: %s %s", cases[i].to, tpc_error_name(rc), text);
         ck_assert_msg(strstr(text, cases[i].text) != NULL, "%s: %s", cases[i].to, text);
         close_target(t);
+        end();
     }
+    begin("smtp", ",\"starttls\":\"off\"");
     /* One of two recipients that is refused: nobody gets it. */
     void *two = target("{\"to\":[\"a@b.c\",\"r550@b.c\"]}");
     tk_fails(TPC_EINVAL, fake_sink_whole(&h, two, &b));

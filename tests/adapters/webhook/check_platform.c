@@ -143,6 +143,9 @@ START_TEST(hour_without_a_server_loses_nothing_and_keeps_the_order)
     for (int passed_s = 0; passed_s < 3600; passed_s += 5) {
         tk_clock_advance(&f.e.clock, 5000);
         turn();
+        for (int i = 0; i < 5000 && state_of("out").state == TPC_FORWARD_SENDING; i++) {
+            turn();
+        }
     }
     feed(81, 120);
     struct state s = state_of("out");
