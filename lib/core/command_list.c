@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/core.h"
+#include "core/command_rows.h"
 
 enum { LIMIT = 100, LIMIT_MAX = 10000, PAGE = 64 };
 

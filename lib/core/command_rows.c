@@ -9,7 +9,7 @@
 #include <tpcore/json.h>
 
 #include "base/hash.h"
-#include "core/core.h"
+#include "core/command_rows.h"
 #include "data/msg.h"
 #include "downlink/command.h"
 

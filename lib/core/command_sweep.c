@@ -2,7 +2,7 @@
  * from row to row. */
 #include <string.h>
 
-#include "core/core.h"
+#include "core/command_rows.h"
 
 enum {
     ROUND_MS = 3600000,

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <tpcore/json.h>
 
+#include "core/command_rows.h"
 #include "core/core.h"
 #include "data/msg.h"
 #include "registry/follow.h"
