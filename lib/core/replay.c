@@ -178,19 +178,33 @@ static int read_all(struct replay *x, uint64_t from, uint64_t end, struct tpc_er
 }
 
 struct state_row {
-    struct replay *x;
-    struct tpc_error *err;
+    struct tpc_arena *arena;
+    struct tpc_bytes doc;
 };
 
-static int load_state(void *user, const struct tpc_row *row)
+/* The store is locked meanwhile: rules must not wait for their changes in here. */
+static int copy_state(void *user, const struct tpc_row *row)
 {
     struct state_row *s = user;
+    uint8_t *p = tpc_arena_take(s->arena, row->doc.len + 1);
+    if (p == NULL) {
+        return TPC_ENOMEM;
+    }
+    if (row->doc.len > 0) {
+        memcpy(p, row->doc.ptr, row->doc.len);
+    }
+    s->doc = (struct tpc_bytes){ p, row->doc.len };
+    return 0;
+}
+
+static int load_state(struct replay *x, struct tpc_bytes doc, struct tpc_error *err)
+{
     uint64_t next = 0;
-    int rc = tpi_rules_state_load(s->x->core->rules, s->x->partition, row->doc, s->err, &next);
+    int rc = tpi_rules_state_load(x->core->rules, x->partition, doc, err, &next);
     /* States are not saved while there are no scenes, the cursor goes on: an old state must not make
      * new scenes fire for messages from before them. */
-    if (rc == 0 && next > s->x->rules_from) {
-        s->x->rules_from = next;
+    if (rc == 0 && next > x->rules_from) {
+        x->rules_from = next;
     }
     return rc;
 }
@@ -200,7 +214,7 @@ static int load_state(void *user, const struct tpc_row *row)
 static int find_state(struct replay *x, uint64_t end, struct tpc_error *err)
 {
     struct tpi_part *p = x->core->entities_part;
-    struct state_row s = { x, err };
+    struct state_row s = { .arena = x->w->send_arena };
     char key[16];
     int len = snprintf(key, sizeof(key), "%u", (unsigned) x->partition);
     int rc = x->core->bus->cursor_position(x->core->bus_self, x->core->pump.cursor_rules,
@@ -208,8 +222,10 @@ static int find_state(struct replay *x, uint64_t end, struct tpc_error *err)
     if (rc != 0) {
         return tpi_error_set(err, rc, "log", "cursor rules has no position");
     }
+    tpc_arena_reset(s.arena);
     rc = p->ops->store.get(p->self, TPC_SPACE_RECORD, TPC_STR("rules"), 0,
-                           (struct tpc_str){ key, (size_t) len }, load_state, &s);
+                           (struct tpc_str){ key, (size_t) len }, copy_state, &s);
+    rc = rc != 0 ? rc : load_state(x, s.doc, err);
     if (rc == TPC_ECORRUPT || rc == TPC_EVERSION) {
         tpi_log(&x->core->env, TPC_LOG_WARN, "rules", "partition %u starts anew: %s",
                 (unsigned) x->partition, err->text);
