@@ -97,6 +97,7 @@ Suite *presence_flow_suite(void);
 Suite *why_flow_suite(void);
 Suite *audit_flow_suite(void);
 Suite *forward_flow_suite(void);
+Suite *alert_flow_suite(void);
 Suite *scene_flow_suite(void);
 
 #endif
