@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-enum { DAY_MIN = 24 * 60, MINUTE_MS = 60000, DAY_MS = 86400000, OFFSET_MAX_MIN = 14 * 60 };
+enum { DAY_MIN = 24 * 60, DAY_S = 86400, MINUTE_MS = 60000, DAY_MS = 86400000 };
 
 #define SEVERITIES "info|warning|minor|major|critical"
 
@@ -81,13 +81,13 @@ static const struct tpc_option window_options[] = {
       .elem = &weekday,
       .since = "0.1",
       .help = "on which it begins, 1 = Monday; absent = all" },
-    { .name = "offset",
+    { .name = "zone",
       .type = TPC_OPT_TEXT,
-      .def = "+00:00",
-      .min = 6,
-      .max = 6,
+      .def = "UTC",
+      .min = 1,
+      .max = TPI_ZONE_MAX_NAME,
       .since = "0.1",
-      .help = "of local time from UTC, \"+02:00\"" },
+      .help = "\"Europe/Berlin\", or an offset: \"+02:00\"" },
 };
 static const struct tpc_option window = { .name = "suppress",
                                           .type = TPC_OPT_TABLE,
@@ -184,12 +184,21 @@ uint32_t tpi_severity_of(struct tpc_str name)
 
 /* ---- windows ---- */
 
+/* The moment of a local time that comes after one: where clocks are set back there are two. */
+static int64_t moment_after(const struct tpi_zone *zone, int64_t local_s, int64_t unix_ms)
+{
+    struct tpi_local_unix at;
+    tpi_zone_unix(zone, local_s, &at);
+    int64_t s = at.first_s * 1000 > unix_ms ? at.first_s : at.second_s;
+    return s * 1000 > unix_ms ? s * 1000 : 0;
+}
+
 /* When a window that contains the time ends; 0 = it does not. Days begin at local midnight. */
 static int64_t window_end(const struct tpi_alert_window *w, int64_t unix_ms)
 {
-    int64_t local = unix_ms + (int64_t) w->offset_min * MINUTE_MS;
-    int64_t day = local / DAY_MS - (local % DAY_MS < 0);
-    int64_t minute = (local - day * DAY_MS) / MINUTE_MS;
+    int64_t local = tpi_zone_local(w->zone, unix_ms / 1000 - (unix_ms % 1000 < 0));
+    int64_t day = local / DAY_S - (local % DAY_S < 0);
+    int64_t minute = (local - day * DAY_S) / 60;
     int64_t today = (day % 7 + 7 + 3) % 7 + 1; /* 1970-01-01 was a Thursday */
     int64_t yesterday = today == 1 ? 7 : today - 1;
     bool now = (w->weekdays >> today & 1) != 0;
@@ -202,8 +211,7 @@ static int64_t window_end(const struct tpi_alert_window *w, int64_t unix_ms)
     } else if (before && minute < w->to_min) {
         end_min = w->to_min;
     }
-    return end_min == 0 ? 0
-                        : day * DAY_MS + end_min * MINUTE_MS - (int64_t) w->offset_min * MINUTE_MS;
+    return end_min == 0 ? 0 : moment_after(w->zone, day * DAY_S + end_min * 60, unix_ms);
 }
 
 int64_t tpi_alert_windows_end(const struct tpi_alert_config *c, int64_t unix_ms)
@@ -253,34 +261,42 @@ static int32_t read_minute(const char *p)
     return hour < 24 ? hour * 60 + (p[3] - '0') * 10 + (p[4] - '0') : -1;
 }
 
-static int bad_window(struct tpc_error *err, size_t at, const char *name, const char *text)
+static int at_window(struct tpc_error *err, int code, size_t at, const char *name)
 {
-    tpi_error_set(err, TPC_EINVAL, "alert", "%s", text);
     tpi_error_at(err, name);
     tpi_error_at_index(err, at);
     tpi_error_at(err, "suppress");
-    return TPC_EINVAL;
+    return code;
 }
 
-static int read_window(const struct tpc_value *v, size_t at, struct tpi_alert_window *w,
-                       struct tpc_error *err)
+struct reading {
+    struct tpi_alerts *a;
+    bool loading;
+};
+
+static int read_window(const struct reading *x, const struct tpc_value *v, size_t at,
+                       struct tpi_alert_window *w, struct tpc_error *err)
 {
     struct tpc_str from = text_member(v, "from");
     struct tpc_str to = text_member(v, "to");
-    struct tpc_str offset = text_member(v, "offset");
+    struct tpc_str zone = text_member(v, "zone");
     const struct tpc_value *days = member(v, "weekdays");
     w->from_min = from.len == 5 ? read_minute(from.ptr) : -1;
     w->to_min = to.len == 5 ? read_minute(to.ptr) : -1;
     if (w->from_min < 0 || w->to_min < 0) {
-        return bad_window(err, at, w->from_min < 0 ? "from" : "to",
-                          "a time of day is 00:00 to 23:59");
+        tpi_error_set(err, TPC_EINVAL, "alert", "a time of day is 00:00 to 23:59");
+        return at_window(err, TPC_EINVAL, at, w->from_min < 0 ? "from" : "to");
     }
-    bool sign = offset.len == 6 && (offset.ptr[0] == '+' || offset.ptr[0] == '-');
-    int32_t minutes = sign ? read_minute(offset.ptr + 1) : -1;
-    if (minutes < 0 || minutes > OFFSET_MAX_MIN) {
-        return bad_window(err, at, "offset", "an offset from UTC is -14:00 to +14:00");
+    int rc = tpi_zone_open(x->a->env, NULL, zone, err, &w->zone);
+    if (rc == TPC_ENOMEM) {
+        return rc;
     }
-    w->offset_min = offset.ptr[0] == '-' ? -minutes : minutes;
+    if (rc != 0 && x->loading) {
+        tpi_log(x->a->env, TPC_LOG_ERROR, "alert", "no time zone '%.*s': UTC instead",
+                (int) zone.len, zone.ptr);
+    } else if (rc != 0) {
+        return at_window(err, rc, at, "zone");
+    }
     w->weekdays = days == NULL ? 0xFE : 0;
     for (size_t i = 0; days != NULL && i < days->len; i++) {
         int64_t day = 0;
@@ -322,7 +338,8 @@ static int copy(struct tpi_alert_config *c, struct tpc_str text, struct tpc_str 
     return rc;
 }
 
-static int fill(struct tpi_alert_config *c, const struct tpi_change *change, struct tpc_error *err)
+static int fill(struct tpi_alerts *a, struct tpi_alert_config *c, const struct tpi_change *change,
+                struct tpc_error *err)
 {
     struct tpc_value doc;
     int rc = tpi_value_copy(change->doc, c->arena, &doc);
@@ -331,6 +348,7 @@ static int fill(struct tpi_alert_config *c, const struct tpi_change *change, str
     if (rc != 0) {
         return rc;
     }
+    const struct reading x = { a, change->loading };
     const struct tpc_value *enabled = member(&doc, "enabled");
     const struct tpc_value *flapping = member(&doc, "flapping");
     const struct tpc_value *escalate = member(&doc, "escalate");
@@ -355,7 +373,7 @@ static int fill(struct tpi_alert_config *c, const struct tpi_change *change, str
     c->offline_product = text_member(offline, "product");
     c->offline_after_ms = int_member(offline, "after", 5 * (int64_t) MINUTE_MS);
     for (size_t i = 0; rc == 0 && suppress != NULL && i < suppress->len; i++) {
-        rc = read_window(&suppress->as.items[i], i, &c->windows[c->window_count++], err);
+        rc = read_window(&x, &suppress->as.items[i], i, &c->windows[c->window_count++], err);
     }
     return rc;
 }
@@ -363,6 +381,9 @@ static int fill(struct tpi_alert_config *c, const struct tpi_change *change, str
 void tpi_alert_config_unref(struct tpi_alert_config *c)
 {
     if (c != NULL && atomic_fetch_sub(&c->refs, 1) == 1) {
+        for (uint32_t i = 0; i < c->window_count; i++) {
+            tpi_zone_destroy(c->windows[i].zone);
+        }
         tpc_arena_destroy(c->arena);
         tpi_free(c->alloc, c, sizeof(*c));
     }
@@ -379,7 +400,7 @@ static int create(struct tpi_alerts *a, const struct tpi_change *change, struct 
     c->alloc = alloc;
     atomic_init(&c->refs, 1);
     int rc = tpc_arena_create(alloc, 0, &c->arena);
-    rc = rc != 0 ? rc : fill(c, change, err);
+    rc = rc != 0 ? rc : fill(a, c, change, err);
     if (rc != 0) {
         tpi_alert_config_unref(c);
         return rc;

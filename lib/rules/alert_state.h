@@ -7,6 +7,7 @@
 
 #include "base/map.h"
 #include "base/wheel.h"
+#include "calendar/zone.h"
 #include "entity/entity.h"
 #include "rules/alert.h"
 
@@ -14,7 +15,7 @@
 
 struct tpi_alert_window {
     int32_t from_min, to_min; /* of the day; from > to: over midnight; equal: the whole day */
-    int32_t offset_min;       /* of local time from UTC */
+    struct tpi_zone *zone;    /* its own; NULL = UTC */
     uint32_t weekdays;        /* bit n: ISO day n, 1 = Monday; of the day on which it begins */
 };
 

@@ -196,7 +196,7 @@ END_TEST
 START_TEST(a_window_holds_notifications_back_until_it_ends)
 {
     alarm_config("{'key':'hot','notify':['ops'],'suppress':[{'from':'11:00','to':'14:00',"
-                 "'offset':'+01:00'}],'escalate':{'after':'10m','notify':['boss']}}");
+                 "'zone':'+01:00'}],'escalate':{'after':'10m','notify':['boss']}}");
     tk_ok(alarm_up());
     ck_assert_str_eq(alarm_news(), "raise hot t1 major");
     ck_assert_uint_eq(alarm_only().flags, TPC_ALERT_MUTED);
