@@ -229,8 +229,8 @@ START_TEST(zones_open_by_name_and_nothing_else)
         "+080:0",
         "-8:00",
         "+08:00:00",
-        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-        "aaaaaaaa"
+        ("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+         "aaaaaaaa")
     };
     struct tk_env e;
     struct tpc_error err = { 0 };
