@@ -252,6 +252,7 @@ static int make(struct tpc_core *core, struct tpc_error *err, struct tpi_entitie
             rc = tpi_entities_add_kind(e, &tpi_forward_kinds(core->forward)[i], err);
         }
         rc = rc != 0 ? rc : tpi_entities_add_kind(e, tpi_rules_schedule_kind(core->rules), err);
+        rc = rc != 0 ? rc : tpi_entities_add_kind(e, tpi_rules_data_kind(core->rules), err);
         rc = rc != 0 ? rc : tpi_entities_add_kind(e, tpi_alerts_kind(core->alerts), err);
         rc = rc != 0 ? rc : tpi_entities_on_change(e, on_change, core);
     }

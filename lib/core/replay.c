@@ -115,6 +115,24 @@ static int replay_said(struct replay *x, const struct tpc_record *r)
     return rc == TPC_ENOMEM ? rc : 0;
 }
 
+/* An event that a data rule made, and no device. */
+static bool is_row(const struct tpc_msg *m)
+{
+    static const char prefix[] = "rule:";
+    size_t n = sizeof(prefix) - 1;
+    return m->kind == TPC_MSG_EVENT && m->origin.len > n && memcmp(m->origin.ptr, prefix, n) == 0;
+}
+
+/* Scenes may look at it as at any event. */
+static void apply_row(struct replay *x, struct tpc_device *d, const struct tpc_msg *m)
+{
+    if (d != NULL && d->partition == x->partition) {
+        tpi_registry_read_lock(x->core->registry);
+        apply_rules(x, d, m);
+        tpi_registry_read_unlock(x->core->registry);
+    }
+}
+
 static int replay_data(struct replay *x, const struct tpc_record *r)
 {
     struct tpc_msg m;
@@ -129,6 +147,12 @@ static int replay_data(struct replay *x, const struct tpc_record *r)
     int rc = tpi_record_msg(x->core, r, x->w->send_arena, &m, &d);
     if (rc != 0) {
         return rc == TPC_ENOMEM ? rc : 0;
+    }
+    if (is_row(&m)) {
+        rc = m.offset >= x->rules_from ? tpi_effect_remember(x->core, &m) : 0;
+        apply_row(x, d, &m);
+        tpi_device_unref(d);
+        return rc;
     }
     tpi_uplink_remember(x->w->uplink, &m);
     if (d != NULL && d->partition == x->partition) {
@@ -311,7 +335,8 @@ static int replay_all_data(struct tpc_core *core, struct tpc_error *err)
         return tpi_error_set(err, TPC_ENOMEM, "core", "no memory to replay the log");
     }
     int rc = load_states(core, err, from);
-    if (rc == 0 && atomic_load(&tpi_rules_count(core->rules)->scenes) > 0) {
+    const struct tpi_rules_counters *rules = tpi_rules_count(core->rules);
+    if (rc == 0 && atomic_load(&rules->scenes) + atomic_load(&rules->data_rules) > 0) {
         rc = tpi_latest_load_before(core, unseen_since(core, from), err);
     }
     for (uint32_t i = 0; rc == 0 && i < n; i++) {

@@ -114,6 +114,9 @@ static bool act_one(const struct tpi_act *act, struct tpi_action *a, uint32_t nu
     int rc =
         tpi_rules_action_id(act->rule, act->revision, act->partition, act->offset, number, &id);
     struct tpc_value params = a->params;
+    if (act->row != NULL && a->type == TPI_ACTION_NOTIFY && params.type == TPC_NULL) {
+        params = *act->row;
+    }
     if (rc == 0 && a->fills.count > 0) {
         struct tpc_arena *arena = r->workers[act->worker].arena;
         tpc_arena_reset(arena);

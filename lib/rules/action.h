@@ -98,6 +98,8 @@ struct tpi_act {
     bool again;                  /* it may have been done before the start */
     bool waited;                 /* other messages came between that one and now */
     struct tpi_fill_source from; /* of values in texts */
+    /* What a notification without params says; NULL = nothing. */
+    const struct tpc_value *row;
 };
 
 /*

@@ -1,6 +1,7 @@
 /* Scenes are put, deleted, and compiled again when their product changes. */
 #include "base/alloc.h"
 #include "base/error.h"
+#include "rules/data_rule.h"
 #include "rules/rules_state.h"
 
 #include <assert.h>
@@ -38,10 +39,39 @@ static void log_broken(struct tpi_rules *r, const struct tpi_scene *s, const str
             err->text, err->path, err->line, err->column);
 }
 
+static struct rule_places places_of(const struct tpi_scene *s, const struct tpi_condition *c,
+                                    struct tpi_expr *exprs[2])
+{
+    exprs[0] = c->expr;
+    exprs[1] = c->until;
+    return (struct rule_places){
+        .product_id = c->product_id, .exprs = exprs, .expr_count = 2, .trigger = s->on
+    };
+}
+
+/* Under all locks, as the next. */
+static void enter_lists(struct tpi_rules *r, struct tpi_scene *s)
+{
+    struct tpi_expr *exprs[2];
+    if (s->enabled && s->condition.good) {
+        struct rule_places places = places_of(s, &s->condition, exprs);
+        tpi_rules_link(r, &s->watch, &places);
+    }
+}
+
+static void leave_lists(struct tpi_rules *r, struct tpi_scene *s)
+{
+    struct tpi_expr *exprs[2];
+    struct rule_places places = places_of(s, &s->condition, exprs);
+    tpi_rules_unlink(r, &s->watch, &places);
+}
+
 static int reserve(struct tpi_rules *r, const struct tpi_scene *s, const struct tpi_condition *c)
 {
+    struct tpi_expr *exprs[2];
+    struct rule_places places = places_of(s, c, exprs);
     tpi_rules_lock_all(r);
-    int rc = tpi_rules_reserve(r, s, c);
+    int rc = tpi_rules_reserve(r, &places);
     tpi_rules_unlock_all(r);
     return rc;
 }
@@ -70,7 +100,7 @@ static int enter(struct tpi_rules *r, struct tpi_scene *s, struct tpc_error *err
 {
     struct tpi_scene *old = tpi_map64_get(&r->scenes, s->id);
     if (old != NULL) {
-        s->number = old->number;
+        s->watch.number = old->watch.number;
         return 0;
     }
     if (r->free_count == 0) {
@@ -81,7 +111,7 @@ static int enter(struct tpi_rules *r, struct tpi_scene *s, struct tpc_error *err
     int rc = tpi_map64_put(&r->scenes, s->id, s, NULL);
     tpi_rules_unlock_all(r);
     if (rc == 0) {
-        s->number = r->free_numbers[--r->free_count];
+        s->watch.number = r->free_numbers[--r->free_count];
     }
     return rc;
 }
@@ -122,7 +152,7 @@ static void forget_edges(struct tpi_rules *r, uint64_t scene)
 static void drop(struct tpi_rules *r, struct tpi_scene *s)
 {
     tpi_map64_remove(&r->scenes, s->id);
-    r->free_numbers[r->free_count++] = s->number;
+    r->free_numbers[r->free_count++] = s->watch.number;
 }
 
 void tpi_rules_apply(void *user, struct tpi_change *change)
@@ -133,13 +163,13 @@ void tpi_rules_apply(void *user, struct tpi_change *change)
     old = old != s ? old : NULL;
     tpi_rules_lock_all(r);
     if (old != NULL) {
-        tpi_rules_unlink(r, old);
+        leave_lists(r, old);
         if (s == NULL || !s->enabled || s->when != old->when) {
             forget_edges(r, old->id);
         }
     }
     if (s != NULL) {
-        tpi_rules_link(r, s);
+        enter_lists(r, s);
     }
     if (s == NULL && old != NULL) {
         drop(r, old);
@@ -196,10 +226,10 @@ static void recompile(struct tpi_rules *r, struct tpi_scene *s)
     }
     fresh.product_id = rc == 0 ? fresh.product_id : s->condition.product_id;
     tpi_rules_lock_all(r);
-    tpi_rules_unlink(r, s);
+    leave_lists(r, s);
     struct tpi_condition old = s->condition;
     s->condition = fresh;
-    tpi_rules_link(r, s);
+    enter_lists(r, s);
     tpi_rules_unlock_all(r);
     tpi_condition_fini(&old);
 }
@@ -226,5 +256,6 @@ void tpi_rules_product_changed(struct tpi_rules *r, uint64_t product_id)
         }
     }
     count_scenes(r);
+    tpi_data_rules_product_changed(r, product_id);
     pthread_mutex_unlock(&r->changes);
 }

@@ -1,5 +1,6 @@
 /* What a message sets off, and what fires later because a condition stayed true. */
 #include "registry/device.h"
+#include "rules/data_rule.h"
 #include "rules/rules_state.h"
 #include "rules/schedule.h"
 
@@ -258,7 +259,7 @@ static void look_at(struct firing *f)
 static uint32_t next_stamp(struct rule_worker *w)
 {
     if (++w->stamp == 0) {
-        memset(w->marks, 0, TPI_RULES_MAX_SCENES * sizeof(*w->marks));
+        memset(w->marks, 0, TPI_RULES_MAX_WATCHES * sizeof(*w->marks));
         w->stamp = 1;
     }
     return w->stamp;
@@ -268,9 +269,16 @@ static void look_at_list(struct firing *f, const struct rule_list *list, uint32_
 {
     uint32_t *marks = f->r->workers[f->worker].marks;
     for (uint32_t i = 0; i < list->count; i++) {
-        f->scene = list->items[i];
-        if (marks[f->scene->number] != stamp) {
-            marks[f->scene->number] = stamp;
+        struct tpi_watch *w = list->items[i];
+        if (marks[w->number] == stamp) {
+            continue;
+        }
+        marks[w->number] = stamp;
+        if (w->kind == TPI_WATCH_DATA_RULE) {
+            tpi_data_rule_message(f->r, f->worker, (struct tpi_data_rule *) (void *) w, f->device,
+                                  f->msg);
+        } else {
+            f->scene = (struct tpi_scene *) (void *) w;
             look_at(f);
         }
     }
@@ -285,13 +293,14 @@ static void look_at_data(struct firing *f, const struct rule_set *set)
             look_at_list(f, &set->lists[id], stamp);
         }
     }
+    look_at_list(f, &set->triggers[TPI_ON_DATA], stamp);
 }
 
 static void look_at_trigger(struct firing *f, const struct rule_set *set, enum tpi_trigger on)
 {
     const struct rule_list *list = &set->triggers[on];
     for (uint32_t i = 0; i < list->count; i++) {
-        f->scene = list->items[i];
+        f->scene = (struct tpi_scene *) (void *) list->items[i]; /* only scenes have triggers */
         if (f->scene->event.len == 0 || tpc_str_equal(f->scene->event, f->msg->name)) {
             look_at(f);
         }
@@ -365,11 +374,15 @@ int64_t tpi_rules_next_ms(const struct tpi_rules *r, uint32_t worker)
 static bool fire_due(struct tpi_rules *r, uint32_t worker, const struct tpi_due_item *item,
                      int64_t now)
 {
+    struct tpi_data_rule *rule = tpi_map64_get(&r->data_rules, item->scene);
+    if (rule != NULL) {
+        return tpi_data_rule_due(r, worker, rule, item, now) > 0;
+    }
     struct tpi_edge *e =
         tpi_edges_find(&r->partitions[item->partition].edges, item->scene, item->device);
     struct tpi_scene *s = tpi_map64_get(&r->scenes, item->scene);
     if (e == NULL || (e->flags & TPI_EDGE_WAITS) == 0 || e->at_unix_ms != item->at_unix_ms ||
-        s == NULL || !s->linked) {
+        s == NULL || !s->watch.linked) {
         return false;
     }
     struct tpc_device *d = tpi_registry_by_id(r->host.registry, item->device);

@@ -1,4 +1,4 @@
-/* Which scenes a property concerns: lists per product and property id. */
+/* Which scenes and data rules a property concerns: lists per product and property id. */
 #include "base/alloc.h"
 #include "rules/rules_state.h"
 
@@ -41,14 +41,16 @@ static int reserve_lists(struct tpi_rules *r, struct rule_set *set, uint32_t cou
     return 0;
 }
 
-/* Room for two: both conditions may name the property. */
-static int reserve_items(struct tpi_rules *r, struct rule_list *list)
+static int reserve_items(struct tpi_rules *r, struct rule_list *list, uint32_t more)
 {
-    if (list->count + 2 <= list->cap) {
+    uint32_t cap = list->cap == 0 ? 4 : list->cap;
+    while (cap < list->count + more) {
+        cap *= 2;
+    }
+    if (cap == list->cap) {
         return 0;
     }
-    uint32_t cap = list->cap == 0 ? 4 : list->cap * 2;
-    struct tpi_scene **items =
+    struct tpi_watch **items =
         tpi_resize(r->env->alloc, list->items, list->cap * sizeof(*items), cap * sizeof(*items));
     if (items == NULL) {
         return TPC_ENOMEM;
@@ -58,91 +60,124 @@ static int reserve_items(struct tpi_rules *r, struct rule_list *list)
     return 0;
 }
 
-/* How many properties a data scene names; one that both conditions name counts twice. */
-static uint32_t name_count(const struct tpi_condition *c)
+static uint32_t names_of(const struct tpi_expr *e)
 {
-    return tpi_expr_name_count(c->expr) + (c->until != NULL ? tpi_expr_name_count(c->until) : 0);
+    return e != NULL ? tpi_expr_name_count(e) : 0;
 }
 
-static uint32_t name_at(const struct tpi_condition *c, uint32_t i)
+/* Numbers above those of properties are of names that are no values of a message. */
+static bool is_property(uint32_t id)
 {
-    uint32_t first = tpi_expr_name_count(c->expr);
-    return i < first ? tpi_expr_name_index(c->expr, i) : tpi_expr_name_index(c->until, i - first);
+    return id < TPI_NAME_DEVICE;
 }
 
-/* Lists that it stands in: of its properties, or the one of its trigger. */
-static uint32_t place_count(const struct tpi_scene *s, const struct tpi_condition *c)
+uint32_t tpi_rules_name_count(const struct rule_places *p)
 {
-    return s->on == TPI_ON_DATA ? name_count(c) : 1;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < p->expr_count; i++) {
+        for (uint32_t k = 0; k < names_of(p->exprs[i]); k++) {
+            n += is_property(tpi_expr_name_index(p->exprs[i], k));
+        }
+    }
+    return n;
 }
 
-static struct rule_list *place_at(struct rule_set *set, const struct tpi_scene *s,
-                                  const struct tpi_condition *c, uint32_t i)
-{
-    return s->on == TPI_ON_DATA ? &set->lists[name_at(c, i)] : &set->triggers[s->on];
-}
+/* Calls fn with each list that it stands in; one several times if several expressions name it. */
+typedef int place_fn(struct tpi_rules *r, struct rule_list *list, void *user);
 
-int tpi_rules_reserve(struct tpi_rules *r, const struct tpi_scene *s, const struct tpi_condition *c)
+static int each_place(struct tpi_rules *r, struct rule_set *set, const struct rule_places *p,
+                      place_fn *fn, void *user)
 {
-    struct rule_set *set = find_set(r, c->product_id);
-    int rc = set != NULL ? 0 : make_set(r, c->product_id, &set);
-    for (uint32_t i = 0; rc == 0 && i < place_count(s, c); i++) {
-        rc = s->on == TPI_ON_DATA ? reserve_lists(r, set, name_at(c, i) + 1) : 0;
-        rc = rc != 0 ? rc : reserve_items(r, place_at(set, s, c, i));
+    if (p->any || p->trigger != TPI_ON_DATA) {
+        return fn(r, &set->triggers[p->trigger], user);
+    }
+    int rc = 0;
+    for (uint32_t i = 0; i < p->expr_count; i++) {
+        for (uint32_t k = 0; rc == 0 && k < names_of(p->exprs[i]); k++) {
+            uint32_t id = tpi_expr_name_index(p->exprs[i], k);
+            rc = is_property(id) ? fn(r, &set->lists[id], user) : 0;
+        }
     }
     return rc;
 }
 
-static bool asks_previous(const struct tpi_condition *c)
+static bool asks_previous(const struct rule_places *p)
 {
-    uint32_t needs = (c->expr != NULL ? tpi_expr_needs(c->expr) : 0) |
-                     (c->until != NULL ? tpi_expr_needs(c->until) : 0);
+    uint32_t needs = 0;
+    for (uint32_t i = 0; i < p->expr_count; i++) {
+        needs |= p->exprs[i] != NULL ? tpi_expr_needs(p->exprs[i]) : 0;
+    }
     return (needs & TPI_EXPR_PREVIOUS) != 0;
 }
 
-void tpi_rules_link(struct tpi_rules *r, struct tpi_scene *s)
+static int reserve_lists_of(struct tpi_rules *r, struct rule_set *set, const struct rule_places *p)
 {
-    const struct tpi_condition *c = &s->condition;
-    if (!s->enabled || !c->good) {
-        return;
+    int rc = 0;
+    for (uint32_t i = 0; i < p->expr_count; i++) {
+        for (uint32_t k = 0; rc == 0 && k < names_of(p->exprs[i]); k++) {
+            uint32_t id = tpi_expr_name_index(p->exprs[i], k);
+            rc = is_property(id) ? reserve_lists(r, set, id + 1) : 0;
+        }
     }
-    struct rule_set *set = find_set(r, c->product_id);
+    return rc;
+}
+
+static int reserve_place(struct tpi_rules *r, struct rule_list *list, void *user)
+{
+    const struct rule_places *p = user;
+    return reserve_items(r, list, p->expr_count + 1);
+}
+
+int tpi_rules_reserve(struct tpi_rules *r, const struct rule_places *p)
+{
+    struct rule_places copy = *p;
+    struct rule_set *set = find_set(r, p->product_id);
+    int rc = set != NULL ? 0 : make_set(r, p->product_id, &set);
+    rc = rc != 0 ? rc : reserve_lists_of(r, set, p);
+    return rc != 0 ? rc : each_place(r, set, p, reserve_place, &copy);
+}
+
+static int add_to(struct tpi_rules *r, struct rule_list *list, void *user)
+{
+    (void) r;
+    assert(list->count < list->cap);
+    list->items[list->count++] = user;
+    return 0;
+}
+
+void tpi_rules_link(struct tpi_rules *r, struct tpi_watch *w, const struct rule_places *p)
+{
+    struct rule_set *set = find_set(r, p->product_id);
     assert(set != NULL);
-    for (uint32_t i = 0; i < place_count(s, c); i++) {
-        struct rule_list *list = place_at(set, s, c, i);
-        assert(list->count < list->cap);
-        list->items[list->count++] = s;
-    }
-    set->previous += asks_previous(c);
-    r->previous += asks_previous(c);
-    s->linked = true;
+    (void) each_place(r, set, p, add_to, w);
+    set->previous += asks_previous(p);
+    r->previous += asks_previous(p);
+    w->linked = true;
 }
 
 /* The order of those that stay does not change: actions keep their order. */
-static void list_remove(struct rule_list *list, const struct tpi_scene *s)
+static int take_from(struct tpi_rules *r, struct rule_list *list, void *user)
 {
     uint32_t kept = 0;
+    (void) r;
     for (uint32_t i = 0; i < list->count; i++) {
-        if (list->items[i] != s) {
+        if (list->items[i] != user) {
             list->items[kept++] = list->items[i];
         }
     }
     list->count = kept;
+    return 0;
 }
 
-void tpi_rules_unlink(struct tpi_rules *r, struct tpi_scene *s)
+void tpi_rules_unlink(struct tpi_rules *r, struct tpi_watch *w, const struct rule_places *p)
 {
-    if (!s->linked) {
-        return;
+    if (w->linked) {
+        struct rule_set *set = find_set(r, p->product_id);
+        (void) each_place(r, set, p, take_from, w);
+        set->previous -= asks_previous(p);
+        r->previous -= asks_previous(p);
+        w->linked = false;
     }
-    const struct tpi_condition *c = &s->condition;
-    struct rule_set *set = find_set(r, c->product_id);
-    for (uint32_t i = 0; i < place_count(s, c); i++) {
-        list_remove(place_at(set, s, c, i), s);
-    }
-    set->previous -= asks_previous(c);
-    r->previous -= asks_previous(c);
-    s->linked = false;
 }
 
 static void list_free(struct tpi_rules *r, struct rule_list *list)

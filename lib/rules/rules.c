@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "registry/device.h"
+#include "rules/data_rule.h"
 #include "rules/rules_state.h"
 #include "rules/schedule.h"
 
@@ -33,6 +34,10 @@ const struct tpi_metric_def tpi_rules_metrics[] = {
         texts_lost,
         "Texts that a condition made, and values from before the message, that found no room: they "
         "were null"),
+    GAUGE(data_rules, "Data rules that are configured"),
+    GAUGE(data_rules_broken, "Data rules whose statement does not compile against the model"),
+    COUNTER(rows, "Rows of data rules"),
+    COUNTER(panes_full, "Messages that are not in a window for want of memory"),
     GAUGE(schedules, "Schedules that are configured"),
     GAUGE(schedules_broken, "Schedules whose time zone cannot be read"),
     COUNTER(schedules_fired, "Planned times of schedules that were done"),
@@ -53,18 +58,18 @@ static int make_workers(struct tpi_rules *r)
         atomic_init(&r->workers[i].schedule_next_ms, INT64_MAX);
     }
     for (uint32_t i = 0; i < r->host.workers; i++) {
-        r->workers[i].marks = tpi_alloc_array(alloc, TPI_RULES_MAX_SCENES, sizeof(uint32_t));
+        r->workers[i].marks = tpi_alloc_array(alloc, TPI_RULES_MAX_WATCHES, sizeof(uint32_t));
         if (r->workers[i].marks == NULL ||
             tpc_arena_create(alloc, SAY_BYTES, &r->workers[i].arena) != 0) {
             return TPC_ENOMEM;
         }
     }
-    r->free_numbers = tpi_alloc_array(alloc, TPI_RULES_MAX_SCENES, sizeof(uint32_t));
+    r->free_numbers = tpi_alloc_array(alloc, TPI_RULES_MAX_WATCHES, sizeof(uint32_t));
     if (r->free_numbers == NULL) {
         return TPC_ENOMEM;
     }
-    for (uint32_t i = 0; i < TPI_RULES_MAX_SCENES; i++) {
-        r->free_numbers[r->free_count++] = TPI_RULES_MAX_SCENES - 1 - i;
+    for (uint32_t i = 0; i < TPI_RULES_MAX_WATCHES; i++) {
+        r->free_numbers[r->free_count++] = TPI_RULES_MAX_WATCHES - 1 - i;
     }
     return 0;
 }
@@ -81,6 +86,7 @@ static int make(struct tpi_rules *r)
     tpi_map64_init(&r->scenes, alloc);
     tpi_map64_init(&r->sets, alloc);
     tpi_map64_init(&r->schedules, alloc);
+    tpi_map64_init(&r->data_rules, alloc);
     r->partitions = tpi_alloc_array(alloc, r->host.partitions, sizeof(*r->partitions));
     r->workers = tpi_alloc_zero(alloc, workers_bytes(r));
     if (r->partitions == NULL || r->workers == NULL) {
@@ -88,6 +94,7 @@ static int make(struct tpi_rules *r)
     }
     for (uint32_t i = 0; i < r->host.partitions; i++) {
         tpi_edges_init(&r->partitions[i].edges, alloc);
+        tpi_map64_init(&r->partitions[i].flows, alloc);
     }
     return make_workers(r);
 }
@@ -119,6 +126,13 @@ int tpi_rules_create(const struct tpi_env *env, const struct tpi_rules_host *hos
                                           .apply = tpi_schedules_apply,
                                           .discard = tpi_schedules_discard,
                                           .user = r };
+    r->data_kind = (struct tpi_kind){ .name = "rule",
+                                      .version = KIND_VERSION,
+                                      .schema = tpi_data_rule_schema,
+                                      .prepare = tpi_data_rules_prepare,
+                                      .apply = tpi_data_rules_apply,
+                                      .discard = tpi_data_rules_discard,
+                                      .user = r };
     int rc = make(r);
     if (rc != 0) {
         tpi_rules_destroy(r);
@@ -134,7 +148,7 @@ static void destroy_workers(struct tpi_rules *r)
         pthread_mutex_destroy(&r->workers[i].lock);
         tpi_due_fini(&r->workers[i].due);
         tpc_arena_destroy(r->workers[i].arena);
-        tpi_free(r->env->alloc, r->workers[i].marks, TPI_RULES_MAX_SCENES * sizeof(uint32_t));
+        tpi_free(r->env->alloc, r->workers[i].marks, TPI_RULES_MAX_WATCHES * sizeof(uint32_t));
     }
     tpi_free(r->env->alloc, r->workers, workers_bytes(r));
 }
@@ -152,12 +166,14 @@ void tpi_rules_destroy(struct tpi_rules *r)
     tpi_map64_fini(&r->scenes);
     tpi_rules_sets_fini(r);
     tpi_schedules_fini(r);
+    tpi_data_rules_fini(r);
     for (uint32_t i = 0; r->partitions != NULL && i < r->host.partitions; i++) {
         tpi_edges_fini(&r->partitions[i].edges);
+        tpi_flows_fini(&r->partitions[i].flows);
     }
     tpi_free(r->env->alloc, r->partitions, r->host.partitions * sizeof(*r->partitions));
     destroy_workers(r);
-    tpi_free(r->env->alloc, r->free_numbers, TPI_RULES_MAX_SCENES * sizeof(uint32_t));
+    tpi_free(r->env->alloc, r->free_numbers, TPI_RULES_MAX_WATCHES * sizeof(uint32_t));
     pthread_mutex_destroy(&r->changes);
     tpi_free(r->env->alloc, r, sizeof(*r));
 }

@@ -42,6 +42,7 @@ struct tpc_device;
 
 enum {
     TPI_RULES_MAX_SCENES = 10000,
+    TPI_RULES_MAX_WATCHES = 20000, /* scenes and data rules */
     TPI_RULES_MAX_DEVICES = 1000, /* named by one scene */
     TPI_RULES_MAX_EDGES = 1 << 20 /* pairs of scene and device that are true now, per partition */
 };
@@ -62,12 +63,12 @@ struct tpi_rule_command {
     bool again;        /* it may have been done before the start */
 };
 
-/* A message that a rule wants in the log: a notification or an alert. Views as above. */
+/* A message that a rule wants in the log: a notification, an alert or a row. Views as above. */
 struct tpi_rule_message {
     struct tpc_id id;
     struct tpc_device *device; /* whom it is about, borrowed; NULL = nobody */
     uint32_t partition;
-    uint16_t kind; /* TPC_MSG_NOTIFY or TPC_MSG_ALERT */
+    uint16_t kind; /* TPC_MSG_NOTIFY, TPC_MSG_ALERT, or TPC_MSG_EVENT: a row */
     struct tpc_str name;
     const struct tpc_value *params;
     struct tpc_str by;
@@ -105,6 +106,10 @@ struct tpi_rules_counters {
     _Atomic uint64_t missing_target;
     _Atomic uint64_t edges_full;
     _Atomic uint64_t texts_lost;
+    _Atomic uint64_t data_rules;
+    _Atomic uint64_t data_rules_broken;
+    _Atomic uint64_t rows;
+    _Atomic uint64_t panes_full;
     _Atomic uint64_t schedules;
     _Atomic uint64_t schedules_broken;
     _Atomic uint64_t schedules_fired;
@@ -125,6 +130,9 @@ const struct tpi_kind *tpi_rules_kind(struct tpi_rules *r);
 
 /* The kind "schedule": rules/schedule.h. To be added after the same. */
 const struct tpi_kind *tpi_rules_schedule_kind(struct tpi_rules *r);
+
+/* The kind "rule": rules/data_rule.h. To be added after the same. */
+const struct tpi_kind *tpi_rules_data_kind(struct tpi_rules *r);
 
 const struct tpi_rules_counters *tpi_rules_count(const struct tpi_rules *r);
 

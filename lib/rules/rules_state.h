@@ -12,18 +12,18 @@
 #include "rules/rules.h"
 #include "rules/scene.h"
 
-/* Scenes of one product that name one property. */
+/* Scenes and data rules of one product that name one property. */
 struct rule_list {
-    struct tpi_scene **items;
+    struct tpi_watch **items;
     uint32_t count;
     uint32_t cap;
 };
 
-/* Scenes of one product, by property id. */
+/* Scenes and data rules of one product, by property id. */
 struct rule_set {
     struct rule_list *lists;
     uint32_t count;                          /* of lists: highest property id named so far + 1 */
-    struct rule_list triggers[TPI_TRIGGERS]; /* of scenes that do not look at data */
+    struct rule_list triggers[TPI_TRIGGERS]; /* of what names no property, by trigger */
     uint32_t previous;                       /* scenes that ask for values before the message */
 };
 
@@ -41,6 +41,15 @@ struct rule_before {
     } items[RULE_BEFORE];
     uint32_t used; /* bytes of room: texts and trees */
     uint8_t room[RULE_BEFORE_BYTES];
+};
+
+/* What makes something be looked at. */
+struct rule_places {
+    uint64_t product_id;
+    struct tpi_expr *const *exprs; /* whose properties count; NULL ones are passed over */
+    uint32_t expr_count;
+    uint32_t trigger; /* enum tpi_trigger */
+    bool any;         /* with all messages of the trigger, whatever the expressions name */
 };
 
 /* The batch's lock and what the owner counts without atomics. */
@@ -62,7 +71,8 @@ struct rule_worker {
 
 struct rule_partition {
     struct tpi_edges edges;
-    uint64_t next; /* offset after the last message seen */
+    uint64_t next;          /* offset after the last message seen */
+    struct tpi_map64 flows; /* struct tpi_flow, what is open in windows, by rule id */
 };
 
 struct tpi_rules {
@@ -70,6 +80,7 @@ struct tpi_rules {
     struct tpi_rules_host host;
     struct tpi_kind kind;
     struct tpi_kind schedule_kind;
+    struct tpi_kind data_kind;
     struct tpi_rules_counters counters;
     struct rule_worker *workers;
     struct rule_partition *partitions;
@@ -83,18 +94,20 @@ struct tpi_rules {
     struct tpi_map64 sets;      /* struct rule_set by product id */
     struct tpi_map64 schedules; /* struct tpi_rule_schedule by id; changed under all locks */
     uint32_t previous;          /* of all sets; changed under all locks */
-    uint32_t *free_numbers;     /* stack */
+    struct tpi_map64 data_rules; /* struct tpi_data_rule by id; changed under all locks */
+    uint32_t *free_numbers;      /* stack: of scenes and data rules */
     uint32_t free_count;
 };
 
 void tpi_rules_lock_all(struct tpi_rules *r);
 void tpi_rules_unlock_all(struct tpi_rules *r);
 
-/* Under all locks. Room for a scene in the lists of its product, so that link() cannot fail. */
-int tpi_rules_reserve(struct tpi_rules *r, const struct tpi_scene *s,
-                      const struct tpi_condition *c);
-void tpi_rules_link(struct tpi_rules *r, struct tpi_scene *s);
-void tpi_rules_unlink(struct tpi_rules *r, struct tpi_scene *s);
+/* Under all locks. Room in the lists of a product, so that link() with the same places cannot fail. */
+int tpi_rules_reserve(struct tpi_rules *r, const struct rule_places *p);
+void tpi_rules_link(struct tpi_rules *r, struct tpi_watch *w, const struct rule_places *p);
+void tpi_rules_unlink(struct tpi_rules *r, struct tpi_watch *w, const struct rule_places *p);
+/* How many properties the expressions name, one that several name counted for each. */
+uint32_t tpi_rules_name_count(const struct rule_places *p);
 void tpi_rules_sets_fini(struct tpi_rules *r);
 
 /* Value of a property before the message; false = null. *ret_found: it is in the message. */

@@ -288,8 +288,7 @@ static uint8_t expr_type(uint8_t data_type)
     }
 }
 
-/* Names become property ids: they outlive a revision of the model, indexes do not. */
-static int resolve(void *user, struct tpc_str name, uint32_t *ret_index, uint8_t *ret_type)
+int tpi_scene_resolve(void *user, struct tpc_str name, uint32_t *ret_index, uint8_t *ret_type)
 {
     const struct tpi_product *product = user;
     int index = tpi_model_find(product->model, name, NULL);
@@ -303,7 +302,7 @@ static int resolve(void *user, struct tpc_str name, uint32_t *ret_index, uint8_t
 }
 
 /* What is the same for all devices of a product. */
-static int constant(void *user, struct tpc_str name, struct tpc_value *ret)
+int tpi_scene_constant(void *user, struct tpc_str name, struct tpc_value *ret)
 {
     const struct tpi_product *product = user;
     struct tpc_str text = tpc_str_equal(name, TPC_STR("product.key"))      ? product->key
@@ -318,8 +317,8 @@ static int constant(void *user, struct tpc_str name, struct tpc_value *ret)
 
 static struct tpi_expr_scope scope_of(struct tpi_product *product)
 {
-    return (struct tpi_expr_scope){ .resolve = resolve,
-                                    .constant = constant,
+    return (struct tpi_expr_scope){ .resolve = tpi_scene_resolve,
+                                    .constant = tpi_scene_constant,
                                     .user = product,
                                     .features = TPI_EXPR_OTHER | TPI_EXPR_NOW | TPI_EXPR_EVENT };
 }
@@ -380,7 +379,7 @@ static int resolve_said(void *user, struct tpc_str name, uint32_t *ret_index, ui
         *ret_type = TPI_EXPR_TEXT;
         return 0;
     }
-    return resolve(user, name, ret_index, ret_type);
+    return tpi_scene_resolve(user, name, ret_index, ret_type);
 }
 
 int tpi_scene_compile_actions(struct tpi_scene *s, struct tpi_registry *registry,

@@ -18,6 +18,18 @@
 /* Names that are no properties, in the texts of actions: device.key. */
 enum { TPI_NAME_DEVICE = 0x10000 };
 
+/* First member of what stands in the lists of products. */
+enum tpi_watch_kind {
+    TPI_WATCH_SCENE = 0,
+    TPI_WATCH_DATA_RULE = 1
+};
+
+struct tpi_watch {
+    uint32_t kind;   /* enum tpi_watch_kind */
+    uint32_t number; /* place in the workers' marks */
+    bool linked;     /* stands in its product's lists */
+};
+
 /* What a scene looks at. */
 enum tpi_trigger {
     TPI_ON_DATA = 0, /* a property that its condition names is in the message */
@@ -36,6 +48,7 @@ struct tpi_condition {
 };
 
 struct tpi_scene {
+    struct tpi_watch watch;
     const struct tpc_allocator *alloc;
     struct tpc_arena *arena; /* texts, actions */
     uint64_t id;
@@ -52,10 +65,8 @@ struct tpi_scene {
     int64_t every_ms;     /* between two firings for one device; 0 = no limit */
     uint32_t on;          /* enum tpi_trigger */
     uint32_t when;        /* short hash of all that decides whether it is true */
-    uint32_t number;      /* place in the workers' marks */
     bool enabled;
     bool each;              /* fires with every message */
-    bool linked;            /* stands in its product's lists */
     struct tpi_map devices; /* keys; empty = all of the product */
     struct tpi_condition condition;
     struct tpi_actions actions;
@@ -70,6 +81,11 @@ extern const struct tpc_list tpi_scene_schema;
 int tpi_scene_create(const struct tpc_allocator *alloc, const struct tpi_change *change,
                      struct tpc_error *err, struct tpi_scene **ret);
 void tpi_scene_destroy(struct tpi_scene *s);
+
+/* What names mean in expressions over a product's devices; user: struct tpi_product. Names become
+ * property ids: they outlive a revision of the model, indexes do not. */
+int tpi_scene_resolve(void *user, struct tpc_str name, uint32_t *ret_index, uint8_t *ret_type);
+int tpi_scene_constant(void *user, struct tpc_str name, struct tpc_value *ret);
 
 /* Compiles its conditions against the product's model as it is now; the scene is unchanged. Takes
  * the registry's read lock. Returns 0, TPC_ENOENT (no such product), TPC_EINVAL (path "when.expr" or

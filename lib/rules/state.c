@@ -3,13 +3,14 @@
  * (varint), then for each pair scene and device (varints), the hash of the condition (u32), flags
  * (varint), unix time (varint, zigzag) and offset (varint). Version 1 had neither of the last three: all
  * had fired. From version 3 on the
- * schedules follow: schedule_run.c.
+ * schedules follow: schedule_run.c; from version 4 on what is open in windows: data_state.c.
  */
 #include "base/error.h"
+#include "rules/data_rule.h"
 #include "rules/rules_state.h"
 #include "rules/schedule.h"
 
-enum { STATE_VERSION = 3, STATE_OLD = 1, STATE_SCHEDULES = 3 };
+enum { STATE_VERSION = 4, STATE_OLD = 1, STATE_SCHEDULES = 3, STATE_WINDOWS = 4 };
 
 static struct rule_worker *owner(struct tpi_rules *r, uint32_t partition)
 {
@@ -60,6 +61,7 @@ int tpi_rules_state_save(struct tpi_rules *r, uint32_t partition, struct tpi_buf
     expire(r, &r->partitions[partition].edges);
     int rc = save(&r->partitions[partition], out);
     rc = rc != 0 ? rc : tpi_schedules_save(r, partition, out);
+    rc = rc != 0 ? rc : tpi_data_rules_save(r, partition, out);
     pthread_mutex_unlock(&w->lock);
     if (rc != 0) {
         out->len = before;
@@ -110,7 +112,8 @@ static int read_edges(struct tpi_rules *r, struct tpi_reader *in, uint8_t versio
 
 /* All of a state; schedules are left alone: a second reading takes them over. */
 static int read_state(struct tpi_rules *r, struct tpi_reader *in, uint8_t version,
-                      struct tpi_edges *edges, struct tpi_reader *ret_schedules)
+                      struct tpi_edges *edges, struct tpi_map64 *flows,
+                      struct tpi_reader *ret_schedules)
 {
     if (version < STATE_OLD) {
         return TPC_ECORRUPT;
@@ -119,6 +122,9 @@ static int read_state(struct tpi_rules *r, struct tpi_reader *in, uint8_t versio
     *ret_schedules = *in;
     if (rc == 0 && version >= STATE_SCHEDULES) {
         rc = tpi_schedules_read(r, in, false);
+    }
+    if (rc == 0 && version >= STATE_WINDOWS) {
+        rc = tpi_data_rules_read(r, in, flows);
     }
     return rc == 0 && tpi_reader_left(in) > 0 ? TPC_ECORRUPT : rc;
 }
@@ -152,14 +158,18 @@ int tpi_rules_state_load(struct tpi_rules *r, uint32_t partition, struct tpc_byt
     tpi_edges_init(&edges, r->env->alloc);
     pthread_mutex_lock(&r->changes);
     struct tpi_reader schedules;
-    int rc = read_state(r, &in, version, &edges, &schedules);
+    struct tpi_map64 flows;
+    tpi_map64_init(&flows, r->env->alloc);
+    int rc = read_state(r, &in, version, &edges, &flows, &schedules);
     struct rule_worker *w = owner(r, partition);
     pthread_mutex_lock(&w->lock);
     rc = rc != 0 ? rc : wait_again(w, partition, &edges); /* some too many: they are looked at */
+    rc = rc != 0 ? rc : tpi_data_rules_take(r, partition, &flows);
     if (rc != 0) {
         pthread_mutex_unlock(&w->lock);
         pthread_mutex_unlock(&r->changes);
         tpi_edges_fini(&edges);
+        tpi_flows_fini(&flows);
         return tpi_error_set(err, rc, "rules", "state of partition %u cannot be read", partition);
     }
     tpi_edges_fini(&r->partitions[partition].edges);

@@ -74,7 +74,7 @@ static int on_message(void *user, uint32_t worker, const struct tpi_rule_message
     ck_assert_uint_lt(worker, HOUSE_WORKERS);
     unsigned n = atomic_fetch_add(&h->message_count, 1);
     ck_assert_uint_lt(n, HOUSE_COMMANDS);
-    uint8_t json[100];
+    uint8_t json[160];
     struct tpc_buf buf = { json, sizeof(json), 0 };
     tk_ok(tpc_json_write(m->params, 0, &buf));
     struct house_message *out = &h->messages[n];
@@ -186,6 +186,7 @@ static int start(struct house *h)
     int rc = tpi_entities_add_kind(h->entities, tpi_rules_kind(h->rules), &h->err);
     rc = rc != 0 ? rc
                  : tpi_entities_add_kind(h->entities, tpi_rules_schedule_kind(h->rules), &h->err);
+    rc = rc != 0 ? rc : tpi_entities_add_kind(h->entities, tpi_rules_data_kind(h->rules), &h->err);
     ck_assert_msg(rc == 0, "%s", h->err.text);
     rc = tpi_entities_add_kind(h->entities, tpi_alerts_kind(h->alerts), &h->err);
     ck_assert_msg(rc == 0, "%s", h->err.text);

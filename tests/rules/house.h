@@ -25,7 +25,7 @@ struct house_command {
 /* What the core was asked to append. */
 struct house_message {
     struct tpc_id id;
-    char text[160]; /* "by kind device name params" */
+    char text[240]; /* "by kind device name params" */
     uint32_t partition;
 };
 

@@ -1,0 +1,352 @@
+/* Documents of data rules, and their programs. */
+#include "rules/data_rule.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/hash.h"
+#include "data/msg.h"
+
+#include <string.h>
+
+static const struct tpc_option to_options[] = {
+    { .name = "event",
+      .type = TPC_OPT_TEXT,
+      .flags = TPC_OPT_REQUIRED,
+      .min = 1,
+      .max = 128,
+      .since = "0.1",
+      .help = "each row is an event of this name of the row's device" },
+};
+
+static const struct tpc_option rule_options[] = {
+    { .name = "enabled",
+      .type = TPC_OPT_BOOL,
+      .def = "true",
+      .since = "0.1",
+      .help = "false = it is kept, but does nothing" },
+    { .name = "sql",
+      .type = TPC_OPT_TEXT,
+      .flags = TPC_OPT_REQUIRED,
+      .min = 1,
+      .max = TPI_SQL_MAX_TEXT,
+      .since = "0.1",
+      .help = "the statement" },
+    { .name = "to",
+      .type = TPC_OPT_TABLE,
+      .sub = TPC_OPTIONS(to_options),
+      .since = "0.1",
+      .help = "where rows go to" },
+    { .name = "then",
+      .type = TPC_OPT_LIST,
+      .min = 1,
+      .max = TPI_ACTIONS_MAX,
+      .elem = &tpi_action_item,
+      .since = "0.1",
+      .help = "what is done for each row, in this order" },
+};
+
+const struct tpc_list tpi_data_rule_schema = TPC_OPTIONS(rule_options);
+
+static struct tpc_str text_member(const struct tpc_value *map, const char *key)
+{
+    const struct tpc_value *v = map != NULL ? tpc_value_get(map, tpc_str_from(key)) : NULL;
+    return v != NULL ? tpc_value_text(v) : (struct tpc_str){ NULL, 0 };
+}
+
+static int join(struct tpc_arena *arena, struct tpc_str a, struct tpc_str b, struct tpc_str *ret)
+{
+    char *p = tpc_arena_take(arena, a.len + b.len + 1);
+    if (p == NULL) {
+        return TPC_ENOMEM;
+    }
+    memcpy(p, a.ptr, a.len);
+    if (b.len > 0) {
+        memcpy(p + a.len, b.ptr, b.len);
+    }
+    p[a.len + b.len] = '\0';
+    *ret = (struct tpc_str){ p, a.len + b.len };
+    return 0;
+}
+
+/* What of a parsed statement does not depend on the model. Names are views into d->text. */
+static int keep_statement(struct tpi_data_rule *d, const struct tpi_sql *s)
+{
+    d->columns = tpc_arena_take(d->arena, (s->item_count + 1) * sizeof(*d->columns));
+    d->functions = tpc_arena_take(d->arena, s->call_count + 1);
+    if (d->columns == NULL || d->functions == NULL) {
+        return TPC_ENOMEM;
+    }
+    for (uint32_t i = 0; i < s->item_count; i++) {
+        d->columns[i] = s->items[i].name;
+    }
+    for (uint32_t i = 0; i < s->call_count; i++) {
+        d->functions[i] = (uint8_t) s->calls[i].function;
+    }
+    d->column_count = s->item_count;
+    d->call_count = s->call_count;
+    d->product = s->product;
+    d->window = s->window;
+    d->all = s->all;
+    return 0;
+}
+
+static int read_statement(struct tpi_data_rule *d, struct tpc_error *err)
+{
+    struct tpi_sql *s = tpi_alloc(d->alloc, sizeof(*s));
+    if (s == NULL) {
+        return TPC_ENOMEM;
+    }
+    int rc = tpi_sql_parse(d->alloc, d->text, err, s);
+    if (rc != 0 && rc != TPC_ENOMEM) {
+        tpi_error_at(err, "sql");
+    }
+    rc = rc != 0 ? rc : keep_statement(d, s);
+    tpi_free(d->alloc, s, sizeof(*s));
+    return rc;
+}
+
+/* ---- actions: their texts name columns ---- */
+
+static int resolve_column(void *user, struct tpc_str name, uint32_t *ret_index, uint8_t *ret_type)
+{
+    const struct tpi_data_rule *d = user;
+    *ret_type = TPI_EXPR_ANY;
+    for (uint32_t i = 0; i < d->column_count; i++) {
+        if (tpc_str_equal(d->columns[i], name)) {
+            *ret_index = i;
+            return 0;
+        }
+    }
+    if (tpc_str_equal(name, TPC_STR("device")) || tpc_str_equal(name, TPC_STR("device.key"))) {
+        *ret_index = TPI_NAME_DEVICE;
+        *ret_type = TPI_EXPR_TEXT;
+        return 0;
+    }
+    return TPC_ENOENT;
+}
+
+static int read_actions(struct tpi_data_rule *d, const struct tpc_value *then,
+                        struct tpc_error *err)
+{
+    struct tpi_expr_scope scope = { .resolve = resolve_column,
+                                    .user = d,
+                                    .features = TPI_EXPR_OTHER | TPI_EXPR_NOW | TPI_EXPR_EVENT };
+    int rc = then == NULL ? 0 : tpi_actions_read(&d->actions, d->arena, then, err);
+    return rc != 0 ? rc : tpi_actions_compile(&d->actions, d->alloc, &scope, err);
+}
+
+static int fill(struct tpi_data_rule *d, const struct tpi_change *change, struct tpc_error *err)
+{
+    struct tpc_value doc;
+    int rc = tpi_value_copy(change->doc, d->arena, &doc);
+    rc = rc != 0 ? rc : join(d->arena, change->tenant_key, TPC_STR(""), &d->tenant);
+    rc = rc != 0 ? rc : join(d->arena, TPC_STR("rule:"), change->key, &d->by);
+    if (rc != 0) {
+        return rc;
+    }
+    const struct tpc_value *enabled = tpc_value_get(&doc, TPC_STR("enabled"));
+    const struct tpc_value *then = tpc_value_get(&doc, TPC_STR("then"));
+    d->id = change->id;
+    d->revision = change->revision;
+    d->tenant_id = change->tenant;
+    d->enabled = enabled == NULL || enabled->type != TPC_BOOL || enabled->as.b;
+    d->text = text_member(&doc, "sql");
+    d->event = text_member(tpc_value_get(&doc, TPC_STR("to")), "event");
+    d->hash = (uint32_t) tpi_hash(d->text.ptr, d->text.len, 0);
+    if (d->event.len == 0 && then == NULL) {
+        tpi_error_set(err, TPC_EINVAL, "rules", "nothing is done with its rows: to or then");
+        tpi_error_at(err, "to");
+        return TPC_EINVAL;
+    }
+    rc = read_statement(d, err);
+    return rc != 0 ? rc : read_actions(d, then, err);
+}
+
+int tpi_data_rule_create(const struct tpc_allocator *alloc, const struct tpi_change *change,
+                         struct tpc_error *err, struct tpi_data_rule **ret)
+{
+    struct tpi_data_rule *d = tpi_alloc_zero(alloc, sizeof(*d));
+    if (d == NULL) {
+        return tpi_error_set(err, TPC_ENOMEM, "rules", "out of memory");
+    }
+    d->alloc = alloc;
+    d->watch.kind = TPI_WATCH_DATA_RULE;
+    int rc = tpc_arena_create(alloc, 0, &d->arena);
+    rc = rc != 0 ? rc : fill(d, change, err);
+    if (rc != 0) {
+        if (rc == TPC_ENOMEM) {
+            tpi_error_set(err, rc, "rules", "out of memory");
+        }
+        tpi_data_rule_destroy(d);
+        return rc;
+    }
+    *ret = d;
+    return 0;
+}
+
+static uint32_t expr_count(const struct tpi_data_rule *d)
+{
+    return TPI_PART_FIRST_ARG + d->call_count + d->column_count;
+}
+
+void tpi_program_fini(const struct tpi_data_rule *d, struct tpi_program *p)
+{
+    for (uint32_t i = 0; p->exprs != NULL && i < expr_count(d); i++) {
+        tpi_expr_destroy(p->exprs[i]);
+    }
+    tpi_free(d->alloc, p->exprs, expr_count(d) * sizeof(struct tpi_expr *));
+    *p = (struct tpi_program){ .good = false };
+}
+
+void tpi_data_rule_destroy(struct tpi_data_rule *d)
+{
+    if (d == NULL) {
+        return;
+    }
+    tpi_program_fini(d, &d->program);
+    tpi_actions_fini(&d->actions);
+    tpc_arena_destroy(d->arena);
+    tpi_free(d->alloc, d, sizeof(*d));
+}
+
+/* ---- programs ---- */
+
+struct compiler {
+    const struct tpi_data_rule *d;
+    const struct tpi_sql *sql;
+    struct tpi_product *product;
+    struct tpi_program *p;
+    struct tpc_error *err;
+    char *buf;
+};
+
+static int resolve(void *user, struct tpc_str name, uint32_t *ret_index, uint8_t *ret_type)
+{
+    if (tpc_str_equal(name, TPC_STR("device")) || tpc_str_equal(name, TPC_STR("device.key"))) {
+        *ret_index = TPI_NAME_DEVICE;
+        *ret_type = TPI_EXPR_TEXT;
+        return 0;
+    }
+    const struct compiler *c = user;
+    return tpi_scene_resolve(c->product, name, ret_index, ret_type);
+}
+
+static int constant(void *user, struct tpc_str name, struct tpc_value *ret)
+{
+    const struct compiler *c = user;
+    return tpi_scene_constant(c->product, name, ret);
+}
+
+/* Type of an aggregate: that of what it takes, where it gives one of the values back. */
+static uint8_t call_type(const struct compiler *c, uint32_t call)
+{
+    switch (c->sql->calls[call].function) {
+    case TPI_SQL_MIN:
+    case TPI_SQL_MAX:
+    case TPI_SQL_FIRST:
+    case TPI_SQL_LAST:
+        return (uint8_t) tpi_expr_result(c->p->exprs[TPI_PART_FIRST_ARG + call]);
+    default:
+        return TPI_EXPR_NUMBER;
+    }
+}
+
+static int resolve_calls(void *user, struct tpc_str name, uint32_t *ret_index, uint8_t *ret_type)
+{
+    const struct compiler *c = user;
+    int call = tpi_sql_call_of(name);
+    if (call < 0 || (uint32_t) call >= c->sql->call_count) {
+        return resolve(user, name, ret_index, ret_type);
+    }
+    *ret_index = TPI_NAME_CALL + (uint32_t) call;
+    *ret_type = call_type(c, (uint32_t) call);
+    return 0;
+}
+
+static int compile_part(struct compiler *c, struct tpi_sql_span span, bool calls,
+                        enum tpi_expr_type want, uint32_t number)
+{
+    struct tpi_expr_scope scope = { .resolve = calls ? resolve_calls : resolve,
+                                    .constant = constant,
+                                    .user = c,
+                                    .features = TPI_EXPR_OTHER | TPI_EXPR_NOW | TPI_EXPR_EVENT };
+    if (span.to == span.from) {
+        return 0;
+    }
+    struct tpc_str text = tpi_sql_part(c->sql, span, calls, c->buf);
+    return tpi_expr_compile(c->d->alloc, text, &scope, want, c->err, &c->p->exprs[number]);
+}
+
+static int compile_arg(struct compiler *c, uint32_t i)
+{
+    const struct tpi_sql_call *call = &c->sql->calls[i];
+    int rc = compile_part(c, call->arg, false, TPI_EXPR_ANY, TPI_PART_FIRST_ARG + i);
+    if (rc != 0 || call->arg.to == call->arg.from || call->function == TPI_SQL_COUNT) {
+        return rc;
+    }
+    enum tpi_expr_type type = tpi_expr_result(c->p->exprs[TPI_PART_FIRST_ARG + i]);
+    if (type == TPI_EXPR_TEXT || type == TPI_EXPR_LIST || type == TPI_EXPR_MAP) {
+        return tpi_sql_error(c->sql, c->err, TPC_EINVAL, call->arg.from,
+                             "this aggregate takes numbers and truth values");
+    }
+    return 0;
+}
+
+static int compile_parts(struct compiler *c)
+{
+    const struct tpi_sql *s = c->sql;
+    int rc = compile_part(c, s->where, false, TPI_EXPR_BOOL, TPI_PART_WHERE);
+    rc = rc != 0 ? rc : compile_part(c, s->window.filter, false, TPI_EXPR_BOOL, TPI_PART_FILTER);
+    rc = rc != 0 ? rc : compile_part(c, s->window.begin, false, TPI_EXPR_BOOL, TPI_PART_BEGIN);
+    rc = rc != 0 ? rc : compile_part(c, s->window.emit, false, TPI_EXPR_BOOL, TPI_PART_EMIT);
+    for (uint32_t i = 0; rc == 0 && i < s->call_count; i++) {
+        rc = compile_arg(c, i);
+    }
+    for (uint32_t i = 0; rc == 0 && i < s->item_count; i++) {
+        rc = compile_part(c, s->items[i].expr, true, TPI_EXPR_ANY,
+                          TPI_PART_FIRST_ARG + s->call_count + i);
+    }
+    return rc != 0 ? rc : compile_part(c, s->having, true, TPI_EXPR_BOOL, TPI_PART_HAVING);
+}
+
+static int compile_for(const struct tpi_data_rule *d, struct tpi_product *product,
+                       struct tpc_error *err, struct tpi_program *ret)
+{
+    struct tpi_program p = { .good = true, .product_id = product->id };
+    struct tpi_sql *s = tpi_alloc(d->alloc, sizeof(*s));
+    char *buf = tpi_alloc(d->alloc, d->text.len);
+    p.exprs = tpi_alloc_zero(d->alloc, expr_count(d) * sizeof(struct tpi_expr *));
+    struct compiler c = { d, s, product, &p, err, buf };
+    int rc = s != NULL && buf != NULL && p.exprs != NULL ? 0 : TPC_ENOMEM;
+    rc = rc != 0 ? rc : tpi_sql_parse(d->alloc, d->text, err, s);
+    rc = rc != 0 ? rc : compile_parts(&c);
+    tpi_free(d->alloc, buf, d->text.len);
+    tpi_free(d->alloc, s, sizeof(*s));
+    if (rc != 0) {
+        tpi_program_fini(d, &p);
+        if (rc != TPC_ENOMEM) {
+            tpi_error_at(err, "sql");
+        }
+        return rc;
+    }
+    *ret = p;
+    return 0;
+}
+
+int tpi_data_rule_compile(const struct tpi_data_rule *d, struct tpi_registry *registry,
+                          struct tpc_error *err, struct tpi_program *ret)
+{
+    tpi_registry_read_lock(registry);
+    struct tpi_product *product = tpi_registry_product(registry, d->tenant, d->product);
+    product = product != NULL ? tpi_product_ref(product) : NULL;
+    tpi_registry_read_unlock(registry);
+    if (product == NULL) {
+        tpi_error_set(err, TPC_ENOENT, "rules", "no product '%.*s'", (int) d->product.len,
+                      d->product.ptr);
+        tpi_error_at(err, "sql");
+        return TPC_ENOENT;
+    }
+    int rc = compile_for(d, product, err, ret);
+    tpi_product_unref(product);
+    return rc;
+}

@@ -1,0 +1,122 @@
+/*
+ * Data rules: statements over the messages of a product's devices.
+ *
+ *     {"key": "mean", "enabled": true,
+ *      "sql": "SELECT avg(temperature) AS mean FROM thermo GROUP BY device, TUMBLINGWINDOW(ss, 10)",
+ *      "to": {"event": "mean"}, "then": [{"notify": {"handler": "ops"}}]}
+ *
+ * Each row becomes an event of the device that it is about, and sets off the actions; in their texts
+ * the columns are names. Time is the receipt time of messages; a window ends by it or by the clock,
+ * whatever is first. WHERE, FILTER and what aggregates take see the values of the message alone, where
+ * what is absent is null; columns of a window see the device's latest ones otherwise.
+ *
+ * What is open in windows is part of the partition's saved state, not of what is replayed: so a window
+ * may be longer than the log is kept. A row's id is made of rule, revision, partition, device and window,
+ * so that a row that comes again after a crash is known.
+ */
+#ifndef TPI_RULES_DATA_RULE_H
+#define TPI_RULES_DATA_RULE_H
+
+#include "rules/rules_state.h"
+#include "rules/window.h"
+
+enum {
+    TPI_RULES_MAX_DATA_RULES = 10000,
+    TPI_NAME_CALL = 0x20000, /* + number: the value of an aggregate */
+    TPI_ROW_EXTRA = 3        /* columns besides its own: device, window_start_ms, window_end_ms */
+};
+
+/* Places in a program. Then come the arguments of its calls, then its columns. */
+enum tpi_program_part {
+    TPI_PART_HAVING,
+    TPI_PART_WHERE,
+    TPI_PART_FILTER,
+    TPI_PART_BEGIN,
+    TPI_PART_EMIT,
+    TPI_PART_FIRST_ARG
+};
+
+/* A statement as compiled against a model. */
+struct tpi_program {
+    uint64_t product_id;
+    struct tpi_expr **exprs; /* NULL = absent; the rule's counts say how many */
+    bool good;               /* false = broken: does not compile */
+};
+
+struct tpi_data_rule {
+    struct tpi_watch watch;
+    const struct tpc_allocator *alloc;
+    struct tpc_arena *arena; /* texts, names, actions */
+    uint64_t id;
+    uint64_t revision;
+    uint64_t tenant_id;
+    struct tpc_str tenant;
+    struct tpc_str by; /* "rule:key" */
+    struct tpc_str product;
+    struct tpc_str text;
+    struct tpc_str event; /* empty = none */
+    uint32_t hash;        /* of the statement: what is open belongs to it */
+    bool enabled;
+    bool all; /* SELECT * */
+    uint32_t column_count;
+    uint32_t call_count;
+    struct tpc_str *columns;
+    uint8_t *functions; /* of the calls: enum tpi_sql_function */
+    struct tpi_sql_window window;
+    struct tpi_program program;
+    struct tpi_actions actions;
+    atomic_bool warned; /* that there is no memory was logged */
+};
+
+static inline const struct tpi_expr *tpi_data_rule_arg(const struct tpi_data_rule *d, uint32_t i)
+{
+    return d->program.exprs[TPI_PART_FIRST_ARG + i];
+}
+
+static inline const struct tpi_expr *tpi_data_rule_column(const struct tpi_data_rule *d, uint32_t i)
+{
+    return d->program.exprs[TPI_PART_FIRST_ARG + d->call_count + i];
+}
+
+extern const struct tpc_list tpi_data_rule_schema;
+
+/* Makes a rule of a checked document; it is not compiled yet. Returns 0, TPC_EINVAL, TPC_ETOOBIG or
+ * TPC_ENOMEM. */
+int tpi_data_rule_create(const struct tpc_allocator *alloc, const struct tpi_change *change,
+                         struct tpc_error *err, struct tpi_data_rule **ret);
+void tpi_data_rule_destroy(struct tpi_data_rule *d);
+
+/* Compiles its statement against the product's model as it is now; the rule is unchanged. Takes the
+ * registry's read lock. Returns 0, TPC_ENOENT (no such product), TPC_EINVAL (path "sql", line,
+ * column), TPC_ETOOBIG or TPC_ENOMEM. */
+int tpi_data_rule_compile(const struct tpi_data_rule *d, struct tpi_registry *registry,
+                          struct tpc_error *err, struct tpi_program *ret);
+void tpi_program_fini(const struct tpi_data_rule *d, struct tpi_program *p);
+
+/* Hooks of the kind. */
+int tpi_data_rules_prepare(void *user, struct tpi_change *change, struct tpc_error *err);
+void tpi_data_rules_apply(void *user, struct tpi_change *change);
+void tpi_data_rules_discard(void *user, struct tpi_change *change);
+
+/* As tpi_rules_product_changed(), which calls it under the lock of changes. */
+void tpi_data_rules_product_changed(struct tpi_rules *r, uint64_t product_id);
+void tpi_data_rules_fini(struct tpi_rules *r);
+
+/* Inside a batch: a message that the rule looks at; and what is due. due returns how many windows of
+ * devices were emitted. */
+void tpi_data_rule_message(struct tpi_rules *r, uint32_t worker, struct tpi_data_rule *d,
+                           struct tpc_device *device, const struct tpc_msg *msg);
+uint32_t tpi_data_rule_due(struct tpi_rules *r, uint32_t worker, struct tpi_data_rule *d,
+                           const struct tpi_due_item *item, int64_t now_ms);
+
+/* Under all locks: what is open is gone. */
+void tpi_data_rule_forget(struct tpi_rules *r, uint64_t rule);
+
+/* State of a partition's windows: appended to out; read into a fresh map, which the second takes over.
+ * Under the owner's lock. Return 0, TPC_ECORRUPT or TPC_ENOMEM. */
+int tpi_data_rules_save(struct tpi_rules *r, uint32_t partition, struct tpi_buf *out);
+int tpi_data_rules_read(struct tpi_rules *r, struct tpi_reader *in, struct tpi_map64 *flows);
+int tpi_data_rules_take(struct tpi_rules *r, uint32_t partition, struct tpi_map64 *flows);
+void tpi_flows_fini(struct tpi_map64 *flows);
+
+#endif

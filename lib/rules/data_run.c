@@ -1,0 +1,515 @@
+/* Data rules at work: messages come into windows, windows become rows. */
+#include "base/alloc.h"
+#include "base/hash.h"
+#include "registry/device.h"
+#include "rules/data_rule.h"
+
+#include <string.h>
+
+/* One device at one rule. */
+struct run {
+    struct tpi_rules *r;
+    uint32_t worker;
+    uint32_t partition;
+    struct tpi_data_rule *d;
+    struct tpc_device *device;
+    const struct tpc_msg *msg;    /* NULL = a window ends by the clock */
+    const struct tpi_pane *pane;  /* that is emitted */
+    int64_t start_ms, end_ms;     /* of its window */
+    const struct tpc_member *row; /* while actions are done */
+};
+
+/* ---- values ---- */
+
+static bool give_text(struct tpc_str s, struct tpc_value *ret)
+{
+    *ret = (struct tpc_value){ .type = TPC_TEXT, .len = s.len, .as.text = s.ptr };
+    return true;
+}
+
+/* Of the message alone. */
+static bool load_message(void *user, uint32_t id, struct tpc_value *ret)
+{
+    const struct run *x = user;
+    if (id == TPI_NAME_DEVICE) {
+        return give_text(x->device->key, ret);
+    }
+    for (uint32_t i = x->msg->point_count; i > 0; i--) {
+        const struct tpc_point *p = tpc_msg_point(x->msg, i - 1);
+        if (p->property == id) {
+            *ret = p->value;
+            return true;
+        }
+    }
+    return false;
+}
+
+static struct tpc_value call_value(const struct run *x, uint32_t call)
+{
+    uint32_t function = x->d->functions[call];
+    if (function == TPI_SQL_START || function == TPI_SQL_END) {
+        return (struct tpc_value){ .type = TPC_INT,
+                                   .as.i = function == TPI_SQL_START ? x->start_ms : x->end_ms };
+    }
+    return tpi_aggregate_value(function, &x->pane->aggregates[call]);
+}
+
+/* Of a window that is emitted. */
+static bool load_window(void *user, uint32_t id, struct tpc_value *ret)
+{
+    const struct run *x = user;
+    if (id >= TPI_NAME_CALL) {
+        *ret = call_value(x, id - TPI_NAME_CALL);
+        return true;
+    }
+    if (id == TPI_NAME_DEVICE) {
+        return give_text(x->device->key, ret);
+    }
+    int index = tpi_model_find_id(x->device->product->model, (uint16_t) id);
+    return index >= 0 && tpi_device_latest_peek(x->device, (uint32_t) index, ret, NULL) == 0;
+}
+
+/* Of a row, in the texts of actions. */
+static bool load_row(void *user, uint32_t id, struct tpc_value *ret)
+{
+    const struct run *x = user;
+    if (id == TPI_NAME_DEVICE) {
+        return give_text(x->device->key, ret);
+    }
+    *ret = x->row[id].value;
+    return true;
+}
+
+static bool load_other(void *user, struct tpc_str device, struct tpc_str name,
+                       struct tpi_expr_scratch *scratch, struct tpc_value *ret)
+{
+    const struct run *x = user;
+    struct tpc_buf room = tpi_expr_rest(scratch);
+    int rc = tpi_registry_latest(x->r->host.registry, x->d->tenant_id, device, name, &room, ret);
+    return tpi_expr_took(scratch, &room, rc);
+}
+
+static int64_t now(void *user)
+{
+    const struct run *x = user;
+    return tpi_unix_ms(x->r->env);
+}
+
+static int64_t event_time(void *user)
+{
+    const struct run *x = user;
+    return x->msg != NULL ? x->msg->unix_ms : x->end_ms;
+}
+
+static const struct tpi_expr_host message_host = {
+    .load = load_message, .other = load_other, .now = now, .event_time = event_time
+};
+static const struct tpi_expr_host window_host = {
+    .load = load_window, .other = load_other, .now = now, .event_time = event_time
+};
+static const struct tpi_expr_host row_host = {
+    .load = load_row, .other = load_other, .now = now, .event_time = event_time
+};
+
+static bool holds(struct run *x, uint32_t part, const struct tpi_expr_host *host)
+{
+    struct rule_worker *w = &x->r->workers[x->worker];
+    struct tpi_expr_scratch scratch = { w->texts, sizeof(w->texts), 0, 0 };
+    const struct tpi_expr *e = x->d->program.exprs[part];
+    return e == NULL || tpi_expr_test(e, host, x, &scratch) == 1;
+}
+
+/* ---- rows ---- */
+
+/* What one row needs; members has room for the columns and what is added. */
+struct row {
+    struct tpc_member *members;
+    uint32_t count;
+    struct tpi_expr_scratch rest; /* of the worker's texts */
+};
+
+static void fill_columns(struct run *x, struct row *row)
+{
+    const struct tpi_expr_host *host = x->pane != NULL ? &window_host : &message_host;
+    for (uint32_t i = 0; i < x->d->column_count; i++) {
+        struct tpi_expr_scratch own = { row->rest.buf, row->rest.cap, 0, 0 };
+        row->members[row->count++] =
+            (struct tpc_member){ x->d->columns[i],
+                                 tpi_expr_eval(tpi_data_rule_column(x->d, i), host, x, &own) };
+        row->rest.buf += own.used;
+        row->rest.cap -= own.used;
+        if (own.overflows > 0) {
+            TPI_METRIC_ADD(x->r->counters.texts_lost, own.overflows);
+        }
+    }
+}
+
+/* SELECT *: keys of properties that have been removed since are empty, and left out. */
+static void fill_points(struct run *x, struct row *row)
+{
+    const struct tpi_model *model = x->device->product->model;
+    for (uint32_t i = 0; i < x->msg->point_count; i++) {
+        const struct tpc_point *p = tpc_msg_point(x->msg, i);
+        struct tpc_str key = p->key;
+        int index = key.len == 0 ? tpi_model_find_id(model, p->property) : -1;
+        if (index >= 0) {
+            key = tpi_model_property(model, (uint32_t) index)->key;
+        }
+        if (key.len > 0) {
+            row->members[row->count++] = (struct tpc_member){ key, p->value };
+        }
+    }
+}
+
+static void add_member(struct row *row, struct tpc_str name, struct tpc_value value)
+{
+    for (uint32_t i = 0; i < row->count; i++) {
+        if (tpc_str_equal(row->members[i].key, name)) {
+            return;
+        }
+    }
+    row->members[row->count++] = (struct tpc_member){ name, value };
+}
+
+static void add_extra(const struct run *x, struct row *row)
+{
+    struct tpc_value key;
+    (void) give_text(x->device->key, &key);
+    add_member(row, TPC_STR("device"), key);
+    if (x->pane != NULL) {
+        add_member(row, TPC_STR("window_start_ms"),
+                   (struct tpc_value){ .type = TPC_INT, .as.i = x->start_ms });
+        add_member(row, TPC_STR("window_end_ms"),
+                   (struct tpc_value){ .type = TPC_INT, .as.i = x->end_ms });
+    }
+}
+
+static void warn(struct run *x, const char *what)
+{
+    if (!atomic_exchange_explicit(&x->d->warned, true, memory_order_relaxed)) {
+        tpi_log(x->r->env, TPC_LOG_WARN, "rules", "%.*s: %s", (int) x->d->by.len, x->d->by.ptr,
+                what);
+    }
+}
+
+static void append_event(struct run *x, const struct tpi_act *act, const struct tpc_value *row)
+{
+    struct tpi_rules *r = x->r;
+    struct tpi_rule_message m = { .device = x->device,
+                                  .partition = x->device->partition,
+                                  .kind = TPC_MSG_EVENT,
+                                  .name = x->d->event,
+                                  .params = row,
+                                  .by = x->d->by,
+                                  .again = act->again };
+    int rc = tpi_rules_action_id(act->rule, act->revision, act->partition, act->offset,
+                                 TPI_ACTIONS_MAX, &m.id);
+    rc = rc != 0 ? rc : r->host.message(r->host.user, x->worker, &m);
+    if (rc == 0) {
+        TPI_METRIC_ADD(r->counters.messages, 1);
+    } else if (rc != TPC_EEXIST) {
+        TPI_METRIC_ADD(r->counters.refused, 1);
+        warn(x, tpc_error_name(rc));
+    }
+}
+
+static void give_row(struct run *x, struct row *row, uint64_t offset)
+{
+    const struct tpi_data_rule *d = x->d;
+    struct tpc_value value = { .type = TPC_MAP, .len = row->count, .as.members = row->members };
+    struct tpi_act act = { .rules = x->r,
+                           .worker = x->worker,
+                           .tenant_id = d->tenant_id,
+                           .rule = d->id,
+                           .revision = d->revision,
+                           .by = d->by,
+                           .device = x->device,
+                           .partition = x->partition,
+                           .offset = offset,
+                           .again = x->pane != NULL, /* its messages came before a start, perhaps */
+                           .row = &value,
+                           .from = { &row_host, x, &row->rest } };
+    TPI_METRIC_ADD(x->r->counters.rows, 1);
+    x->row = row->members;
+    if (d->event.len > 0) {
+        append_event(x, &act, &value);
+    }
+    tpi_act(&act, &x->d->actions);
+}
+
+/* One row; offset: what its ids are made of. */
+static void emit(struct run *x, uint64_t offset)
+{
+    struct tpc_member local[TPI_SQL_MAX_ITEMS + TPI_ROW_EXTRA];
+    struct rule_worker *w = &x->r->workers[x->worker];
+    struct row row = { local, 0, { w->texts, sizeof(w->texts), 0, 0 } };
+    size_t many = x->d->all ? x->msg->point_count + (size_t) TPI_ROW_EXTRA : 0;
+    if (many > TPI_SQL_MAX_ITEMS) {
+        row.members = tpi_alloc_array(x->r->env->alloc, many, sizeof(*local));
+    }
+    if (row.members == NULL) {
+        TPI_METRIC_ADD(x->r->counters.refused, 1);
+        return;
+    }
+    if (x->d->all) {
+        fill_points(x, &row);
+    } else {
+        fill_columns(x, &row);
+    }
+    add_extra(x, &row);
+    give_row(x, &row, offset);
+    if (row.members != local) {
+        tpi_free(x->r->env->alloc, row.members, many * sizeof(*local));
+    }
+}
+
+static void emit_pane(struct run *x, const struct tpi_pane *p, int64_t start_ms, int64_t end_ms)
+{
+    x->pane = p;
+    x->start_ms = start_ms;
+    x->end_ms = end_ms;
+    if (holds(x, TPI_PART_HAVING, &window_host)) {
+        emit(x, tpi_hash64(x->device->id ^ tpi_hash64(p->mark)));
+    }
+    x->pane = NULL;
+}
+
+/* ---- windows that end for all devices at once ---- */
+
+/* The first one of a flow; its panes become rows and are freed. */
+static uint32_t close_first(const struct run *x, struct tpi_flow *f)
+{
+    struct tpi_open *o = f->first;
+    struct run y = *x;
+    size_t iter = 0;
+    uint64_t id;
+    void *pane;
+    uint32_t n = 0;
+    y.msg = NULL;
+    while (tpi_map64_next(&o->panes, &iter, &id, &pane)) {
+        y.device = tpi_registry_by_id(x->r->host.registry, id);
+        if (y.device != NULL && y.device->product != NULL && x->d->program.good) {
+            emit_pane(&y, pane, o->start_ms, o->end_ms);
+            n++;
+        }
+    }
+    f->done_ms = o->end_ms;
+    tpi_flow_pop(f);
+    return n;
+}
+
+static uint32_t close_until(const struct run *x, struct tpi_flow *f, int64_t unix_ms)
+{
+    uint32_t n = 0;
+    while (f->first != NULL && f->first->end_ms <= unix_ms) {
+        n += close_first(x, f);
+    }
+    return n;
+}
+
+static void warn_full(struct run *x)
+{
+    TPI_METRIC_ADD(x->r->counters.panes_full, 1);
+    warn(x, "messages are not in a window: no memory for it");
+}
+
+static void wait_for(struct run *x, int64_t at_ms, uint64_t device)
+{
+    struct rule_worker *w = &x->r->workers[x->worker];
+    struct tpi_due_item item = { at_ms, x->d->id, device, x->partition };
+    if (tpi_due_add(&w->due, &item) != 0) {
+        warn_full(x); /* it ends with the next message that is past its end */
+    }
+    tpi_rules_due_changed(w);
+}
+
+static void add(struct run *x, struct tpi_pane *p)
+{
+    const struct tpi_data_rule *d = x->d;
+    struct rule_worker *w = &x->r->workers[x->worker];
+    for (uint32_t i = 0; i < d->call_count; i++) {
+        const struct tpi_expr *arg = tpi_data_rule_arg(d, i);
+        struct tpc_value v = { .type = TPC_BOOL, .as.b = true };
+        if (arg != NULL) {
+            struct tpi_expr_scratch scratch = { w->texts, sizeof(w->texts), 0, 0 };
+            v = tpi_expr_eval(arg, &message_host, x, &scratch);
+        }
+        tpi_aggregate_add(d->functions[i], &p->aggregates[i], &v);
+    }
+    p->count++;
+}
+
+static struct tpi_pane *pane_in(struct run *x, struct tpi_flow *f, int64_t start_ms, int64_t end_ms,
+                                struct tpi_open **ret_open, bool *ret_new)
+{
+    bool fresh = false;
+    struct tpi_open *o = tpi_flow_open(f, start_ms, end_ms, &fresh);
+    if (o != NULL && fresh && end_ms != INT64_MAX) {
+        wait_for(x, end_ms, 0);
+    }
+    struct tpi_pane *p = o != NULL ? tpi_flow_pane(f, o, x->device->id, ret_new) : NULL;
+    if (p == NULL) {
+        warn_full(x);
+    }
+    *ret_open = o;
+    return p;
+}
+
+/* A message that comes after the end of its window is in the next one: nothing is lost. */
+static void collect_timed(struct run *x, struct tpi_flow *f, int64_t unix_ms)
+{
+    const struct tpi_sql_window *w = &x->d->window;
+    close_until(x, f, unix_ms);
+    if (f->done_ms > unix_ms && f->done_ms - w->length_ms > unix_ms) {
+        f->done_ms = unix_ms; /* the clock was set back */
+    }
+    unix_ms = unix_ms < f->done_ms ? f->done_ms : unix_ms;
+    int64_t start = tpi_window_start(unix_ms, w->step_ms);
+    for (; start > unix_ms - w->length_ms; start -= w->step_ms) {
+        struct tpi_open *o;
+        bool fresh;
+        struct tpi_pane *p = pane_in(x, f, start, start + w->length_ms, &o, &fresh);
+        if (p != NULL) {
+            p->mark = (uint64_t) start;
+            add(x, p);
+        }
+    }
+}
+
+/* ---- windows of one device ---- */
+
+static int64_t session_end(const struct tpi_data_rule *d, const struct tpi_pane *p)
+{
+    int64_t silent = p->last_ms + d->window.step_ms;
+    int64_t longest = p->start_ms + d->window.length_ms;
+    return silent < longest ? silent : longest;
+}
+
+static void finish(struct run *x, struct tpi_flow *f, int64_t end_ms)
+{
+    struct tpi_pane *p = tpi_map64_get(&f->first->panes, x->device->id);
+    if (x->d->program.good) {
+        emit_pane(x, p, p->start_ms, end_ms);
+    }
+    tpi_flow_drop_pane(f, f->first, x->device->id);
+}
+
+static struct tpi_pane *own_pane(struct run *x, struct tpi_flow *f)
+{
+    return f->first != NULL ? tpi_map64_get(&f->first->panes, x->device->id) : NULL;
+}
+
+static void collect_own(struct run *x, struct tpi_flow *f, int64_t unix_ms)
+{
+    const struct tpi_data_rule *d = x->d;
+    uint32_t type = d->window.type;
+    struct tpi_open *o;
+    bool fresh = false;
+    struct tpi_pane *p = own_pane(x, f);
+    if (type == TPI_WINDOW_SESSION && p != NULL && session_end(d, p) <= unix_ms) {
+        finish(x, f, session_end(d, p));
+        p = NULL;
+    }
+    if (type == TPI_WINDOW_STATE && p == NULL && !holds(x, TPI_PART_BEGIN, &message_host)) {
+        return;
+    }
+    p = p != NULL ? p : pane_in(x, f, 0, INT64_MAX, &o, &fresh);
+    if (p == NULL) {
+        return;
+    }
+    if (fresh) {
+        p->mark = x->msg->offset;
+        p->start_ms = unix_ms;
+    }
+    p->last_ms = unix_ms;
+    add(x, p);
+    if (type == TPI_WINDOW_SESSION && fresh) {
+        wait_for(x, session_end(d, p), x->device->id);
+    }
+    if ((type == TPI_WINDOW_COUNT && p->count >= d->window.count) ||
+        (type == TPI_WINDOW_STATE && holds(x, TPI_PART_EMIT, &message_host))) {
+        finish(x, f, unix_ms);
+    }
+}
+
+/* ---- messages and time ---- */
+
+static struct tpi_flow *flow_of(struct run *x)
+{
+    struct tpi_map64 *flows = &x->r->partitions[x->partition].flows;
+    struct tpi_flow *f = tpi_map64_get(flows, x->d->id);
+    if (f != NULL) {
+        return f;
+    }
+    f = tpi_alloc(x->r->env->alloc, sizeof(*f));
+    if (f != NULL) {
+        tpi_flow_init(f, x->r->env->alloc, x->d->call_count);
+    }
+    if (f == NULL || tpi_map64_put(flows, x->d->id, f, NULL) != 0) {
+        tpi_free(x->r->env->alloc, f, sizeof(*f));
+        warn_full(x);
+        return NULL;
+    }
+    return f;
+}
+
+void tpi_data_rule_message(struct tpi_rules *r, uint32_t worker, struct tpi_data_rule *d,
+                           struct tpc_device *device, const struct tpc_msg *msg)
+{
+    struct run x = {
+        .r = r, .worker = worker, .partition = msg->partition, .d = d, .device = device, .msg = msg
+    };
+    r->workers[worker].evaluations++;
+    if (!holds(&x, TPI_PART_WHERE, &message_host) || !holds(&x, TPI_PART_FILTER, &message_host)) {
+        return;
+    }
+    if (d->window.type == TPI_WINDOW_NONE) {
+        emit(&x, msg->offset);
+        return;
+    }
+    struct tpi_flow *f = flow_of(&x);
+    if (f == NULL) {
+        return;
+    }
+    if (d->window.type == TPI_WINDOW_TUMBLING || d->window.type == TPI_WINDOW_HOPPING) {
+        collect_timed(&x, f, msg->received_unix_ms);
+    } else {
+        collect_own(&x, f, msg->received_unix_ms);
+    }
+}
+
+static uint32_t session_due(struct run *x, struct tpi_flow *f, int64_t now_ms)
+{
+    struct tpi_pane *p = own_pane(x, f);
+    if (p == NULL) {
+        return 0;
+    }
+    int64_t end = session_end(x->d, p);
+    if (end > now_ms) {
+        wait_for(x, end, x->device->id);
+        return 0;
+    }
+    finish(x, f, end);
+    return 1;
+}
+
+uint32_t tpi_data_rule_due(struct tpi_rules *r, uint32_t worker, struct tpi_data_rule *d,
+                           const struct tpi_due_item *item, int64_t now_ms)
+{
+    struct run x = { .r = r, .worker = worker, .partition = item->partition, .d = d };
+    struct tpi_flow *f = tpi_map64_get(&r->partitions[item->partition].flows, d->id);
+    if (f == NULL) {
+        return 0;
+    }
+    if (item->device == 0) {
+        return close_until(&x, f, now_ms);
+    }
+    x.device = tpi_registry_by_id(r->host.registry, item->device);
+    if (x.device == NULL || x.device->product == NULL) {
+        if (f->first != NULL) {
+            tpi_flow_drop_pane(f, f->first, item->device);
+        }
+        return 0;
+    }
+    return session_due(&x, f, now_ms);
+}
