@@ -291,7 +291,8 @@ static int take_states(struct tpc_core *core, struct tpc_store_op **ret_ops, uin
     tpc_arena_reset(p->arena);
     const struct tpi_rules_counters *rules = tpi_rules_count(core->rules);
     bool any = atomic_load(&rules->scenes) + atomic_load(&rules->schedules) +
-                   atomic_load(&rules->data_rules) > 0;
+                   atomic_load(&rules->data_rules) >
+               0;
     struct tpc_store_op *ops = any ? tpc_arena_take(p->arena, n * sizeof(*ops)) : NULL;
     if (any && ops == NULL) {
         return TPC_ENOMEM;

@@ -43,8 +43,8 @@ struct tpc_device;
 enum {
     TPI_RULES_MAX_SCENES = 10000,
     TPI_RULES_MAX_WATCHES = 20000, /* scenes and data rules */
-    TPI_RULES_MAX_DEVICES = 1000, /* named by one scene */
-    TPI_RULES_MAX_EDGES = 1 << 20 /* pairs of scene and device that are true now, per partition */
+    TPI_RULES_MAX_DEVICES = 1000,  /* named by one scene */
+    TPI_RULES_MAX_EDGES = 1 << 20  /* pairs of scene and device that are true now, per partition */
 };
 
 /* A command that a rule wants. Views and trees are the rule's, valid during the call. */

@@ -90,10 +90,10 @@ struct tpi_rules {
      * reads.
      */
     pthread_mutex_t changes;
-    struct tpi_map64 scenes;    /* by id */
-    struct tpi_map64 sets;      /* struct rule_set by product id */
-    struct tpi_map64 schedules; /* struct tpi_rule_schedule by id; changed under all locks */
-    uint32_t previous;          /* of all sets; changed under all locks */
+    struct tpi_map64 scenes;     /* by id */
+    struct tpi_map64 sets;       /* struct rule_set by product id */
+    struct tpi_map64 schedules;  /* struct tpi_rule_schedule by id; changed under all locks */
+    uint32_t previous;           /* of all sets; changed under all locks */
     struct tpi_map64 data_rules; /* struct tpi_data_rule by id; changed under all locks */
     uint32_t *free_numbers;      /* stack: of scenes and data rules */
     uint32_t free_count;

@@ -19,10 +19,7 @@
 enum { TPI_NAME_DEVICE = 0x10000 };
 
 /* First member of what stands in the lists of products. */
-enum tpi_watch_kind {
-    TPI_WATCH_SCENE = 0,
-    TPI_WATCH_DATA_RULE = 1
-};
+enum tpi_watch_kind { TPI_WATCH_SCENE = 0, TPI_WATCH_DATA_RULE = 1 };
 
 struct tpi_watch {
     uint32_t kind;   /* enum tpi_watch_kind */

@@ -34,7 +34,8 @@ static void at(struct house *h, int64_t unix_ms)
 START_TEST(without_a_window_each_message_that_fits_is_a_row)
 {
     struct house *h = house_new();
-    tk_ok(put_rule(h, "SELECT temperature * 2 AS twice, device FROM thermo WHERE temperature > 30"));
+    tk_ok(
+        put_rule(h, "SELECT temperature * 2 AS twice, device FROM thermo WHERE temperature > 30"));
     house_temperature(h, "t1", 20);
     ck_assert_uint_eq(rows(h), 0);
     house_temperature(h, "t1", 31);
