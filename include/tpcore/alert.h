@@ -137,7 +137,7 @@ struct tpc_device;
  * (1,000,000 are open); TPC_ESTATE (the core is not running, or called by a worker that does not own
  * the device); TPC_EAGAIN, TPC_ENOSPC, TPC_EIO (the log); TPC_ENOMEM.
  * Ownership: nothing is kept of the arguments.
- * Thread: any-thread; waits for the device's worker. In the log when it returns.
+ * Thread: any-thread; waits for the device's worker. Durable with the log's next flush.
  * Since: 0.1
  */
 TPC_API int tpc_alert_raise(struct tpc_device *device, const struct tpc_actor *actor,

@@ -462,9 +462,18 @@ static bool trims(const struct tpi_alert_owner *o, uint64_t now)
     return o->closed > 0 && (now >= o->trim_ms || tpi_alert_overfull(o));
 }
 
+/* Nothing to look after: no clock is asked. */
+static bool is_idle(const struct tpi_alerts *a, const struct tpi_alert_owner *o)
+{
+    return o->generation == atomic_load_explicit(&a->generation, memory_order_relaxed) &&
+           tpi_wheel_count(&o->wheel) == 0 && o->watch_count == 0 && o->back_count == 0 &&
+           o->closed == 0;
+}
+
 bool tpi_alerts_due(struct tpi_alerts *a, uint32_t worker)
 {
-    return tpi_alerts_next_ms(a, worker) == 0 || trims(&a->owners[worker], tpi_mono_ms(a->env));
+    return !is_idle(a, &a->owners[worker]) &&
+           (tpi_alerts_next_ms(a, worker) == 0 || trims(&a->owners[worker], tpi_mono_ms(a->env)));
 }
 
 bool tpi_alerts_turn(struct tpi_alerts *a, uint32_t worker)
@@ -491,6 +500,9 @@ bool tpi_alerts_turn(struct tpi_alerts *a, uint32_t worker)
 uint64_t tpi_alerts_next_ms(struct tpi_alerts *a, uint32_t worker)
 {
     struct tpi_alert_owner *o = &a->owners[worker];
+    if (is_idle(a, o)) {
+        return UINT64_MAX;
+    }
     uint64_t now = tpi_mono_ms(a->env);
     if (o->generation != atomic_load_explicit(&a->generation, memory_order_relaxed)) {
         uint64_t wait = o->retry_ms > now ? o->retry_ms - now : 0;
