@@ -29,7 +29,9 @@ void tpi_alert_step_init(struct tpi_alert_step *s, struct tpi_alert *alert,
     s->alert = alert;
     s->config = config;
     s->what = what;
+    pthread_mutex_lock(&s->o->lock); /* whoever stores it writes its mark */
     s->next = *alert;
+    pthread_mutex_unlock(&s->o->lock);
     s->next.change++;
     s->unix_ms = unix_ms;
     s->by = TPC_STR("core");
