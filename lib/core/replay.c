@@ -96,19 +96,17 @@ static void apply_state(const struct replay *x, struct tpc_device *d, const stru
     }
 }
 
-/* What rules said after what they have perhaps not seen for certain, and what became of alerts. */
+/* What rules said, and what became of alerts. All that is read again is remembered: a message about a
+ * device of another partition stands there, whatever that one's rules have seen. */
 static int replay_said(struct replay *x, const struct tpc_record *r)
 {
     struct tpc_msg m;
     struct tpc_device *d;
     bool alert = r->kind == TPC_MSG_ALERT;
-    if (r->offset < x->rules_from && !alert) {
-        return 0;
-    }
     tpc_arena_reset(x->w->send_arena);
     int rc = tpi_record_msg(x->core, r, x->w->send_arena, &m, &d);
     if (rc == 0) {
-        rc = r->offset >= x->rules_from ? tpi_effect_remember(x->core, &m) : 0;
+        rc = tpi_effect_remember(x->core, &m);
         rc = rc == 0 && alert ? tpi_alerts_replay(x->core->alerts, &m) : rc;
         tpi_device_unref(d);
     }
