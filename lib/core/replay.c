@@ -126,7 +126,9 @@ static void apply_row(struct replay *x, struct tpc_device *d, const struct tpc_m
 {
     if (d != NULL && d->partition == x->partition) {
         tpi_registry_read_lock(x->core->registry);
+        tpi_rules_begin(x->core->rules, x->w->index);
         apply_rules(x, d, m);
+        tpi_rules_end(x->core->rules, x->w->index);
         tpi_registry_read_unlock(x->core->registry);
     }
 }
