@@ -25,7 +25,8 @@ struct tpc_arena {
     size_t used; /* in block->data */
     size_t held; /* sum of the blocks' sizes */
     size_t limit;
-    bool secret; /* what it gave is wiped before it is freed or given again */
+    size_t first; /* size of the first block */
+    bool secret;  /* what it gave is wiped before it is freed or given again */
 };
 
 int tpc_arena_create(const struct tpc_allocator *allocator, size_t limit_bytes,
@@ -40,8 +41,14 @@ int tpc_arena_create(const struct tpc_allocator *allocator, size_t limit_bytes,
     }
     a->alloc = allocator;
     a->limit = limit_bytes;
+    a->first = FIRST_BLOCK_BYTES;
     *ret = a;
     return 0;
+}
+
+void tpi_arena_small(struct tpc_arena *arena, size_t first_bytes)
+{
+    arena->first = first_bytes;
 }
 
 void tpi_arena_secret(struct tpc_arena *arena)
@@ -83,7 +90,7 @@ static struct block *add_block(struct tpc_arena *a, size_t size)
         return NULL;
     }
     size_t need = sizeof(struct block) + size;
-    size_t want = a->block == NULL ? FIRST_BLOCK_BYTES : a->block->size;
+    size_t want = a->block == NULL ? a->first : a->block->size;
     if (a->block != NULL && want <= SIZE_MAX / 4) {
         want *= 2;
     }

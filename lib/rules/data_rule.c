@@ -2,11 +2,14 @@
 #include "rules/data_rule.h"
 
 #include "base/alloc.h"
+#include "base/arena.h"
 #include "base/error.h"
 #include "base/hash.h"
 #include "data/msg.h"
 
 #include <string.h>
+
+enum { ARENA_BYTES = 576 /* what most documents need */ };
 
 static const struct tpc_option to_options[] = {
     { .name = "event",
@@ -172,7 +175,10 @@ int tpi_data_rule_create(const struct tpc_allocator *alloc, const struct tpi_cha
     d->alloc = alloc;
     d->watch.kind = TPI_WATCH_DATA_RULE;
     int rc = tpc_arena_create(alloc, 0, &d->arena);
-    rc = rc != 0 ? rc : fill(d, change, err);
+    if (rc == 0) {
+        tpi_arena_small(d->arena, ARENA_BYTES);
+        rc = fill(d, change, err);
+    }
     if (rc != 0) {
         if (rc == TPC_ENOMEM) {
             tpi_error_set(err, rc, "rules", "out of memory");
