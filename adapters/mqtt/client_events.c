@@ -161,11 +161,18 @@ void mqtt_subscribe_failed(struct mqtt_client *c, int code)
     c->host->log(c->ctx, TPC_LOG_ERROR, "the broker refuses a subscription (code %d)", code);
 }
 
+/* One filter in a request: its granted QoS, or 128 and above. */
+static void note_subscribed(const struct mqtt_client *c)
+{
+    c->host->count(c->ctx, "subscribed", 1);
+}
+
 void mqtt_on_subscribed(void *user, MQTTAsync_successData *data)
 {
-    /* One filter in a request: its granted QoS, or 128. */
     if (data->alt.qos > 2) {
         mqtt_subscribe_failed(user, data->alt.qos);
+    } else {
+        note_subscribed(user);
     }
 }
 
@@ -173,6 +180,8 @@ void mqtt_on_subscribed5(void *user, MQTTAsync_successData5 *data)
 {
     if (data->reasonCode >= 128) {
         mqtt_subscribe_failed(user, (int) data->reasonCode);
+    } else {
+        note_subscribed(user);
     }
 }
 
