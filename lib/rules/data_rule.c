@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-enum { ARENA_BYTES = 576 /* what most documents need */ };
+enum { ARENA_BYTES = 512 /* what most documents need */ };
 
 static const struct tpc_option to_options[] = {
     { .name = "event",
@@ -62,7 +62,9 @@ static int join(struct tpc_arena *arena, struct tpc_str a, struct tpc_str b, str
     if (p == NULL) {
         return TPC_ENOMEM;
     }
-    memcpy(p, a.ptr, a.len);
+    if (a.len > 0) {
+        memcpy(p, a.ptr, a.len);
+    }
     if (b.len > 0) {
         memcpy(p + a.len, b.ptr, b.len);
     }
@@ -140,29 +142,32 @@ static int read_actions(struct tpi_data_rule *d, const struct tpc_value *then,
 
 static int fill(struct tpi_data_rule *d, const struct tpi_change *change, struct tpc_error *err)
 {
-    struct tpc_value doc;
-    int rc = tpi_value_copy(change->doc, d->arena, &doc);
+    const struct tpc_value *doc = change->doc;
+    const struct tpc_value *enabled = tpc_value_get(doc, TPC_STR("enabled"));
+    const struct tpc_value *list = tpc_value_get(doc, TPC_STR("then"));
+    struct tpc_value then;
+    int rc = list != NULL ? tpi_value_copy(list, d->arena, &then) : 0;
     rc = rc != 0 ? rc : join(d->arena, change->tenant_key, TPC_STR(""), &d->tenant);
     rc = rc != 0 ? rc : join(d->arena, TPC_STR("rule:"), change->key, &d->by);
+    rc = rc != 0 ? rc : join(d->arena, text_member(doc, "sql"), TPC_STR(""), &d->text);
+    rc = rc != 0 ? rc
+                 : join(d->arena, text_member(tpc_value_get(doc, TPC_STR("to")), "event"),
+                        TPC_STR(""), &d->event);
     if (rc != 0) {
         return rc;
     }
-    const struct tpc_value *enabled = tpc_value_get(&doc, TPC_STR("enabled"));
-    const struct tpc_value *then = tpc_value_get(&doc, TPC_STR("then"));
     d->id = change->id;
     d->revision = change->revision;
     d->tenant_id = change->tenant;
     d->enabled = enabled == NULL || enabled->type != TPC_BOOL || enabled->as.b;
-    d->text = text_member(&doc, "sql");
-    d->event = text_member(tpc_value_get(&doc, TPC_STR("to")), "event");
     d->hash = (uint32_t) tpi_hash(d->text.ptr, d->text.len, 0);
-    if (d->event.len == 0 && then == NULL) {
+    if (d->event.len == 0 && list == NULL) {
         tpi_error_set(err, TPC_EINVAL, "rules", "nothing is done with its rows: to or then");
         tpi_error_at(err, "to");
         return TPC_EINVAL;
     }
     rc = read_statement(d, err);
-    return rc != 0 ? rc : read_actions(d, then, err);
+    return rc != 0 ? rc : read_actions(d, list != NULL ? &then : NULL, err);
 }
 
 int tpi_data_rule_create(const struct tpc_allocator *alloc, const struct tpi_change *change,

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <tpcore/json.h>
 
 static int put_rule(struct house *h, const char *sql)
 {
@@ -383,6 +384,114 @@ START_TEST(a_thousand_rules_go_while_messages_come)
 }
 END_TEST
 
+struct oom {
+    struct house *h;
+    struct tpi_change change;
+    struct tpc_device *device;
+};
+
+static int ignore_command(void *user, uint32_t worker, const struct tpi_rule_command *c)
+{
+    (void) user;
+    (void) worker;
+    (void) c;
+    return 0;
+}
+
+static int ignore_message(void *user, uint32_t worker, const struct tpi_rule_message *m)
+{
+    (void) user;
+    (void) worker;
+    (void) m;
+    return 0;
+}
+
+/* A message into a window, which is saved, read, and ended. */
+static int use(struct tpi_rules *rules, struct oom *o)
+{
+    struct tpc_point point = { .property = 1, .value = { .type = TPC_DOUBLE, .as.d = 1 } };
+    struct tpc_msg m = { .size = sizeof(m),
+                         .kind = TPC_MSG_TELEMETRY,
+                         .partition = o->device->partition,
+                         .received_unix_ms = 1000000,
+                         .point_count = 1,
+                         .point_size = sizeof(point),
+                         .points = &point };
+    struct tpi_buf state;
+    uint64_t next;
+    tpi_registry_read_lock(o->h->registry);
+    tpi_rules_begin(rules, 0);
+    tpi_rules_message(rules, 0, o->device, &m);
+    tpi_rules_end(rules, 0);
+    tpi_registry_read_unlock(o->h->registry);
+    tpi_buf_init(&state, NULL, 0);
+    tk_ok(tpi_rules_state_save(rules, m.partition, &state));
+    struct tpc_bytes bytes = { state.ptr, state.len };
+    int rc = tpi_rules_state_load(rules, m.partition, bytes, NULL, &next);
+    tpi_buf_fini(&state);
+    (void) tpi_rules_turn(rules, 0);
+    const struct tpi_rules_counters *n = tpi_rules_count(rules);
+    ck_assert_uint_eq(TPI_METRIC_GET(n->panes_full) > 0 || TPI_METRIC_GET(n->rows) > 0, 1);
+    tpi_rules_product_changed(rules, o->device->product->id);
+    return rc;
+}
+
+static int put_and_use(const struct tpc_allocator *a, void *user)
+{
+    struct oom *o = user;
+    struct tpi_env env = o->h->env.env;
+    env.alloc = a;
+    struct tpi_rules_host host = { .registry = o->h->registry,
+                                   .workers = 1,
+                                   .partitions = HOUSE_PARTITIONS,
+                                   .command = ignore_command,
+                                   .message = ignore_message };
+    struct tpi_rules *rules = NULL;
+    int rc = tpi_rules_create(&env, &host, NULL, &rules);
+    if (rc != 0) {
+        return rc;
+    }
+    const struct tpi_kind *kind = tpi_rules_data_kind(rules);
+    rc = kind->prepare(kind->user, &o->change, NULL);
+    if (rc == 0) {
+        kind->apply(kind->user, &o->change);
+        rc = kind->prepare(kind->user, &o->change, NULL); /* and once more: an update */
+    }
+    if (rc == 0) {
+        kind->discard(kind->user, &o->change);
+        rc = use(rules, o);
+    }
+    tpi_rules_destroy(rules);
+    return rc;
+}
+
+START_TEST(no_memory_refuses_the_rule_and_leaks_nothing)
+{
+    static const char json[] = TPC_JSON({
+            "key" : "r",
+            "sql" : "SELECT avg(temperature) AS mean, min(temperature) AS m, 'a' AS b FROM thermo WHERE temperature > 0 GROUP BY device, TUMBLINGWINDOW(ss, 10) HAVING count(*) > 0",
+            "to" : { "event" : "e" },
+            "then" : [ { "notify" : { "handler" : "ops", "params" : { "t" : "{{ mean }} at {{ device }}" } } } ]
+        });
+    struct oom o = { .h = house_new() };
+    at(o.h, 2000000);
+    struct tpc_value doc;
+    tk_ok(tpc_arena_create(NULL, 0, &o.change.arena));
+    tk_ok(tpc_json_parse(o.change.arena, TPC_STR(json), 0, NULL, &doc));
+    tk_ok(tpi_registry_open(o.h->registry, TPC_STR("main"), TPC_STR("t1"), NULL, &o.device));
+    o.change.doc = &doc;
+    o.change.id = 77;
+    o.change.revision = 1;
+    o.change.tenant = o.device->tenant->id;
+    o.change.tenant_key = TPC_STR("main");
+    o.change.key = TPC_STR("r");
+    ck_assert_uint_gt(tk_each_alloc_fails(put_and_use, &o), 30);
+    tpi_device_unref(o.device);
+    tpc_arena_destroy(o.change.arena);
+    house_free(o.h);
+}
+END_TEST
+
 Suite *data_rule_suite(void)
 {
     Suite *s = suite_create("data rules");
@@ -403,6 +512,7 @@ Suite *data_rule_suite(void)
     tcase_add_test(t, another_statement_or_its_end_forgets_what_is_open);
     tcase_add_test(t, a_changed_model_keeps_rule_and_windows);
     tcase_add_test(t, what_is_wrong_is_told_with_its_place);
+    tcase_add_test(t, no_memory_refuses_the_rule_and_leaks_nothing);
     tcase_add_test(t, a_thousand_rules_go_while_messages_come);
     suite_add_tcase(s, t);
     return s;
