@@ -404,6 +404,139 @@ START_TEST(each_planned_time_acts_once_over_kills)
 }
 END_TEST
 
+/* ---- data rules ---- */
+
+static const char each[] =
+    TPC_JSON({
+    "key": "each", "sql": "SELECT temperature AS t FROM thermo WHERE temperature > 30",
+    "to": { "event": "each" } });
+static const char three[] = TPC_JSON({
+    "key": "three", "sql": "SELECT count(*) AS n, sum(temperature) AS s FROM thermo GROUP BY device, COUNTWINDOW(3)",
+    "to": { "event": "three" } });
+
+/* What the whole log says: messages, how many of them are warm, and rows. */
+struct rows {
+    pthread_mutex_t lock;
+    int messages;
+    int warm;
+    int each;
+    int three;
+    int wrong; /* windows that did not have three messages */
+    int twice;
+    struct tpc_id ids[4 * COMMANDS];
+};
+
+static void count_row(struct rows *t, const struct tpc_msg *m)
+{
+    int64_t n = 0;
+    t->twice += find_id(t->ids, t->each + t->three, &m->id) >= 0;
+    t->ids[(t->each + t->three) % (4 * COMMANDS)] = m->id;
+    if (tpc_str_equal(m->name, TPC_STR("each"))) {
+        t->each++;
+        return;
+    }
+    const struct tpc_value *v = tpc_value_get(&m->params, TPC_STR("n"));
+    t->wrong += v == NULL || tpc_value_int(v, &n) != 0 || n != 3;
+    t->three++;
+}
+
+static int on_rows(void *user, const struct tpc_batch *batch)
+{
+    struct rows *t = user;
+    pthread_mutex_lock(&t->lock);
+    for (uint32_t i = 0; i < batch->count; i++) {
+        const struct tpc_msg *m = tpc_batch_msg(batch, i);
+        double d = 0;
+        if (m->kind == TPC_MSG_TELEMETRY && m->point_count > 0) {
+            (void) tpc_value_double(&tpc_msg_point(m, 0)->value, &d);
+            t->messages++;
+            t->warm += d > 30;
+        } else if (m->kind == TPC_MSG_EVENT) {
+            count_row(t, m);
+        }
+    }
+    pthread_mutex_unlock(&t->lock);
+    return 0;
+}
+
+static void measure_until_killed(void *user)
+{
+    struct fx *f = user;
+    fx_open(f);
+    fx_start(f);
+    struct tpc_device *d = fx_device(f, "t1");
+    atomic_store(&shared->started, 1);
+    for (int i = 0;; i++) {
+        struct tpc_bytes raw =
+            i % 2 == 0 ? TPC_BYTES("{\"temperature\":20}") : TPC_BYTES("{\"temperature\":40}");
+        while (tpc_feed(d, raw, NULL, NULL) != 0) {
+            pause_ms(1);
+        }
+        if (i % 8 == 0) {
+            pause_ms(1);
+        }
+    }
+}
+
+static void count_rows(struct fx *f, struct rows *t)
+{
+    struct tpc_consume_options o = TPC_CONSUME_OPTIONS_INIT;
+    struct tpc_sub *sub;
+    pthread_mutex_init(&t->lock, NULL);
+    o.name = TPC_STR("tally");
+    o.filter = TPC_STR("main/#");
+    fx_ok(tpc_consume(f->core, &o, on_rows, t, &sub), "consume");
+    int before = -1;
+    for (int same = 0; same < 300;) { /* until nothing more comes for a while */
+        pause_ms(1);
+        pthread_mutex_lock(&t->lock);
+        int now = t->messages + t->each + t->three;
+        pthread_mutex_unlock(&t->lock);
+        same = now == before ? same + 1 : 0;
+        before = now;
+    }
+    tpc_unsubscribe(sub);
+}
+
+START_TEST(each_row_comes_once_over_kills)
+{
+    struct fx f;
+    static struct rows t;
+    unsigned int seed = (unsigned int) time(NULL);
+    if (!fx_has_sqlite()) {
+        tk_skip("kills of data rules", "the module sqlite is not built");
+        return;
+    }
+    printf("kill: data rules, seed %u\n", seed);
+    shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    ck_assert(shared != MAP_FAILED);
+    fx_init(&f, 2, FX_FILE_LOG | FX_SQLITE | FX_PROBE);
+    f.o.history_checkpoint_ms = 10;
+    fx_open(&f);
+    fx_entities(&f);
+    fx_put(&f, "rule", each);
+    fx_put(&f, "rule", three);
+    fx_start(&f);
+    fx_close(&f);
+    for (int i = 0; i < KILLS; i++) {
+        f.o.workers = 1 + (uint32_t) i % 4;
+        run_and_kill(&f, measure_until_killed, 5 + rand_r(&seed) % 60);
+    }
+    fx_open(&f);
+    fx_start(&f);
+    count_rows(&f, &t);
+    printf("kill: %d messages, %d warm, %d rows, %d windows\n", t.messages, t.warm, t.each,
+           t.three);
+    ck_assert_int_gt(t.messages, KILLS);
+    ck_assert_int_eq(t.twice, 0);
+    ck_assert_int_eq(t.wrong, 0);
+    ck_assert_int_eq(t.each, t.warm);
+    ck_assert_int_eq(t.three, t.messages / 3);
+    fx_fini(&f);
+    munmap(shared, sizeof(*shared));
+}
+END_TEST
+
 Suite *kill_suite(void)
 {
     Suite *s = suite_create("kill");
@@ -411,6 +544,7 @@ Suite *kill_suite(void)
     tcase_add_test(t, what_was_acknowledged_survives_kills);
     tcase_add_test(t, each_rise_acts_once_over_kills);
     tcase_add_test(t, each_planned_time_acts_once_over_kills);
+    tcase_add_test(t, each_row_comes_once_over_kills);
     tcase_set_timeout(t, 240);
     suite_add_tcase(s, t);
     return s;
