@@ -215,6 +215,37 @@ START_TEST(rows_set_off_actions_and_their_columns_are_names)
 }
 END_TEST
 
+/* Recipes of docs/guide/data-rules.md. */
+START_TEST(recipes_do_what_the_guide_says)
+{
+    struct house *h = house_new();
+    at(h, 1200000);
+    tk_ok(house_put(h, "rule",
+                    "{'key':'r','then':[{'alert':{'key':'often-hot','text':'{{ n }} times above 30 "
+                    "in {{ device }}'}}],'sql':'SELECT count(*) AS n FROM thermo WHERE temperature "
+                    "> 30 GROUP BY device, TUMBLINGWINDOW(mi, 5) HAVING count(*) >= 2'}"));
+    tk_ok(house_put(h, "rule",
+                    "{'key':'q','to':{'event':'run'},'sql':'SELECT (window_end() - window_start()) "
+                    "/ 1000 AS seconds, max(humidity) AS peak FROM thermo GROUP BY device, "
+                    "STATEWINDOW(humidity > 5, humidity < 1)'}"));
+    house_temperature(h, "t1", 31);
+    house_temperature(h, "t1", 32);
+    house_temperature(h, "t2", 32);
+    static const double power[] = { 3, 6, 9, 0 };
+    for (size_t i = 0; i < 4; i++) {
+        struct house_point p = { "humidity", power[i] };
+        house_say(h, "t1", &p, 1);
+        house_wait(h, 1000);
+    }
+    ck_assert_uint_eq(rows(h), 1);
+    ck_assert_ptr_nonnull(strstr(h->messages[0].text, "{\"seconds\":2.0,\"peak\":9,"));
+    house_wait(h, 300000);
+    ck_assert_uint_eq(rows(h), 2);
+    ck_assert_ptr_nonnull(strstr(h->messages[1].text, "2 times above 30 in t1"));
+    house_free(h);
+}
+END_TEST
+
 static void restart(struct house *h)
 {
     struct tpi_buf state[HOUSE_PARTITIONS];
@@ -507,6 +538,7 @@ Suite *data_rule_suite(void)
     tcase_add_test(t, a_state_window_is_open_between_two_conditions);
     tcase_add_test(t, having_and_filter_choose_rows_and_messages);
     tcase_add_test(t, rows_set_off_actions_and_their_columns_are_names);
+    tcase_add_test(t, recipes_do_what_the_guide_says);
     tcase_add_test(t, what_is_open_goes_on_after_a_restart);
     tcase_add_test(t, a_row_has_the_same_id_when_it_comes_again);
     tcase_add_test(t, another_statement_or_its_end_forgets_what_is_open);
