@@ -133,7 +133,8 @@ struct tpi_alert_row {
 /* Devices of one product that are offline, in the order in which that began. */
 struct tpi_alert_absent {
     uint64_t device_id;
-    int64_t since_ms;
+    int64_t since_ms; /* what counts: not later than the clock says */
+    int64_t said_ms;  /* as the device has it */
 };
 struct tpi_alert_watch {
     struct tpi_alert_config *config; /* counted */

@@ -67,7 +67,7 @@ static int push_absent(struct tpi_alert_owner *o, struct tpi_alert_watch *w, uin
         w->items = items;
         w->cap = cap;
     }
-    w->items[w->first + w->count++] = (struct tpi_alert_absent){ device_id, since_ms };
+    w->items[w->first + w->count++] = (struct tpi_alert_absent){ device_id, since_ms, since_ms };
     return 0;
 }
 
@@ -315,7 +315,7 @@ static struct tpc_device *still_absent(struct tpi_alert_owner *o, const struct t
     struct tpc_device *d = tpi_registry_by_id(r, m->device_id);
     bool absent = d != NULL && !atomic_load_explicit(&d->online, memory_order_relaxed) &&
                   d->product->id == w->product_id &&
-                  atomic_load_explicit(&d->presence_unix_ms, memory_order_relaxed) <= m->since_ms;
+                  atomic_load_explicit(&d->presence_unix_ms, memory_order_relaxed) <= m->said_ms;
     d = absent ? tpi_device_ref(d) : NULL;
     tpi_registry_read_unlock(r);
     return d;

@@ -281,6 +281,20 @@ START_TEST(a_device_that_is_offline_for_five_minutes)
 }
 END_TEST
 
+START_TEST(who_is_offline_is_missed_although_the_clock_is_set_back)
+{
+    struct tk_clock *clock = &alarm_house->env.clock;
+    alarm_config("{'key':'lost','offline':{'product':'thermo','after':'5m'}}");
+    alarm_presence("t1", true);
+    alarm_presence("t1", false);
+    alarm_wait_s(60);
+    tk_clock_set_unix(clock, tpi_unix_ms(&alarm_house->env.env) - 120000);
+    alarm_wait_s(0);
+    alarm_wait_s(301);
+    ck_assert_str_eq(alarm_news(), "raise lost t1 warning");
+}
+END_TEST
+
 START_TEST(a_configuration_that_comes_later_finds_who_is_offline)
 {
     alarm_presence("t1", true);
@@ -336,6 +350,7 @@ Suite *alert_suite(void)
     tcase_add_test(t, what_ends_inside_a_window_is_never_told);
     tcase_add_test(t, windows_go_over_midnight_and_begin_on_their_day);
     tcase_add_test(t, a_device_that_is_offline_for_five_minutes);
+    tcase_add_test(t, who_is_offline_is_missed_although_the_clock_is_set_back);
     tcase_add_test(t, a_configuration_that_comes_later_finds_who_is_offline);
     tcase_add_test(t, the_alerts_of_a_deleted_device_end);
     suite_add_tcase(s, t);
