@@ -112,6 +112,10 @@ uint32_t tpi_data_rule_due(struct tpi_rules *r, uint32_t worker, struct tpi_data
 /* Under all locks: what is open is gone. */
 void tpi_data_rule_forget(struct tpi_rules *r, uint64_t rule);
 
+/* Under the owner's lock and the registry's read lock: panes of devices that are gone, in windows that
+ * no time ends. */
+void tpi_data_rules_expire(struct tpi_rules *r, uint32_t partition);
+
 /* State of a partition's windows: appended to out; read into a fresh map, which the second takes over.
  * Under the owner's lock. Return 0, TPC_ECORRUPT or TPC_ENOMEM. */
 int tpi_data_rules_save(struct tpi_rules *r, uint32_t partition, struct tpi_buf *out);

@@ -32,6 +32,33 @@ void tpi_data_rule_forget(struct tpi_rules *r, uint64_t rule)
     }
 }
 
+static void drop_gone(struct tpi_rules *r, struct tpi_flow *f, struct tpi_open *o)
+{
+    size_t iter = 0;
+    uint64_t device;
+    void *pane;
+    while (tpi_map64_next(&o->panes, &iter, &device, &pane)) {
+        if (tpi_registry_by_id(r->host.registry, device) == NULL) {
+            tpi_flow_drop_pane(f, o, device);
+            iter--; /* a later one may stand there now */
+        }
+    }
+}
+
+void tpi_data_rules_expire(struct tpi_rules *r, uint32_t partition)
+{
+    size_t iter = 0;
+    void *value;
+    while (tpi_map64_next(&r->partitions[partition].flows, &iter, NULL, &value)) {
+        struct tpi_flow *f = value;
+        for (struct tpi_open *o = f->first; o != NULL; o = o->next) {
+            if (o->end_ms == INT64_MAX) {
+                drop_gone(r, f, o);
+            }
+        }
+    }
+}
+
 int tpi_data_rules_save(struct tpi_rules *r, uint32_t partition, struct tpi_buf *out)
 {
     const struct tpi_map64 *flows = &r->partitions[partition].flows;

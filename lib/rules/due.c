@@ -4,7 +4,7 @@
 
 #include <tpcore/error.h>
 
-enum { FIRST_CAP = 16 };
+enum { FIRST_CAP = 16, PRUNE_FROM = 64 };
 
 void tpi_due_init(struct tpi_due *d, const struct tpc_allocator *alloc)
 {
@@ -15,6 +15,17 @@ void tpi_due_fini(struct tpi_due *d)
 {
     tpi_free(d->alloc, d->items, d->cap * sizeof(*d->items));
     tpi_due_init(d, d->alloc);
+}
+
+/* Room for one more is there. */
+static void put(struct tpi_due *d, const struct tpi_due_item *item)
+{
+    size_t i = d->count++;
+    while (i > 0 && d->items[(i - 1) / 2].at_unix_ms > item->at_unix_ms) {
+        d->items[i] = d->items[(i - 1) / 2];
+        i = (i - 1) / 2;
+    }
+    d->items[i] = *item;
 }
 
 int tpi_due_add(struct tpi_due *d, const struct tpi_due_item *item)
@@ -29,13 +40,24 @@ int tpi_due_add(struct tpi_due *d, const struct tpi_due_item *item)
         d->items = items;
         d->cap = cap;
     }
-    size_t i = d->count++;
-    while (i > 0 && d->items[(i - 1) / 2].at_unix_ms > item->at_unix_ms) {
-        d->items[i] = d->items[(i - 1) / 2];
-        i = (i - 1) / 2;
-    }
-    d->items[i] = *item;
+    put(d, item);
     return 0;
+}
+
+/* Those that were sorted in stand before the one that is read. */
+void tpi_due_prune(struct tpi_due *d, tpi_due_over_fn *over, void *user)
+{
+    size_t n = d->count;
+    if (n < d->cap || n < PRUNE_FROM) {
+        return;
+    }
+    d->count = 0;
+    for (size_t i = 0; i < n; i++) {
+        struct tpi_due_item item = d->items[i];
+        if (!over(user, &item)) {
+            put(d, &item);
+        }
+    }
 }
 
 const struct tpi_due_item *tpi_due_first(const struct tpi_due *d)

@@ -5,6 +5,7 @@
 #ifndef TPI_RULES_DUE_H
 #define TPI_RULES_DUE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <tpcore/alloc.h>
@@ -28,6 +29,11 @@ void tpi_due_fini(struct tpi_due *d);
 
 /* Returns 0 or TPC_ENOMEM. */
 int tpi_due_add(struct tpi_due *d, const struct tpi_due_item *item);
+
+/* Drops what is over, if the next one would need more memory: then it grows with what waits, not with
+ * what waited. */
+typedef bool tpi_due_over_fn(void *user, const struct tpi_due_item *item);
+void tpi_due_prune(struct tpi_due *d, tpi_due_over_fn *over, void *user);
 
 /* The earliest, or NULL. */
 const struct tpi_due_item *tpi_due_first(const struct tpi_due *d);

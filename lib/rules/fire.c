@@ -158,6 +158,18 @@ void tpi_rules_due_changed(struct rule_worker *w)
     atomic_store(&w->next_unix_ms, first != NULL ? first->at_unix_ms : INT64_MAX);
 }
 
+/* Whether an item is of a pair that does not wait for it any more. */
+static bool is_over(void *user, const struct tpi_due_item *item)
+{
+    struct tpi_rules *r = user;
+    if (tpi_map64_get(&r->data_rules, item->scene) != NULL) {
+        return false;
+    }
+    const struct tpi_edge *e =
+        tpi_edges_find(&r->partitions[item->partition].edges, item->scene, item->device);
+    return e == NULL || (e->flags & TPI_EDGE_WAITS) == 0 || e->at_unix_ms != item->at_unix_ms;
+}
+
 static void wait_for(struct firing *f, struct tpi_edge *e)
 {
     struct rule_worker *w = &f->r->workers[f->worker];
@@ -165,6 +177,7 @@ static void wait_for(struct firing *f, struct tpi_edge *e)
                                  .scene = f->scene->id,
                                  .device = f->device->id,
                                  .partition = f->partition };
+    tpi_due_prune(&w->due, is_over, f->r);
     if (tpi_due_add(&w->due, &item) != 0) {
         warn_full(f);
         tpi_edges_remove(edges_of(f), e->scene, e->device);

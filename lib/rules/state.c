@@ -36,16 +36,23 @@ static int save(const struct rule_partition *p, struct tpi_buf *out)
     return rc;
 }
 
-/* Pairs that only say when a scene fired, and no limit needs that any more. */
+/* Whether it only says when a scene fired, and no limit needs that any more. */
+static bool is_over(struct tpi_rules *r, const struct tpi_edge *e, int64_t now)
+{
+    const struct tpi_scene *s = (e->flags & (TPI_EDGE_TRUE | TPI_EDGE_WAITS)) == 0
+                                    ? tpi_map64_get(&r->scenes, e->scene)
+                                    : NULL;
+    return s != NULL && now - e->at_unix_ms >= s->every_ms;
+}
+
+/* Pairs that nothing needs any more, also of devices that are gone. Under the registry's read lock. */
 static void expire(struct tpi_rules *r, struct tpi_edges *edges)
 {
     int64_t now = tpi_unix_ms(r->env);
     for (size_t i = 0; edges->count > 0 && i < edges->cap;) {
         const struct tpi_edge *e = &edges->slots[i];
-        const struct tpi_scene *s = e->scene != 0 && e->flags == TPI_EDGE_FIRED
-                                        ? tpi_map64_get(&r->scenes, e->scene)
-                                        : NULL;
-        if (s != NULL && now - e->at_unix_ms >= s->every_ms) {
+        if (e->scene != 0 &&
+            (is_over(r, e, now) || tpi_registry_by_id(r->host.registry, e->device) == NULL)) {
             tpi_edges_remove(edges, e->scene, e->device); /* a later one may stand here now */
         } else {
             i++;
@@ -57,12 +64,15 @@ int tpi_rules_state_save(struct tpi_rules *r, uint32_t partition, struct tpi_buf
 {
     size_t before = out->len;
     struct rule_worker *w = owner(r, partition);
+    tpi_registry_read_lock(r->host.registry); /* before the worker's, as batches do */
     pthread_mutex_lock(&w->lock);
+    tpi_data_rules_expire(r, partition);
     expire(r, &r->partitions[partition].edges);
     int rc = save(&r->partitions[partition], out);
     rc = rc != 0 ? rc : tpi_schedules_save(r, partition, out);
     rc = rc != 0 ? rc : tpi_data_rules_save(r, partition, out);
     pthread_mutex_unlock(&w->lock);
+    tpi_registry_read_unlock(r->host.registry);
     if (rc != 0) {
         out->len = before;
     }

@@ -4,6 +4,8 @@
 
 #include "house.h"
 #include "rules/due.h"
+#include "rules/rules_state.h"
+#include "rules/window.h"
 #include "suites.h"
 
 #define COUNT(h, member) TPI_METRIC_GET(tpi_rules_count((h)->rules)->member)
@@ -172,6 +174,110 @@ START_TEST(it_fires_at_most_once_in_a_while_for_a_device)
 }
 END_TEST
 
+/* States of all partitions. Returns their length. */
+static size_t save_all(struct house *h, struct tpi_buf *state)
+{
+    size_t bytes = 0;
+    for (uint32_t p = 0; p < HOUSE_PARTITIONS; p++) {
+        tpi_buf_init(&state[p], NULL, 0);
+        tk_ok(tpi_rules_state_save(h->rules, p, &state[p]));
+        bytes += state[p].len;
+    }
+    return bytes;
+}
+
+static void drop_all(struct tpi_buf *state)
+{
+    for (uint32_t p = 0; p < HOUSE_PARTITIONS; p++) {
+        tpi_buf_fini(&state[p]);
+    }
+}
+
+START_TEST(what_no_limit_needs_is_forgotten_after_a_restart_too)
+{
+    struct house *h = house_new();
+    struct tpi_buf state[HOUSE_PARTITIONS];
+    tk_ok(scene(h, "'expr':'temperature > 30','every':'10m'"));
+    size_t none = save_all(h, state);
+    drop_all(state);
+    house_temperature(h, "t1", 31);
+    house_temperature(h, "t1", 3);
+    ck_assert_uint_gt(save_all(h, state), none + 4);
+    tk_ok(house_restart(h));
+    for (uint32_t p = 0; p < HOUSE_PARTITIONS; p++) {
+        uint64_t next;
+        struct tpc_bytes bytes = { state[p].ptr, state[p].len };
+        tk_ok(tpi_rules_state_load(h->rules, p, bytes, NULL, &next));
+    }
+    drop_all(state);
+    house_wait(h, 100 * MINUTE);
+    ck_assert_uint_le(save_all(h, state), none + 4);
+    drop_all(state);
+    house_free(h);
+}
+END_TEST
+
+START_TEST(nothing_stays_of_a_device_that_is_gone)
+{
+    struct house *h = house_new();
+    struct tpi_buf state[HOUSE_PARTITIONS];
+    tk_ok(scene(h, "'expr':'temperature > 30'"));
+    tk_ok(house_put(h, "rule",
+                    "{'key':'r','to':{'event':'n'},'sql':'SELECT count(*) AS n FROM thermo GROUP "
+                    "BY device, COUNTWINDOW(9)'}"));
+    for (int i = 1; i <= 3; i++) {
+        char key[8];
+        snprintf(key, sizeof(key), "t%d", i);
+        house_temperature(h, key, 31);
+    }
+    size_t edges = 0;
+    size_t panes = 0;
+    for (int round = 0; round < 2; round++) {
+        (void) save_all(h, state);
+        drop_all(state);
+        edges = 0;
+        panes = 0;
+        for (uint32_t p = 0; p < HOUSE_PARTITIONS; p++) {
+            struct rule_partition *part = &h->rules->partitions[p];
+            size_t iter = 0;
+            void *f;
+            edges += part->edges.count;
+            while (tpi_map64_next(&part->flows, &iter, NULL, &f)) {
+                panes += ((const struct tpi_flow *) f)->panes;
+            }
+        }
+        ck_assert_uint_eq(edges, round == 0 ? 3 : 1);
+        ck_assert_uint_eq(panes, round == 0 ? 3 : 1);
+        if (round == 0) {
+            tk_ok(house_delete(h, "device", "t1"));
+            tk_ok(house_delete(h, "device", "t3"));
+        }
+    }
+    house_free(h);
+}
+END_TEST
+
+START_TEST(a_condition_that_comes_and_goes_takes_no_more_memory)
+{
+    struct house *h = house_new();
+    size_t most = 0;
+    tk_ok(scene(h, "'expr':'temperature > 30','for':'24h'"));
+    house_temperature(h, "t2", 31);
+    for (int i = 0; i < 5000; i++) {
+        house_temperature(h, "t1", i % 2 == 0 ? 31 : 3);
+        house_wait(h, 1000);
+    }
+    house_temperature(h, "t1", 31);
+    for (uint32_t w = 0; w < HOUSE_WORKERS; w++) {
+        size_t cap = h->rules->workers[w].due.cap;
+        most = cap > most ? cap : most;
+    }
+    ck_assert_uint_le(most, 128);
+    ck_assert_uint_eq(house_wait(h, 24 * 60 * MINUTE), 2); /* who waits is still there */
+    house_free(h);
+}
+END_TEST
+
 START_TEST(it_fires_on_events_by_name)
 {
     struct house *h = house_new();
@@ -267,6 +373,9 @@ Suite *when_suite(void)
     tcase_add_test(c, what_waits_survives_a_restart);
     tcase_add_test(c, it_stays_on_until_the_other_condition);
     tcase_add_test(c, it_fires_at_most_once_in_a_while_for_a_device);
+    tcase_add_test(c, what_no_limit_needs_is_forgotten_after_a_restart_too);
+    tcase_add_test(c, nothing_stays_of_a_device_that_is_gone);
+    tcase_add_test(c, a_condition_that_comes_and_goes_takes_no_more_memory);
     tcase_add_test(c, it_fires_on_events_by_name);
     tcase_add_test(c, it_fires_when_a_device_comes_or_goes);
     tcase_add_test(c, members_that_do_not_go_together_are_refused);
