@@ -10,6 +10,8 @@
 /* Of a cached mask of kinds: makes it a pointer that is not NULL. */
 #define MASK_KNOWN 0x80000000u
 
+enum { PASSED_MAX = 1 << 20 /* bytes of bodies that nobody wants, beside those that are held */ };
+
 struct tpi_follow {
     struct tpi_follow_options o;
     uint64_t changes;       /* of the registry, when the masks were made */
@@ -20,6 +22,7 @@ struct tpi_follow {
     struct tpi_product **products;
     uint32_t count;
     size_t bytes;
+    size_t passed; /* bytes of what was read and is not wanted: it stands in the arena, too */
     bool full;
     uint64_t read_to; /* of the read that runs */
     int rc;
@@ -271,6 +274,18 @@ static bool match_body(struct tpi_follow *f, struct tpc_msg *m)
     return m->kind != TPC_MSG_ENTITY || match_entity(f, m);
 }
 
+/* What was read is not kept. Where much of that stands beside what is held, that goes first. */
+static void pass_by(struct tpi_follow *f, size_t cost)
+{
+    release(f, f->count);
+    f->passed += cost;
+    if (f->count == 0) {
+        tpc_arena_reset(f->arena);
+        f->passed = 0;
+    }
+    f->full |= f->passed > PASSED_MAX;
+}
+
 static int take_record(struct tpi_follow *f, const struct tpc_record *r)
 {
     struct tpc_msg *m = &f->msgs[f->count];
@@ -292,7 +307,7 @@ static int take_record(struct tpi_follow *f, const struct tpc_record *r)
     rc = yes ? name_points(f, m, f->products[f->count]) : rc;
     yes = yes && rc == 0 && (f->o.wanted == NULL || f->o.wanted(f->o.wanted_user, m));
     if (rc != 0 || !yes) {
-        release(f, f->count);
+        pass_by(f, cost);
         return rc == TPC_ENOMEM ? rc : 0; /* one that cannot be read is passed over */
     }
     f->bytes += cost;
@@ -350,6 +365,7 @@ void tpi_follow_clear(struct tpi_follow *f)
     }
     f->count = 0;
     f->bytes = 0;
+    f->passed = 0;
     f->full = false;
     if (f->arena != NULL) {
         tpc_arena_reset(f->arena);

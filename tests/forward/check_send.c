@@ -65,6 +65,33 @@ START_TEST(nothing_is_allocated_for_a_message)
 }
 END_TEST
 
+START_TEST(what_nobody_wants_takes_no_memory)
+{
+    struct post *p = post_new(NULL);
+    tk_ok(
+        post_put(p, "forward", "{'key':'out','sink':'box','where':'n > 0','batch':{'wait':'1h'}}"));
+    post_start(p);
+    post_count(p, -100, 0);
+    post_run(p);
+    size_t before = p->env.alloc.count;
+    for (int i = 0; i < 40; i++) {
+        post_count(p, -1000, 0);
+        post_run(p);
+    }
+    ck_assert_uint_eq(p->env.alloc.count, before);
+    ck_assert_uint_eq(box.count, 0);
+    post_say(p, "t1", 1); /* with one that waits for the others of its batch, it is not for ever */
+    for (int i = 0; i < 40 && box.count == 0; i++) {
+        post_count(p, -1000, 0);
+        post_run(p);
+    }
+    ck_assert_uint_eq(box.count, 1);
+    ck_assert_uint_eq(post_info(p, "out").behind, 0);
+    post_stop(p);
+    post_free(p);
+}
+END_TEST
+
 START_TEST(batches_keep_to_count_bytes_and_wait)
 {
     struct post *p = post_new(NULL);
@@ -394,6 +421,7 @@ Suite *send_suite(void)
     tcase_set_timeout(c, 120);
     tcase_add_test(c, messages_arrive_once_and_in_order_of_a_device);
     tcase_add_test(c, nothing_is_allocated_for_a_message);
+    tcase_add_test(c, what_nobody_wants_takes_no_memory);
     tcase_add_test(c, batches_keep_to_count_bytes_and_wait);
     tcase_add_test(c, outage_is_waited_for_with_growing_pauses_and_nothing_is_lost);
     tcase_add_test(c, refusal_to_serve_is_retried_after_the_longest_pause);
