@@ -173,6 +173,7 @@ void tpi_schedule_step(const struct tpi_schedule *s, struct tpi_schedule_state *
     if (state->last_ms > now_ms && state->last_ms - now_ms > TPI_SCHEDULE_BACK_MS) {
         state->last_ms = now_ms;
         state->since_ms = state->since_ms < now_ms ? state->since_ms : now_ms;
+        state->ended = false; /* its end may have come by that error alone */
     }
     if (state->ended) {
         return;

@@ -117,7 +117,7 @@ uint32_t tpi_schedules_turn(struct tpi_rules *r, uint32_t worker, int64_t now_ms
     struct rule_worker *w = &r->workers[worker];
     int64_t next = tpi_schedules_next_ms(r, worker);
     int64_t seen = atomic_load_explicit(&w->schedule_seen_ms, memory_order_relaxed);
-    bool all = next != INT64_MAX && seen > now_ms + TPI_SCHEDULE_BACK_MS;
+    bool all = seen > now_ms + TPI_SCHEDULE_BACK_MS;
     if (next > now_ms && !all) {
         return 0;
     }

@@ -302,6 +302,18 @@ START_TEST(a_clock_that_goes_back_fires_nothing_twice)
     struct tpi_schedule_step r = step(&s, &st, "2026-11-21T12:30:00", "", 0);
     utc_is(r.next_ms / 1000, "2026-11-21T13:00:00");
     tpi_schedule_fini(&s);
+    s = make(TPC_JSON({
+        "type" : "cron",
+        "cron" : "0 * * * *",
+        "validity" : { "date" : { "to" : "2027-12-31" } }
+    }));
+    tpi_schedule_start(&st, utc("2026-11-21T10:00:00") * 1000);
+    (void) step(&s, &st, "2099-01-01T00:00:00", "", 1001);
+    ck_assert(st.ended); /* but it was not */
+    r = step(&s, &st, "2026-11-21T12:30:00", "", 0);
+    ck_assert(!st.ended);
+    utc_is(r.next_ms / 1000, "2026-11-21T13:00:00");
+    tpi_schedule_fini(&s);
 }
 END_TEST
 
