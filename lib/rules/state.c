@@ -108,7 +108,7 @@ static int read_edges(struct tpi_rules *r, struct tpi_reader *in, uint8_t versio
     uint64_t count = tpi_read_varint(in);
     for (uint64_t i = 0; i < count; i++) {
         struct tpi_edge e = read_edge(in, version);
-        if (in->bad || e.scene == 0) {
+        if (in->bad || e.scene == 0 || e.at_unix_ms < INT64_MIN / 4) { /* what is since then fits */
             return TPC_ECORRUPT;
         }
         bool twice = tpi_edges_find(ret, e.scene, e.device) != NULL;

@@ -208,6 +208,28 @@ static void *work(void *user)
     return NULL;
 }
 
+START_TEST(a_time_that_cannot_be_is_damage)
+{
+    struct house *h = house_new();
+    struct tpi_buf state;
+    uint64_t next;
+    tpi_buf_init(&state, NULL, 0);
+    tk_ok(tpi_buf_u8(&state, 2));
+    tk_ok(tpi_buf_varint(&state, 0)); /* next */
+    tk_ok(tpi_buf_varint(&state, 1)); /* pairs */
+    tk_ok(tpi_buf_varint(&state, 7));
+    tk_ok(tpi_buf_varint(&state, 7));
+    tk_ok(tpi_buf_u32(&state, 0));
+    tk_ok(tpi_buf_varint(&state, TPI_EDGE_FIRED));
+    tk_ok(tpi_buf_zigzag(&state, INT64_MIN));
+    tk_ok(tpi_buf_varint(&state, 0));
+    struct tpc_bytes bytes = { state.ptr, state.len };
+    tk_fails(TPC_ECORRUPT, tpi_rules_state_load(h->rules, 0, bytes, NULL, &next));
+    tpi_buf_fini(&state);
+    house_free(h);
+}
+END_TEST
+
 START_TEST(scenes_change_while_workers_run)
 {
     struct house *h = house_new();
@@ -255,6 +277,7 @@ Suite *state_suite(void)
     tcase_add_test(c, edges_are_a_set_whatever_the_order);
     tcase_add_test(c, loaded_state_is_the_saved_one);
     tcase_add_test(c, state_of_version_1_is_read);
+    tcase_add_test(c, a_time_that_cannot_be_is_damage);
     tcase_add_test(c, state_of_a_changed_condition_is_dropped);
     tcase_add_test(c, damaged_state_is_refused_and_changes_nothing);
     tcase_add_test(c, scenes_change_while_workers_run);
