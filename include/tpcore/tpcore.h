@@ -21,6 +21,7 @@
 #include <tpcore/model.h>
 #include <tpcore/modules.h>
 #include <tpcore/presence.h>
+#include <tpcore/rule.h>
 #include <tpcore/stream.h>
 #include <tpcore/topic.h>
 #include <tpcore/topology.h>

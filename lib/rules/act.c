@@ -3,6 +3,7 @@
 
 #include "base/crypto.h"
 #include "registry/device.h"
+#include "rules/ledger.h"
 #include "rules/rules_state.h"
 
 #include <string.h>
@@ -36,6 +37,14 @@ static void warn_once(const struct tpi_act *act, struct tpi_action *a, const cha
                 (int) act->by.len, act->by.ptr, (int) a->name.len, a->name.ptr, (int) device.len,
                 device.ptr, what);
     }
+}
+
+static void take_down(const struct tpi_act *act, uint32_t action, int code,
+                      const struct tpc_device *target)
+{
+    const struct tpc_device *device = target != NULL ? target : act->device;
+    tpi_tally_failed(act->tally, tpi_unix_ms(act->rules->env), action, code,
+                     device != NULL ? device->id : 0);
 }
 
 /* Whom an action is about; NULL with false = somebody who does not exist. */
@@ -108,6 +117,7 @@ static bool act_one(const struct tpi_act *act, struct tpi_action *a, uint32_t nu
     struct tpc_id id;
     if (!find_target(act, a, &target)) {
         TPI_METRIC_ADD(r->counters.missing_target, 1);
+        take_down(act, number | TPI_LEDGER_MISSING, TPC_ENOENT, NULL);
         warn_once(act, a, "no such device");
         return true;
     }
@@ -130,6 +140,7 @@ static bool act_one(const struct tpi_act *act, struct tpi_action *a, uint32_t nu
         return false;
     }
     TPI_METRIC_ADD(r->counters.refused, 1);
+    take_down(act, number, rc, target);
     warn_once(act, a, tpc_error_name(rc));
     return true;
 }

@@ -23,6 +23,7 @@
 #include "rules/fill.h"
 
 struct tpi_rules;
+struct tpi_tally;
 
 enum {
     TPI_ACTIONS_MAX = 32,  /* of one rule */
@@ -96,6 +97,7 @@ struct tpi_act {
     uint32_t partition;          /* of the message, or the rule's own */
     uint64_t offset;             /* of the message, or another number that is never used again */
     bool again;                  /* it may have been done before the start */
+    struct tpi_tally *tally;     /* the worker's, of the rule */
     bool waited;                 /* other messages came between that one and now */
     struct tpi_fill_source from; /* of values in texts */
     /* What a notification without params says; NULL = nothing. */

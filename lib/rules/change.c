@@ -89,6 +89,7 @@ static int compile(struct tpi_rules *r, struct tpi_scene *s, struct tpi_change *
     }
     if (rc != 0 && rc != TPC_ENOMEM && change->loading) {
         log_broken(r, s, e);
+        tpi_ledger_why(&s->ledger, s->alloc, e);
         tpi_condition_fini(&s->condition);
         return 0;
     }
@@ -107,8 +108,12 @@ static int enter(struct tpi_rules *r, struct tpi_scene *s, struct tpc_error *err
         return tpi_error_set(err, TPC_ETOOBIG, "rules", "more than %d scenes",
                              TPI_RULES_MAX_SCENES);
     }
+    int rc = tpi_ledger_init(&s->ledger, s->alloc, r->host.workers);
+    if (rc != 0) {
+        return rc;
+    }
     tpi_rules_lock_all(r);
-    int rc = tpi_map64_put(&r->scenes, s->id, s, NULL);
+    rc = tpi_map64_put(&r->scenes, s->id, s, NULL);
     tpi_rules_unlock_all(r);
     if (rc == 0) {
         s->watch.number = r->free_numbers[--r->free_count];
@@ -171,6 +176,9 @@ void tpi_rules_apply(void *user, struct tpi_change *change)
     if (s != NULL) {
         enter_lists(r, s);
     }
+    if (s != NULL && old != NULL) {
+        tpi_ledger_move(&s->ledger, &old->ledger);
+    }
     if (s == NULL && old != NULL) {
         drop(r, old);
     } else if (s != NULL && old != NULL) {
@@ -224,6 +232,7 @@ static void recompile(struct tpi_rules *r, struct tpi_scene *s)
     if (rc != 0 && s->condition.good) {
         log_broken(r, s, &err);
     }
+    tpi_ledger_why(&s->ledger, s->alloc, rc != 0 ? &err : NULL);
     fresh.product_id = rc == 0 ? fresh.product_id : s->condition.product_id;
     tpi_rules_lock_all(r);
     leave_lists(r, s);

@@ -86,6 +86,7 @@ static int compile(struct tpi_rules *r, struct tpi_data_rule *d, struct tpi_chan
     }
     if (rc != 0 && rc != TPC_ENOMEM && change->loading) {
         log_broken(r, d, e);
+        tpi_ledger_why(&d->ledger, d->alloc, e);
         return 0;
     }
     return rc != 0 ? rc : reserve(r, d, &d->program);
@@ -103,8 +104,12 @@ static int enter(struct tpi_rules *r, struct tpi_data_rule *d, struct tpc_error 
         return tpi_error_set(err, TPC_ETOOBIG, "rules", "more than %d rules",
                              TPI_RULES_MAX_DATA_RULES);
     }
+    int rc = tpi_ledger_init(&d->ledger, d->alloc, r->host.workers);
+    if (rc != 0) {
+        return rc;
+    }
     tpi_rules_lock_all(r);
-    int rc = tpi_map64_put(&r->data_rules, d->id, d, NULL);
+    rc = tpi_map64_put(&r->data_rules, d->id, d, NULL);
     tpi_rules_unlock_all(r);
     if (rc == 0) {
         d->watch.number = r->free_numbers[--r->free_count];
@@ -159,6 +164,9 @@ void tpi_data_rules_apply(void *user, struct tpi_change *change)
     if (d != NULL) {
         enter_lists(r, d);
     }
+    if (d != NULL && old != NULL) {
+        tpi_ledger_move(&d->ledger, &old->ledger);
+    }
     if (d == NULL && old != NULL) {
         drop(r, old);
     } else if (d != NULL && old != NULL) {
@@ -204,6 +212,7 @@ static void recompile(struct tpi_rules *r, struct tpi_data_rule *d)
     if (rc != 0 && d->program.good) {
         log_broken(r, d, &err);
     }
+    tpi_ledger_why(&d->ledger, d->alloc, rc != 0 ? &err : NULL);
     fresh.product_id = rc == 0 ? fresh.product_id : d->program.product_id;
     tpi_rules_lock_all(r);
     leave_lists(r, d);

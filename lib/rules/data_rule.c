@@ -216,6 +216,7 @@ void tpi_data_rule_destroy(struct tpi_data_rule *d)
     }
     tpi_program_fini(d, &d->program);
     tpi_actions_fini(&d->actions);
+    tpi_ledger_fini(&d->ledger, d->alloc);
     tpc_arena_destroy(d->arena);
     tpi_free(d->alloc, d, sizeof(*d));
 }

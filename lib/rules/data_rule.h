@@ -65,6 +65,7 @@ struct tpi_data_rule {
     struct tpi_sql_window window;
     struct tpi_program program;
     struct tpi_actions actions;
+    struct tpi_ledger ledger;
     atomic_bool warned; /* that there is no memory was logged */
 };
 

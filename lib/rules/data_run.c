@@ -209,6 +209,7 @@ static void append_event(struct run *x, const struct tpi_act *act, const struct 
         TPI_METRIC_ADD(r->counters.messages, 1);
     } else if (rc != TPC_EEXIST) {
         TPI_METRIC_ADD(r->counters.refused, 1);
+        tpi_tally_failed(act->tally, tpi_unix_ms(r->env), TPI_LEDGER_EVENT, rc, x->device->id);
         warn(x, tpc_error_name(rc));
     }
 }
@@ -217,7 +218,9 @@ static void give_row(struct run *x, struct row *row, uint64_t offset)
 {
     const struct tpi_data_rule *d = x->d;
     struct tpc_value value = { .type = TPC_MAP, .len = row->count, .as.members = row->members };
+    struct tpi_tally *tally = &d->ledger.workers[x->worker];
     struct tpi_act act = { .rules = x->r,
+                           .tally = tally,
                            .worker = x->worker,
                            .tenant_id = d->tenant_id,
                            .rule = d->id,
@@ -230,6 +233,8 @@ static void give_row(struct run *x, struct row *row, uint64_t offset)
                            .row = &value,
                            .from = { &row_host, x, &row->rest } };
     TPI_METRIC_ADD(x->r->counters.rows, 1);
+    tally->fired++;
+    tally->fired_ms = x->msg != NULL ? x->msg->received_unix_ms : x->end_ms;
     x->row = row->members;
     if (d->event.len > 0) {
         append_event(x, &act, &value);
@@ -459,10 +464,13 @@ void tpi_data_rule_message(struct tpi_rules *r, uint32_t worker, struct tpi_data
     struct run x = {
         .r = r, .worker = worker, .partition = msg->partition, .d = d, .device = device, .msg = msg
     };
+    struct tpi_tally *tally = &d->ledger.workers[worker];
     r->workers[worker].evaluations++;
+    tally->evaluated++;
     if (!holds(&x, TPI_PART_WHERE, &message_host) || !holds(&x, TPI_PART_FILTER, &message_host)) {
         return;
     }
+    tally->matched++;
     if (d->window.type == TPI_WINDOW_NONE) {
         emit(&x, msg->offset);
         return;

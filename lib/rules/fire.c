@@ -92,12 +92,19 @@ static void warn_full(struct firing *f)
     }
 }
 
+static struct tpi_tally *tally_of(const struct firing *f)
+{
+    return &f->scene->ledger.workers[f->worker];
+}
+
 static void fire(struct firing *f)
 {
     const struct tpi_scene *s = f->scene;
     struct rule_worker *w = &f->r->workers[f->worker];
     struct tpi_expr_scratch scratch = { w->texts, sizeof(w->texts), 0, 0 };
+    struct tpi_tally *tally = tally_of(f);
     struct tpi_act act = { .rules = f->r,
+                           .tally = tally,
                            .worker = f->worker,
                            .tenant_id = s->tenant_id,
                            .rule = s->id,
@@ -110,6 +117,8 @@ static void fire(struct firing *f)
                            .waited = f->msg == NULL,
                            .from = { &expr_host, f, &scratch } };
     w->fired++;
+    tally->fired++;
+    tally->fired_ms = f->unix_ms;
     tpi_act(&act, &f->scene->actions);
 }
 
@@ -231,8 +240,11 @@ static void look_for_edge(struct firing *f)
         bool over = c->until != NULL ? test(c->until, f) == 1 : test(c->expr, f) == 0;
         if (over) {
             fall(f, e);
+        } else {
+            tally_of(f)->matched++;
         }
     } else if (test(c->expr, f) == 1) {
+        tally_of(f)->matched++;
         rise(f, e);
     }
 }
@@ -243,6 +255,7 @@ static void look_at_each(struct firing *f)
     if (c->expr != NULL && test(c->expr, f) != 1) {
         return;
     }
+    tally_of(f)->matched++;
     if (f->scene->every_ms > 0) {
         struct tpi_edge *e = tpi_edges_find(edges_of(f), f->scene->id, f->device->id);
         if (held_back(f, e) || (e = pair(f, e)) == NULL) {
@@ -260,6 +273,7 @@ static void look_at(struct firing *f)
         tpi_map_get(&s->devices, f->device->key.ptr, f->device->key.len) == NULL) {
         return;
     }
+    tally_of(f)->evaluated++;
     if (s->each) {
         look_at_each(f);
     } else {

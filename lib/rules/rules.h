@@ -30,6 +30,7 @@
 #include <tpcore/command.h>
 #include <tpcore/error.h>
 #include <tpcore/msg.h>
+#include <tpcore/rule.h>
 
 #include "base/buf.h"
 #include "base/env.h"
@@ -135,6 +136,11 @@ const struct tpi_kind *tpi_rules_schedule_kind(struct tpi_rules *r);
 const struct tpi_kind *tpi_rules_data_kind(struct tpi_rules *r);
 
 const struct tpi_rules_counters *tpi_rules_count(const struct tpi_rules *r);
+
+/* As tpc_rule_list(), of one key if it is not empty: then TPC_ENOENT if nobody has it. Any thread that
+ * is not between begin and end; fn is called without locks. */
+int tpi_rules_info(struct tpi_rules *r, struct tpc_str tenant, struct tpc_str kind,
+                   struct tpc_str key, tpc_rule_fn *fn, void *user);
 
 /* Brackets of a batch; one worker has one batch open at a time. */
 void tpi_rules_begin(struct tpi_rules *r, uint32_t worker);

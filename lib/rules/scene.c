@@ -261,6 +261,7 @@ void tpi_scene_destroy(struct tpi_scene *s)
     }
     tpi_condition_fini(&s->condition);
     tpi_actions_fini(&s->actions);
+    tpi_ledger_fini(&s->ledger, s->alloc);
     tpi_map_fini(&s->devices);
     tpc_arena_destroy(s->arena);
     tpi_free(s->alloc, s, sizeof(*s));

@@ -14,6 +14,7 @@
 #include "registry/registry.h"
 #include "expr/expr.h"
 #include "rules/action.h"
+#include "rules/ledger.h"
 
 /* Names that are no properties, in the texts of actions: device.key. */
 enum { TPI_NAME_DEVICE = 0x10000 };
@@ -67,6 +68,7 @@ struct tpi_scene {
     struct tpi_map devices; /* keys; empty = all of the product */
     struct tpi_condition condition;
     struct tpi_actions actions;
+    struct tpi_ledger ledger;
     atomic_bool warned; /* that there is no memory for its state was logged */
 };
 

@@ -113,6 +113,7 @@ static void destroy(struct tpi_rule_schedule *s)
 {
     if (s != NULL) {
         tpi_actions_fini(&s->actions);
+        tpi_ledger_fini(&s->ledger, s->alloc);
         tpi_schedule_fini(&s->schedule);
         tpc_arena_destroy(s->arena);
         tpi_free(s->alloc, s, sizeof(*s));
@@ -173,13 +174,15 @@ static uint32_t hash_plan(const struct tpc_value *doc)
     return (uint32_t) h;
 }
 
-static int name_it(struct tpi_rule_schedule *s, struct tpc_str key)
+static int name_it(struct tpi_rule_schedule *s, struct tpc_str key, struct tpc_str tenant)
 {
     static const char prefix[] = "schedule:";
-    char *p = tpc_arena_take(s->arena, sizeof(prefix) + key.len);
+    char *p = tpc_arena_take(s->arena, sizeof(prefix) + key.len + tenant.len);
     if (p == NULL) {
         return TPC_ENOMEM;
     }
+    memcpy(p + sizeof(prefix) + key.len, tenant.ptr, tenant.len);
+    s->tenant = (struct tpc_str){ p + sizeof(prefix) + key.len, tenant.len };
     memcpy(p, prefix, sizeof(prefix) - 1);
     memcpy(p + sizeof(prefix) - 1, key.ptr, key.len);
     p[sizeof(prefix) - 1 + key.len] = '\0';
@@ -258,7 +261,7 @@ static int fill(struct tpi_rules *r, struct tpi_rule_schedule *s, struct tpi_cha
 {
     struct tpc_value doc;
     int rc = tpi_value_copy(change->doc, s->arena, &doc);
-    rc = rc != 0 ? rc : name_it(s, change->key);
+    rc = rc != 0 ? rc : name_it(s, change->key, change->tenant_key);
     if (rc != 0) {
         return rc;
     }
@@ -277,6 +280,7 @@ static int fill(struct tpi_rules *r, struct tpi_rule_schedule *s, struct tpi_cha
         tpi_log(r->env, TPC_LOG_ERROR, "rules", "%.*s does nothing: %s (%s)", (int) s->by.len,
                 s->by.ptr, err->text, err->path);
         s->broken = true;
+        tpi_ledger_why(&s->ledger, s->alloc, err);
         return 0;
     }
     if (rc == 0 && !change->loading) {
@@ -315,8 +319,12 @@ static int enter(struct tpi_rules *r, struct tpi_rule_schedule *s, struct tpc_er
         return tpi_error_set(err, TPC_ETOOBIG, "rules", "more than %d schedules",
                              TPI_RULES_MAX_SCHEDULES);
     }
+    int rc = tpi_ledger_init(&s->ledger, s->alloc, r->host.workers);
+    if (rc != 0) {
+        return rc;
+    }
     tpi_rules_lock_all(r);
-    int rc = tpi_map64_put(&r->schedules, s->id, s, NULL);
+    rc = tpi_map64_put(&r->schedules, s->id, s, NULL);
     tpi_rules_unlock_all(r);
     return rc;
 }
@@ -381,6 +389,9 @@ void tpi_schedules_apply(void *user, struct tpi_change *change)
     struct tpi_rule_schedule *old = tpi_map64_get(&r->schedules, change->id);
     old = old != s ? old : NULL;
     tpi_rules_lock_all(r);
+    if (s != NULL && old != NULL) {
+        tpi_ledger_move(&s->ledger, &old->ledger);
+    }
     if (s != NULL) {
         begin(s, old, change->loading);
         atomic_store(&owner(r, s)->schedule_next_ms, INT64_MIN);

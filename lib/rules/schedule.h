@@ -30,6 +30,7 @@ struct tpi_rule_schedule {
     uint64_t revision;
     uint64_t tenant_id;
     int64_t modified_ms;
+    struct tpc_str tenant;
     struct tpc_str by; /* "schedule:key" */
     uint32_t plan;     /* short hash of all that plans */
     uint32_t partition;
@@ -41,6 +42,7 @@ struct tpi_rule_schedule {
     struct tpi_schedule_state state;
     int64_t next_ms; /* look at it then */
     struct tpi_actions actions;
+    struct tpi_ledger ledger;
 };
 
 extern const struct tpc_list tpi_schedule_schema;

@@ -57,7 +57,9 @@ static void fire(struct tpi_rules *r, uint32_t worker, struct tpi_rule_schedule 
     struct rule_worker *w = &r->workers[worker];
     struct tpi_expr_scratch scratch = { w->texts, sizeof(w->texts), 0, 0 };
     struct planned planned = { r, s, at_ms };
+    struct tpi_tally *tally = &s->ledger.workers[worker];
     struct tpi_act act = { .rules = r,
+                           .tally = tally,
                            .worker = worker,
                            .tenant_id = s->tenant_id,
                            .rule = s->id,
@@ -68,6 +70,9 @@ static void fire(struct tpi_rules *r, uint32_t worker, struct tpi_rule_schedule 
                            .again = s->again,
                            .from = { &expr_host, &planned, &scratch } };
     TPI_METRIC_ADD(r->counters.schedules_fired, 1);
+    tally->matched++;
+    tally->fired++;
+    tally->fired_ms = at_ms;
     if (tpi_act(&act, &s->actions) > 0) {
         TPI_METRIC_ADD(r->counters.schedules_failed, 1);
     }
@@ -79,6 +84,7 @@ static uint32_t look_at(struct tpi_rules *r, uint32_t worker, struct tpi_rule_sc
     struct tpi_schedule_step step;
     tpi_schedule_step(&s->schedule, &s->state, now_ms, &step);
     s->next_ms = step.next_ms;
+    s->ledger.workers[worker].evaluated++;
     if (step.missed > 0) {
         TPI_METRIC_ADD(r->counters.schedules_missed, step.missed);
     }

@@ -99,6 +99,7 @@ Suite *audit_flow_suite(void);
 Suite *forward_flow_suite(void);
 Suite *alert_flow_suite(void);
 Suite *data_rule_flow_suite(void);
+Suite *rule_flow_suite(void);
 Suite *scene_flow_suite(void);
 
 #endif

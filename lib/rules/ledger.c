@@ -1,0 +1,81 @@
+/* Counts of one rule. */
+#include "rules/ledger.h"
+
+#include "base/alloc.h"
+
+#include <stdio.h>
+#include <string.h>
+
+_Static_assert(sizeof(struct tpi_tally) == TPI_LEDGER_LINE, "a tally is one cache line");
+
+static size_t memory_bytes(uint32_t workers)
+{
+    return ((size_t) workers + 1) * TPI_LEDGER_LINE;
+}
+
+int tpi_ledger_init(struct tpi_ledger *l, const struct tpc_allocator *alloc, uint32_t workers)
+{
+    l->memory = tpi_alloc_zero(alloc, memory_bytes(workers));
+    if (l->memory == NULL) {
+        return TPC_ENOMEM;
+    }
+    size_t over = (uintptr_t) l->memory % TPI_LEDGER_LINE;
+    size_t skip = over > 0 ? TPI_LEDGER_LINE - over : 0;
+    l->workers = (struct tpi_tally *) (void *) ((char *) l->memory + skip);
+    l->count = workers;
+    return 0;
+}
+
+void tpi_ledger_fini(struct tpi_ledger *l, const struct tpc_allocator *alloc)
+{
+    tpi_ledger_why(l, alloc, NULL);
+    if (l->memory != NULL) {
+        tpi_free(alloc, l->memory, memory_bytes(l->count));
+    }
+    *l = (struct tpi_ledger){ .workers = NULL };
+}
+
+void tpi_ledger_move(struct tpi_ledger *to, struct tpi_ledger *from)
+{
+    to->workers = from->workers;
+    to->memory = from->memory;
+    to->count = from->count;
+    from->workers = NULL;
+    from->memory = NULL;
+    for (uint32_t i = 0; i < to->count; i++) {
+        to->workers[i].error_ms = 0;
+        to->workers[i].error_code = 0;
+    }
+}
+
+void tpi_tally_failed(struct tpi_tally *t, int64_t unix_ms, uint32_t action, int code,
+                      uint64_t device)
+{
+    t->failed++;
+    t->error_ms = unix_ms;
+    t->error_code = code;
+    t->error_action = action;
+    t->error_device = device;
+}
+
+void tpi_ledger_why(struct tpi_ledger *l, const struct tpc_allocator *alloc,
+                    const struct tpc_error *err)
+{
+    char text[sizeof(err->text) + sizeof(err->path) + 64];
+    int n = 0;
+    if (l->why != NULL) {
+        tpi_free(alloc, l->why, strlen(l->why) + 1);
+        l->why = NULL;
+    }
+    if (err == NULL) {
+        return;
+    }
+    if (err->line > 0) {
+        n = snprintf(text, sizeof(text), "%s (%s, line %u, column %u)", err->text, err->path,
+                     err->line, err->column);
+    } else {
+        n = snprintf(text, sizeof(text), err->path[0] != '\0' ? "%s (%s)" : "%s%s", err->text,
+                     err->path);
+    }
+    l->why = tpi_str_dup(alloc, (struct tpc_str){ text, n > 0 ? (size_t) n : 0 });
+}
