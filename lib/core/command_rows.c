@@ -17,7 +17,8 @@ enum {
     ROWS_MAX = 4096,  /* in memory: then a commit comes first */
     TRANSACTION = 64, /* commands of one */
     OPEN_MS = 1000,   /* from a command to the row of its state */
-    TRIM_MAX = 256    /* rows that make room in one go */
+    TRIM_MAX = 256,   /* rows that make room in one go */
+    TRIM_PAGE = 1000  /* rows of one query for them */
 };
 
 /* A record on its way to the store; its JSON follows. */
@@ -281,6 +282,9 @@ struct trim {
     uint32_t keep;
     uint32_t seen;
     uint32_t count;
+    uint32_t page;                    /* rows of this one query */
+    bool more;                        /* the device may have rows behind the page */
+    char after[TPI_COMMAND_OF_BYTES]; /* the page's last key */
     struct tpc_id old[TRIM_MAX];
 };
 
@@ -288,8 +292,13 @@ static int past(void *user, const struct tpc_row *row)
 {
     struct trim *t = user;
     if (row->key.len < 16 || memcmp(row->key.ptr, t->prefix, 16) != 0 || t->count == TRIM_MAX) {
+        t->more = false;
         return TPC_ECANCELED; /* the next device */
     }
+    size_t len = row->key.len < sizeof(t->after) ? row->key.len : sizeof(t->after) - 1;
+    memcpy(t->after, row->key.ptr, len);
+    t->after[len] = '\0';
+    t->page++;
     if (t->seen++ >= t->keep && tpi_command_of_id(row->key, &t->old[t->count]) == 0) {
         t->count++;
     }
@@ -325,14 +334,20 @@ int tpi_command_rows_trim(struct tpc_core *core, uint64_t device_id, uint32_t ke
     }
     tpi_command_of_key(device_id, NULL, t->prefix);
     t->keep = keep;
-    uint64_t limit = (uint64_t) keep + TRIM_MAX;
-    struct tpc_store_query q = { .size = sizeof(q),
-                                 .space = TPC_SPACE_RECORD,
-                                 .kind = TPC_STR("command_of"),
-                                 .after_key = { t->prefix, 16 },
-                                 .limit = limit < 100000 ? (uint32_t) limit : 100000 };
-    int rc = part->ops->store.query(part->self, &q, past, t);
-    rc = rc == TPC_ECANCELED ? 0 : rc;
+    memcpy(t->after, t->prefix, sizeof(t->after));
+    int rc = 0;
+    t->more = true;
+    while (rc == 0 && t->more) {
+        struct tpc_store_query q = { .size = sizeof(q),
+                                     .space = TPC_SPACE_RECORD,
+                                     .kind = TPC_STR("command_of"),
+                                     .after_key = tpc_str_from(t->after),
+                                     .limit = TRIM_PAGE };
+        t->page = 0;
+        rc = part->ops->store.query(part->self, &q, past, t);
+        rc = rc == TPC_ECANCELED ? 0 : rc;
+        t->more = t->more && t->page == TRIM_PAGE;
+    }
     rc = rc == 0 && t->count > 0 ? remove_old(core, device_id, t) : rc;
     rc = rc == 0 ? (int) t->count : rc;
     tpi_free(core->env.alloc, t, sizeof(*t));
@@ -340,11 +355,13 @@ int tpi_command_rows_trim(struct tpc_core *core, uint64_t device_id, uint32_t ke
 }
 
 /* A device's rows above the limit go. It is looked at with about eight of the limit's commands, which the
- * id's hash picks: nothing is counted that a restart could forget. What fails is done at another time. */
+ * id's hash picks: nothing is counted that a restart could forget. More often if that limit is high: more
+ * must go in one go than comes between two. What fails is done at another time. */
 static void trim(struct tpc_core *core, const struct row *r)
 {
     uint32_t keep = core->command_rows_max;
-    uint64_t every = keep / 8 > 0 ? keep / 8 : 1;
+    uint64_t every = keep / 8 < TRIM_MAX / 2 ? keep / 8 : TRIM_MAX / 2;
+    every = every > 0 ? every : 1;
     if (tpi_hash(r->id.b, sizeof(r->id.b), 0) % every == 0) {
         (void) tpi_command_rows_trim(core, r->device_id, keep);
     }

@@ -277,6 +277,30 @@ START_TEST(each_device_keeps_its_newest)
 }
 END_TEST
 
+START_TEST(a_high_limit_is_kept_too)
+{
+    struct flow f;
+    enum { KEPT = 3000, SENT = 9000 };
+    flow_init(&f, 0);
+    f.o.command_rows_max = KEPT;
+    flow_create(&f);
+    flow_devices(&f, 1);
+    flow_probe_open(&f);
+    flow_start(&f);
+    flow_probe.confirm = true;
+    flow_probe.answer = true;
+    (void) flow_session("fan-1", 0);
+    for (int i = 0; i < SENT; i++) {
+        tk_ok(send(&f, "fan-1", "set", "{\"on\":true}", "", NULL));
+        flow_settle(&f);
+    }
+    double dropped = flow_metric(&f, "tpc_core_command_rows_dropped_total");
+    ck_assert_double_ge(dropped, SENT - KEPT - KEPT / 3);
+    ck_assert_double_le(dropped, SENT - KEPT);
+    flow_fini(&f);
+}
+END_TEST
+
 START_TEST(records_of_deleted_devices_go_within_the_hour)
 {
     struct flow f;
@@ -515,6 +539,7 @@ Suite *command_list_suite(void)
     tcase_add_test(t, filters_and_faults);
     tcase_add_test(t, the_callback_may_use_the_store);
     tcase_add_test(t, each_device_keeps_its_newest);
+    tcase_add_test(t, a_high_limit_is_kept_too);
     tcase_add_test(t, records_of_deleted_devices_go_within_the_hour);
     tcase_add_test(t, an_open_one_is_stored_when_it_is_a_second_old);
     tcase_add_loop_test(t, a_restart_keeps_label_and_list, 0, 2);
