@@ -207,7 +207,9 @@ static int on_auth(int event, void *event_data, void *userdata)
     struct tpc_str password = text_or_none(ed->password);
     q.password = (struct tpc_bytes){ (const uint8_t *) password.ptr, password.len };
     q.fingerprint = tpc_str_from(digest);
-    q.peer = text_or_none(mosquitto_client_address(ed->client));
+    if (clients_find(&p->clients, ed->client) == NULL) {
+        q.peer = text_or_none(mosquitto_client_address(ed->client));
+    } /* else it is asked about anew: what others guessed at its address shall not send it away */
     int rc = tpc_auth_check(core, &q, &who);
     feed_give(&p->feed);
     if (rc != 0) {

@@ -86,6 +86,8 @@ def main(place, r, keep):
 
     while service.hears("devices/status/d1", 0.5) is not None:
         pass
+    guesses = [kit.code_of(broker.port, "guess", "u", "wrong") for _ in range(12)]
+    r.expect("somebody guesses and is refused", set(guesses) == {5}, guesses)
     files.pair("server2")
     r.expect("the second certificate", shows(tls, "22"), serial(tls))
     r.expect("said", broker.said("new certificate CN=localhost"))
