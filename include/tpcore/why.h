@@ -2,8 +2,8 @@
  * Why is this device silent? The last failures of each device by stage, and who knocks and is not
  * known. In bounded memory: 512 devices and 128 strangers with 6 failures each; the device that has
  * been well for the longest time makes room, counters tell of it. The same failure again counts up
- * instead of taking another place. A started core stores what changed, at once, then every ten
- * seconds, and when it stops.
+ * instead of taking another place. A started core stores what changed within ten seconds, and when it
+ * stops.
  */
 #ifndef TPCORE_WHY_H
 #define TPCORE_WHY_H

@@ -244,7 +244,8 @@ uint64_t tpi_why_due_ms(struct tpc_core *core)
 {
     uint64_t now = tpi_mono_ms(&core->env);
     if (TPI_METRIC_GET(tpi_registry_why(core->registry)->notes) == core->why_saved) {
-        return UINT64_MAX;
+        /* Whoever notes something wakes nobody, for it may hold a lock: the pump's thread looks. */
+        return core->threads ? SAVE_MS : UINT64_MAX;
     }
     return core->why_next_ms > now ? core->why_next_ms - now : 0;
 }

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 import kit
 
@@ -28,16 +29,19 @@ def adapt(line):
 
 
 def ready(folder):
-    """Both came up: the store is there, the broker lets the platform in."""
+    """Both came up: the broker has all subscriptions of the platform, which asks for them in a row."""
     log = folder / "platform.log"
-    return "u'platform'" in log.read_text(errors="replace") if log.exists() else False
+    text = log.read_text(errors="replace") if log.exists() else ""
+    asked, taken = text.count("Received SUBSCRIBE"), text.count("Sending SUBACK")
+    time.sleep(0.1)
+    return asked > 1 and asked == taken and log.read_text(errors="replace").count("Received SUBSCRIBE") == asked
 
 
 def main():
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         for file, content in files.items():
-            (folder / file).write_text(adapt(content) + ("user root\n" if file == "broker.conf" and os.getuid() == 0 else ""))
+            (folder / file).write_text(adapt(content) + ("log_type all\n" + ("user root\n" if os.getuid() == 0 else "") if file == "broker.conf" else ""))
         path = os.pathsep.join([str(build / "examples/platform"), str(build / "examples/tool"), os.environ["PATH"]])
         shell = subprocess.Popen(["bash"], cwd=folder, env={**os.environ, "PATH": path}, stdin=subprocess.PIPE,
                                  stdout=open(folder / "out", "w"), stderr=open(folder / "platform.log", "w"), text=True, bufsize=1,

@@ -102,7 +102,11 @@ def killed(place, r):
     try:
         r.expect("killed: in", enters(broker))
         platform.must(DEVICE)
+        r.expect("killed: it listened", broker.said("platform 1 tpcore/why"))
         platform.stop(kill=True)
+        # What is told to a connection whose end nobody has seen yet is gone with it.
+        gone = ("Client platform closed its connection", "Socket error on client platform")
+        r.expect("killed: noticed", kit.wait_until(lambda: any(g in broker.log.read_text(errors="replace") for g in gone)))
         r.expect("killed: still in", enters(broker, 1))
         refused_twice = [kit.code_of(broker.port, "meanwhile", "u", "wrong") for _ in range(2)]
         r.expect("killed: refused", refused_twice == [5, 5], refused_twice)

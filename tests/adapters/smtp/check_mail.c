@@ -6,8 +6,8 @@
 static void expect(struct tpi_buf *b, int rc, const char *want)
 {
     ck_assert_msg(rc == 0, "%s", tpc_error_name(rc));
-    ck_assert_msg(b->len == strlen(want) && memcmp(b->ptr, want, b->len) == 0, "%.*s", (int) b->len,
-                  (const char *) b->ptr);
+    bool same = b->len == strlen(want) && (b->len == 0 || memcmp(b->ptr, want, b->len) == 0);
+    ck_assert_msg(same, "%.*s", (int) b->len, b->len > 0 ? (const char *) b->ptr : "");
     tpi_buf_fini(b);
 }
 
