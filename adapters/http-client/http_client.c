@@ -4,6 +4,7 @@
  * To the core it is an adapter without devices.
  */
 #include "client.h"
+#include "data/member.h"
 
 #include <string.h>
 #include <tpcore/arena.h>
@@ -79,13 +80,6 @@ static const struct tpc_option http_options[] = {
       .help = "what we call ourselves" },
 };
 
-static int64_t number(const struct tpc_value *cfg, const char *name)
-{
-    int64_t v = 0;
-    (void) tpc_value_int(tpc_value_get(cfg, tpc_str_from(name)), &v); /* checked by the table */
-    return v;
-}
-
 /* A text with a NUL. *ret stays NULL if it is absent. */
 static int text(struct http_client *c, const struct tpc_value *cfg, const char *name,
                 const char **ret)
@@ -119,15 +113,15 @@ static int client_init(void *self, const struct tpc_host *host, void *ctx,
                        const struct tpc_value *cfg)
 {
     struct http_client *c = self;
-    struct xfer_limits limits = { .total = (uint32_t) number(cfg, "max_in_flight"),
-                                  .per_peer = (uint32_t) number(cfg, "max_per_host"),
-                                  .queue = (uint32_t) number(cfg, "queue") };
+    struct xfer_limits limits = { .total = (uint32_t) tpi_member_int(cfg, "max_in_flight", 0),
+                                  .per_peer = (uint32_t) tpi_member_int(cfg, "max_per_host", 0),
+                                  .queue = (uint32_t) tpi_member_int(cfg, "queue", 0) };
     c->host = host;
     c->ctx = ctx;
-    c->connect_ms = (uint32_t) number(cfg, "connect_timeout");
-    c->whole_ms = (uint32_t) number(cfg, "timeout");
-    c->response_max = (uint64_t) number(cfg, "response_max");
-    c->header_max = (uint64_t) number(cfg, "header_max");
+    c->connect_ms = (uint32_t) tpi_member_int(cfg, "connect_timeout", 0);
+    c->whole_ms = (uint32_t) tpi_member_int(cfg, "timeout", 0);
+    c->response_max = (uint64_t) tpi_member_int(cfg, "response_max", 0);
+    c->header_max = (uint64_t) tpi_member_int(cfg, "header_max", 0);
     int rc = tpc_arena_create(host->allocator, 0, &c->arena);
     if (rc != 0) {
         return host->fail(ctx, rc, "no memory for the options");

@@ -1,4 +1,5 @@
 #include "options.h"
+#include "data/member.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -184,13 +185,6 @@ const struct tpc_option mqtt_option_table[MQTT_OPTION_COUNT] = {
 
 enum { RELOAD_MS = 10000 }; /* where the whole table is absent */
 
-static int64_t number(const struct tpc_value *cfg, const char *name)
-{
-    int64_t v = 0;
-    (void) tpc_value_int(tpc_value_get(cfg, tpc_str_from(name)), &v); /* checked by the table */
-    return v;
-}
-
 /* A text of the configuration with a NUL; NULL if it is absent. *rc is set on failure. */
 static const char *text(struct mqtt_options *o, const struct tpc_value *cfg, const char *name,
                         int *rc)
@@ -293,7 +287,6 @@ static int read_client(const struct tpc_host *host, void *ctx, const struct tpc_
                        struct mqtt_options *o)
 {
     const struct tpc_value *tls = tpc_value_get(cfg, TPC_STR("tls"));
-    const struct tpc_value *verify = tpc_value_get(tls, TPC_STR("verify"));
     struct mqtt_client_config *c = &o->client;
     int rc = 0;
     c->url = text(o, cfg, "url", &rc);
@@ -303,15 +296,16 @@ static int read_client(const struct tpc_host *host, void *ctx, const struct tpc_
     c->ca = text(o, tls, "ca", &rc);
     c->cert = text(o, tls, "cert", &rc);
     c->key = text(o, tls, "key", &rc);
-    c->verify = verify == NULL || number(tls, "verify") != 0;
-    c->clean_start = number(cfg, "clean_start") != 0;
-    c->version = (uint32_t) number(cfg, "version");
+    c->verify = tpi_member_bool(tls, "verify", true);
+    c->clean_start = tpi_member_int(cfg, "clean_start", 0) != 0;
+    c->version = (uint32_t) tpi_member_int(cfg, "version", 0);
     /* A session that nobody will ask for again is not kept. */
-    c->session_expiry_s = c->clean_start ? 0 : (uint32_t) (number(cfg, "session_expiry") / 1000);
-    c->keep_alive_s = (uint32_t) (number(cfg, "keep_alive") / 1000);
-    c->max_inflight = (uint32_t) number(cfg, "max_inflight");
-    c->retry_min_ms = (uint32_t) number(cfg, "retry_min");
-    c->retry_max_ms = (uint32_t) number(cfg, "retry_max");
+    c->session_expiry_s =
+        c->clean_start ? 0 : (uint32_t) (tpi_member_int(cfg, "session_expiry", 0) / 1000);
+    c->keep_alive_s = (uint32_t) (tpi_member_int(cfg, "keep_alive", 0) / 1000);
+    c->max_inflight = (uint32_t) tpi_member_int(cfg, "max_inflight", 0);
+    c->retry_min_ms = (uint32_t) tpi_member_int(cfg, "retry_min", 0);
+    c->retry_max_ms = (uint32_t) tpi_member_int(cfg, "retry_max", 0);
     if (rc == 0 && c->client_id == NULL && !c->clean_start) {
         return host->fail(ctx, TPC_EINVAL, "client_id: without clean_start a fixed one is needed");
     }
@@ -340,12 +334,13 @@ int mqtt_options_read(const struct tpc_host *host, void *ctx, const struct tpc_v
     if (rc == 0 && o->share != NULL && strpbrk(o->share, "/+#") != NULL) {
         return host->fail(ctx, TPC_EINVAL, "share: a group has no /, + or #");
     }
-    o->qos = (uint32_t) number(cfg, "qos");
-    o->presence = number(cfg, "presence") != 0;
-    o->max_devices = (uint32_t) number(cfg, "max_devices");
+    o->qos = (uint32_t) tpi_member_int(cfg, "qos", 0);
+    o->presence = tpi_member_int(cfg, "presence", 0) != 0;
+    o->max_devices = (uint32_t) tpi_member_int(cfg, "max_devices", 0);
     const struct tpc_value *tls = tpc_value_get(cfg, TPC_STR("tls"));
-    o->reload_ms = tpc_value_get(tls, TPC_STR("reload")) != NULL ? (uint32_t) number(tls, "reload")
-                                                                 : RELOAD_MS;
+    o->reload_ms = tpc_value_get(tls, TPC_STR("reload")) != NULL
+                       ? (uint32_t) tpi_member_int(tls, "reload", 0)
+                       : RELOAD_MS;
     o->tenant = tpc_value_text(tpc_value_get(cfg, TPC_STR("tenant")));
     o->ack_appended = is(tpc_value_text(tpc_value_get(cfg, TPC_STR("ack"))), "appended");
     o->gateway_acks_both = is(tpc_value_text(tpc_value_get(cfg, TPC_STR("gateway_acks"))), "both");

@@ -8,37 +8,16 @@
 #include "../sink/turn.h"
 #include "../text/say.h"
 #include "../text/utc.h"
+#include "../tls/options.h"
 
 #include <string.h>
 #include <tpcore/arena.h>
 #include <tpcore/version.h>
 
 #include "base/error.h"
+#include "data/member.h"
 
 enum { QUEUE = 1024, REPLY_MAX = 140, ANSWER_S = 30 /* to one command */ };
-
-static const struct tpc_option tls_table[] = {
-    { .name = "ca",
-      .type = TPC_OPT_TEXT,
-      .min = 1,
-      .since = "0.1",
-      .help = "PEM file of the authorities; absent = the system's" },
-    { .name = "cert",
-      .type = TPC_OPT_TEXT,
-      .min = 1,
-      .since = "0.1",
-      .help = "PEM file of our own certificate" },
-    { .name = "key",
-      .type = TPC_OPT_TEXT,
-      .min = 1,
-      .since = "0.1",
-      .help = "PEM file of its key" },
-    { .name = "verify",
-      .type = TPC_OPT_BOOL,
-      .def = "true",
-      .since = "0.1",
-      .help = "false: the server's certificate is not looked at" },
-};
 
 static const struct tpc_option smtp_options[] = {
     { .name = "url",
@@ -76,7 +55,7 @@ static const struct tpc_option smtp_options[] = {
       .help = "smtp: whether the connection must become TLS" },
     { .name = "tls",
       .type = TPC_OPT_TABLE,
-      .sub = TPC_OPTIONS(tls_table),
+      .sub = TLS_OPTION_SUB,
       .since = "0.1",
       .help = "files, and whether the server is checked" },
     { .name = "helo",
@@ -222,14 +201,7 @@ static int put_subject(struct tpi_buf *b, const struct target *t, const struct t
     if (said.len > 0) {
         return tpi_buf_text(b, said);
     }
-    int rc = tpi_buf_text(b, m->device);
-    if (rc == 0) {
-        rc = tpi_buf_printf(b, "%s%s", m->device.len > 0 ? ": " : "", tpc_kind_name(m->kind));
-    }
-    if (rc == 0 && m->name.len > 0 && (rc = tpi_buf_put(b, " ", 1)) == 0) {
-        rc = tpi_buf_text(b, m->name);
-    }
-    return rc;
+    return say_name(b, m);
 }
 
 static int make(struct turn *turn, const struct tpc_batch *batch, uint32_t first, uint32_t count,
@@ -427,18 +399,6 @@ static void cancel(struct turn *turn, uint64_t id)
 
 /* ---- the sink ---- */
 
-static struct tpc_str text_of(const struct tpc_value *cfg, const char *name)
-{
-    return tpc_value_text(tpc_value_get(cfg, tpc_str_from(name)));
-}
-
-static int64_t number(const struct tpc_value *cfg, const char *name)
-{
-    int64_t v = 0;
-    (void) tpc_value_int(tpc_value_get(cfg, tpc_str_from(name)), &v); /* checked by the table */
-    return v;
-}
-
 static bool has_control(struct tpc_str s)
 {
     for (size_t i = 0; i < s.len; i++) {
@@ -452,7 +412,7 @@ static bool has_control(struct tpc_str s)
 /* A text of the options with a NUL; *ret stays NULL if it is absent. */
 static int keep(struct smtp *s, const struct tpc_value *cfg, const char *name, const char **ret)
 {
-    struct tpc_str text = text_of(cfg, name);
+    struct tpc_str text = tpi_member_text(cfg, name);
     if (text.len == 0) {
         return 0;
     }
@@ -484,18 +444,17 @@ static char *angled(struct tpc_arena *arena, struct tpc_str address)
 static int read_options(struct smtp *s, const struct tpc_value *cfg)
 {
     const struct tpc_value *tls = tpc_value_get(cfg, TPC_STR("tls"));
-    const struct tpc_value *verify = tpc_value_get(tls, TPC_STR("verify"));
-    struct tpc_str starttls = text_of(cfg, "starttls");
+    struct tpc_str starttls = tpi_member_text(cfg, "starttls");
     struct tpc_error err;
-    s->from = text_of(cfg, "from");
-    s->from_name = text_of(cfg, "from_name");
+    s->from = tpi_member_text(cfg, "from");
+    s->from_name = tpi_member_text(cfg, "from_name");
     if (!mail_address_valid(s->from)) {
         return s->host->fail(s->ctx, TPC_EINVAL, "from: is no address");
     }
     if (has_control(s->from_name)) {
         return s->host->fail(s->ctx, TPC_EINVAL, "from_name: has a control byte in it");
     }
-    int rc = mail_url(text_of(cfg, "url"), text_of(cfg, "helo"), &err, s->url);
+    int rc = mail_url(tpi_member_text(cfg, "url"), tpi_member_text(cfg, "helo"), &err, s->url);
     if (rc != 0) {
         return s->host->fail(s->ctx, rc, "%s", err.text);
     }
@@ -508,9 +467,9 @@ static int read_options(struct smtp *s, const struct tpc_value *cfg)
                                                             : CURLUSESSL_ALL;
     s->settings.url = s->url;
     s->settings.schemes = s->url[4] == 's' ? "smtps" : "smtp";
-    s->settings.connect_ms = (uint32_t) number(cfg, "connect_timeout");
-    s->settings.whole_ms = (uint32_t) number(cfg, "timeout");
-    s->settings.insecure = verify != NULL && number(tls, "verify") == 0;
+    s->settings.connect_ms = (uint32_t) tpi_member_int(cfg, "connect_timeout", 0);
+    s->settings.whole_ms = (uint32_t) tpi_member_int(cfg, "timeout", 0);
+    s->settings.insecure = !tpi_member_bool(tls, "verify", true);
     rc = keep(s, cfg, "user", &s->settings.user);
     rc = rc != 0 ? rc : keep(s, cfg, "password", &s->settings.password);
     rc = rc != 0 ? rc : keep(s, tls, "ca", &s->settings.ca);
@@ -522,7 +481,7 @@ static int smtp_init(void *self, const struct tpc_host *host, void *ctx,
                      const struct tpc_value *cfg)
 {
     struct smtp *s = self;
-    struct xfer_limits limits = { .total = (uint32_t) number(cfg, "max_connections"),
+    struct xfer_limits limits = { .total = (uint32_t) tpi_member_int(cfg, "max_connections", 0),
                                   .queue = QUEUE };
     limits.per_peer = limits.total;
     s->host = s->turns.host = host;
@@ -566,7 +525,7 @@ static void smtp_target_close(void *self, void *target)
 static int read_target(struct smtp *s, struct target *t, const struct tpc_value *cfg)
 {
     const struct tpc_value *to = tpc_value_get(cfg, TPC_STR("to"));
-    t->subject = text_of(cfg, "subject");
+    t->subject = tpi_member_text(cfg, "subject");
     if (has_control(t->subject)) {
         return s->host->fail(s->ctx, TPC_EINVAL, "subject: has a control byte in it");
     }
@@ -601,8 +560,8 @@ static int smtp_target_open(void *self, struct tpc_str name, const struct tpc_va
     }
     memset(t, 0, sizeof(*t));
     t->turn.all = &s->turns;
-    t->turn.whole = number(cfg, "batch") != 0;
-    tpi_buf_init(&t->mail, a, (size_t) number(cfg, "body_max"));
+    t->turn.whole = tpi_member_int(cfg, "batch", 0) != 0;
+    tpi_buf_init(&t->mail, a, (size_t) tpi_member_int(cfg, "body_max", 0));
     int rc = read_target(s, t, cfg);
     if (rc != 0) {
         smtp_target_close(s, t);

@@ -173,12 +173,8 @@ struct tpc_str say_param(const struct tpc_msg *m, const char *names)
     return (struct tpc_str){ NULL, 0 };
 }
 
-int say_line(struct tpi_buf *b, const struct tpc_msg *m)
+int say_name(struct tpi_buf *b, const struct tpc_msg *m)
 {
-    struct tpc_str said = say_param(m, "text|content|message|subject");
-    if (said.len > 0) {
-        return tpi_buf_text(b, said);
-    }
     int rc = tpi_buf_text(b, m->device);
     if (rc == 0) {
         rc = tpi_buf_printf(b, "%s%s", m->device.len > 0 ? ": " : "", tpc_kind_name(m->kind));
@@ -186,6 +182,16 @@ int say_line(struct tpi_buf *b, const struct tpc_msg *m)
     if (rc == 0 && m->name.len > 0 && (rc = tpi_buf_put(b, " ", 1)) == 0) {
         rc = tpi_buf_text(b, m->name);
     }
+    return rc;
+}
+
+int say_line(struct tpi_buf *b, const struct tpc_msg *m)
+{
+    struct tpc_str said = say_param(m, "text|content|message|subject");
+    if (said.len > 0) {
+        return tpi_buf_text(b, said);
+    }
+    int rc = say_name(b, m);
     if (rc == 0 && m->point_count > 0 && (rc = tpi_buf_put(b, " ", 1)) == 0) {
         rc = values(b, m);
     }

@@ -17,6 +17,9 @@ int say_quoted(struct tpi_buf *b, struct tpc_str s);
  * what is empty is left out. */
 int say_json(struct tpi_buf *b, const struct tpc_msg *m);
 
+/* Device, kind and name. */
+int say_name(struct tpi_buf *b, const struct tpc_msg *m);
+
 /* What a notification says ("text", "content", "message" or "subject" of its params), else a line
  * with device, kind, name and values. */
 int say_line(struct tpi_buf *b, const struct tpc_msg *m);

@@ -1,32 +1,12 @@
 #include "target.h"
 
+#include "../tls/options.h"
+
 #include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
-
-static const struct tpc_option tls_table[] = {
-    { .name = "ca",
-      .type = TPC_OPT_TEXT,
-      .min = 1,
-      .since = "0.1",
-      .help = "PEM file of the authorities; absent = the client's" },
-    { .name = "cert",
-      .type = TPC_OPT_TEXT,
-      .min = 1,
-      .since = "0.1",
-      .help = "PEM file of our own certificate" },
-    { .name = "key",
-      .type = TPC_OPT_TEXT,
-      .min = 1,
-      .since = "0.1",
-      .help = "PEM file of its key" },
-    { .name = "verify",
-      .type = TPC_OPT_BOOL,
-      .def = "true",
-      .since = "0.1",
-      .help = "false: the server's certificate is not looked at" },
-};
+#include "data/member.h"
 
 const struct tpc_option webhook_target_options[WEBHOOK_TARGET_OPTIONS] = {
     { .name = "url",
@@ -93,22 +73,10 @@ const struct tpc_option webhook_target_options[WEBHOOK_TARGET_OPTIONS] = {
       .help = "telegram: the chat" },
     { .name = "tls",
       .type = TPC_OPT_TABLE,
-      .sub = TPC_OPTIONS(tls_table),
+      .sub = TLS_OPTION_SUB,
       .since = "0.1",
       .help = "of https" },
 };
-
-static struct tpc_str text_of(const struct tpc_value *cfg, const char *name)
-{
-    return tpc_value_text(tpc_value_get(cfg, tpc_str_from(name)));
-}
-
-static int64_t number(const struct tpc_value *cfg, const char *name)
-{
-    int64_t v = 0;
-    (void) tpc_value_int(tpc_value_get(cfg, tpc_str_from(name)), &v); /* checked by the table */
-    return v;
-}
 
 static int refuse(struct tpc_error *err, const char *path, const char *why)
 {
@@ -161,7 +129,7 @@ static int read_headers(struct webhook_target *t, const struct tpc_value *cfg,
                         struct tpc_error *err)
 {
     const struct tpc_value *map = tpc_value_get(cfg, TPC_STR("headers"));
-    struct tpc_str token = text_of(cfg, "token");
+    struct tpc_str token = tpi_member_text(cfg, "token");
     bool typed = false;
     size_t count = map != NULL && map->type == TPC_MAP ? map->len : 0;
     if (count > WEBHOOK_HEADERS_MAX) {
@@ -195,8 +163,8 @@ static int read_telegram(struct webhook_target *t, const struct tpc_value *cfg,
                          struct tpc_error *err)
 {
     static const char signs[] = ":-_";
-    struct tpc_str token = text_of(cfg, "token"), base = text_of(cfg, "url");
-    t->chat_id = text_of(cfg, "chat_id");
+    struct tpc_str token = tpi_member_text(cfg, "token"), base = tpi_member_text(cfg, "url");
+    t->chat_id = tpi_member_text(cfg, "chat_id");
     if (token.len == 0 || t->chat_id.len == 0) {
         return refuse(err, "format", "telegram needs token and chat_id");
     }
@@ -223,18 +191,18 @@ static int read_telegram(struct webhook_target *t, const struct tpc_value *cfg,
 
 static int read_format(struct webhook_target *t, const struct tpc_value *cfg, struct tpc_error *err)
 {
-    struct tpc_str format = text_of(cfg, "format");
+    struct tpc_str format = tpi_member_text(cfg, "format");
     t->format = same(format, "telegram")      ? WEBHOOK_TELEGRAM
                 : same(format, "thingspanel") ? WEBHOOK_THINGSPANEL
                                               : WEBHOOK_MESSAGE;
-    t->batch = number(cfg, "batch") != 0;
+    t->batch = tpi_member_int(cfg, "batch", 0) != 0;
     if (t->batch && t->format != WEBHOOK_MESSAGE) {
         return refuse(err, "batch", "only format message can be sent in arrays");
     }
     if (t->format == WEBHOOK_TELEGRAM) {
         return read_telegram(t, cfg, err);
     }
-    t->request.url = text_of(cfg, "url");
+    t->request.url = tpi_member_text(cfg, "url");
     return t->request.url.len > 0 ? 0 : refuse(err, "url", "is missing");
 }
 
@@ -242,17 +210,17 @@ static int read_security(struct webhook_target *t, const struct tpc_value *cfg,
                          struct tpc_error *err)
 {
     const struct tpc_value *tls = tpc_value_get(cfg, TPC_STR("tls"));
-    const struct tpc_value *verify = tpc_value_get(tls, TPC_STR("verify"));
-    struct tpc_str secret = text_of(cfg, "secret");
-    t->request.ca = text_of(tls, "ca");
-    t->request.cert = text_of(tls, "cert");
-    t->request.key = text_of(tls, "key");
-    t->request.user = text_of(cfg, "user");
-    t->request.password = text_of(cfg, "password");
-    if (verify != NULL && number(tls, "verify") == 0) {
+    struct tpc_str secret = tpi_member_text(cfg, "secret");
+    t->request.ca = tpi_member_text(tls, "ca");
+    t->request.cert = tpi_member_text(tls, "cert");
+    t->request.key = tpi_member_text(tls, "key");
+    t->request.user = tpi_member_text(cfg, "user");
+    t->request.password = tpi_member_text(cfg, "password");
+    if (!tpi_member_bool(tls, "verify", true)) {
         t->request.flags |= TPC_HTTP_INSECURE;
     }
-    if (t->request.user.len > 0 && text_of(cfg, "token").len > 0 && t->format != WEBHOOK_TELEGRAM) {
+    if (t->request.user.len > 0 && tpi_member_text(cfg, "token").len > 0 &&
+        t->format != WEBHOOK_TELEGRAM) {
         return refuse(err, "user", "a request has either a user or a token");
     }
     t->sign = secret.len > 0;
@@ -265,7 +233,7 @@ static int read_security(struct webhook_target *t, const struct tpc_value *cfg,
 int webhook_target_init(struct webhook_target *t, const struct tpc_allocator *alloc,
                         struct tpc_str name, const struct tpc_value *cfg, struct tpc_error *err)
 {
-    tpi_buf_init(&t->body, alloc, (size_t) number(cfg, "body_max"));
+    tpi_buf_init(&t->body, alloc, (size_t) tpi_member_int(cfg, "body_max", 0));
     if (tpc_arena_create(alloc, 0, &t->arena) != 0) {
         return no_memory(err);
     }
@@ -276,8 +244,8 @@ int webhook_target_init(struct webhook_target *t, const struct tpc_allocator *al
     t->name = own.ptr;
     t->request.size = sizeof(t->request);
     t->request.flags = TPC_HTTP_CUT;
-    t->request.method = text_of(cfg, "method");
-    t->request.timeout_ms = (uint32_t) number(cfg, "timeout");
+    t->request.method = tpi_member_text(cfg, "method");
+    t->request.timeout_ms = (uint32_t) tpi_member_int(cfg, "timeout", 0);
     t->request.response_max_bytes = 4096;
     int rc = read_format(t, cfg, err);
     if (rc == 0) {

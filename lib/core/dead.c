@@ -1,5 +1,6 @@
 /* Dead letters: listing, a second try, taking off the list. */
 #include "bus/dead.h"
+#include "data/member.h"
 
 #include <string.h>
 #include <tpcore/stream.h>
@@ -98,35 +99,24 @@ struct redrive {
     int rc;
 };
 
-static int64_t number(const struct tpc_value *params, const char *key)
-{
-    int64_t n = 0;
-    (void) tpc_value_int(tpc_value_get(params, tpc_str_from(key)), &n);
-    return n;
-}
-
-static struct tpc_str text(const struct tpc_value *params, const char *key)
-{
-    return tpc_value_text(tpc_value_get(params, tpc_str_from(key)));
-}
-
 static int feed_again(struct tpc_core *core, const struct tpc_msg *m)
 {
-    if (text(&m->params, "target").len > 0) {
+    if (tpi_member_text(&m->params, "target").len > 0) {
         return TPC_EUNSUPPORTED; /* what a target could not deliver is in the log already */
     }
     struct tpc_frame frame = {
         .size = sizeof(frame),
-        .kind = (uint16_t) number(&m->params, "frame_kind"),
-        .flags = (uint16_t) (number(&m->params, "frame_flags") & ~TPC_FRAME_REDELIVERED),
-        .unix_ms = number(&m->params, "unix_ms"),
-        .device = text(&m->params, "device"),
-        .topic = text(&m->params, "topic"),
-        .name = text(&m->params, "name"),
-        .correlation = text(&m->params, "correlation"),
+        .kind = (uint16_t) tpi_member_int(&m->params, "frame_kind", 0),
+        .flags = (uint16_t) (tpi_member_int(&m->params, "frame_flags", 0) & ~TPC_FRAME_REDELIVERED),
+        .unix_ms = tpi_member_int(&m->params, "unix_ms", 0),
+        .device = tpi_member_text(&m->params, "device"),
+        .topic = tpi_member_text(&m->params, "topic"),
+        .name = tpi_member_text(&m->params, "name"),
+        .correlation = tpi_member_text(&m->params, "correlation"),
         .payload = m->raw,
     };
-    struct tpi_feed feed = { .tenant = text(&m->params, "tenant"), .partition = m->partition };
+    struct tpi_feed feed = { .tenant = tpi_member_text(&m->params, "tenant"),
+                             .partition = m->partition };
     tpi_registry_read_lock(core->registry);
     struct tpc_device *d = tpi_registry_find(core->registry, feed.tenant, frame.device);
     feed.device = d != NULL ? tpi_device_ref(d) : NULL;

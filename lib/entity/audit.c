@@ -7,6 +7,7 @@
 #include <tpcore/json.h>
 
 #include "base/error.h"
+#include "data/member.h"
 
 enum { KEY_BYTES = 21, MEMBERS = 12, PAGE = 64, SHORTEN = 256, SHED = 8 };
 
@@ -267,18 +268,6 @@ static int take_row(void *user, const struct tpc_row *row)
     return 0;
 }
 
-static struct tpc_str text_of(const struct tpc_value *v, const char *key)
-{
-    return tpc_value_text(tpc_value_get(v, tpc_str_from(key)));
-}
-
-static int64_t int_of(const struct tpc_value *v, const char *key)
-{
-    int64_t i = 0;
-    (void) tpc_value_int(tpc_value_get(v, tpc_str_from(key)), &i);
-    return i;
-}
-
 static uint32_t actor_type(struct tpc_str name)
 {
     for (uint32_t i = 0; i < sizeof(actor_types) / sizeof(actor_types[0]); i++) {
@@ -298,16 +287,16 @@ static int view(struct tpc_arena *arena, uint64_t sequence, struct tpc_str json,
         return rc;
     }
     *ret = (struct tpc_audit_entry){ .size = sizeof(*ret),
-                                     .actor_type = actor_type(text_of(&v, "actor_type")),
+                                     .actor_type = actor_type(tpi_member_text(&v, "actor_type")),
                                      .sequence = sequence,
-                                     .unix_ms = int_of(&v, "time"),
-                                     .revision = (uint64_t) int_of(&v, "revision"),
-                                     .tenant = text_of(&v, "tenant"),
-                                     .kind = text_of(&v, "kind"),
-                                     .key = text_of(&v, "key"),
-                                     .action = text_of(&v, "action"),
-                                     .actor = text_of(&v, "actor"),
-                                     .origin = text_of(&v, "origin"),
+                                     .unix_ms = tpi_member_int(&v, "time", 0),
+                                     .revision = (uint64_t) tpi_member_int(&v, "revision", 0),
+                                     .tenant = tpi_member_text(&v, "tenant"),
+                                     .kind = tpi_member_text(&v, "kind"),
+                                     .key = tpi_member_text(&v, "key"),
+                                     .action = tpi_member_text(&v, "action"),
+                                     .actor = tpi_member_text(&v, "actor"),
+                                     .origin = tpi_member_text(&v, "origin"),
                                      .json = json };
     return 0;
 }

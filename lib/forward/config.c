@@ -5,6 +5,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "bus/topic.h"
+#include "data/member.h"
 #include "data/msg.h"
 #include "data/option.h"
 #include "forward/inside.h"
@@ -221,38 +222,27 @@ const struct tpc_list *fwd_schema_of(void *user, const struct tpc_value *doc,
 
 /* ---- reading ---- */
 
-static const struct tpc_value *member(const struct tpc_value *map, const char *key)
-{
-    return map != NULL ? tpc_value_get(map, tpc_str_from(key)) : NULL;
-}
-
 /* The table has bounded it. */
 static uint64_t number(const struct tpc_value *map, const char *key)
 {
     int64_t i = 0;
-    const struct tpc_value *v = member(map, key);
+    const struct tpc_value *v = tpi_member(map, key);
     return v != NULL && tpc_value_int(v, &i) == 0 && i > 0 ? (uint64_t) i : 0;
-}
-
-static bool is_true(const struct tpc_value *map, const char *key)
-{
-    const struct tpc_value *v = member(map, key);
-    return v != NULL && v->type == TPC_BOOL && v->as.b;
 }
 
 static void read_numbers(struct fwd_config *c, const struct tpc_value *doc)
 {
-    const struct tpc_value *limit = member(doc, "limit");
-    c->enabled = is_true(doc, "enabled");
-    c->sink = tpc_value_text(member(doc, "sink"));
-    c->newest = !tpc_str_equal(tpc_value_text(member(doc, "start")), TPC_STR("oldest"));
-    c->batch_count = (uint32_t) number(member(doc, "batch"), "count");
-    c->batch_bytes = number(member(doc, "batch"), "bytes");
-    c->wait_ms = number(member(doc, "batch"), "wait");
-    c->retry_min_ms = number(member(doc, "retry"), "min");
-    c->retry_max_ms = number(member(doc, "retry"), "max");
-    c->keep_bytes = number(member(doc, "keep"), "bytes");
-    c->keep_age_ms = number(member(doc, "keep"), "age");
+    const struct tpc_value *limit = tpi_member(doc, "limit");
+    c->enabled = tpi_member_bool(doc, "enabled", false);
+    c->sink = tpc_value_text(tpi_member(doc, "sink"));
+    c->newest = !tpc_str_equal(tpc_value_text(tpi_member(doc, "start")), TPC_STR("oldest"));
+    c->batch_count = (uint32_t) number(tpi_member(doc, "batch"), "count");
+    c->batch_bytes = number(tpi_member(doc, "batch"), "bytes");
+    c->wait_ms = number(tpi_member(doc, "batch"), "wait");
+    c->retry_min_ms = number(tpi_member(doc, "retry"), "min");
+    c->retry_max_ms = number(tpi_member(doc, "retry"), "max");
+    c->keep_bytes = number(tpi_member(doc, "keep"), "bytes");
+    c->keep_age_ms = number(tpi_member(doc, "keep"), "age");
     c->limit = 0;
     if (limit != NULL) {
         (void) tpc_value_double(limit, &c->limit);
@@ -287,7 +277,7 @@ static int check_filter(struct fwd_config *c, struct tpc_str prefix, uint32_t i,
 
 static int read_filters(struct fwd_config *c, const struct tpc_value *doc, struct tpc_error *err)
 {
-    const struct tpc_value *list = member(doc, "filter");
+    const struct tpc_value *list = tpi_member(doc, "filter");
     struct tpi_buf prefix;
     tpi_buf_init(&prefix, c->alloc, 0);
     int rc = tenant_prefix(c, &prefix);
@@ -365,7 +355,7 @@ static int check_options(struct tpi_forward *f, struct fwd_config *c, const stru
                              "sink \"%.*s\" has a secret inside a list: it cannot be kept apart",
                              (int) c->sink.len, c->sink.ptr);
     }
-    int rc = tpi_option_check(&c->ops->target_options, member(doc, "options"), 0, c->arena, err,
+    int rc = tpi_option_check(&c->ops->target_options, tpi_member(doc, "options"), 0, c->arena, err,
                               &c->options);
     if (rc != 0) {
         tpi_error_at(err, "options");
@@ -385,7 +375,7 @@ static int fill(struct tpi_forward *f, struct fwd_config *c, const struct tpi_ch
     }
     read_numbers(c, &doc);
     rc = read_filters(c, &doc, err);
-    struct tpc_str where = tpc_value_text(member(&doc, "where"));
+    struct tpc_str where = tpc_value_text(tpi_member(&doc, "where"));
     rc = rc != 0 || where.len == 0 ? rc : fwd_where_compile(c, where, err);
     if (rc != 0) {
         return rc;

@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "base/hash.h"
+#include "data/member.h"
 #include "registry/inside.h"
 
 int tpi_login_table_init(struct tpi_login_table *t, const struct tpi_env *env,
@@ -176,15 +177,10 @@ static int fault(struct reading *in, int code, const char *member, const char *t
     return code;
 }
 
-static struct tpc_str text_of(const struct tpc_value *map, const char *member)
-{
-    return tpc_value_text(map != NULL ? tpc_value_get(map, tpc_str_from(member)) : NULL);
-}
-
 static int read_secret(struct reading *in, const char *member)
 {
     char username[2 * TPC_AUTH_KEY_BYTES], password[TPI_HMAC_HEX + 1];
-    struct tpc_str secret = text_of(in->change->doc, member);
+    struct tpc_str secret = tpi_member_text(in->change->doc, member);
     struct tpc_str device = in->change->key;
     if (secret.len == 0 || in->product.len == 0) {
         return 0;
@@ -202,7 +198,7 @@ static int read_secret(struct reading *in, const char *member)
 static int read_password(struct reading *in, const struct tpc_value *doc, struct tpc_str username,
                          const char *member)
 {
-    struct tpc_str password = text_of(doc, member);
+    struct tpc_str password = tpi_member_text(doc, member);
     if (password.len == 0) {
         return 0;
     }
@@ -215,7 +211,7 @@ static int read_password(struct reading *in, const struct tpc_value *doc, struct
 static int read_voucher(struct reading *in, const struct tpc_value *doc, const char *member)
 {
     static const struct tpc_str none = { "", 0 };
-    struct tpc_str voucher = text_of(doc, member);
+    struct tpc_str voucher = tpi_member_text(doc, member);
     struct tpc_str username, password;
     if (voucher.len == 0) {
         return 0;
@@ -235,7 +231,7 @@ static int read_voucher(struct reading *in, const struct tpc_value *doc, const c
 static int read_fingerprint(struct reading *in, const struct tpc_value *doc, const char *member)
 {
     static const struct tpc_str none = { "", 0 };
-    struct tpc_str text = text_of(doc, member);
+    struct tpc_str text = tpi_member_text(doc, member);
     uint8_t digest[TPI_SHA256_BYTES];
     if (text.len == 0) {
         return 0;
@@ -255,7 +251,7 @@ static int read_vouchers(struct reading *in, const struct tpc_value *c)
     int rc = read_voucher(in, c, "voucher");
     rc = rc != 0 ? rc : read_voucher(in, c, "voucher_next");
     for (int i = 0; rc == 0 && i < 2; i++) {
-        struct tpc_str token = text_of(c, tokens[i]);
+        struct tpc_str token = tpi_member_text(c, tokens[i]);
         rc = token.len == 0 ? 0 : add(in, TPI_LOGIN_PAIR, TPC_AUTH_TOKEN, token, none, tokens[i]);
     }
     return rc;
@@ -266,7 +262,7 @@ static int read_all(struct reading *in)
     bool device = in->product.len > 0;
     const struct tpc_value *c =
         device ? tpc_value_get(in->change->doc, TPC_STR("credentials")) : in->change->doc;
-    struct tpc_str username = device ? text_of(c, "username") : in->change->key;
+    struct tpc_str username = device ? tpi_member_text(c, "username") : in->change->key;
     int rc = device ? read_secret(in, "secret") : 0;
     rc = rc != 0 || !device ? rc : read_secret(in, "secret_next");
     if (c == NULL) {

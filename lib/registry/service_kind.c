@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "data/member.h"
 #include "registry/inside.h"
 
 static const struct tpc_option service_schema[] = {
@@ -60,13 +61,12 @@ static struct tpi_service_user *make_user(struct tpi_registry *r, const struct t
 {
     struct tpi_service_user *u = tpi_alloc_zero(r->env->alloc, sizeof(*u) + change->key.len + 1);
     if (u != NULL) {
-        const struct tpc_value *enabled = tpc_value_get(change->doc, TPC_STR("enabled"));
         char *key = (char *) (u + 1);
         memcpy(key, change->key.ptr, change->key.len);
         u->key = (struct tpc_str){ key, change->key.len };
         u->id = change->id;
         u->tenant = change->tenant;
-        u->enabled = enabled == NULL || enabled->type != TPC_BOOL || enabled->as.b;
+        u->enabled = tpi_member_bool(change->doc, "enabled", true);
     }
     return u;
 }

@@ -2,6 +2,7 @@
 #include "rules/action.h"
 
 #include "base/error.h"
+#include "data/member.h"
 #include "registry/device.h"
 #include "rules/rules.h"
 
@@ -129,28 +130,6 @@ const struct tpc_option tpi_action_item = { .name = "then",
 static const char *const type_names[] = { NULL, "command", "notify", "alert", "clear" };
 static const char *const name_members[] = { NULL, "service", "handler", "key", "key" };
 
-static const struct tpc_value *member(const struct tpc_value *map, const char *key)
-{
-    return tpc_value_get(map, tpc_str_from(key));
-}
-
-static struct tpc_str text_member(const struct tpc_value *map, const char *key)
-{
-    const struct tpc_value *v = member(map, key);
-    return v != NULL ? tpc_value_text(v) : (struct tpc_str){ NULL, 0 };
-}
-
-/* The table has bounded it. */
-static uint32_t uint_member(const struct tpc_value *map, const char *key)
-{
-    int64_t i = 0;
-    const struct tpc_value *v = member(map, key);
-    if (v == NULL || tpc_value_int(v, &i) != 0 || i < 0 || i > UINT32_MAX) {
-        return 0;
-    }
-    return (uint32_t) i;
-}
-
 static uint32_t read_priority(struct tpc_str name)
 {
     if (tpc_str_equal(name, TPC_STR("high"))) {
@@ -179,7 +158,7 @@ static uint32_t type_of(const struct tpc_value *item)
 {
     uint32_t found = 0, count = 0;
     for (uint32_t t = TPI_ACTION_COMMAND; t <= TPI_ACTION_CLEAR; t++) {
-        const struct tpc_value *v = member(item, type_names[t]);
+        const struct tpc_value *v = tpi_member(item, type_names[t]);
         if (v != NULL && v->type == TPC_MAP) {
             found = t;
             count++;
@@ -200,7 +179,7 @@ static int say(struct tpi_action *a, struct tpc_arena *arena, const struct tpc_v
     m[n++] = (struct tpc_member){ TPC_STR("state"),
                                   { .type = TPC_TEXT, .len = state.len, .as.text = state.ptr } };
     for (size_t i = 0; a->type == TPI_ACTION_ALERT && i < 2; i++) {
-        const struct tpc_value *v = member(c, said[i]);
+        const struct tpc_value *v = tpi_member(c, said[i]);
         if (v != NULL) {
             m[n++] = (struct tpc_member){ tpc_str_from(said[i]), *v };
         }
@@ -218,20 +197,20 @@ static int read_action(struct tpi_action *a, struct tpc_arena *arena, size_t num
                       "an action is one of: command, notify, alert, clear");
         return path_error(err, TPC_EINVAL, number, NULL, NULL);
     }
-    const struct tpc_value *c = member(item, type_names[a->type]);
-    const struct tpc_value *params = member(c, "params");
+    const struct tpc_value *c = tpi_member(item, type_names[a->type]);
+    const struct tpc_value *params = tpi_member(c, "params");
     if (params != NULL && params->type != TPC_MAP && params->type != TPC_NULL) {
         tpi_error_set(err, TPC_EINVAL, "rules", "not a map");
         return path_error(err, TPC_EINVAL, number, type_names[a->type], "params");
     }
-    a->device = text_member(c, "device");
-    a->name = text_member(c, name_members[a->type]);
+    a->device = tpi_member_text(c, "device");
+    a->name = tpi_member_text(c, name_members[a->type]);
     a->params = params != NULL ? *params : (struct tpc_value){ .type = TPC_NULL };
-    a->timeout_ms = uint_member(c, "timeout");
-    a->retries = uint_member(c, "retries");
-    a->retry_delay_ms = uint_member(c, "retry_delay");
-    a->expire_ms = uint_member(c, "expire");
-    a->priority = read_priority(text_member(c, "priority"));
+    a->timeout_ms = (uint32_t) tpi_member_int(c, "timeout", 0);
+    a->retries = (uint32_t) tpi_member_int(c, "retries", 0);
+    a->retry_delay_ms = (uint32_t) tpi_member_int(c, "retry_delay", 0);
+    a->expire_ms = (uint32_t) tpi_member_int(c, "expire", 0);
+    a->priority = read_priority(tpi_member_text(c, "priority"));
     a->fills = (struct tpi_fills){ .count = 0 };
     atomic_init(&a->warned, false);
     return a->type == TPI_ACTION_ALERT || a->type == TPI_ACTION_CLEAR ? say(a, arena, c) : 0;

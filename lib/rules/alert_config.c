@@ -1,6 +1,7 @@
 /* Entities of kind "alert". */
 #include "base/alloc.h"
 #include "base/error.h"
+#include "data/member.h"
 #include "data/msg.h"
 #include "registry/registry.h"
 #include "rules/alert_state.h"
@@ -233,25 +234,6 @@ int64_t tpi_alert_windows_end(const struct tpi_alert_config *c, int64_t unix_ms)
 
 /* ---- reading ---- */
 
-static const struct tpc_value *member(const struct tpc_value *map, const char *key)
-{
-    const struct tpc_value *v = map != NULL ? tpc_value_get(map, tpc_str_from(key)) : NULL;
-    return v != NULL && v->type != TPC_NULL ? v : NULL;
-}
-
-static struct tpc_str text_member(const struct tpc_value *map, const char *key)
-{
-    const struct tpc_value *v = member(map, key);
-    return v != NULL ? tpc_value_text(v) : (struct tpc_str){ NULL, 0 };
-}
-
-static int64_t int_member(const struct tpc_value *map, const char *key, int64_t otherwise)
-{
-    const struct tpc_value *v = member(map, key);
-    int64_t i;
-    return v != NULL && tpc_value_int(v, &i) == 0 ? i : otherwise;
-}
-
 /* "HH:MM" in minutes; -1 = it is none. 24:00 is not. */
 static int32_t read_minute(const char *p)
 {
@@ -277,10 +259,10 @@ struct reading {
 static int read_window(const struct reading *x, const struct tpc_value *v, size_t at,
                        struct tpi_alert_window *w, struct tpc_error *err)
 {
-    struct tpc_str from = text_member(v, "from");
-    struct tpc_str to = text_member(v, "to");
-    struct tpc_str zone = text_member(v, "zone");
-    const struct tpc_value *days = member(v, "weekdays");
+    struct tpc_str from = tpi_member_text(v, "from");
+    struct tpc_str to = tpi_member_text(v, "to");
+    struct tpc_str zone = tpi_member_text(v, "zone");
+    const struct tpc_value *days = tpi_member(v, "weekdays");
     w->from_min = from.len == 5 ? read_minute(from.ptr) : -1;
     w->to_min = to.len == 5 ? read_minute(to.ptr) : -1;
     if (w->from_min < 0 || w->to_min < 0) {
@@ -349,29 +331,28 @@ static int fill(struct tpi_alerts *a, struct tpi_alert_config *c, const struct t
         return rc;
     }
     const struct reading x = { a, change->loading };
-    const struct tpc_value *enabled = member(&doc, "enabled");
-    const struct tpc_value *flapping = member(&doc, "flapping");
-    const struct tpc_value *escalate = member(&doc, "escalate");
-    const struct tpc_value *suppress = member(&doc, "suppress");
-    const struct tpc_value *offline = member(&doc, "offline");
+    const struct tpc_value *flapping = tpi_member(&doc, "flapping");
+    const struct tpc_value *escalate = tpi_member(&doc, "escalate");
+    const struct tpc_value *suppress = tpi_member(&doc, "suppress");
+    const struct tpc_value *offline = tpi_member(&doc, "offline");
     c->id = change->id;
     c->tenant_id = change->tenant;
-    c->enabled = enabled == NULL || enabled->type != TPC_BOOL || enabled->as.b;
-    c->name = text_member(&doc, "name");
-    c->text = text_member(&doc, "text");
-    c->severity = tpi_severity_of(text_member(&doc, "severity"));
-    c->on = read_on(member(&doc, "on"));
-    read_handlers(member(&doc, "notify"), &c->handlers);
-    c->escalate_after_ms = int_member(escalate, "after", 0);
-    c->escalate_severity = tpi_severity_of(text_member(escalate, "severity"));
+    c->enabled = tpi_member_bool(&doc, "enabled", true);
+    c->name = tpi_member_text(&doc, "name");
+    c->text = tpi_member_text(&doc, "text");
+    c->severity = tpi_severity_of(tpi_member_text(&doc, "severity"));
+    c->on = read_on(tpi_member(&doc, "on"));
+    read_handlers(tpi_member(&doc, "notify"), &c->handlers);
+    c->escalate_after_ms = tpi_member_int(escalate, "after", 0);
+    c->escalate_severity = tpi_severity_of(tpi_member_text(escalate, "severity"));
     c->escalate_handlers = c->handlers;
-    if (member(escalate, "notify") != NULL) {
-        read_handlers(member(escalate, "notify"), &c->escalate_handlers);
+    if (tpi_member(escalate, "notify") != NULL) {
+        read_handlers(tpi_member(escalate, "notify"), &c->escalate_handlers);
     }
-    c->flap_changes = flapping != NULL ? (uint32_t) int_member(flapping, "changes", 5) : 0;
-    c->flap_within_ms = int_member(flapping, "within", MINUTE_MS);
-    c->offline_product = text_member(offline, "product");
-    c->offline_after_ms = int_member(offline, "after", 5 * (int64_t) MINUTE_MS);
+    c->flap_changes = flapping != NULL ? (uint32_t) tpi_member_int(flapping, "changes", 5) : 0;
+    c->flap_within_ms = tpi_member_int(flapping, "within", MINUTE_MS);
+    c->offline_product = tpi_member_text(offline, "product");
+    c->offline_after_ms = tpi_member_int(offline, "after", 5 * (int64_t) MINUTE_MS);
     for (size_t i = 0; rc == 0 && suppress != NULL && i < suppress->len; i++) {
         rc = read_window(&x, &suppress->as.items[i], i, &c->windows[c->window_count++], err);
     }

@@ -5,6 +5,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/hash.h"
+#include "data/member.h"
 #include "data/msg.h"
 
 #include <string.h>
@@ -49,12 +50,6 @@ static const struct tpc_option rule_options[] = {
 };
 
 const struct tpc_list tpi_data_rule_schema = TPC_OPTIONS(rule_options);
-
-static struct tpc_str text_member(const struct tpc_value *map, const char *key)
-{
-    const struct tpc_value *v = map != NULL ? tpc_value_get(map, tpc_str_from(key)) : NULL;
-    return v != NULL ? tpc_value_text(v) : (struct tpc_str){ NULL, 0 };
-}
 
 static int join(struct tpc_arena *arena, struct tpc_str a, struct tpc_str b, struct tpc_str *ret)
 {
@@ -143,15 +138,14 @@ static int read_actions(struct tpi_data_rule *d, const struct tpc_value *then,
 static int fill(struct tpi_data_rule *d, const struct tpi_change *change, struct tpc_error *err)
 {
     const struct tpc_value *doc = change->doc;
-    const struct tpc_value *enabled = tpc_value_get(doc, TPC_STR("enabled"));
     const struct tpc_value *list = tpc_value_get(doc, TPC_STR("then"));
     struct tpc_value then;
     int rc = list != NULL ? tpi_value_copy(list, d->arena, &then) : 0;
     rc = rc != 0 ? rc : join(d->arena, change->tenant_key, TPC_STR(""), &d->tenant);
     rc = rc != 0 ? rc : join(d->arena, TPC_STR("rule:"), change->key, &d->by);
-    rc = rc != 0 ? rc : join(d->arena, text_member(doc, "sql"), TPC_STR(""), &d->text);
+    rc = rc != 0 ? rc : join(d->arena, tpi_member_text(doc, "sql"), TPC_STR(""), &d->text);
     rc = rc != 0 ? rc
-                 : join(d->arena, text_member(tpc_value_get(doc, TPC_STR("to")), "event"),
+                 : join(d->arena, tpi_member_text(tpc_value_get(doc, TPC_STR("to")), "event"),
                         TPC_STR(""), &d->event);
     if (rc != 0) {
         return rc;
@@ -159,7 +153,7 @@ static int fill(struct tpi_data_rule *d, const struct tpi_change *change, struct
     d->id = change->id;
     d->revision = change->revision;
     d->tenant_id = change->tenant;
-    d->enabled = enabled == NULL || enabled->type != TPC_BOOL || enabled->as.b;
+    d->enabled = tpi_member_bool(doc, "enabled", true);
     d->hash = (uint32_t) tpi_hash(d->text.ptr, d->text.len, 0);
     if (d->event.len == 0 && list == NULL) {
         tpi_error_set(err, TPC_EINVAL, "rules", "nothing is done with its rows: to or then");

@@ -2,13 +2,17 @@
 #include "rules/scene.h"
 
 #include "base/alloc.h"
+#include "base/arena.h"
 #include "base/error.h"
 #include "base/hash.h"
+#include "data/member.h"
 #include "data/msg.h"
 #include "registry/device.h"
 #include "rules/rules.h"
 
 #include <string.h>
+
+enum { ARENA_BYTES = 512 /* what most documents need */ };
 
 static const struct tpc_option device_key = { .name = "device",
                                               .type = TPC_OPT_TEXT,
@@ -86,25 +90,6 @@ static const struct tpc_option scene_options[] = {
 };
 
 const struct tpc_list tpi_scene_schema = TPC_OPTIONS(scene_options);
-
-static const struct tpc_value *member(const struct tpc_value *map, const char *key)
-{
-    return tpc_value_get(map, tpc_str_from(key));
-}
-
-static struct tpc_str text_member(const struct tpc_value *map, const char *key)
-{
-    const struct tpc_value *v = member(map, key);
-    return v != NULL ? tpc_value_text(v) : (struct tpc_str){ NULL, 0 };
-}
-
-/* The table has bounded it. */
-static int64_t int_member(const struct tpc_value *map, const char *key)
-{
-    int64_t i = 0;
-    const struct tpc_value *v = member(map, key);
-    return v != NULL && tpc_value_int(v, &i) == 0 ? i : 0;
-}
 
 static uint32_t read_trigger(struct tpc_str name)
 {
@@ -207,21 +192,20 @@ static int fill(struct tpi_scene *s, const struct tpi_change *change, struct tpc
     if (rc != 0) {
         return rc;
     }
-    const struct tpc_value *when = member(&doc, "when");
-    const struct tpc_value *devices = member(when, "devices");
-    const struct tpc_value *enabled = member(&doc, "enabled");
+    const struct tpc_value *when = tpi_member(&doc, "when");
+    const struct tpc_value *devices = tpi_member(when, "devices");
     s->id = change->id;
     s->revision = change->revision;
     s->tenant_id = change->tenant;
-    s->enabled = enabled == NULL || enabled->type != TPC_BOOL || enabled->as.b;
-    s->product = text_member(when, "product");
-    s->text = text_member(when, "expr");
-    s->until = text_member(when, "until");
-    s->event = text_member(when, "event");
-    s->for_ms = int_member(when, "for");
-    s->every_ms = int_member(when, "every");
-    s->on = read_trigger(text_member(when, "on"));
-    s->each = s->on != TPI_ON_DATA || tpc_str_equal(text_member(when, "fire"), TPC_STR("each"));
+    s->enabled = tpi_member_bool(&doc, "enabled", true);
+    s->product = tpi_member_text(when, "product");
+    s->text = tpi_member_text(when, "expr");
+    s->until = tpi_member_text(when, "until");
+    s->event = tpi_member_text(when, "event");
+    s->for_ms = tpi_member_int(when, "for", 0);
+    s->every_ms = tpi_member_int(when, "every", 0);
+    s->on = read_trigger(tpi_member_text(when, "on"));
+    s->each = s->on != TPI_ON_DATA || tpc_str_equal(tpi_member_text(when, "fire"), TPC_STR("each"));
     rc = check_when(s, err);
     if (rc != 0) {
         return rc;
@@ -229,7 +213,7 @@ static int fill(struct tpi_scene *s, const struct tpi_change *change, struct tpc
     s->when = hash_when(s, devices);
     rc = read_devices(s, devices);
     rc = rc != 0 ? rc : name_scene(s);
-    return rc != 0 ? rc : tpi_actions_read(&s->actions, s->arena, member(&doc, "then"), err);
+    return rc != 0 ? rc : tpi_actions_read(&s->actions, s->arena, tpi_member(&doc, "then"), err);
 }
 
 int tpi_scene_create(const struct tpc_allocator *alloc, const struct tpi_change *change,
@@ -242,7 +226,10 @@ int tpi_scene_create(const struct tpc_allocator *alloc, const struct tpi_change 
     s->alloc = alloc;
     tpi_map_init(&s->devices, alloc);
     int rc = tpc_arena_create(alloc, 0, &s->arena);
-    rc = rc != 0 ? rc : fill(s, change, err);
+    if (rc == 0) {
+        tpi_arena_small(s->arena, ARENA_BYTES);
+        rc = fill(s, change, err);
+    }
     if (rc != 0) {
         if (rc == TPC_ENOMEM) {
             tpi_error_set(err, rc, "rules", "out of memory");

@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "data/member.h"
 #include "base/hash.h"
 #include "data/msg.h"
 
@@ -265,13 +266,12 @@ static int fill(struct tpi_rules *r, struct tpi_rule_schedule *s, struct tpi_cha
     if (rc != 0) {
         return rc;
     }
-    const struct tpc_value *enabled = tpc_value_get(&doc, TPC_STR("enabled"));
     s->id = change->id;
     s->revision = change->revision;
     s->tenant_id = change->tenant;
     s->modified_ms = change->modified_unix_ms;
     s->partition = (uint32_t) (tpi_hash64(change->id) % r->host.partitions);
-    s->enabled = enabled == NULL || enabled->type != TPC_BOOL || enabled->as.b;
+    s->enabled = tpi_member_bool(&doc, "enabled", true);
     s->plan = hash_plan(&doc);
     rc = read_actions(s, change, tpc_value_get(&doc, TPC_STR("then")), err);
     rc = rc != 0 ? rc : tpi_schedule_init(&s->schedule, r->env, r->host.zone_dir, &doc, err);
