@@ -235,10 +235,8 @@ void tpi_entities_audit_max(struct tpi_entities *e, uint32_t rows)
 
 void tpi_entities_audit_range(struct tpi_entities *e, uint64_t *ret_first, uint64_t *ret_next)
 {
-    pthread_mutex_lock(&e->lock);
     *ret_first = e->audit_first;
     *ret_next = e->audit_next;
-    pthread_mutex_unlock(&e->lock);
 }
 
 /* ---- reading ---- */

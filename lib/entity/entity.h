@@ -127,7 +127,8 @@ int tpi_entities_reload(struct tpi_entities *e, struct tpc_str tenant, const cha
 
 /* How many entries are kept; 0 = TPI_AUDIT_ROWS. Before load. */
 void tpi_entities_audit_max(struct tpi_entities *e, uint32_t rows);
-/* The numbers that are there: first .. next - 1. */
+/* The numbers that are there: first .. next - 1. From any thread, without waiting for the store; those that are
+ * being written count. */
 void tpi_entities_audit_range(struct tpi_entities *e, uint64_t *ret_first, uint64_t *ret_next);
 
 enum { TPI_AUDIT_COMMANDS = 128 /* in one call */ };

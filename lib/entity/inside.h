@@ -37,8 +37,10 @@ struct tpi_entities {
     uint8_t seal_key[32];
     uint64_t unsealed; /* rows read that should be sealed and are not */
     uint64_t next_id;
-    bool observing;                   /* another process owns the store: nothing is written */
-    uint64_t audit_first, audit_next; /* numbers of the entries that are there; next has none yet */
+    bool observing; /* another process owns the store: nothing is written */
+    /* Numbers of the entries that are there; next has none yet. Changed under the lock and read without:
+     * a store whose disk hangs keeps the lock, and metrics are asked for then above all. */
+    _Atomic uint64_t audit_first, audit_next;
     uint32_t audit_max;
     uint64_t seen; /* the last change of the store that was taken over */
     uint32_t kind_count;

@@ -4,6 +4,7 @@
  */
 #include "suites.h"
 
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -165,6 +166,34 @@ START_TEST(a_stop_after_a_hanging_disk_loses_nothing)
 }
 END_TEST
 
+#ifdef FX_WITH_SQLITE
+static void *put_scene(void *user)
+{
+    fx_put(user, "scene", scene);
+    return NULL;
+}
+
+/* Whoever looks why nothing moves must get an answer. */
+START_TEST(metrics_are_told_while_a_change_hangs_in_the_store)
+{
+    struct fx f;
+    open_all(&f);
+    fire(3);
+    ck_assert(probe_wait_settled(3));
+    double before = fx_metric(&f, "tpc_audit_rows");
+    faulty_vfs_latch();
+    pthread_t putting;
+    ck_assert_int_eq(pthread_create(&putting, NULL, put_scene, &f), 0);
+    faulty_vfs_wait_latched();
+    ck_assert_double_ge(fx_metric(&f, "tpc_audit_rows"), before);
+    faulty_vfs_unlatch();
+    pthread_join(putting, NULL);
+    ck_assert_double_gt(fx_metric(&f, "tpc_audit_rows"), before);
+    fx_fini(&f);
+}
+END_TEST
+#endif
+
 Suite *latch_suite(void)
 {
     Suite *s = suite_create("latch");
@@ -172,6 +201,9 @@ Suite *latch_suite(void)
     tcase_add_test(t, commands_of_scenes_leave_while_the_disk_hangs);
     tcase_add_test(t, a_hanging_disk_says_later_once_its_buffer_is_full);
     tcase_add_test(t, a_stop_after_a_hanging_disk_loses_nothing);
+#ifdef FX_WITH_SQLITE
+    tcase_add_test(t, metrics_are_told_while_a_change_hangs_in_the_store);
+#endif
     tcase_set_timeout(t, 120);
     suite_add_tcase(s, t);
     return s;
