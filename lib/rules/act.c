@@ -1,5 +1,5 @@
 /* Actions at work. */
-#include "rules/action.h"
+#include "rules/action_type.h"
 
 #include "base/crypto.h"
 #include "registry/device.h"
@@ -55,92 +55,45 @@ static bool find_target(const struct tpi_act *act, const struct tpi_action *a,
                ? act->device
                : tpi_registry_find_in(act->rules->host.registry, act->tenant_id, a->device);
     if (*ret == NULL) {
-        return a->device.len == 0 && a->type == TPI_ACTION_NOTIFY;
+        return a->device.len == 0 && a->type->device_optional;
     }
     return !atomic_load_explicit(&(*ret)->deleted, memory_order_relaxed);
 }
 
-static int send_command(const struct tpi_act *act, const struct tpi_action *a,
-                        const struct tpc_value *params, struct tpc_device *target,
-                        const struct tpc_id *id)
+/* What it says, the values in its texts filled in. */
+static int fill_in(const struct tpi_act *act, const struct tpi_action *a, struct tpc_value *ret)
 {
-    struct tpi_rules *r = act->rules;
-    struct tpi_rule_command command = { .id = *id,
-                                        .source = act->device,
-                                        .target = target,
-                                        .service = a->name,
-                                        .params = params,
-                                        .by = act->by,
-                                        .timeout_ms = a->timeout_ms,
-                                        .retries = a->retries,
-                                        .retry_delay_ms = a->retry_delay_ms,
-                                        .expire_ms = a->expire_ms,
-                                        .priority = a->priority,
-                                        .again = act->again };
-    int rc = r->host.command(r->host.user, act->worker, &command);
-    if (rc == 0) {
-        TPI_METRIC_ADD(r->counters.commands, 1);
+    *ret = a->params;
+    if (a->fills.count == 0) {
+        return 0;
     }
-    return rc;
-}
-
-static int append_message(const struct tpi_act *act, const struct tpi_action *a,
-                          const struct tpc_value *params, struct tpc_device *target,
-                          const struct tpc_id *id)
-{
-    struct tpi_rules *r = act->rules;
-    struct tpi_rule_message message = {
-        .id = *id,
-        .device = target,
-        .partition = target != NULL ? target->partition : act->partition,
-        .kind = a->type == TPI_ACTION_NOTIFY ? TPC_MSG_NOTIFY : TPC_MSG_ALERT,
-        .name = a->name,
-        .params = params,
-        .by = act->by,
-        .again = act->again,
-        .has_source = act->device != NULL && !act->waited,
-        .source_partition = act->partition,
-        .source_offset = act->offset
-    };
-    int rc = r->host.message(r->host.user, act->worker, &message);
-    if (rc == 0) {
-        TPI_METRIC_ADD(r->counters.messages, 1);
-    }
-    return rc;
+    struct tpc_arena *arena = act->rules->workers[act->worker].arena;
+    tpc_arena_reset(arena);
+    return tpi_fills_apply(&a->fills, &a->params, &act->from, arena, ret);
 }
 
 /* Whether it failed. */
 static bool act_one(const struct tpi_act *act, struct tpi_action *a, uint32_t number)
 {
     struct tpi_rules *r = act->rules;
-    struct tpc_device *target;
-    struct tpc_id id;
-    if (!find_target(act, a, &target)) {
+    struct tpi_deed deed = { .number = number };
+    if (!find_target(act, a, &deed.target)) {
         TPI_METRIC_ADD(r->counters.missing_target, 1);
         take_down(act, number | TPI_LEDGER_MISSING, TPC_ENOENT, NULL);
         warn_once(act, a, "no such device");
         return true;
     }
-    int rc =
-        tpi_rules_action_id(act->rule, act->revision, act->partition, act->offset, number, &id);
-    struct tpc_value params = a->params;
-    if (act->row != NULL && a->type == TPI_ACTION_NOTIFY && params.type == TPC_NULL) {
-        params = *act->row;
-    }
-    if (rc == 0 && a->fills.count > 0) {
-        struct tpc_arena *arena = r->workers[act->worker].arena;
-        tpc_arena_reset(arena);
-        rc = tpi_fills_apply(&a->fills, &a->params, &act->from, arena, &params);
-    }
-    if (rc == 0) {
-        rc = a->type == TPI_ACTION_COMMAND ? send_command(act, a, &params, target, &id)
-                                           : append_message(act, a, &params, target, &id);
-    }
+    struct tpc_value params;
+    deed.params = &params;
+    int rc = tpi_rules_action_id(act->rule, act->revision, act->partition, act->offset, number,
+                                 &deed.id);
+    rc = rc != 0 ? rc : fill_in(act, a, &params);
+    rc = rc != 0 ? rc : a->type->act(act, a, &deed);
     if (rc == 0 || rc == TPC_EEXIST) {
         return false;
     }
     TPI_METRIC_ADD(r->counters.refused, 1);
-    take_down(act, number, rc, target);
+    take_down(act, number, rc, deed.target);
     warn_once(act, a, tpc_error_name(rc));
     return true;
 }

@@ -30,26 +30,17 @@ enum {
     TPI_ACTION_TEXT = 1024 /* bytes of an alert's text */
 };
 
-enum tpi_action_type {
-    TPI_ACTION_COMMAND = 1,
-    TPI_ACTION_NOTIFY = 2,
-    TPI_ACTION_ALERT = 3,
-    TPI_ACTION_CLEAR = 4
-};
+struct tpi_action_type; /* rules/action_type.h */
 
 struct tpi_action {
-    uint32_t type;         /* enum tpi_action_type */
+    const struct tpi_action_type *type;
     struct tpc_str device; /* empty = the one that set it off */
-    struct tpc_str name;   /* service, handler, or key of the alert */
+    struct tpc_str name;   /* service, handler, key of the alert: what the type says */
     /* Of a command and a notification: a map or null; of an alert: what its message says. */
     struct tpc_value params;
     struct tpi_fills fills; /* of params */
-    uint32_t timeout_ms;    /* of a command: 0 = default, as the three below */
-    uint32_t retries;
-    uint32_t retry_delay_ms;
-    uint32_t expire_ms;
-    uint32_t priority;
-    atomic_bool warned; /* its failure was logged */
+    void *more;             /* what only its type knows */
+    atomic_bool warned;     /* its failure was logged */
 };
 
 struct tpi_actions {
@@ -74,6 +65,8 @@ int tpi_actions_read(struct tpi_actions *a, struct tpc_arena *arena, const struc
 /* Compiles the values in their texts. Returns as tpi_fills_compile(), with a path from "then[". */
 int tpi_actions_compile(struct tpi_actions *a, const struct tpc_allocator *alloc,
                         const struct tpi_expr_scope *scope, struct tpc_error *err);
+/* Back to what was read: it can be compiled anew. */
+void tpi_actions_uncompile(struct tpi_actions *a);
 void tpi_actions_fini(struct tpi_actions *a);
 
 /*

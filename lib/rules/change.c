@@ -216,7 +216,7 @@ static void recompile(struct tpi_rules *r, struct tpi_scene *s)
     struct tpi_condition fresh = { .good = false };
     int rc = tpi_scene_compile(s, r->host.registry, &err, &fresh);
     if (rc == 0 && !s->condition.good) { /* it does nothing yet */
-        tpi_actions_fini(&s->actions);
+        tpi_actions_uncompile(&s->actions);
         rc = tpi_scene_compile_actions(s, r->host.registry, &err);
     }
     rc = rc != 0 ? rc : reserve(r, s, &fresh);

@@ -6,6 +6,7 @@
 #include "data/member.h"
 #include "base/hash.h"
 #include "data/msg.h"
+#include "rules/action_type.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -248,7 +249,7 @@ static int read_actions(struct tpi_rule_schedule *s, struct tpi_change *change,
     int rc = tpi_actions_read(&s->actions, s->arena, then, err);
     for (uint32_t i = 0; rc == 0 && i < s->actions.count; i++) {
         struct tpi_action *a = &s->actions.items[i];
-        rc = a->type == TPI_ACTION_NOTIFY ? name_tenant(s, a, change->tenant_key) : 0;
+        rc = a->type == &tpi_action_notify ? name_tenant(s, a, change->tenant_key) : 0;
     }
     struct tpi_expr_scope scope = { .resolve = resolve,
                                     .constant = constant,

@@ -1,0 +1,127 @@
+/* The documents of all types of actions, and the list of the types. */
+#include "rules/action_type.h"
+
+#include "rules/rules.h"
+
+static const struct tpc_option command_options[] = {
+    { .name = "device",
+      .type = TPC_OPT_TEXT,
+      .flags = TPC_OPT_KEY,
+      .since = "0.1",
+      .help = "who is told; absent = the device that set it off" },
+    { .name = "service",
+      .type = TPC_OPT_TEXT,
+      .flags = TPC_OPT_REQUIRED,
+      .min = 1,
+      .max = 128,
+      .since = "0.1",
+      .help = "a service of its model, set or get" },
+    { .name = "params", .type = TPC_OPT_ANY, .since = "0.1", .help = "a map" },
+    { .name = "timeout",
+      .type = TPC_OPT_DURATION,
+      .min = 1,
+      .max = 86400000,
+      .since = "0.1",
+      .help = "for a reply to one try; absent = 10s" },
+    { .name = "retries",
+      .type = TPC_OPT_UINT,
+      .min = 0,
+      .max = 100,
+      .since = "0.1",
+      .help = "tries after the first; absent = 0" },
+    { .name = "retry_delay",
+      .type = TPC_OPT_DURATION,
+      .min = 1,
+      .max = 86400000,
+      .since = "0.1",
+      .help = "before the first retry, doubles; absent = 1s" },
+    { .name = "expire",
+      .type = TPC_OPT_DURATION,
+      .min = 1,
+      .max = 2592000000,
+      .since = "0.1",
+      .help = "in the queue; absent = 24h" },
+    { .name = "priority",
+      .type = TPC_OPT_ENUM,
+      .def = "normal",
+      .values = "low|normal|high",
+      .since = "0.1",
+      .help = "order in the device's queue" },
+};
+
+static const struct tpc_option notify_options[] = {
+    { .name = "handler",
+      .type = TPC_OPT_TEXT,
+      .flags = TPC_OPT_REQUIRED | TPC_OPT_KEY,
+      .since = "0.1",
+      .help = "who is told: an entity of kind handler" },
+    { .name = "params", .type = TPC_OPT_ANY, .since = "0.1", .help = "a map" },
+};
+
+static const struct tpc_option alert_options[] = {
+    { .name = "key",
+      .type = TPC_OPT_TEXT,
+      .flags = TPC_OPT_REQUIRED | TPC_OPT_KEY,
+      .since = "0.1",
+      .help = "which alert; a device has one of each key" },
+    { .name = "device",
+      .type = TPC_OPT_TEXT,
+      .flags = TPC_OPT_KEY,
+      .since = "0.1",
+      .help = "whose alert; absent = the device that set it off" },
+    { .name = "severity",
+      .type = TPC_OPT_ENUM,
+      .def = "warning",
+      .values = "info|warning|minor|major|critical",
+      .since = "0.1",
+      .help = "how bad it is" },
+    { .name = "text",
+      .type = TPC_OPT_TEXT,
+      .max = TPI_ACTION_TEXT,
+      .since = "0.1",
+      .help = "for people" },
+};
+
+static const struct tpc_option clear_options[] = {
+    { .name = "key",
+      .type = TPC_OPT_TEXT,
+      .flags = TPC_OPT_REQUIRED | TPC_OPT_KEY,
+      .since = "0.1",
+      .help = "which alert" },
+    { .name = "device",
+      .type = TPC_OPT_TEXT,
+      .flags = TPC_OPT_KEY,
+      .since = "0.1",
+      .help = "whose alert; absent = the device that set it off" },
+};
+
+static const struct tpc_option item_options[] = {
+    { .name = "command",
+      .type = TPC_OPT_TABLE,
+      .sub = TPC_OPTIONS(command_options),
+      .since = "0.1",
+      .help = "sends a command" },
+    { .name = "notify",
+      .type = TPC_OPT_TABLE,
+      .sub = TPC_OPTIONS(notify_options),
+      .since = "0.1",
+      .help = "tells somebody outside" },
+    { .name = "alert",
+      .type = TPC_OPT_TABLE,
+      .sub = TPC_OPTIONS(alert_options),
+      .since = "0.1",
+      .help = "raises an alert" },
+    { .name = "clear",
+      .type = TPC_OPT_TABLE,
+      .sub = TPC_OPTIONS(clear_options),
+      .since = "0.1",
+      .help = "ends an alert" },
+};
+
+const struct tpc_option tpi_action_item = { .name = "then",
+                                            .type = TPC_OPT_TABLE,
+                                            .sub = TPC_OPTIONS(item_options) };
+
+const struct tpi_action_type *const tpi_action_types[] = {
+    &tpi_action_command, &tpi_action_notify, &tpi_action_alert, &tpi_action_clear, NULL,
+};
