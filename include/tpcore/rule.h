@@ -13,7 +13,8 @@ TPC_BEGIN
 enum tpc_rule_flags {
     TPC_RULE_ENABLED = 1, /* as its document says */
     TPC_RULE_BROKEN = 2,  /* it does nothing: `broken` says why */
-    TPC_RULE_ENDED = 4    /* a schedule that has no more planned times */
+    TPC_RULE_ENDED = 4,   /* a schedule that has no more planned times */
+    TPC_RULE_OFF = 8      /* it switched itself off (auto_disable): `off_until_unix_ms` */
 };
 
 /* One rule. Counts are since the process started or since the rule was made; a changed document goes
@@ -26,7 +27,7 @@ struct tpc_rule_info {
     struct tpc_str key;
     uint64_t revision;
     uint64_t evaluated;    /* times that it was looked at */
-    uint64_t matched;      /* .. and its condition held; of a schedule: as fired */
+    uint64_t matched;      /* .. and its condition held, before dampening */
     uint64_t fired;        /* firings of a scene, rows of a data rule, planned times done */
     uint64_t failed;       /* actions that were refused or whose device does not exist */
     int64_t fired_unix_ms; /* last; of a schedule: the planned time; 0 = never */
@@ -36,6 +37,7 @@ struct tpc_rule_info {
     struct tpc_str error; /* "'set' to 'fan-1': no such device" */
     struct tpc_str
         broken; /* why it does not compile, with path, line and column; empty = it does */
+    int64_t off_until_unix_ms; /* 0 = it is on; INT64_MAX = until its document is put again */
 };
 
 /* Texts are valid during the call. A non-zero return ends the listing and is returned by it. */

@@ -19,6 +19,8 @@ struct face {
     const struct tpi_ledger *ledger;
     const struct tpi_actions *actions;
     const struct tpi_schedule_state *state; /* of a schedule */
+    const int64_t *off_until;               /* of a schedule, under its worker's lock */
+    int64_t off_until_ms;
     struct tpc_str event;
     struct tpi_tally sum; /* its failure is the last one of any worker */
 };
@@ -104,6 +106,9 @@ static void add_up(struct finding *f)
             if (x->state != NULL && x->owner == i && x->state->ended) {
                 x->flags |= TPC_RULE_ENDED;
             }
+            if (x->off_until != NULL && x->owner == i) {
+                x->off_until_ms = *x->off_until;
+            }
         }
         pthread_mutex_unlock(&f->r->workers[i].lock);
     }
@@ -113,8 +118,10 @@ static void add_up(struct finding *f)
 static int tell(const struct finding *f, const struct face *x, struct tpc_rule_info *ret)
 {
     size_t n = strlen(x->kind) + 1;
+    bool off = x->off_until_ms > tpi_unix_ms(f->r->env);
     *ret = (struct tpc_rule_info){ .size = sizeof(*ret),
-                                   .flags = x->flags,
+                                   .flags = x->flags | (off ? (uint32_t) TPC_RULE_OFF : 0),
+                                   .off_until_unix_ms = off ? x->off_until_ms : 0,
                                    .kind = tpc_str_from(x->kind),
                                    .revision = x->revision,
                                    .evaluated = x->sum.evaluated,
@@ -197,7 +204,8 @@ static void take_schedules(struct finding *f)
                           .owner = s->partition % f->r->host.workers,
                           .ledger = &s->ledger,
                           .actions = &s->actions,
-                          .state = &s->state };
+                          .state = &s->state,
+                          .off_until = &s->judged.off_until_ms };
         take(f, &x);
     }
 }

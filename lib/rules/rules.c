@@ -60,7 +60,8 @@ static int make_workers(struct tpi_rules *r)
     for (uint32_t i = 0; i < r->host.workers; i++) {
         r->workers[i].marks = tpi_alloc_array(alloc, TPI_RULES_MAX_WATCHES, sizeof(uint32_t));
         if (r->workers[i].marks == NULL ||
-            tpc_arena_create(alloc, SAY_BYTES, &r->workers[i].arena) != 0) {
+            tpc_arena_create(alloc, SAY_BYTES, &r->workers[i].arena) != 0 ||
+            tpc_arena_create(alloc, SAY_BYTES, &r->workers[i].vars_arena) != 0) {
             return TPC_ENOMEM;
         }
     }
@@ -148,6 +149,7 @@ static void destroy_workers(struct tpi_rules *r)
         pthread_mutex_destroy(&r->workers[i].lock);
         tpi_due_fini(&r->workers[i].due);
         tpc_arena_destroy(r->workers[i].arena);
+        tpc_arena_destroy(r->workers[i].vars_arena);
         tpi_free(r->env->alloc, r->workers[i].marks, TPI_RULES_MAX_WATCHES * sizeof(uint32_t));
     }
     tpi_free(r->env->alloc, r->workers, workers_bytes(r));

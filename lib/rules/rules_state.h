@@ -62,6 +62,7 @@ struct rule_worker {
     char texts[TPI_EXPR_SCRATCH];     /* that a condition makes */
     struct rule_before before;        /* of the message that comes */
     struct tpc_arena *arena;          /* what one action says */
+    struct tpc_arena *vars_arena;     /* variables of the rule that is looked at */
     struct tpi_due due;               /* pairs of its partitions that wait */
     _Atomic int64_t next_unix_ms;     /* the earliest of them; INT64_MAX = none */
     _Atomic int64_t schedule_next_ms; /* when one of its schedules is due; INT64_MAX = never */

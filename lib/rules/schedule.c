@@ -106,6 +106,22 @@ static const struct tpc_option schedule_options[] = {
       .values = "skip|run_once",
       .since = "0.1",
       .help = "what passed while the program was not running" },
+    TPI_VARS_OPTION,
+    { .name = "if",
+      .type = TPC_OPT_TEXT,
+      .min = 1,
+      .max = TPI_EXPR_MAX_TEXT,
+      .since = "0.1",
+      .help = "condition that is run at each planned time" },
+    { .name = "fire",
+      .type = TPC_OPT_ENUM,
+      .def = "each",
+      .values = "rising|each",
+      .since = "0.1",
+      .help = "if: with each run that is true, or once when it becomes true" },
+    TPI_GATE_DAMPEN_OPTION,
+    TPI_GATE_AUTO_DISABLE_OPTION,
+    TPI_GATE_RE_ENABLE_OPTION,
     TPI_ACTIONS_OPTION,
 };
 
@@ -115,6 +131,8 @@ static void destroy(struct tpi_rule_schedule *s)
 {
     if (s != NULL) {
         tpi_actions_fini(&s->actions);
+        tpi_expr_destroy(s->condition);
+        tpi_vars_fini(&s->vars);
         tpi_ledger_fini(&s->ledger, s->alloc);
         tpi_schedule_fini(&s->schedule);
         tpc_arena_destroy(s->arena);
@@ -122,18 +140,32 @@ static void destroy(struct tpi_rule_schedule *s)
     }
 }
 
-/* What of a document does not plan. */
-static bool is_plan(struct tpc_str key)
+static bool is_one_of(struct tpc_str key, const struct tpc_str *names, size_t count)
 {
-    static const struct tpc_str other[] = { TPC_STR_INIT("key"),    TPC_STR_INIT("tenant"),
-                                            TPC_STR_INIT("kind"),   TPC_STR_INIT("enabled"),
-                                            TPC_STR_INIT("missed"), TPC_STR_INIT("then") };
-    for (size_t i = 0; i < sizeof(other) / sizeof(other[0]); i++) {
-        if (tpc_str_equal(key, other[i])) {
-            return false;
+    for (size_t i = 0; i < count; i++) {
+        if (tpc_str_equal(key, names[i])) {
+            return true;
         }
     }
-    return true;
+    return false;
+}
+
+/* What of a document decides whether a planned time fires. */
+static bool is_judge(struct tpc_str key)
+{
+    static const struct tpc_str names[] = { TPC_STR_INIT("vars"), TPC_STR_INIT("if"),
+                                            TPC_STR_INIT("fire"), TPC_STR_INIT("dampen") };
+    return is_one_of(key, names, sizeof(names) / sizeof(names[0]));
+}
+
+static bool is_plan(struct tpc_str key)
+{
+    static const struct tpc_str other[] = {
+        TPC_STR_INIT("key"),          TPC_STR_INIT("tenant"),   TPC_STR_INIT("kind"),
+        TPC_STR_INIT("enabled"),      TPC_STR_INIT("missed"),   TPC_STR_INIT("then"),
+        TPC_STR_INIT("auto_disable"), TPC_STR_INIT("re_enable")
+    };
+    return !is_judge(key) && !is_one_of(key, other, sizeof(other) / sizeof(other[0]));
 }
 
 static uint64_t hash_value(const struct tpc_value *v, uint64_t h)
@@ -163,12 +195,12 @@ static uint64_t hash_value(const struct tpc_value *v, uint64_t h)
     }
 }
 
-static uint32_t hash_plan(const struct tpc_value *doc)
+static uint32_t hash_members(const struct tpc_value *doc, bool (*counts)(struct tpc_str key))
 {
     uint64_t h = 0;
     for (size_t i = 0; i < doc->len; i++) {
         const struct tpc_member *m = &doc->as.members[i];
-        if (is_plan(m->key)) {
+        if (counts(m->key)) {
             h = tpi_hash(m->key.ptr, m->key.len, h);
             h = hash_value(&m->value, h);
         }
@@ -243,18 +275,42 @@ static int constant(void *user, struct tpc_str name, struct tpc_value *ret)
     return 0;
 }
 
-static int read_actions(struct tpi_rule_schedule *s, struct tpi_change *change,
-                        const struct tpc_value *then, struct tpc_error *err)
+static int read_condition(struct tpi_rule_schedule *s, const struct tpc_value *doc,
+                          const struct tpi_expr_scope *scope, struct tpc_error *err)
 {
-    int rc = tpi_actions_read(&s->actions, s->arena, then, err);
+    struct tpc_str text = tpi_member_text(doc, "if");
+    s->rising = tpc_str_equal(tpi_member_text(doc, "fire"), TPC_STR("rising"));
+    int rc = tpi_gate_read(&s->gate, doc, tpi_member(doc, "dampen"), err);
+    if (rc == 0 && text.len == 0 && (s->rising || s->gate.dampen.type != TPI_DAMPEN_NONE)) {
+        rc = tpi_error_set(err, TPC_EINVAL, "rules", "only with a condition: if");
+        tpi_error_at(err, s->rising ? "fire" : "dampen");
+    }
+    if (rc != 0 || text.len == 0) {
+        return rc;
+    }
+    rc = tpi_expr_compile(s->alloc, text, scope, TPI_EXPR_BOOL, err, &s->condition);
+    if (rc != 0) {
+        tpi_error_at(err, "if");
+    }
+    return rc;
+}
+
+static int read_texts(struct tpi_rule_schedule *s, struct tpi_change *change,
+                      const struct tpc_value *doc, struct tpc_error *err)
+{
+    int rc = tpi_actions_read(&s->actions, s->arena, tpi_member(doc, "then"), err);
     for (uint32_t i = 0; rc == 0 && i < s->actions.count; i++) {
         struct tpi_action *a = &s->actions.items[i];
         rc = a->type == &tpi_action_notify ? name_tenant(s, a, change->tenant_key) : 0;
     }
-    struct tpi_expr_scope scope = { .resolve = resolve,
+    struct tpi_expr_scope below = { .resolve = resolve,
                                     .constant = constant,
                                     .user = change,
                                     .features = TPI_EXPR_OTHER | TPI_EXPR_NOW | TPI_EXPR_EVENT };
+    struct tpi_vars_scope known = { &s->vars, &below };
+    struct tpi_expr_scope scope = tpi_vars_scope(&known);
+    rc = rc != 0 ? rc : tpi_vars_make(s->alloc, tpi_member(doc, "vars"), &below, err, &s->vars);
+    rc = rc != 0 ? rc : read_condition(s, doc, &scope, err);
     return rc != 0 ? rc : tpi_actions_compile(&s->actions, s->alloc, &scope, err);
 }
 
@@ -273,8 +329,9 @@ static int fill(struct tpi_rules *r, struct tpi_rule_schedule *s, struct tpi_cha
     s->modified_ms = change->modified_unix_ms;
     s->partition = (uint32_t) (tpi_hash64(change->id) % r->host.partitions);
     s->enabled = tpi_member_bool(&doc, "enabled", true);
-    s->plan = hash_plan(&doc);
-    rc = read_actions(s, change, tpc_value_get(&doc, TPC_STR("then")), err);
+    s->plan = hash_members(&doc, is_plan);
+    s->judge = hash_members(&doc, is_judge);
+    rc = read_texts(s, change, &doc, err);
     rc = rc != 0 ? rc : tpi_schedule_init(&s->schedule, r->env, r->host.zone_dir, &doc, err);
     if (rc != 0 && rc != TPC_ENOMEM && change->loading) {
         /* A zone's file that is gone, or a text that is no longer understood, must not keep the whole core from starting. */
@@ -378,6 +435,10 @@ static void begin(struct tpi_rule_schedule *s, const struct tpi_rule_schedule *o
         s->state = old->state;
     } else {
         tpi_schedule_start(&s->state, s->modified_ms);
+    }
+    if (goes_on && old->judge == s->judge) {
+        s->judged = old->judged;
+        s->judged.off_until_ms = 0; /* put again, it is on */
     }
     s->live = true;
     s->again = loading || (old != NULL && old->again);

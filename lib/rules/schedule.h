@@ -10,18 +10,32 @@
  * crash is known; up to which time all is done is part of the partition's state. A schedule that is
  * put again with the same plan goes on; one with another plan, or that was disabled, starts anew.
  * What was planned before its document was put is never done. Texts of actions know planned (unix ms),
- * schedule.key, now() and device('id').name.
+ * schedule.key, now(), device('id').name and the schedule's variables.
+ *
+ * With a condition ("if") a planned time is a run of it, and the schedule is what others call a task: vars.h and
+ * gate.h say what stands around it. fire "rising": only if the run before was not true, after dampening. A
+ * schedule that switched itself off passes over its planned times; they are not missed.
  */
 #ifndef TPI_RULES_SCHEDULE_H
 #define TPI_RULES_SCHEDULE_H
 
 #include "calendar/schedule.h"
+#include "rules/gate.h"
 #include "rules/rules_state.h"
+#include "rules/vars.h"
 
 enum { TPI_RULES_MAX_SCHEDULES = 10000 };
 
 /* Number under which the texts of actions load the planned time. */
 enum { TPI_NAME_PLANNED = 1 };
+
+/* What it remembers of its condition. All zero at first. */
+struct tpi_judged {
+    struct tpi_dampen_state dampen;
+    bool held;            /* the dampened condition, at the last run */
+    int64_t run_ms;       /* of the last run */
+    int64_t off_until_ms; /* it switched itself off; 0 = it is on */
+};
 
 struct tpi_rule_schedule {
     const struct tpc_allocator *alloc;
@@ -41,6 +55,12 @@ struct tpi_rule_schedule {
     struct tpi_schedule schedule;
     struct tpi_schedule_state state;
     int64_t next_ms; /* look at it then */
+    struct tpi_vars vars;
+    struct tpi_expr *condition; /* NULL = always true */
+    bool rising;
+    struct tpi_gate gate;
+    uint32_t judge; /* short hash of all that decides whether it fires */
+    struct tpi_judged judged;
     struct tpi_actions actions;
     struct tpi_ledger ledger;
 };
@@ -61,8 +81,9 @@ int64_t tpi_schedules_next_ms(const struct tpi_rules *r, uint32_t worker);
 uint32_t tpi_schedules_turn(struct tpi_rules *r, uint32_t worker, int64_t now_ms);
 
 /* State of a partition's schedules: appended to out, and put back. Under the owner's lock. read says
- * whether the bytes are right; with apply it also takes them over. Returns 0 or TPC_ECORRUPT. */
+ * whether the bytes are right; with apply it also takes them over. judged: they tell of conditions, too. Returns 0
+ * or TPC_ECORRUPT. */
 int tpi_schedules_save(struct tpi_rules *r, uint32_t partition, struct tpi_buf *out);
-int tpi_schedules_read(struct tpi_rules *r, struct tpi_reader *in, bool apply);
+int tpi_schedules_read(struct tpi_rules *r, struct tpi_reader *in, bool judged, bool apply);
 
 #endif

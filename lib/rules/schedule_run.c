@@ -18,11 +18,15 @@ struct planned {
     struct tpi_rules *r;
     const struct tpi_rule_schedule *s;
     int64_t at_ms;
+    struct tpi_var_values vars;
 };
 
 static bool load(void *user, uint32_t index, struct tpc_value *ret)
 {
     const struct planned *p = user;
+    if (index >= TPI_NAME_VAR) {
+        return tpi_vars_load(&p->vars, index, ret);
+    }
     *ret = (struct tpc_value){ .type = TPC_INT, .as.i = p->at_ms };
     return index == TPI_NAME_PLANNED;
 }
@@ -52,11 +56,11 @@ static const struct tpi_expr_host expr_host = {
     .load = load, .other = load_other, .now = now, .event_time = event_time
 };
 
-static void fire(struct tpi_rules *r, uint32_t worker, struct tpi_rule_schedule *s, int64_t at_ms)
+static void fire(struct planned *p, uint32_t worker, struct tpi_rule_schedule *s)
 {
+    struct tpi_rules *r = p->r;
     struct rule_worker *w = &r->workers[worker];
     struct tpi_expr_scratch scratch = { w->texts, sizeof(w->texts), 0, 0 };
-    struct planned planned = { r, s, at_ms };
     struct tpi_tally *tally = &s->ledger.workers[worker];
     struct tpi_act act = { .rules = r,
                            .tally = tally,
@@ -66,33 +70,109 @@ static void fire(struct tpi_rules *r, uint32_t worker, struct tpi_rule_schedule 
                            .revision = s->revision,
                            .by = s->by,
                            .partition = s->partition,
-                           .offset = (uint64_t) at_ms,
+                           .offset = (uint64_t) p->at_ms,
                            .again = s->again,
-                           .from = { &expr_host, &planned, &scratch } };
+                           .from = { &expr_host, p, &scratch } };
     TPI_METRIC_ADD(r->counters.schedules_fired, 1);
-    tally->matched++;
     tally->fired++;
-    tally->fired_ms = at_ms;
+    tally->fired_ms = p->at_ms;
     if (tpi_act(&act, &s->actions) > 0) {
         TPI_METRIC_ADD(r->counters.schedules_failed, 1);
     }
+    if (s->gate.auto_disable) {
+        s->judged = (struct tpi_judged){ .off_until_ms = tpi_gate_off_until(&s->gate, p->at_ms) };
+    }
+}
+
+/* Result of the condition: 1, 0, or -1 for null. */
+static int test(const struct planned *p, uint32_t worker)
+{
+    struct rule_worker *w = &p->r->workers[worker];
+    struct tpi_expr_scratch scratch = { w->texts, sizeof(w->texts), 0, 0 };
+    if (p->s->condition == NULL) {
+        return 1;
+    }
+    w->evaluations++;
+    int result = tpi_expr_test(p->s->condition, &expr_host, (void *) (uintptr_t) p, &scratch);
+    if (scratch.overflows > 0) {
+        TPI_METRIC_ADD(p->r->counters.texts_lost, scratch.overflows);
+    }
+    return result;
+}
+
+/* One run at a planned time, or when the condition may have been true for long enough. Returns whether it fired. */
+static bool run(struct tpi_rules *r, uint32_t worker, struct tpi_rule_schedule *s, int64_t at_ms)
+{
+    struct rule_worker *w = &r->workers[worker];
+    struct tpi_expr_scratch scratch = { w->texts, sizeof(w->texts), 0, 0 };
+    struct planned p = { .r = r, .s = s, .at_ms = at_ms };
+    if (s->vars.count > 0) {
+        tpc_arena_reset(w->vars_arena);
+        tpi_vars_eval(&s->vars, &expr_host, &p, &scratch, w->vars_arena, &p.vars);
+    }
+    s->ledger.workers[worker].evaluated++;
+    int result = test(&p, worker);
+    s->judged.run_ms = at_ms;
+    if (result < 0) {
+        return false;
+    }
+    s->ledger.workers[worker].matched += result == 1;
+    bool held = s->judged.held;
+    s->judged.held = tpi_dampen_run(&s->gate.dampen, &s->judged.dampen, result == 1, at_ms);
+    if (!s->judged.held || (s->rising && held)) {
+        return false;
+    }
+    fire(&p, worker, s);
+    return true;
+}
+
+/* Whether it switched itself off and still is. Planned times up to when it is on again are passed over. */
+static bool is_off(struct tpi_rule_schedule *s, int64_t now_ms)
+{
+    int64_t until = s->judged.off_until_ms;
+    if (until > now_ms) {
+        s->next_ms = until;
+        return true;
+    }
+    if (until != 0 && s->state.last_ms < until) {
+        s->state.last_ms = until;
+    }
+    s->judged.off_until_ms = 0;
+    return false;
+}
+
+/* When the condition will have been true for long enough, if it was not run since; INT64_MAX = that is no
+ * question of time. */
+static int64_t run_again_ms(const struct tpi_rule_schedule *s)
+{
+    int64_t due = tpi_dampen_due(&s->gate.dampen, &s->judged.dampen);
+    return due > s->judged.run_ms ? due : INT64_MAX;
 }
 
 static uint32_t look_at(struct tpi_rules *r, uint32_t worker, struct tpi_rule_schedule *s,
                         int64_t now_ms)
 {
     struct tpi_schedule_step step;
+    uint32_t fired = 0;
+    if (is_off(s, now_ms)) {
+        return 0;
+    }
+    int64_t again_ms = run_again_ms(s);
     tpi_schedule_step(&s->schedule, &s->state, now_ms, &step);
-    s->next_ms = step.next_ms;
-    s->ledger.workers[worker].evaluated++;
     if (step.missed > 0) {
         TPI_METRIC_ADD(r->counters.schedules_missed, step.missed);
     }
-    if (step.fire) {
-        fire(r, worker, s, step.fire_ms);
+    if (again_ms <= now_ms && (!step.fire || again_ms < step.fire_ms)) {
+        fired += run(r, worker, s, again_ms);
     }
+    if (step.fire && s->judged.off_until_ms <= step.fire_ms) {
+        s->judged.off_until_ms = 0;
+        fired += run(r, worker, s, step.fire_ms);
+    }
+    int64_t next = s->judged.off_until_ms != 0 ? s->judged.off_until_ms : run_again_ms(s);
+    s->next_ms = next < step.next_ms || s->judged.off_until_ms != 0 ? next : step.next_ms;
     s->again = false;
-    return step.fire ? 1 : 0;
+    return fired;
 }
 
 /* Under the worker's lock. all: the clock was set back so far that what was planned is planned anew. */
@@ -135,11 +215,32 @@ uint32_t tpi_schedules_turn(struct tpi_rules *r, uint32_t worker, int64_t now_ms
     return fired;
 }
 
-/* ---- state: count, then id, plan, since, last, fired, missed, ended of each ---- */
+/*
+ * ---- state: count, then id, plan, since, last, fired, missed, ended of each; then from version 5 on whether
+ * something is known of its condition, and if so judge, revision, held and dampen.active, runs, since, run and
+ * off_until ----
+ */
 
 static bool is_saved(const struct tpi_rule_schedule *s, uint32_t partition)
 {
     return s->partition == partition && s->live && s->enabled && !s->broken;
+}
+
+static int save_judged(const struct tpi_rule_schedule *s, struct tpi_buf *out)
+{
+    const struct tpi_judged *j = &s->judged;
+    bool known = (s->condition != NULL && j->run_ms != 0) || j->off_until_ms != 0;
+    int rc = tpi_buf_u8(out, known ? 1 : 0);
+    if (rc != 0 || !known) {
+        return rc;
+    }
+    rc = tpi_buf_u32(out, s->judge);
+    rc = rc != 0 ? rc : tpi_buf_varint(out, s->revision);
+    rc = rc != 0 ? rc : tpi_buf_u8(out, (uint8_t) (j->held | j->dampen.active << 1));
+    rc = rc != 0 ? rc : tpi_buf_varint(out, j->dampen.runs);
+    rc = rc != 0 ? rc : tpi_buf_zigzag(out, j->dampen.since_ms);
+    rc = rc != 0 ? rc : tpi_buf_zigzag(out, j->run_ms);
+    return rc != 0 ? rc : tpi_buf_zigzag(out, j->off_until_ms);
 }
 
 static int save_one(const struct tpi_rule_schedule *s, struct tpi_buf *out)
@@ -150,7 +251,8 @@ static int save_one(const struct tpi_rule_schedule *s, struct tpi_buf *out)
     rc = rc != 0 ? rc : tpi_buf_zigzag(out, s->state.last_ms);
     rc = rc != 0 ? rc : tpi_buf_varint(out, s->state.fired);
     rc = rc != 0 ? rc : tpi_buf_varint(out, s->state.missed);
-    return rc != 0 ? rc : tpi_buf_u8(out, s->state.ended ? 1 : 0);
+    rc = rc != 0 ? rc : tpi_buf_u8(out, s->state.ended ? 1 : 0);
+    return rc != 0 ? rc : save_judged(s, out);
 }
 
 int tpi_schedules_save(struct tpi_rules *r, uint32_t partition, struct tpi_buf *out)
@@ -169,16 +271,31 @@ int tpi_schedules_save(struct tpi_rules *r, uint32_t partition, struct tpi_buf *
     return rc;
 }
 
+/* One as it was saved. */
+struct saved {
+    uint64_t id;
+    uint64_t revision; /* judge and judged are its */
+    uint32_t plan;
+    uint32_t judge;
+    struct tpi_schedule_state state;
+    struct tpi_judged judged;
+};
+
 /* Its document says the same as when it was saved. What was planned before it was put last is over:
  * the program ran then. */
-static void take(struct tpi_rules *r, uint64_t id, uint32_t plan,
-                 const struct tpi_schedule_state *state)
+static void take(struct tpi_rules *r, const struct saved *saved)
 {
-    struct tpi_rule_schedule *s = tpi_map64_get(&r->schedules, id);
-    if (s == NULL || !s->enabled || s->plan != plan) {
+    struct tpi_rule_schedule *s = tpi_map64_get(&r->schedules, saved->id);
+    if (s == NULL || !s->enabled || s->plan != saved->plan) {
         return;
     }
-    s->state = *state;
+    s->state = saved->state;
+    if (s->judge == saved->judge) {
+        s->judged = saved->judged;
+    }
+    if (s->revision != saved->revision) {
+        s->judged.off_until_ms = 0;
+    }
     s->again = true;
     s->next_ms = INT64_MIN;
     if (s->state.last_ms < s->modified_ms) {
@@ -192,23 +309,41 @@ static bool is_time(int64_t ms)
     return ms / 1000 > TPI_TIME_MIN_S && ms / 1000 < TPI_TIME_MAX_S;
 }
 
-int tpi_schedules_read(struct tpi_rules *r, struct tpi_reader *in, bool apply)
+static bool read_judged(struct tpi_reader *in, struct saved *s)
+{
+    if (tpi_read_u8(in) == 0) {
+        return true;
+    }
+    s->judge = tpi_read_u32(in);
+    s->revision = tpi_read_varint(in);
+    uint8_t flags = tpi_read_u8(in);
+    s->judged.held = (flags & 1) != 0;
+    s->judged.dampen.active = (flags & 2) != 0;
+    s->judged.dampen.runs = tpi_read_varint(in);
+    s->judged.dampen.since_ms = tpi_read_zigzag(in);
+    s->judged.run_ms = tpi_read_zigzag(in);
+    s->judged.off_until_ms = tpi_read_zigzag(in);
+    return is_time(s->judged.dampen.since_ms) && is_time(s->judged.run_ms) &&
+           (s->judged.off_until_ms == TPI_GATE_NEVER || is_time(s->judged.off_until_ms));
+}
+
+int tpi_schedules_read(struct tpi_rules *r, struct tpi_reader *in, bool judged, bool apply)
 {
     uint64_t n = tpi_read_varint(in);
     for (uint64_t i = 0; i < n && !in->bad; i++) {
-        struct tpi_schedule_state state;
-        uint64_t id = tpi_read_varint(in);
-        uint32_t plan = tpi_read_u32(in);
-        state.since_ms = tpi_read_zigzag(in);
-        state.last_ms = tpi_read_zigzag(in);
-        state.fired = tpi_read_varint(in);
-        state.missed = tpi_read_varint(in);
-        state.ended = tpi_read_u8(in) == 1;
-        if (!is_time(state.since_ms) || !is_time(state.last_ms)) {
+        struct saved s = { .id = tpi_read_varint(in) };
+        s.plan = tpi_read_u32(in);
+        s.state.since_ms = tpi_read_zigzag(in);
+        s.state.last_ms = tpi_read_zigzag(in);
+        s.state.fired = tpi_read_varint(in);
+        s.state.missed = tpi_read_varint(in);
+        s.state.ended = tpi_read_u8(in) == 1;
+        if (!is_time(s.state.since_ms) || !is_time(s.state.last_ms) ||
+            (judged && !read_judged(in, &s))) {
             return TPC_ECORRUPT;
         }
         if (apply && !in->bad) {
-            take(r, id, plan, &state);
+            take(r, &s);
         }
     }
     return in->bad ? TPC_ECORRUPT : 0;

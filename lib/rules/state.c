@@ -3,14 +3,20 @@
  * (varint), then for each pair scene and device (varints), the hash of the condition (u32), flags
  * (varint), unix time (varint, zigzag) and offset (varint). Version 1 had neither of the last three: all
  * had fired. From version 3 on the
- * schedules follow: schedule_run.c; from version 4 on what is open in windows: data_state.c.
+ * schedules follow: schedule_run.c; from version 4 on what is open in windows: data_state.c; version 5 tells more of schedules.
  */
 #include "base/error.h"
 #include "rules/data_rule.h"
 #include "rules/rules_state.h"
 #include "rules/schedule.h"
 
-enum { STATE_VERSION = 4, STATE_OLD = 1, STATE_SCHEDULES = 3, STATE_WINDOWS = 4 };
+enum {
+    STATE_VERSION = 5,
+    STATE_OLD = 1,
+    STATE_SCHEDULES = 3,
+    STATE_WINDOWS = 4,
+    STATE_JUDGED = 5 /* of schedules with a condition */
+};
 
 static struct rule_worker *owner(struct tpi_rules *r, uint32_t partition)
 {
@@ -131,7 +137,7 @@ static int read_state(struct tpi_rules *r, struct tpi_reader *in, uint8_t versio
     int rc = read_edges(r, in, version, edges);
     *ret_schedules = *in;
     if (rc == 0 && version >= STATE_SCHEDULES) {
-        rc = tpi_schedules_read(r, in, false);
+        rc = tpi_schedules_read(r, in, version >= STATE_JUDGED, false);
     }
     if (rc == 0 && version >= STATE_WINDOWS) {
         rc = tpi_data_rules_read(r, in, flows);
@@ -186,7 +192,7 @@ int tpi_rules_state_load(struct tpi_rules *r, uint32_t partition, struct tpc_byt
     r->partitions[partition].edges = edges;
     r->partitions[partition].next = next;
     if (version >= STATE_SCHEDULES) {
-        (void) tpi_schedules_read(r, &schedules, true);
+        (void) tpi_schedules_read(r, &schedules, version >= STATE_JUDGED, true);
     }
     pthread_mutex_unlock(&w->lock);
     pthread_mutex_unlock(&r->changes);

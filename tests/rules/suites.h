@@ -11,6 +11,7 @@ Suite *info_suite(void);
 Suite *scene_suite(void);
 Suite *schedule_suite(void);
 Suite *state_suite(void);
+Suite *task_suite(void);
 Suite *when_suite(void);
 
 #endif

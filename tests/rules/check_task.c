@@ -1,0 +1,321 @@
+/* Variables, conditions at planned times, dampening, and rules that switch themselves off. */
+#include <stdio.h>
+#include <string.h>
+
+#include "house.h"
+#include "rules/vars.h"
+#include "suites.h"
+
+enum { MINUTE = 60000 };
+
+/* Time goes by in steps of a minute; returns how often something fired. */
+static unsigned minutes(struct house *h, unsigned count)
+{
+    unsigned fired = 0;
+    for (unsigned i = 0; i < count; i++) {
+        fired += house_wait(h, MINUTE);
+    }
+    return fired;
+}
+
+/* A schedule of every minute that asks for the temperature of t1. */
+static int task(struct house *h, const char *members)
+{
+    char json[1024];
+    snprintf(json, sizeof(json),
+             "{'key':'s','type':'repeat','interval':'1m','vars':{'t':'device(\\u0027t1\\u0027)."
+             "temperature',"
+             "'text':'{{ t | round(1) }} degrees'},'if':'t > 30'%s,%s}",
+             members, "'then':[{'notify':{'handler':'ops','params':{'text':'{{ text }}'}}}]");
+    return house_put(h, "schedule", json);
+}
+
+static unsigned notes(struct house *h)
+{
+    return atomic_load(&h->message_count);
+}
+
+/* A new process that knows what the old one saved. */
+static void restart(struct house *h)
+{
+    struct tpi_buf state[HOUSE_PARTITIONS];
+    for (uint32_t i = 0; i < HOUSE_PARTITIONS; i++) {
+        tpi_buf_init(&state[i], NULL, 0);
+        tk_ok(tpi_rules_state_save(h->rules, i, &state[i]));
+    }
+    tk_ok(house_restart(h));
+    for (uint32_t i = 0; i < HOUSE_PARTITIONS; i++) {
+        uint64_t next;
+        tk_ok(tpi_rules_state_load(h->rules, i, (struct tpc_bytes){ state[i].ptr, state[i].len },
+                                   NULL, &next));
+        tpi_buf_fini(&state[i]);
+    }
+}
+
+struct told {
+    struct tpc_rule_info info;
+    char broken[200];
+};
+
+static int keep(void *user, const struct tpc_rule_info *info)
+{
+    struct told *t = user;
+    t->info = *info;
+    snprintf(t->broken, sizeof(t->broken), "%.*s", (int) info->broken.len, info->broken.ptr);
+    return 0;
+}
+
+static struct tpc_rule_info told(struct house *h, const char *kind)
+{
+    struct told t;
+    tk_ok(tpi_rules_info(h->rules, TPC_STR("main"), tpc_str_from(kind), TPC_STR("s"), keep, &t));
+    return t.info;
+}
+
+START_TEST(a_condition_is_run_at_each_planned_time)
+{
+    struct house *h = house_new();
+    tk_ok(task(h, ""));
+    ck_assert_uint_eq(minutes(h, 2), 0); /* t1 has said nothing: null fires nothing */
+    house_temperature(h, "t1", 30.5);
+    ck_assert_uint_eq(minutes(h, 2), 2);
+    ck_assert_str_eq(h->messages[0].text, "schedule:s notify - ops {\"text\":\"30.5 degrees\"}");
+    house_temperature(h, "t1", 20);
+    ck_assert_uint_eq(minutes(h, 2), 0);
+    struct tpc_rule_info info = told(h, "schedule");
+    ck_assert_uint_eq(info.evaluated, 6);
+    ck_assert_uint_eq(info.matched, 2);
+    ck_assert_uint_eq(info.fired, 2);
+    house_free(h);
+}
+END_TEST
+
+START_TEST(rising_fires_once_while_it_stays_true_and_after_a_restart_not_again)
+{
+    struct house *h = house_new();
+    tk_ok(task(h, ",'fire':'rising'"));
+    house_temperature(h, "t1", 31);
+    ck_assert_uint_eq(minutes(h, 3), 1);
+    restart(h);
+    house_temperature(h, "t1", 31);
+    ck_assert_uint_eq(minutes(h, 3), 0);
+    house_temperature(h, "t1", 3);
+    ck_assert_uint_eq(minutes(h, 1), 0);
+    house_temperature(h, "t1", 31);
+    ck_assert_uint_eq(minutes(h, 3), 1);
+    house_free(h);
+}
+END_TEST
+
+/* One run for each digit, 1 = true; r = a restart. Says at which of them it fired. */
+static void runs(struct house *h, const char *values, char *ret)
+{
+    for (; *values != '\0'; values++) {
+        if (*values == 'r') {
+            restart(h);
+            continue;
+        }
+        house_temperature(h, "t1", *values == '1' ? 31 : 3);
+        *ret++ = minutes(h, 1) > 0 ? '!' : '.';
+    }
+    *ret = '\0';
+}
+
+START_TEST(dampening_looks_at_the_newest_runs_also_over_a_restart)
+{
+    static const struct {
+        const char *dampen, *values, *fires;
+    } cases[] = {
+        { "{'type':'none'}", "10r11", "!.!!" },
+        { "{'type':'consecutive','occurrences':3}", "110111101111", ".....!!...!!" },
+        { "{'type':'consecutive','occurrences':3}", "11r0111r1", ".....!!" },
+        { "{'type':'evaluation','occurrences':3,'evaluation':5}", "11r0111r1", "...!!!!" },
+        { "{'type':'evaluation','occurrences':2,'evaluation':3}", "1001000011", ".........!" },
+        { "{'type':'active_duration','active_duration':'3m'}", "110111101111", "......!....!" },
+        { "{'type':'active_duration','active_duration':'3m'}", "11r0111r1", "......!" },
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct house *h = house_new();
+        char member[200];
+        char fires[40];
+        snprintf(member, sizeof(member), ",'dampen':%s", cases[i].dampen);
+        tk_ok(task(h, member));
+        runs(h, cases[i].values, fires);
+        ck_assert_str_eq(fires, cases[i].fires);
+        house_free(h);
+    }
+}
+END_TEST
+
+START_TEST(a_changed_condition_starts_without_memory_and_changed_actions_do_not)
+{
+    struct house *h = house_new();
+    char fires[8];
+    tk_ok(task(h, ",'dampen':{'type':'consecutive','occurrences':2}"));
+    runs(h, "1", fires);
+    tk_ok(task(h, ",'dampen':{'type':'consecutive','occurrences':2},'missed':'run_once'"));
+    runs(h, "1", fires);
+    ck_assert_str_eq(fires, "!");
+    tk_ok(task(h, ",'dampen':{'type':'consecutive','occurrences':2},'fire':'rising'"));
+    runs(h, "11", fires);
+    ck_assert_str_eq(fires, ".!");
+    house_free(h);
+}
+END_TEST
+
+START_TEST(active_for_long_enough_is_seen_at_that_moment)
+{
+    struct house *h = house_new();
+    tk_ok(task(h, ",'fire':'rising','dampen':{'type':'active_duration','active_duration':'90s'}"));
+    house_temperature(h, "t1", 31);
+    ck_assert_uint_eq(house_wait(h, MINUTE), 0); /* true from here on */
+    ck_assert_uint_eq(house_wait(h, MINUTE), 0);
+    ck_assert_uint_eq(house_wait(h, MINUTE / 2 - 1), 0);
+    ck_assert_uint_eq(house_wait(h, 1), 1);
+    ck_assert_uint_eq(minutes(h, 3), 0);
+    house_temperature(h, "t1", 3);
+    ck_assert_uint_eq(minutes(h, 1), 0);
+    house_temperature(h, "t1", 31);
+    ck_assert_uint_eq(minutes(h, 2), 0);
+    house_temperature(h, "t1", 3); /* it is false when the moment comes */
+    ck_assert_uint_eq(minutes(h, 3), 0);
+    house_free(h);
+}
+END_TEST
+
+START_TEST(it_switches_itself_off_and_comes_back_after_a_while)
+{
+    struct house *h = house_new();
+    tk_ok(task(h, ",'auto_disable':true,'re_enable':'5m'"));
+    house_temperature(h, "t1", 31);
+    ck_assert_uint_eq(minutes(h, 2), 1);
+    struct tpc_rule_info info = told(h, "schedule");
+    int64_t until = info.fired_unix_ms + 5 * MINUTE;
+    ck_assert_uint_eq(info.flags, TPC_RULE_ENABLED | TPC_RULE_OFF);
+    ck_assert_int_eq(info.off_until_unix_ms, until);
+    restart(h);
+    house_temperature(h, "t1", 31);
+    info = told(h, "schedule");
+    ck_assert_uint_eq(info.flags, TPC_RULE_ENABLED | TPC_RULE_OFF);
+    ck_assert_uint_eq(minutes(h, 4), 0);
+    ck_assert_uint_eq(minutes(h, 1), 1); /* the planned time after it came back */
+    ck_assert_uint_eq(TPI_METRIC_GET(tpi_rules_count(h->rules)->schedules_missed), 0);
+    house_free(h);
+}
+END_TEST
+
+START_TEST(it_switches_itself_off_for_good_until_it_is_put_again)
+{
+    struct house *h = house_new();
+    tk_ok(task(h, ",'auto_disable':true"));
+    house_temperature(h, "t1", 31);
+    ck_assert_uint_eq(minutes(h, 3), 1);
+    restart(h);
+    house_temperature(h, "t1", 31);
+    ck_assert_uint_eq(minutes(h, 600), 0);
+    ck_assert_int_eq(told(h, "schedule").off_until_unix_ms, INT64_MAX);
+    tk_ok(task(h, ",'auto_disable':true"));
+    ck_assert_uint_eq(told(h, "schedule").flags, TPC_RULE_ENABLED);
+    ck_assert_uint_eq(minutes(h, 3), 1);
+    ck_assert_uint_eq(notes(h), 2);
+    house_free(h);
+}
+END_TEST
+
+START_TEST(a_schedule_without_condition_switches_itself_off_too)
+{
+    struct house *h = house_new();
+    tk_ok(house_put(h, "schedule",
+                    "{'key':'s','type':'repeat','interval':'1m','auto_disable':true,"
+                    "'re_enable':'150s','then':[{'notify':{'handler':'ops'}}]}"));
+    ck_assert_uint_eq(minutes(h, 10), 4); /* 1, 4, 7, 10 */
+    house_free(h);
+}
+END_TEST
+
+START_TEST(faults_are_said_when_it_is_put)
+{
+    static const struct {
+        const char *members, *path, *text;
+    } cases[] = {
+        { "'vars':[1]", "vars", "not a map" },
+        { "'vars':{'a':'b + 1'}", "vars.a", "'b'" },
+        { "'vars':{'a':'b','b':'1'}", "vars.a", "'b'" },
+        { "'vars':{'a b':'1'}", "vars.a b", "cannot be the name" },
+        { "'vars':{'and':'1'}", "vars.and", "cannot be the name" },
+        { "'vars':{'a':'{{ 1 + }}'}", "vars.a", "" },
+        { "'vars':{'a':1},'if':'a'", "if", "" },
+        { "'if':'nothing > 1'", "if", "'nothing'" },
+        { "'fire':'rising'", "fire", "if" },
+        { "'dampen':{'type':'consecutive','occurrences':2}", "dampen", "if" },
+        { "'if':'true','dampen':{'type':'consecutive'}", "dampen.occurrences", "missing" },
+        { "'if':'true','dampen':{'type':'evaluation','occurrences':3}", "dampen.evaluation",
+          "missing" },
+        { "'if':'true','dampen':{'type':'evaluation','occurrences':3,'evaluation':2}",
+          "dampen.evaluation", "below" },
+        { "'if':'true','dampen':{'type':'consecutive','occurrences':65}", "dampen.occurrences",
+          "" },
+        { "'if':'true','dampen':{'type':'active_duration'}", "dampen.active_duration", "missing" },
+        { "'re_enable':'5m'", "re_enable", "auto_disable" },
+    };
+    struct house *h = house_new();
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char json[600];
+        snprintf(
+            json, sizeof(json),
+            "{'key':'s','type':'repeat','interval':'1m',%s,'then':[{'notify':{'handler':'o'}}]}",
+            cases[i].members);
+        ck_assert_int_eq(house_put(h, "schedule", json), TPC_EINVAL);
+        ck_assert_str_eq(h->err.path, cases[i].path);
+        ck_assert_msg(strstr(h->err.text, cases[i].text) != NULL, "%s", h->err.text);
+    }
+    char many[1000] = "{'key':'s','type':'repeat','interval':'1m','vars':{";
+    for (int i = 0; i < TPI_VARS_MAX + 1; i++) {
+        size_t n = strlen(many);
+        snprintf(many + n, sizeof(many) - n, "%s'v%d':1", i > 0 ? "," : "", i);
+    }
+    size_t n = strlen(many);
+    snprintf(many + n, sizeof(many) - n, "},'then':[{'notify':{'handler':'o'}}]}");
+    ck_assert_int_eq(house_put(h, "schedule", many), TPC_ETOOBIG);
+    house_free(h);
+}
+END_TEST
+
+START_TEST(without_memory_nothing_changes)
+{
+    struct house *h = house_new();
+    bool done = false;
+    for (size_t n = 1; !done; n++) {
+        h->env.alloc.fail_at = h->env.alloc.count + n;
+        int rc = task(h, ",'auto_disable':true,'dampen':{'type':'consecutive','occurrences':2}");
+        h->env.alloc.fail_at = 0;
+        ck_assert(rc == 0 || rc == TPC_ENOMEM);
+        done = rc == 0;
+    }
+    house_temperature(h, "t1", 31);
+    (void) minutes(h, 1);
+    h->env.alloc.fail_at = h->env.alloc.count + 1; /* a variable that finds no memory is null */
+    (void) minutes(h, 1);
+    h->env.alloc.fail_at = 0;
+    ck_assert_uint_le(minutes(h, 1), 1);
+    house_free(h);
+}
+END_TEST
+
+Suite *task_suite(void)
+{
+    Suite *s = suite_create("task");
+    TCase *t = tcase_create("task");
+    tcase_add_test(t, a_condition_is_run_at_each_planned_time);
+    tcase_add_test(t, rising_fires_once_while_it_stays_true_and_after_a_restart_not_again);
+    tcase_add_test(t, dampening_looks_at_the_newest_runs_also_over_a_restart);
+    tcase_add_test(t, a_changed_condition_starts_without_memory_and_changed_actions_do_not);
+    tcase_add_test(t, active_for_long_enough_is_seen_at_that_moment);
+    tcase_add_test(t, it_switches_itself_off_and_comes_back_after_a_while);
+    tcase_add_test(t, it_switches_itself_off_for_good_until_it_is_put_again);
+    tcase_add_test(t, a_schedule_without_condition_switches_itself_off_too);
+    tcase_add_test(t, faults_are_said_when_it_is_put);
+    tcase_add_test(t, without_memory_nothing_changes);
+    suite_add_tcase(s, t);
+    return s;
+}
