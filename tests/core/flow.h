@@ -101,5 +101,6 @@ Suite *alert_flow_suite(void);
 Suite *data_rule_flow_suite(void);
 Suite *rule_flow_suite(void);
 Suite *scene_flow_suite(void);
+Suite *rule_fault_flow_suite(void);
 
 #endif
