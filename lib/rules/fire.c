@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+enum { BACK_MS = 1000 /* that the clock may go back unseen */ };
+
 /* What happens to one device at one scene. */
 struct firing {
     struct tpi_rules *r;
@@ -435,11 +437,17 @@ uint32_t tpi_rules_turn(struct tpi_rules *r, uint32_t worker)
     struct rule_worker *w = &r->workers[worker];
     int64_t now = tpi_unix_ms(r->env);
     uint32_t fired = tpi_schedules_turn(r, worker, now);
-    if (atomic_load(&w->next_unix_ms) > now) {
+    int64_t seen = w->turned_ms;
+    bool back = seen > now + BACK_MS && atomic_load(&w->next_unix_ms) != INT64_MAX;
+    w->turned_ms = now;
+    if (atomic_load(&w->next_unix_ms) > now && !back) {
         return fired;
     }
     tpi_registry_read_lock(r->host.registry);
     tpi_rules_begin(r, worker);
+    if (back) {
+        tpi_rules_set_back(r, worker, seen, now);
+    }
     const struct tpi_due_item *first;
     while ((first = tpi_due_first(&w->due)) != NULL && first->at_unix_ms <= now) {
         struct tpi_due_item item = *first;

@@ -67,6 +67,7 @@ struct rule_worker {
     _Atomic int64_t next_unix_ms;     /* the earliest of them; INT64_MAX = none */
     _Atomic int64_t schedule_next_ms; /* when one of its schedules is due; INT64_MAX = never */
     _Atomic int64_t schedule_seen_ms; /* when it looked at them last */
+    int64_t turned_ms;                /* the clock at its last turn */
     uint8_t apart[64];                /* workers do not share a cache line */
 };
 
@@ -114,6 +115,9 @@ void tpi_rules_sets_fini(struct tpi_rules *r);
 /* Value of a property before the message; false = null. *ret_found: it is in the message. */
 bool tpi_rules_value_before(const struct rule_worker *w, const struct tpc_msg *msg,
                             uint32_t property, bool *ret_found, struct tpc_value *ret);
+
+/* Under its lock: the clock, which was seen at seen_ms, is at now_ms. */
+void tpi_rules_set_back(struct tpi_rules *r, uint32_t worker, int64_t seen_ms, int64_t now_ms);
 
 /* Under its lock: what waits changed. */
 void tpi_rules_due_changed(struct rule_worker *w);
