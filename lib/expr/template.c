@@ -316,3 +316,13 @@ int tpi_template_render(const struct tpi_template *t, const struct tpi_expr_host
     }
     return rc;
 }
+
+uint32_t tpi_template_parts(const struct tpi_template *t)
+{
+    return t->count;
+}
+
+struct tpi_expr *tpi_template_expr(const struct tpi_template *t, uint32_t part)
+{
+    return t->parts[part].expr;
+}

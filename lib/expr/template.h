@@ -46,6 +46,10 @@ size_t tpi_template_bytes(const struct tpi_template *t);
 void tpi_template_names(const struct tpi_template *t, void (*fn)(void *user, uint32_t index),
                         void *user);
 
+/* Its parts, and the expression of one: NULL = it is a text. Borrowed. */
+uint32_t tpi_template_parts(const struct tpi_template *t);
+struct tpi_expr *tpi_template_expr(const struct tpi_template *t, uint32_t part);
+
 /* The value itself if the template is one {{ .. }} and nothing else; false = it is not. As
  * tpi_expr_eval(). */
 bool tpi_template_value(const struct tpi_template *t, const struct tpi_expr_host *host, void *user,

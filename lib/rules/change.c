@@ -44,9 +44,10 @@ static struct rule_places places_of(const struct tpi_scene *s, const struct tpi_
 {
     exprs[0] = c->expr;
     exprs[1] = c->until;
-    return (struct rule_places){
-        .product_id = c->product_id, .exprs = exprs, .expr_count = 2, .trigger = s->on
-    };
+    return (struct rule_places){ .product_id = c->product_id,
+                                 .exprs = c->names != NULL ? c->names : exprs,
+                                 .expr_count = c->names != NULL ? c->name_count : 2,
+                                 .trigger = s->on };
 }
 
 /* Under all locks, as the next. */
@@ -83,7 +84,7 @@ static int compile(struct tpi_rules *r, struct tpi_scene *s, struct tpi_change *
     struct tpc_error local = { .size = sizeof(local) };
     struct tpc_error *e = err != NULL ? err : &local;
     int rc = tpi_scene_compile(s, r->host.registry, e, &s->condition);
-    rc = rc != 0 ? rc : tpi_scene_compile_actions(s, r->host.registry, e);
+    rc = rc != 0 ? rc : tpi_scene_compile_actions(s, &s->condition, r->host.registry, e);
     if (rc == 0 && !change->loading) {
         rc = tpi_scene_check(s, r->host.registry, change->arena, e);
     }
@@ -150,6 +151,7 @@ static void forget_edges(struct tpi_rules *r, uint64_t scene)
 {
     for (uint32_t i = 0; i < r->host.partitions; i++) {
         tpi_edges_forget(&r->partitions[i].edges, scene);
+        tpi_edges_forget(&r->partitions[i].runs, scene);
     }
 }
 
@@ -217,7 +219,7 @@ static void recompile(struct tpi_rules *r, struct tpi_scene *s)
     int rc = tpi_scene_compile(s, r->host.registry, &err, &fresh);
     if (rc == 0 && !s->condition.good) { /* it does nothing yet */
         tpi_actions_uncompile(&s->actions);
-        rc = tpi_scene_compile_actions(s, r->host.registry, &err);
+        rc = tpi_scene_compile_actions(s, &fresh, r->host.registry, &err);
     }
     rc = rc != 0 ? rc : reserve(r, s, &fresh);
     if (rc == TPC_ENOMEM) {

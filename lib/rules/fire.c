@@ -1,5 +1,6 @@
 /* What a message sets off, and what fires later because a condition stayed true. */
 #include "registry/device.h"
+#include "rules/damp.h"
 #include "rules/data_rule.h"
 #include "rules/rules_state.h"
 #include "rules/schedule.h"
@@ -19,12 +20,17 @@ struct firing {
     uint64_t offset;           /* of the message, or of the one that it waited from */
     int64_t unix_ms;           /* its receipt time, or now */
     bool again;
+    bool has_vars;
+    struct tpi_var_values vars; /* of the scene */
 };
 
 /* Values of a condition: the latest of the device, by property id. */
 static bool load_latest(void *user, uint32_t id, struct tpc_value *ret)
 {
     const struct firing *f = user;
+    if (id >= TPI_NAME_VAR) {
+        return tpi_vars_load(&f->vars, id, ret);
+    }
     if (id == TPI_NAME_DEVICE) {
         *ret = (struct tpc_value){ .type = TPC_TEXT,
                                    .len = f->device->key.len,
@@ -40,6 +46,9 @@ static bool load_previous(void *user, uint32_t id, struct tpc_value *ret)
 {
     const struct firing *f = user;
     bool found = false;
+    if (id >= TPI_NAME_VAR) {
+        return false; /* nobody keeps them */
+    }
     bool known = tpi_rules_value_before(&f->r->workers[f->worker], f->msg, id, &found, ret);
     return found ? known : load_latest(user, id, ret);
 }
@@ -99,6 +108,22 @@ static struct tpi_tally *tally_of(const struct firing *f)
     return &f->scene->ledger.workers[f->worker];
 }
 
+/* Once for a message, or when a pair that waited fires. */
+static void make_vars(struct firing *f)
+{
+    const struct tpi_vars *vars = &f->scene->condition.vars;
+    struct rule_worker *w = &f->r->workers[f->worker];
+    struct tpi_expr_scratch scratch = { w->texts, sizeof(w->texts), 0, 0 };
+    f->has_vars = true;
+    f->vars = (struct tpi_var_values){ .count = 0 };
+    if (vars->count > 0) {
+        tpi_vars_eval(vars, &expr_host, f, &scratch, w->vars_arena, &f->vars);
+    }
+}
+
+static void drop_pair(struct firing *f);
+
+/* Does nothing if another worker's firing has just switched it off. */
 static void fire(struct firing *f)
 {
     const struct tpi_scene *s = f->scene;
@@ -118,10 +143,20 @@ static void fire(struct firing *f)
                            .again = f->again,
                            .waited = f->msg == NULL,
                            .from = { &expr_host, f, &scratch } };
+    if (!tpi_scene_take_turn(f->scene, f->partition, f->unix_ms)) {
+        drop_pair(f);
+        return;
+    }
+    if (!f->has_vars) {
+        make_vars(f);
+    }
     w->fired++;
     tally->fired++;
     tally->fired_ms = f->unix_ms;
     tpi_act(&act, &f->scene->actions);
+    if (s->gate.auto_disable) {
+        drop_pair(f);
+    }
 }
 
 /* ---- pairs ---- */
@@ -129,6 +164,29 @@ static void fire(struct firing *f)
 static struct tpi_edges *edges_of(struct firing *f)
 {
     return &f->r->partitions[f->partition].edges;
+}
+
+/* A scene that is off remembers nothing. */
+static void drop_pair(struct firing *f)
+{
+    tpi_edges_remove(edges_of(f), f->scene->id, f->device->id);
+    tpi_rules_damp_forget(f->r, f->partition, f->scene, f->device->id);
+}
+
+/* Result of the condition after dampening: 1, 0, or -1 for null. */
+static int judge(struct firing *f)
+{
+    const struct tpi_scene *s = f->scene;
+    int result = s->condition.expr != NULL ? test(s->condition.expr, f) : 1;
+    if (result < 0 || s->gate.dampen.type == TPI_DAMPEN_NONE || s->for_ms > 0) {
+        return result;
+    }
+    int damped = tpi_rules_damp(f->r, f->partition, s, f->device->id, result == 1);
+    if (damped < 0) {
+        warn_full(f);
+    }
+    tally_of(f)->matched += result == 1 && damped != 1; /* else the caller counts it */
+    return damped;
 }
 
 /* Whether it fired so lately that it is passed over. */
@@ -210,6 +268,9 @@ static void mark_fired(struct firing *f, struct tpi_edge *e, uint32_t flags)
 /* The condition is over. When it fired is still needed where there is a limit. */
 static void fall(struct firing *f, struct tpi_edge *e)
 {
+    if (f->scene->until.len > 0) {
+        tpi_rules_damp_forget(f->r, f->partition, f->scene, f->device->id); /* they are old runs */
+    }
     if (f->scene->every_ms > 0 && (e->flags & TPI_EDGE_FIRED) != 0) {
         e->flags = TPI_EDGE_FIRED;
     } else {
@@ -239,25 +300,47 @@ static void look_for_edge(struct firing *f)
     const struct tpi_condition *c = &f->scene->condition;
     struct tpi_edge *e = tpi_edges_find(edges_of(f), f->scene->id, f->device->id);
     if (e != NULL && (e->flags & TPI_EDGE_TRUE) != 0) {
-        bool over = c->until != NULL ? test(c->until, f) == 1 : test(c->expr, f) == 0;
+        bool over = c->until != NULL ? test(c->until, f) == 1 : judge(f) == 0;
         if (over) {
             fall(f, e);
         } else {
             tally_of(f)->matched++;
         }
-    } else if (test(c->expr, f) == 1) {
+    } else if (judge(f) == 1) {
         tally_of(f)->matched++;
         rise(f, e);
     }
 }
 
+/* With each message once it has been true for long enough. */
+static void look_at_long(struct firing *f, int result)
+{
+    struct tpi_edge *e = tpi_edges_find(edges_of(f), f->scene->id, f->device->id);
+    bool active = e != NULL && (e->flags & TPI_EDGE_TRUE) != 0;
+    if (result == 0 && active) {
+        fall(f, e);
+    } else if (result == 1 && !active) {
+        e = pair(f, e);
+        if (e != NULL) {
+            wait_for(f, e);
+        }
+    } else if (result == 1 && (e->flags & TPI_EDGE_WAITS) == 0 && !held_back(f, e)) {
+        mark_fired(f, e, TPI_EDGE_TRUE);
+        fire(f);
+    }
+}
+
 static void look_at_each(struct firing *f)
 {
-    const struct tpi_condition *c = &f->scene->condition;
-    if (c->expr != NULL && test(c->expr, f) != 1) {
+    int result = judge(f);
+    tally_of(f)->matched += result == 1;
+    if (f->scene->for_ms > 0) {
+        look_at_long(f, result);
         return;
     }
-    tally_of(f)->matched++;
+    if (result != 1) {
+        return;
+    }
     if (f->scene->every_ms > 0) {
         struct tpi_edge *e = tpi_edges_find(edges_of(f), f->scene->id, f->device->id);
         if (held_back(f, e) || (e = pair(f, e)) == NULL) {
@@ -275,7 +358,16 @@ static void look_at(struct firing *f)
         tpi_map_get(&s->devices, f->device->key.ptr, f->device->key.len) == NULL) {
         return;
     }
+    if (s->gate.auto_disable && tpi_scene_is_off(s, f->unix_ms)) {
+        drop_pair(f);
+        return;
+    }
     tally_of(f)->evaluated++;
+    f->has_vars = false;
+    if (s->condition.vars.count > 0) {
+        tpc_arena_reset(f->r->workers[f->worker].vars_arena);
+        make_vars(f);
+    }
     if (s->each) {
         look_at_each(f);
     } else {
@@ -427,6 +519,11 @@ static bool fire_due(struct tpi_rules *r, uint32_t worker, const struct tpi_due_
                         .offset = e->offset,
                         .unix_ms = now,
                         .again = (e->flags & TPI_EDGE_LOADED) != 0 };
+    if (tpi_scene_is_off(s, now)) {
+        drop_pair(&f);
+        return false;
+    }
+    tpc_arena_reset(r->workers[worker].vars_arena);
     mark_fired(&f, e, TPI_EDGE_TRUE);
     fire(&f);
     return true;

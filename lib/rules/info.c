@@ -19,7 +19,7 @@ struct face {
     const struct tpi_ledger *ledger;
     const struct tpi_actions *actions;
     const struct tpi_schedule_state *state; /* of a schedule */
-    const int64_t *off_until;               /* of a schedule, under its worker's lock */
+    const int64_t *off_until;               /* of a schedule: under its worker's lock */
     int64_t off_until_ms;
     struct tpc_str event;
     struct tpi_tally sum; /* its failure is the last one of any worker */
@@ -167,7 +167,8 @@ static void take_scenes(struct finding *f)
                           .revision = s->revision,
                           .flags = flags_of(s->enabled, !s->condition.good),
                           .ledger = &s->ledger,
-                          .actions = &s->actions };
+                          .actions = &s->actions,
+                          .off_until_ms = atomic_load(&s->off_until_ms) };
         take(f, &x);
     }
 }

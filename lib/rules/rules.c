@@ -95,6 +95,7 @@ static int make(struct tpi_rules *r)
     }
     for (uint32_t i = 0; i < r->host.partitions; i++) {
         tpi_edges_init(&r->partitions[i].edges, alloc);
+        tpi_edges_init(&r->partitions[i].runs, alloc);
         tpi_map64_init(&r->partitions[i].flows, alloc);
     }
     return make_workers(r);
@@ -171,6 +172,7 @@ void tpi_rules_destroy(struct tpi_rules *r)
     tpi_data_rules_fini(r);
     for (uint32_t i = 0; r->partitions != NULL && i < r->host.partitions; i++) {
         tpi_edges_fini(&r->partitions[i].edges);
+        tpi_edges_fini(&r->partitions[i].runs);
         tpi_flows_fini(&r->partitions[i].flows);
     }
     tpi_free(r->env->alloc, r->partitions, r->host.partitions * sizeof(*r->partitions));

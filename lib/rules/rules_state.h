@@ -73,6 +73,7 @@ struct rule_worker {
 
 struct rule_partition {
     struct tpi_edges edges;
+    struct tpi_edges runs;  /* of dampened conditions: damp.c */
     uint64_t next;          /* offset after the last message seen */
     struct tpi_map64 flows; /* struct tpi_flow, what is open in windows, by rule id */
 };

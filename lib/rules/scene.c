@@ -72,6 +72,7 @@ static const struct tpc_option when_options[] = {
       .values = "rising|each",
       .since = "0.1",
       .help = "once when it becomes true, or with each message while it is" },
+    TPI_GATE_DAMPEN_OPTION,
 };
 
 static const struct tpc_option scene_options[] = {
@@ -86,6 +87,9 @@ static const struct tpc_option scene_options[] = {
       .sub = TPC_OPTIONS(when_options),
       .since = "0.1",
       .help = "the condition" },
+    TPI_VARS_OPTION,
+    TPI_GATE_AUTO_DISABLE_OPTION,
+    TPI_GATE_RE_ENABLE_OPTION,
     TPI_ACTIONS_OPTION,
 };
 
@@ -125,7 +129,24 @@ static int check_when(const struct tpi_scene *s, struct tpc_error *err)
     if (s->each && s->until.len > 0) {
         return when_error(err, "until", "only of what fires once when it becomes true");
     }
+    if (s->gate.dampen.type != TPI_DAMPEN_NONE && s->text.len == 0) {
+        return when_error(err, "dampen", "only with a condition: expr");
+    }
+    if (s->gate.dampen.type == TPI_DAMPEN_ACTIVE && s->for_ms > 0) {
+        return when_error(err, "for", "says the same as dampen");
+    }
     return 0;
+}
+
+/* Dampening by time is what a pair that waits does. */
+static int read_gate(struct tpi_scene *s, const struct tpc_value *doc, const struct tpc_value *when,
+                     struct tpc_error *err)
+{
+    int rc = tpi_gate_read(&s->gate, doc, tpi_member(when, "dampen"), err);
+    if (rc != 0 && err != NULL && strncmp(err->path, "dampen", 6) == 0) {
+        tpi_error_at(err, "when");
+    }
+    return rc;
 }
 
 static int read_devices(struct tpi_scene *s, const struct tpc_value *devices)
@@ -153,6 +174,13 @@ static uint32_t hash_when(const struct tpi_scene *s, const struct tpc_value *dev
     for (size_t i = 0; devices != NULL && i < devices->len; i++) {
         struct tpc_str key = tpc_value_text(&devices->as.items[i]);
         h = tpi_hash(key.ptr, key.len, h);
+    }
+    if (s->vars != NULL) {
+        h = tpi_vars_hash(s->vars, h);
+    }
+    if (s->gate.dampen.type != TPI_DAMPEN_NONE) {
+        h = tpi_hash64(h ^ s->gate.dampen.type) ^ s->gate.dampen.count;
+        h = tpi_hash64(h ^ s->gate.dampen.window);
     }
     return (uint32_t) h;
 }
@@ -206,9 +234,14 @@ static int fill(struct tpi_scene *s, const struct tpi_change *change, struct tpc
     s->every_ms = tpi_member_int(when, "every", 0);
     s->on = read_trigger(tpi_member_text(when, "on"));
     s->each = s->on != TPI_ON_DATA || tpc_str_equal(tpi_member_text(when, "fire"), TPC_STR("each"));
-    rc = check_when(s, err);
+    s->vars = tpi_member(&doc, "vars");
+    rc = read_gate(s, &doc, when, err);
+    rc = rc != 0 ? rc : check_when(s, err);
     if (rc != 0) {
         return rc;
+    }
+    if (s->gate.dampen.type == TPI_DAMPEN_ACTIVE) {
+        s->for_ms = s->gate.dampen.active_ms;
     }
     s->when = hash_when(s, devices);
     rc = read_devices(s, devices);
@@ -303,20 +336,30 @@ int tpi_scene_constant(void *user, struct tpc_str name, struct tpc_value *ret)
     return 0;
 }
 
+/* The device has a name, too. */
+static int resolve_said(void *user, struct tpc_str name, uint32_t *ret_index, uint8_t *ret_type)
+{
+    if (tpc_str_equal(name, TPC_STR("device.key"))) {
+        *ret_index = TPI_NAME_DEVICE;
+        *ret_type = TPI_EXPR_TEXT;
+        return 0;
+    }
+    return tpi_scene_resolve(user, name, ret_index, ret_type);
+}
+
 static struct tpi_expr_scope scope_of(struct tpi_product *product)
 {
-    return (struct tpi_expr_scope){ .resolve = tpi_scene_resolve,
+    return (struct tpi_expr_scope){ .resolve = resolve_said,
                                     .constant = tpi_scene_constant,
                                     .user = product,
                                     .features = TPI_EXPR_OTHER | TPI_EXPR_NOW | TPI_EXPR_EVENT };
 }
 
 static int compile_text(const struct tpi_scene *s, struct tpc_str text, const char *name,
-                        struct tpi_product *product, struct tpc_error *err, struct tpi_expr **ret)
+                        const struct tpi_expr_scope *scope, struct tpc_error *err,
+                        struct tpi_expr **ret)
 {
-    struct tpi_expr_scope scope = scope_of(product);
-    scope.features |= TPI_EXPR_PREVIOUS;
-    int rc = text.len == 0 ? 0 : tpi_expr_compile(s->alloc, text, &scope, TPI_EXPR_BOOL, err, ret);
+    int rc = text.len == 0 ? 0 : tpi_expr_compile(s->alloc, text, scope, TPI_EXPR_BOOL, err, ret);
     if (rc != 0) {
         tpi_error_at(err, name);
     }
@@ -339,6 +382,26 @@ static struct tpi_product *product_of(const struct tpi_scene *s, struct tpi_regi
     return product;
 }
 
+/* What of the variables the condition uses makes it be looked at, too. */
+static int gather_names(const struct tpi_scene *s, struct tpi_condition *c, struct tpc_error *err)
+{
+    if (c->vars.count == 0) {
+        return 0;
+    }
+    struct tpi_expr *own[2] = { c->expr, c->until };
+    uint32_t n = tpi_vars_used(&c->vars, own, 2, NULL);
+    c->names = tpi_alloc_array(s->alloc, n + 2, sizeof(struct tpi_expr *));
+    if (c->names == NULL) {
+        return tpi_error_set(err, TPC_ENOMEM, "rules", "out of memory");
+    }
+    c->alloc = s->alloc;
+    c->name_count = n + 2;
+    c->names[0] = c->expr;
+    c->names[1] = c->until;
+    (void) tpi_vars_used(&c->vars, own, 2, c->names + 2);
+    return 0;
+}
+
 int tpi_scene_compile(const struct tpi_scene *s, struct tpi_registry *registry,
                       struct tpc_error *err, struct tpi_condition *ret)
 {
@@ -348,8 +411,14 @@ int tpi_scene_compile(const struct tpi_scene *s, struct tpi_registry *registry,
         return TPC_ENOENT;
     }
     c.product_id = product->id;
-    int rc = compile_text(s, s->text, "when.expr", product, err, &c.expr);
-    rc = rc != 0 ? rc : compile_text(s, s->until, "when.until", product, err, &c.until);
+    struct tpi_expr_scope below = scope_of(product);
+    below.features |= TPI_EXPR_PREVIOUS;
+    struct tpi_vars_scope known = { &c.vars, &below };
+    struct tpi_expr_scope scope = tpi_vars_scope(&known);
+    int rc = tpi_vars_make(s->alloc, s->vars, &below, err, &c.vars);
+    rc = rc != 0 ? rc : compile_text(s, s->text, "when.expr", &scope, err, &c.expr);
+    rc = rc != 0 ? rc : compile_text(s, s->until, "when.until", &scope, err, &c.until);
+    rc = rc != 0 ? rc : gather_names(s, &c, err);
     tpi_product_unref(product);
     if (rc != 0) {
         tpi_condition_fini(&c);
@@ -359,26 +428,16 @@ int tpi_scene_compile(const struct tpi_scene *s, struct tpi_registry *registry,
     return 0;
 }
 
-/* In actions the device has a name, too. */
-static int resolve_said(void *user, struct tpc_str name, uint32_t *ret_index, uint8_t *ret_type)
-{
-    if (tpc_str_equal(name, TPC_STR("device.key"))) {
-        *ret_index = TPI_NAME_DEVICE;
-        *ret_type = TPI_EXPR_TEXT;
-        return 0;
-    }
-    return tpi_scene_resolve(user, name, ret_index, ret_type);
-}
-
-int tpi_scene_compile_actions(struct tpi_scene *s, struct tpi_registry *registry,
-                              struct tpc_error *err)
+int tpi_scene_compile_actions(struct tpi_scene *s, const struct tpi_condition *c,
+                              struct tpi_registry *registry, struct tpc_error *err)
 {
     struct tpi_product *product = product_of(s, registry, err);
     if (product == NULL) {
         return TPC_ENOENT;
     }
-    struct tpi_expr_scope scope = scope_of(product);
-    scope.resolve = resolve_said;
+    struct tpi_expr_scope below = scope_of(product);
+    struct tpi_vars_scope known = { &c->vars, &below };
+    struct tpi_expr_scope scope = tpi_vars_scope(&known);
     int rc = tpi_actions_compile(&s->actions, s->alloc, &scope, err);
     tpi_product_unref(product);
     return rc;
@@ -388,6 +447,10 @@ void tpi_condition_fini(struct tpi_condition *c)
 {
     tpi_expr_destroy(c->expr);
     tpi_expr_destroy(c->until);
+    if (c->names != NULL) {
+        tpi_free(c->alloc, c->names, c->name_count * sizeof(struct tpi_expr *));
+    }
+    tpi_vars_fini(&c->vars);
     *c = (struct tpi_condition){ .good = false };
 }
 

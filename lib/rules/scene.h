@@ -14,7 +14,9 @@
 #include "registry/registry.h"
 #include "expr/expr.h"
 #include "rules/action.h"
+#include "rules/gate.h"
 #include "rules/ledger.h"
+#include "rules/vars.h"
 
 /* Names that are no properties, in the texts of actions: device.key. */
 enum { TPI_NAME_DEVICE = 0x10000 };
@@ -41,6 +43,11 @@ enum tpi_trigger {
 struct tpi_condition {
     struct tpi_expr *expr;  /* NULL = always true */
     struct tpi_expr *until; /* NULL = until expr is false */
+    struct tpi_vars vars;
+    struct tpi_expr *
+        *names; /* expr, until and the variables that they use; NULL = there are no variables */
+    uint32_t name_count;
+    const struct tpc_allocator *alloc; /* of names */
     uint64_t product_id;
     bool good; /* false = broken: does not compile */
 };
@@ -56,20 +63,24 @@ struct tpi_scene {
     struct tpc_str key;
     struct tpc_str by; /* "scene:key" */
     struct tpc_str product;
-    struct tpc_str text;  /* of the condition */
-    struct tpc_str until; /* text of what ends it; empty = that it is false */
-    struct tpc_str event; /* empty = any */
-    int64_t for_ms;       /* that it has to be true; 0 = fires at once */
-    int64_t every_ms;     /* between two firings for one device; 0 = no limit */
-    uint32_t on;          /* enum tpi_trigger */
-    uint32_t when;        /* short hash of all that decides whether it is true */
+    struct tpc_str text;          /* of the condition */
+    struct tpc_str until;         /* text of what ends it; empty = that it is false */
+    struct tpc_str event;         /* empty = any */
+    const struct tpc_value *vars; /* NULL = none */
+    struct tpi_gate gate;         /* one that asks for a time is for_ms */
+    int64_t for_ms;               /* that it has to be true; 0 = fires at once */
+    int64_t every_ms;             /* between two firings for one device; 0 = no limit */
+    uint32_t on;                  /* enum tpi_trigger */
+    uint32_t when;                /* short hash of all that decides whether it is true */
     bool enabled;
     bool each;              /* fires with every message */
     struct tpi_map devices; /* keys; empty = all of the product */
     struct tpi_condition condition;
     struct tpi_actions actions;
     struct tpi_ledger ledger;
-    atomic_bool warned; /* that there is no memory for its state was logged */
+    atomic_bool warned;             /* that there is no memory for its state was logged */
+    _Atomic int64_t off_until_ms;   /* it switched itself off; 0 = never */
+    _Atomic uint32_t off_partition; /* .. in this one, whose state says so */
 };
 
 /* struct tpc_option of the documents. */
@@ -92,9 +103,10 @@ int tpi_scene_constant(void *user, struct tpc_str name, struct tpc_value *ret);
 int tpi_scene_compile(const struct tpi_scene *s, struct tpi_registry *registry,
                       struct tpc_error *err, struct tpi_condition *ret);
 /* Compiles the values in the texts of its actions, once: they name property ids, which are never used
- * again. Returns as tpi_scene_compile(), with a path from "then[". */
-int tpi_scene_compile_actions(struct tpi_scene *s, struct tpi_registry *registry,
-                              struct tpc_error *err);
+ * again, and variables of the condition by their place. Returns as tpi_scene_compile(), with a path from
+ * "then[". */
+int tpi_scene_compile_actions(struct tpi_scene *s, const struct tpi_condition *c,
+                              struct tpi_registry *registry, struct tpc_error *err);
 void tpi_condition_fini(struct tpi_condition *c);
 
 /* tpi_actions_check() of its actions. */

@@ -168,33 +168,6 @@ static bool is_plan(struct tpc_str key)
     return !is_judge(key) && !is_one_of(key, other, sizeof(other) / sizeof(other[0]));
 }
 
-static uint64_t hash_value(const struct tpc_value *v, uint64_t h)
-{
-    h = tpi_hash(&v->type, sizeof(v->type), h);
-    switch (v->type) {
-    case TPC_TEXT:
-        return tpi_hash(v->as.text, v->len, h);
-    case TPC_BOOL:
-        return tpi_hash(&v->as.b, sizeof(v->as.b), h);
-    case TPC_INT:
-    case TPC_DOUBLE:
-        return tpi_hash(&v->as.i, sizeof(v->as.i), h);
-    case TPC_ARRAY:
-        for (size_t i = 0; i < v->len; i++) {
-            h = hash_value(&v->as.items[i], h);
-        }
-        return h;
-    case TPC_MAP:
-        for (size_t i = 0; i < v->len; i++) {
-            h = tpi_hash(v->as.members[i].key.ptr, v->as.members[i].key.len, h);
-            h = hash_value(&v->as.members[i].value, h);
-        }
-        return h;
-    default:
-        return h;
-    }
-}
-
 static uint32_t hash_members(const struct tpc_value *doc, bool (*counts)(struct tpc_str key))
 {
     uint64_t h = 0;
@@ -202,7 +175,7 @@ static uint32_t hash_members(const struct tpc_value *doc, bool (*counts)(struct 
         const struct tpc_member *m = &doc->as.members[i];
         if (counts(m->key)) {
             h = tpi_hash(m->key.ptr, m->key.len, h);
-            h = hash_value(&m->value, h);
+            h = tpi_vars_hash(&m->value, h);
         }
     }
     return (uint32_t) h;

@@ -3,19 +3,22 @@
  * (varint), then for each pair scene and device (varints), the hash of the condition (u32), flags
  * (varint), unix time (varint, zigzag) and offset (varint). Version 1 had neither of the last three: all
  * had fired. From version 3 on the
- * schedules follow: schedule_run.c; from version 4 on what is open in windows: data_state.c; version 5 tells more of schedules.
+ * schedules follow: schedule_run.c; from version 4 on what is open in windows: data_state.c; version 5 tells more of schedules; from version 6 on
+ * what damp.h says.
  */
 #include "base/error.h"
+#include "rules/damp.h"
 #include "rules/data_rule.h"
 #include "rules/rules_state.h"
 #include "rules/schedule.h"
 
 enum {
-    STATE_VERSION = 5,
+    STATE_VERSION = 6,
     STATE_OLD = 1,
     STATE_SCHEDULES = 3,
     STATE_WINDOWS = 4,
-    STATE_JUDGED = 5 /* of schedules with a condition */
+    STATE_JUDGED = 5, /* of schedules with a condition */
+    STATE_DAMPED = 6
 };
 
 static struct rule_worker *owner(struct tpi_rules *r, uint32_t partition)
@@ -74,9 +77,11 @@ int tpi_rules_state_save(struct tpi_rules *r, uint32_t partition, struct tpi_buf
     pthread_mutex_lock(&w->lock);
     tpi_data_rules_expire(r, partition);
     expire(r, &r->partitions[partition].edges);
+    tpi_rules_damp_expire(r, partition);
     int rc = save(&r->partitions[partition], out);
     rc = rc != 0 ? rc : tpi_schedules_save(r, partition, out);
     rc = rc != 0 ? rc : tpi_data_rules_save(r, partition, out);
+    rc = rc != 0 ? rc : tpi_rules_damp_save(r, partition, out);
     pthread_mutex_unlock(&w->lock);
     tpi_registry_read_unlock(r->host.registry);
     if (rc != 0) {
@@ -89,7 +94,8 @@ int tpi_rules_state_save(struct tpi_rules *r, uint32_t partition, struct tpi_buf
 static bool is_known(struct tpi_rules *r, const struct tpi_edge *e)
 {
     const struct tpi_scene *s = tpi_map64_get(&r->scenes, e->scene);
-    return s != NULL && s->enabled && (!s->each || s->every_ms > 0) && s->when == e->when;
+    return s != NULL && s->enabled && (!s->each || s->every_ms > 0 || s->for_ms > 0) &&
+           s->when == e->when;
 }
 
 static struct tpi_edge read_edge(struct tpi_reader *in, uint8_t version)
@@ -126,21 +132,34 @@ static int read_edges(struct tpi_rules *r, struct tpi_reader *in, uint8_t versio
     return in->bad ? TPC_ECORRUPT : 0;
 }
 
-/* All of a state; schedules are left alone: a second reading takes them over. */
+/* What is read of a state before any of it is taken over. */
+struct loading {
+    struct tpi_edges edges;
+    struct tpi_edges runs;
+    struct tpi_map64 flows;
+    struct tpi_reader
+        schedules; /* where they stand: a second reading takes them over, as the next */
+    struct tpi_reader off;
+};
+
 static int read_state(struct tpi_rules *r, struct tpi_reader *in, uint8_t version,
-                      struct tpi_edges *edges, struct tpi_map64 *flows,
-                      struct tpi_reader *ret_schedules)
+                      struct loading *l)
 {
     if (version < STATE_OLD) {
         return TPC_ECORRUPT;
     }
-    int rc = read_edges(r, in, version, edges);
-    *ret_schedules = *in;
+    int rc = read_edges(r, in, version, &l->edges);
+    l->schedules = *in;
     if (rc == 0 && version >= STATE_SCHEDULES) {
         rc = tpi_schedules_read(r, in, version >= STATE_JUDGED, false);
     }
     if (rc == 0 && version >= STATE_WINDOWS) {
-        rc = tpi_data_rules_read(r, in, flows);
+        rc = tpi_data_rules_read(r, in, &l->flows);
+    }
+    if (rc == 0 && version >= STATE_DAMPED) {
+        rc = tpi_rules_damp_read(r, in, &l->runs);
+        l->off = *in;
+        rc = rc != 0 ? rc : tpi_rules_off_read(r, in, 0, false);
     }
     return rc == 0 && tpi_reader_left(in) > 0 ? TPC_ECORRUPT : rc;
 }
@@ -160,6 +179,36 @@ static int wait_again(struct rule_worker *w, uint32_t partition, const struct tp
     return rc;
 }
 
+static void loading_init(struct loading *l, const struct tpc_allocator *alloc)
+{
+    tpi_edges_init(&l->edges, alloc);
+    tpi_edges_init(&l->runs, alloc);
+    tpi_map64_init(&l->flows, alloc);
+}
+
+static void loading_fini(struct loading *l)
+{
+    tpi_edges_fini(&l->edges);
+    tpi_edges_fini(&l->runs);
+    tpi_flows_fini(&l->flows);
+}
+
+/* Under all that guards a partition. Cannot fail. */
+static void take_over(struct tpi_rules *r, uint32_t partition, uint8_t version, struct loading *l)
+{
+    struct rule_partition *p = &r->partitions[partition];
+    tpi_edges_fini(&p->edges);
+    tpi_edges_fini(&p->runs);
+    p->edges = l->edges;
+    p->runs = l->runs;
+    if (version >= STATE_SCHEDULES) {
+        (void) tpi_schedules_read(r, &l->schedules, version >= STATE_JUDGED, true);
+    }
+    if (version >= STATE_DAMPED) {
+        (void) tpi_rules_off_read(r, &l->off, partition, true);
+    }
+}
+
 int tpi_rules_state_load(struct tpi_rules *r, uint32_t partition, struct tpc_bytes bytes,
                          struct tpc_error *err, uint64_t *ret_next)
 {
@@ -170,32 +219,24 @@ int tpi_rules_state_load(struct tpi_rules *r, uint32_t partition, struct tpc_byt
         return tpi_error_set(err, TPC_EVERSION, "rules", "state of version %u", version);
     }
     uint64_t next = tpi_read_varint(&in);
-    struct tpi_edges edges;
-    tpi_edges_init(&edges, r->env->alloc);
+    struct loading l;
+    loading_init(&l, r->env->alloc);
     pthread_mutex_lock(&r->changes);
-    struct tpi_reader schedules;
-    struct tpi_map64 flows;
-    tpi_map64_init(&flows, r->env->alloc);
-    int rc = read_state(r, &in, version, &edges, &flows, &schedules);
+    int rc = read_state(r, &in, version, &l);
     struct rule_worker *w = owner(r, partition);
     pthread_mutex_lock(&w->lock);
-    rc = rc != 0 ? rc : wait_again(w, partition, &edges); /* some too many: they are looked at */
-    rc = rc != 0 ? rc : tpi_data_rules_take(r, partition, &flows);
-    if (rc != 0) {
-        pthread_mutex_unlock(&w->lock);
-        pthread_mutex_unlock(&r->changes);
-        tpi_edges_fini(&edges);
-        tpi_flows_fini(&flows);
-        return tpi_error_set(err, rc, "rules", "state of partition %u cannot be read", partition);
-    }
-    tpi_edges_fini(&r->partitions[partition].edges);
-    r->partitions[partition].edges = edges;
-    r->partitions[partition].next = next;
-    if (version >= STATE_SCHEDULES) {
-        (void) tpi_schedules_read(r, &schedules, version >= STATE_JUDGED, true);
+    rc = rc != 0 ? rc : wait_again(w, partition, &l.edges); /* some too many: they are looked at */
+    rc = rc != 0 ? rc : tpi_data_rules_take(r, partition, &l.flows);
+    if (rc == 0) {
+        take_over(r, partition, version, &l);
+        r->partitions[partition].next = next;
     }
     pthread_mutex_unlock(&w->lock);
     pthread_mutex_unlock(&r->changes);
+    if (rc != 0) {
+        loading_fini(&l);
+        return tpi_error_set(err, rc, "rules", "state of partition %u cannot be read", partition);
+    }
     *ret_next = next;
     return 0;
 }

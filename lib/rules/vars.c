@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/hash.h"
 #include "data/msg.h"
 
 static bool is_template(const struct tpc_value *v)
@@ -166,6 +167,78 @@ void tpi_vars_fini(struct tpi_vars *v)
     }
     tpi_free(v->alloc, v->items, v->cap * sizeof(*v->items));
     *v = (struct tpi_vars){ .alloc = v->alloc };
+}
+
+uint64_t tpi_vars_hash(const struct tpc_value *v, uint64_t h)
+{
+    h = tpi_hash(&v->type, sizeof(v->type), h);
+    switch (v->type) {
+    case TPC_TEXT:
+        return tpi_hash(v->as.text, v->len, h);
+    case TPC_BOOL:
+        return tpi_hash(&v->as.b, sizeof(v->as.b), h);
+    case TPC_INT:
+    case TPC_DOUBLE:
+        return tpi_hash(&v->as.i, sizeof(v->as.i), h);
+    case TPC_ARRAY:
+        for (size_t i = 0; i < v->len; i++) {
+            h = tpi_vars_hash(&v->as.items[i], h);
+        }
+        return h;
+    case TPC_MAP:
+        for (size_t i = 0; i < v->len; i++) {
+            h = tpi_hash(v->as.members[i].key.ptr, v->as.members[i].key.len, h);
+            h = tpi_vars_hash(&v->as.members[i].value, h);
+        }
+        return h;
+    default:
+        return h;
+    }
+}
+
+/* ---- what they are made of ---- */
+
+static void mark(uint32_t *used, const struct tpi_expr *e)
+{
+    for (uint32_t i = 0; e != NULL && i < tpi_expr_name_count(e); i++) {
+        uint32_t id = tpi_expr_name_index(e, i);
+        if (id >= TPI_NAME_VAR) {
+            *used |= UINT32_C(1) << (id - TPI_NAME_VAR);
+        }
+    }
+}
+
+static uint32_t use(uint32_t *used, struct tpi_expr *e, struct tpi_expr **ret, uint32_t n)
+{
+    if (e == NULL) {
+        return n;
+    }
+    mark(used, e);
+    if (ret != NULL) {
+        ret[n] = e;
+    }
+    return n + 1;
+}
+
+uint32_t tpi_vars_used(const struct tpi_vars *v, struct tpi_expr *const *exprs, uint32_t count,
+                       struct tpi_expr **ret)
+{
+    uint32_t used = 0; /* a bit for each: TPI_VARS_MAX is 32 */
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        mark(&used, exprs[i]);
+    }
+    for (uint32_t i = v->count; i > 0; i--) { /* a variable names only earlier ones */
+        const struct tpi_var *var = &v->items[i - 1];
+        if ((used & UINT32_C(1) << (i - 1)) == 0) {
+            continue;
+        }
+        n = use(&used, var->expr, ret, n);
+        for (uint32_t k = 0; var->text != NULL && k < tpi_template_parts(var->text); k++) {
+            n = use(&used, tpi_template_expr(var->text, k), ret, n);
+        }
+    }
+    return n;
 }
 
 /* ---- values ---- */

@@ -63,6 +63,14 @@ struct tpi_vars_scope {
 };
 struct tpi_expr_scope tpi_vars_scope(struct tpi_vars_scope *s);
 
+/* A hash of a document's part, for whether it is the same. */
+uint64_t tpi_vars_hash(const struct tpc_value *v, uint64_t seed);
+
+/* Expressions of the variables that these use, directly or not; NULL ones are passed over. ret may be NULL. Returns
+ * their number. */
+uint32_t tpi_vars_used(const struct tpi_vars *v, struct tpi_expr *const *exprs, uint32_t count,
+                       struct tpi_expr **ret);
+
 /* Makes their values, in the arena. host loads them by tpi_vars_load() from *ret, which grows meanwhile. One that
  * finds no memory is null. */
 void tpi_vars_eval(const struct tpi_vars *v, const struct tpi_expr_host *host, void *user,
