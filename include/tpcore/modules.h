@@ -11,13 +11,16 @@ TPC_BEGIN
 
 struct tpc_module;
 
+const struct tpc_module *tpc_module_exec(void);        /* sink: runs programs of a list */
 const struct tpc_module *tpc_module_http_client(void); /* service http.client, by libcurl */
+const struct tpc_module *tpc_module_log(void);         /* sink: lines in the log */
 const struct tpc_module *tpc_module_lua(void);         /* codec: scripts in Lua 5.4 */
 const struct tpc_module *
 tpc_module_mqtt(void); /* adapter: devices behind an MQTT broker; service mqtt.link */
-const struct tpc_module *tpc_module_sim(void);    /* adapter: simulated devices */
-const struct tpc_module *tpc_module_smtp(void);   /* sink: sends mails, by libcurl */
-const struct tpc_module *tpc_module_sqlite(void); /* store and history in SQLite */
+const struct tpc_module *tpc_module_mqtt_publish(void); /* sink: publishes to an MQTT broker */
+const struct tpc_module *tpc_module_sim(void);          /* adapter: simulated devices */
+const struct tpc_module *tpc_module_smtp(void);         /* sink: sends mails, by libcurl */
+const struct tpc_module *tpc_module_sqlite(void);       /* store and history in SQLite */
 const struct tpc_module *
 tpc_module_webhook(void); /* sink: posts to URLs; needs service http.client */
 
