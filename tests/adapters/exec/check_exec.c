@@ -131,7 +131,7 @@ static bool wait_for_output(void)
 /* Whether the process whose number the program wrote is gone. */
 static bool wait_for_death(void)
 {
-    int pid = atoi(written());
+    pid_t pid = (pid_t) strtol(written(), NULL, 10);
     ck_assert_int_gt(pid, 1);
     for (int i = 0; i < WAIT_MS / 10; i++) {
         if (kill(pid, 0) != 0 && errno == ESRCH) {
