@@ -9,6 +9,7 @@
 
 #include "core/core.h"
 #include "data/msg.h"
+#include "registry/about.h"
 
 enum {
     PAGE = 1000, /* rows read at a time */
@@ -103,6 +104,11 @@ int tpi_alert_say(struct tpc_core *core, uint32_t worker, const struct tpi_rule_
 
 /* ---- the log ---- */
 
+static struct tpc_str word(const struct tpc_value *params, const char *name)
+{
+    return tpc_value_text(tpc_value_get(params, tpc_str_from(name)));
+}
+
 static int append(void *user, uint32_t worker, const struct tpi_alert_message *messages,
                   uint32_t count)
 {
@@ -122,6 +128,11 @@ static int append(void *user, uint32_t worker, const struct tpi_alert_message *m
                              .origin = from->by,
                              .params = from->params,
                              .point_size = sizeof(struct tpc_point) };
+        char about[TPI_ABOUT_BYTES];
+        if (from->kind == TPC_MSG_NOTIFY) {
+            m.correlation = tpi_about_write(about, word(&from->params, "tenant"), TPC_STR(""),
+                                            word(&from->params, "device"));
+        }
         starts[i] = bodies.len;
         rc = tpi_msg_encode(&m, &bodies);
         records[i] = (struct tpc_record){ .size = sizeof(records[i]),

@@ -6,6 +6,7 @@
 
 #include "core/core.h"
 #include "data/msg.h"
+#include "registry/about.h"
 
 /* ---- the lists ---- */
 
@@ -152,6 +153,11 @@ int tpi_effect_say(void *user, uint32_t worker, const struct tpi_rule_message *m
                            .params = *m->params,
                            .point_size = sizeof(struct tpc_point) };
     struct tpi_buf body;
+    char about[TPI_ABOUT_BYTES];
+    if (m->kind == TPC_MSG_NOTIFY && m->device != NULL) {
+        msg.correlation = tpi_about_write(about, tpi_device_tenant(m->device),
+                                          tpi_device_product_key(m->device), m->device->key);
+    }
     tpi_buf_init(&body, core->env.alloc, core->options.frame_max_bytes + 4096);
     int rc = tpi_msg_encode(&msg, &body);
     struct said *s = rc == 0 ? tpi_alloc(core->env.alloc, sizeof(*s) + body.len) : NULL;

@@ -6,6 +6,7 @@
 #include "bus/dead.h"
 #include "bus/topic.h"
 #include "data/msg.h"
+#include "registry/about.h"
 
 /* Of a cached mask of kinds: makes it a pointer that is not NULL. */
 #define MASK_KNOWN 0x80000000u
@@ -157,7 +158,8 @@ static bool match_entity(struct tpi_follow *f, struct tpc_msg *m)
     return yes;
 }
 
-/* 1: wanted; its texts are filled in and what they belong to is counted. 0 or TPC_ENOMEM. */
+/* 1: wanted; its texts are filled in and what they belong to is counted. 0 or TPC_ENOMEM. A notification
+ * outlives its device: then its own words tell. */
 static int match_device(struct tpi_follow *f, const struct tpc_record *r, struct tpc_msg *m)
 {
     struct tpi_registry *registry = f->o.registry;
@@ -177,14 +179,14 @@ static int match_device(struct tpi_follow *f, const struct tpc_record *r, struct
         f->products[f->count] = tpi_product_ref(d->product);
     }
     tpi_registry_read_unlock(registry);
-    return yes;
+    return d == NULL && f->o.notify_name.len > 0 ? 1 : yes;
 }
 
 /* A notification that is about no device has its tenant in its params, or it is of "main". Whoever
  * appends it sees to it that no document names another's. */
 static bool match_notify(struct tpi_follow *f, struct tpc_msg *m)
 {
-    if (m->device_id == 0) {
+    if (!tpi_about_take(m) && m->device_id == 0) {
         m->tenant = tpc_value_text(tpc_value_get(&m->params, TPC_STR("tenant")));
         m->tenant = m->tenant.len > 0 ? m->tenant : TPC_STR("main");
     }
@@ -270,6 +272,9 @@ static bool match_body(struct tpi_follow *f, struct tpc_msg *m)
 {
     if (f->o.notify_name.len > 0) {
         return match_notify(f, m);
+    }
+    if (m->kind == TPC_MSG_NOTIFY) {
+        (void) tpi_about_take(m);
     }
     return m->kind != TPC_MSG_ENTITY || match_entity(f, m);
 }

@@ -145,6 +145,44 @@ START_TEST(scene_notifies_through_a_handler)
 }
 END_TEST
 
+/* By then the registry knows the device no more: the records say whom they are about. */
+START_TEST(notification_outlives_its_device)
+{
+    struct flow f;
+    begin(&f, 0);
+    flow_devices(&f, 2);
+    tk_ok(put(&f, "tenant", "{'key':'other'}"));
+    tk_ok(put(&f, "handler", "{'key':'phone','sink':'box'}"));
+    tk_ok(put(&f, "handler", "{'key':'phone','tenant':'other','sink':'box'}"));
+    tk_ok(put(&f, "alert", "{'key':'heat','notify':['phone']}"));
+    tk_ok(put(&f, "scene",
+              "{'key':'hot','when':{'product':'thermo','expr':'temperature > 30'},'then':["
+              "{'notify':{'handler':'phone','params':{'n':7,'tenant':'other'}}},"
+              "{'alert':{'key':'heat','severity':'major','text':'too hot'}}]}"));
+    box.send_code = TPC_EOFFLINE;
+    flow_start(&f);
+    struct tpc_device *d = flow_device(&f, "t2");
+    tk_ok(flow_feed(d, "{\"temperature\":31}"));
+    tpc_device_unref(d);
+    flow_settle(&f);
+    flow_settle(&f);
+    tk_ok(tpc_entity_delete(f.core, NULL, TPC_STR(""), "device", TPC_STR("t2"), TPC_ANY_REV));
+    flow_settle(&f);
+    ck_assert_uint_eq(box_count(), 0);
+    box.send_code = 0;
+    tk_clock_advance(&f.e.clock, 3600000);
+    until(&f, 2); /* the scene's and the alert's */
+    flow_settle(&f);
+    for (uint32_t i = 0; i < box_count(); i++) {
+        ck_assert_str_eq(box.items[i].name, "phone");
+        ck_assert_str_eq(box.items[i].device, "t2");
+        ck_assert_str_eq(box.items[i].tenant, "main");
+        ck_assert_uint_eq(box.items[i].correlation_len, 0);
+    }
+    flow_fini(&f);
+}
+END_TEST
+
 START_TEST(schedule_notifies_the_handler_of_its_own_tenant)
 {
     struct flow f;
@@ -501,6 +539,7 @@ Suite *forward_flow_suite(void)
     tcase_set_timeout(c, 120);
     tcase_add_test(c, messages_reach_a_sink_with_their_texts);
     tcase_add_test(c, scene_notifies_through_a_handler);
+    tcase_add_test(c, notification_outlives_its_device);
     tcase_add_test(c, schedule_notifies_the_handler_of_its_own_tenant);
     tcase_add_test(c, secrets_stand_in_no_list_log_or_trail);
     tcase_add_test(c, outage_over_a_restart_loses_nothing);

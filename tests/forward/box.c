@@ -125,6 +125,8 @@ static int take(const struct tpc_batch *batch)
         const struct tpc_msg *m = tpc_batch_msg(batch, i);
         struct box_item *item = &box.items[box.count % BOX_ITEMS];
         text(item->device, m->device);
+        text(item->tenant, m->tenant);
+        item->correlation_len = m->correlation.len;
         text(item->name, m->name);
         item->kind = m->kind;
         item->n = number_of(m);

@@ -11,6 +11,8 @@ enum { BOX_ITEMS = 65536, BOX_PENDING = 64, BOX_KEY = 24 };
 struct box_item {
     char device[BOX_KEY];
     char name[BOX_KEY];
+    char tenant[BOX_KEY];
+    size_t correlation_len;
     uint16_t kind;
     int64_t n; /* of the first point, else params.n */
     struct tpc_id id;
