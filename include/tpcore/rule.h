@@ -38,6 +38,8 @@ struct tpc_rule_info {
     struct tpc_str
         broken; /* why it does not compile, with path, line and column; empty = it does */
     int64_t off_until_unix_ms; /* 0 = it is on; INT64_MAX = until its document is put again */
+    uint64_t ns; /* time that it took, with its actions: every 64th look at a message is timed and
+                  * stands for the others; what the clock sets off is timed always */
 };
 
 /* Texts are valid during the call. A non-zero return ends the listing and is returned by it. */
@@ -67,6 +69,102 @@ TPC_API int tpc_rule_info(struct tpc_core *core, struct tpc_str tenant, struct t
  */
 TPC_API int tpc_rule_list(struct tpc_core *core, struct tpc_str tenant, struct tpc_str kind,
                           tpc_rule_fn *fn, void *user);
+
+/* ---- step by step ---- */
+
+enum tpc_rule_step_what {
+    TPC_STEP_INPUT = 1,     /* of a test: a message comes, or time goes by */
+    TPC_STEP_LOOK = 2,      /* the rule looks at a message */
+    TPC_STEP_PASS = 3,      /* of a test: it does not look at it, and why */
+    TPC_STEP_CONDITION = 4, /* what a condition came to, with the values that it saw */
+    TPC_STEP_DECISION = 5,  /* fires, waits, is held back, is over */
+    TPC_STEP_WINDOW = 6,    /* a window opens, takes a message, ends */
+    TPC_STEP_ROW = 7,       /* a row of a data rule */
+    TPC_STEP_ACTION = 8,    /* what is done, with its texts filled in */
+    TPC_STEP_REFUSED = 9, /* an action, or a value of a message, that is not taken; code says why */
+    TPC_STEP_END = 10     /* of a test: it ended before its time, and why */
+};
+
+/* A step. Texts are valid during the call and end with a NUL. */
+struct tpc_rule_step {
+    uint32_t size;
+    uint32_t what; /* enum tpc_rule_step_what */
+    int64_t unix_ms;
+    int32_t code; /* enum tpc_code; 0 = all is well */
+    uint32_t reserved;
+    struct tpc_str device; /* that it is about; empty = none */
+    struct tpc_str text;   /* for people: "expr: temperature > 30 is true (temperature = 31)" */
+    struct tpc_str json;   /* the same for programs: an object */
+};
+
+/* A non-zero return ends the telling and is returned by it. */
+typedef int tpc_rule_step_fn(void *user, const struct tpc_rule_step *step);
+
+/*
+ * Name of a step: "condition".
+ *
+ * Returns static text; "?" for a number it does not know.
+ * Ownership: static.
+ * Thread: any-thread.
+ * Since: 0.1
+ */
+TPC_API const char *tpc_rule_step_name(uint32_t what);
+
+/* Follows a running rule. */
+struct tpc_rule_trace;
+
+struct tpc_rule_trace_options {
+    uint32_t size;
+    uint32_t looks; /* it ends after so many looks at a message; 0 = 100 */
+    uint32_t ms;    /* .. or after this time, whatever is first; 0 = a minute */
+    uint32_t reserved;
+    struct tpc_str tenant; /* empty = main */
+    struct tpc_str kind;   /* "scene", "rule" or "schedule" */
+    struct tpc_str key;
+    struct tpc_str device; /* only looks at this one; empty = any */
+};
+
+#define TPC_RULE_TRACE_OPTIONS_INIT                                                                \
+    {                                                                                              \
+        sizeof(struct tpc_rule_trace_options), 0, 0, 0, { 0, 0 }, { 0, 0 }, { 0, 0 },              \
+        {                                                                                          \
+            0, 0                                                                                   \
+        }                                                                                          \
+    }
+
+/*
+ * Begins to follow a rule: what it decides from now on waits to be taken, 10,000 steps at most. A rule
+ * that nobody follows pays nothing. One follower at a time: a second one takes the first one's place.
+ *
+ * Returns 0, TPC_EINVAL, TPC_ENOENT (rule or device), TPC_ENOMEM, or what the store says.
+ * Ownership: *ret is the caller's: tpc_rule_trace_close(), before the core is destroyed.
+ * Thread: as tpc_rule_info().
+ * Since: 0.1
+ */
+TPC_API int tpc_rule_trace_open(struct tpc_core *core, const struct tpc_rule_trace_options *options,
+                                struct tpc_rule_trace **ret);
+
+/*
+ * Calls fn for the steps that came since the last call; does not wait. *ret_lost (may be NULL): steps
+ * for which there was no room, so far.
+ *
+ * Returns 0; 1 when it is over and all is told; TPC_EINVAL, or what fn returned.
+ * Ownership: none.
+ * Thread: any-thread, one at a time; fn runs on the caller's, without locks.
+ * Since: 0.1
+ */
+TPC_API int tpc_rule_trace_take(struct tpc_rule_trace *trace, tpc_rule_step_fn *fn, void *user,
+                                uint64_t *ret_lost);
+
+/*
+ * Follows it no more. NULL is fine.
+ *
+ * Returns nothing.
+ * Ownership: takes trace.
+ * Thread: any-thread, but for callbacks on a worker.
+ * Since: 0.1
+ */
+TPC_API void tpc_rule_trace_close(struct tpc_rule_trace *trace);
 
 TPC_END
 

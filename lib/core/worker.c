@@ -510,10 +510,11 @@ bool tpi_worker_turn(struct tpi_worker *w)
 {
     struct tpc_core *core = w->core;
     atomic_store(&w->poked, false);
-    atomic_store_explicit(&w->unix_ms, tpi_unix_ms(&core->env), memory_order_relaxed);
+    int64_t now = tpi_unix_ms(&core->env);
+    atomic_store_explicit(&w->unix_ms, now, memory_order_relaxed);
     bool did = tpi_wheel_run(&w->wheel, tpi_mono_ms(&core->env)) > 0;
     did |= tpi_presence_turn(w);
-    if (!core->replaying && tpi_rules_turn(core->rules, w->index) > 0) {
+    if (!core->replaying && tpi_rules_turn_at(core->rules, w->index, now) > 0) {
         tpi_effects_run(w);
         did = true;
     }

@@ -5,6 +5,7 @@
 #include "registry/device.h"
 #include "rules/ledger.h"
 #include "rules/rules_state.h"
+#include "rules/trace.h"
 
 #include <string.h>
 
@@ -72,6 +73,27 @@ static int fill_in(const struct tpi_act *act, const struct tpi_action *a, struct
     return tpi_fills_apply(&a->fills, &a->params, &act->from, arena, ret);
 }
 
+/* What it came to, for who follows the rule. */
+static void trace(const struct tpi_act *act, const struct tpi_action *a,
+                  const struct tpc_value *params, const struct tpc_device *target, int code,
+                  const char *what)
+{
+    struct tpi_trace_action told = { .type = a->type->name,
+                                     .name = a->name,
+                                     .target = target != NULL ? target->key : a->device,
+                                     .params = params,
+                                     .code = code,
+                                     .what = what };
+    tpi_trace_action(act->rules->workers[act->worker].trace,
+                     act->device != NULL ? act->device->key : TPC_STR(""),
+                     tpi_unix_ms(act->rules->env), &told);
+}
+
+static bool is_traced(const struct tpi_act *act)
+{
+    return act->rules->workers[act->worker].trace != NULL;
+}
+
 /* Whether it failed. */
 static bool act_one(const struct tpi_act *act, struct tpi_action *a, uint32_t number)
 {
@@ -80,6 +102,9 @@ static bool act_one(const struct tpi_act *act, struct tpi_action *a, uint32_t nu
     if (!find_target(act, a, &deed.target)) {
         TPI_METRIC_ADD(r->counters.missing_target, 1);
         take_down(act, number | TPI_LEDGER_MISSING, TPC_ENOENT, NULL);
+        if (is_traced(act)) {
+            trace(act, a, &a->params, NULL, TPC_ENOENT, "no such device");
+        }
         warn_once(act, a, "no such device");
         return true;
     }
@@ -88,7 +113,14 @@ static bool act_one(const struct tpi_act *act, struct tpi_action *a, uint32_t nu
     int rc = tpi_rules_action_id(act->rule, act->revision, act->partition, act->offset, number,
                                  &deed.id);
     rc = rc != 0 ? rc : fill_in(act, a, &params);
-    rc = rc != 0 ? rc : a->type->act(act, a, &deed);
+    if (rc == 0) {
+        rc = a->type->act(act, a, &deed);
+        if (is_traced(act)) {
+            trace(act, a, &params, deed.target, rc, NULL);
+        }
+    } else if (is_traced(act)) {
+        trace(act, a, &a->params, deed.target, rc, NULL);
+    }
     if (rc == 0 || rc == TPC_EEXIST) {
         return false;
     }

@@ -3,6 +3,7 @@
 #include "base/hash.h"
 #include "registry/device.h"
 #include "rules/data_rule.h"
+#include "rules/data_trace.h"
 
 #include <string.h>
 
@@ -111,11 +112,34 @@ static const struct tpi_expr_host row_host = {
     .load = load_row, .other = load_other, .now = now, .event_time = event_time
 };
 
+/* For who follows the rule; only where somebody does. */
+static struct tpi_data_trace trace_at(const struct run *x)
+{
+    return (struct tpi_data_trace){ .trace = x->r->workers[x->worker].trace,
+                                    .rule = x->d,
+                                    .device = x->device,
+                                    .unix_ms = x->msg != NULL ? x->msg->received_unix_ms
+                                                              : tpi_unix_ms(x->r->env) };
+}
+
+static void tell_window(const struct run *x, enum tpi_window_step step, const struct tpi_pane *p,
+                        int64_t start_ms, int64_t end_ms)
+{
+    if (x->r->workers[x->worker].trace != NULL) {
+        struct tpi_data_trace at = trace_at(x);
+        tpi_data_trace_window(&at, step, p, start_ms, end_ms);
+    }
+}
+
 static bool holds(struct run *x, uint32_t part, const struct tpi_expr_host *host)
 {
     struct rule_worker *w = &x->r->workers[x->worker];
     struct tpi_expr_scratch scratch = { w->texts, sizeof(w->texts), 0, 0 };
     const struct tpi_expr *e = x->d->program.exprs[part];
+    if (e != NULL && w->trace != NULL) {
+        struct tpi_data_trace at = trace_at(x);
+        return tpi_data_trace_test(&at, part, host, x, &scratch) == 1;
+    }
     return e == NULL || tpi_expr_test(e, host, x, &scratch) == 1;
 }
 
@@ -205,6 +229,11 @@ static void append_event(struct run *x, const struct tpi_act *act, const struct 
     int rc = tpi_rules_action_id(act->rule, act->revision, act->partition, act->offset,
                                  TPI_ACTIONS_MAX, &m.id);
     rc = rc != 0 ? rc : r->host.message(r->host.user, x->worker, &m);
+    if (r->workers[x->worker].trace != NULL) {
+        struct tpi_data_trace at = trace_at(x);
+        struct tpi_trace_action told = { "event", m.name, x->device->key, row, rc, NULL };
+        tpi_trace_action(at.trace, x->device->key, at.unix_ms, &told);
+    }
     if (rc == 0) {
         TPI_METRIC_ADD(r->counters.messages, 1);
     } else if (rc != TPC_EEXIST) {
@@ -236,6 +265,10 @@ static void give_row(struct run *x, struct row *row, uint64_t offset)
     tally->fired++;
     tally->fired_ms = x->msg != NULL ? x->msg->received_unix_ms : x->end_ms;
     x->row = row->members;
+    if (x->r->workers[x->worker].trace != NULL) {
+        struct tpi_data_trace at = trace_at(x);
+        tpi_data_trace_row(&at, &value);
+    }
     if (d->event.len > 0) {
         append_event(x, &act, &value);
     }
@@ -273,6 +306,7 @@ static void emit_pane(struct run *x, const struct tpi_pane *p, int64_t start_ms,
     x->pane = p;
     x->start_ms = start_ms;
     x->end_ms = end_ms;
+    tell_window(x, TPI_WINDOW_ENDS, p, start_ms, end_ms);
     if (holds(x, TPI_PART_HAVING, &window_host)) {
         emit(x, tpi_hash64(x->device->id ^ tpi_hash64(p->mark)));
     }
@@ -377,6 +411,8 @@ static void collect_timed(struct run *x, struct tpi_flow *f, int64_t unix_ms)
         if (p != NULL) {
             p->mark = (uint64_t) start;
             add(x, p);
+            tell_window(x, fresh ? TPI_WINDOW_OPENS : TPI_WINDOW_TAKES, p, start,
+                        start + w->length_ms);
         }
     }
 }
@@ -428,6 +464,8 @@ static void collect_own(struct run *x, struct tpi_flow *f, int64_t unix_ms)
     }
     p->last_ms = unix_ms;
     add(x, p);
+    tell_window(x, fresh ? TPI_WINDOW_OPENS : TPI_WINDOW_TAKES, p, p->start_ms,
+                type == TPI_WINDOW_SESSION ? session_end(d, p) : INT64_MAX);
     if (type == TPI_WINDOW_SESSION && fresh) {
         wait_for(x, session_end(d, p), x->device->id);
     }
@@ -458,6 +496,45 @@ static struct tpi_flow *flow_of(struct run *x)
     return f;
 }
 
+static void look(struct run *x)
+{
+    const struct tpi_data_rule *d = x->d;
+    if (!holds(x, TPI_PART_WHERE, &message_host) || !holds(x, TPI_PART_FILTER, &message_host)) {
+        return;
+    }
+    d->ledger.workers[x->worker].matched++;
+    if (d->window.type == TPI_WINDOW_NONE) {
+        emit(x, x->msg->offset);
+        return;
+    }
+    struct tpi_flow *f = flow_of(x);
+    if (f == NULL) {
+        return;
+    }
+    if (d->window.type == TPI_WINDOW_TUMBLING || d->window.type == TPI_WINDOW_HOPPING) {
+        collect_timed(x, f, x->msg->received_unix_ms);
+    } else {
+        collect_own(x, f, x->msg->received_unix_ms);
+    }
+}
+
+/* Timed, or told. */
+static void look_slowly(struct run *x, struct tpi_tally *tally)
+{
+    struct rule_worker *w = &x->r->workers[x->worker];
+    w->trace = tpi_trace_look(tally, x->device->id);
+    if (w->trace != NULL) {
+        tpi_trace_message(w->trace, x->device->key, x->msg);
+        look(x);
+        tpi_trace_told(w->trace);
+        w->trace = NULL;
+        return;
+    }
+    uint64_t from = tpi_mono_ns(x->r->env);
+    look(x);
+    tpi_tally_timed(tally, from, tpi_mono_ns(x->r->env));
+}
+
 void tpi_data_rule_message(struct tpi_rules *r, uint32_t worker, struct tpi_data_rule *d,
                            struct tpc_device *device, const struct tpc_msg *msg)
 {
@@ -466,23 +543,10 @@ void tpi_data_rule_message(struct tpi_rules *r, uint32_t worker, struct tpi_data
     };
     struct tpi_tally *tally = &d->ledger.workers[worker];
     r->workers[worker].evaluations++;
-    tally->evaluated++;
-    if (!holds(&x, TPI_PART_WHERE, &message_host) || !holds(&x, TPI_PART_FILTER, &message_host)) {
-        return;
-    }
-    tally->matched++;
-    if (d->window.type == TPI_WINDOW_NONE) {
-        emit(&x, msg->offset);
-        return;
-    }
-    struct tpi_flow *f = flow_of(&x);
-    if (f == NULL) {
-        return;
-    }
-    if (d->window.type == TPI_WINDOW_TUMBLING || d->window.type == TPI_WINDOW_HOPPING) {
-        collect_timed(&x, f, msg->received_unix_ms);
+    if ((tally->evaluated++ & tally->usual) == 0) {
+        look_slowly(&x, tally);
     } else {
-        collect_own(&x, f, msg->received_unix_ms);
+        look(&x);
     }
 }
 
@@ -501,8 +565,8 @@ static uint32_t session_due(struct run *x, struct tpi_flow *f, int64_t now_ms)
     return 1;
 }
 
-uint32_t tpi_data_rule_due(struct tpi_rules *r, uint32_t worker, struct tpi_data_rule *d,
-                           const struct tpi_due_item *item, int64_t now_ms)
+static uint32_t due(struct tpi_rules *r, uint32_t worker, struct tpi_data_rule *d,
+                    const struct tpi_due_item *item, int64_t now_ms)
 {
     struct run x = { .r = r, .worker = worker, .partition = item->partition, .d = d };
     struct tpi_flow *f = tpi_map64_get(&r->partitions[item->partition].flows, d->id);
@@ -520,4 +584,18 @@ uint32_t tpi_data_rule_due(struct tpi_rules *r, uint32_t worker, struct tpi_data
         return 0;
     }
     return session_due(&x, f, now_ms);
+}
+
+uint32_t tpi_data_rule_due(struct tpi_rules *r, uint32_t worker, struct tpi_data_rule *d,
+                           const struct tpi_due_item *item, int64_t now_ms)
+{
+    struct rule_worker *w = &r->workers[worker];
+    struct tpi_tally *tally = &d->ledger.workers[worker];
+    uint64_t from = tpi_mono_ns(r->env);
+    w->trace = tpi_trace_look(tally, item->device);
+    uint32_t n = due(r, worker, d, item, now_ms);
+    tpi_trace_told(w->trace);
+    w->trace = NULL;
+    tally->due_ns += tpi_mono_ns(r->env) - from;
+    return n;
 }

@@ -4,6 +4,7 @@
 #include "rules/data_rule.h"
 #include "rules/rules_state.h"
 #include "rules/schedule.h"
+#include "rules/trace.h"
 
 #include <string.h>
 
@@ -81,12 +82,51 @@ static const struct tpi_expr_host expr_host = { .load = load_latest,
                                                 .now = now,
                                                 .event_time = event_time };
 
+static struct tpi_trace *trace_of(const struct firing *f)
+{
+    return f->r->workers[f->worker].trace;
+}
+
+static struct tpc_str name_of(void *user, uint32_t index)
+{
+    const struct firing *f = user;
+    const struct tpi_vars *vars = &f->scene->condition.vars;
+    if (index >= TPI_NAME_VAR) {
+        return index - TPI_NAME_VAR < vars->count ? vars->items[index - TPI_NAME_VAR].name
+                                                  : TPC_STR("?");
+    }
+    return index == TPI_NAME_DEVICE ? TPC_STR("device.key")
+                                    : tpi_model_key_of(f->device->product->model, (uint16_t) index);
+}
+
+static int test_traced(const struct tpi_expr *e, struct firing *f, struct tpi_expr_scratch *scratch)
+{
+    bool until = e == f->scene->condition.until;
+    struct tpi_trace_test x = { .trace = trace_of(f),
+                                .device = f->device->key,
+                                .unix_ms = f->unix_ms,
+                                .part = until ? "until" : "expr",
+                                .text = until ? f->scene->until : f->scene->text,
+                                .name = name_of,
+                                .name_user = f };
+    return tpi_trace_test(&x, e, &expr_host, f, scratch);
+}
+
+/* What it decides, for who follows the scene. */
+static void decide(const struct firing *f, const char *word, int64_t at_ms, const char *text)
+{
+    if (trace_of(f) != NULL) {
+        tpi_trace_decide(trace_of(f), f->device->key, f->unix_ms, word, at_ms, "%s", text);
+    }
+}
+
 static int test(const struct tpi_expr *e, struct firing *f)
 {
     struct rule_worker *w = &f->r->workers[f->worker];
     struct tpi_expr_scratch scratch = { w->texts, sizeof(w->texts), 0, 0 };
     w->evaluations++;
-    int result = tpi_expr_test(e, &expr_host, f, &scratch);
+    int result =
+        w->trace == NULL ? tpi_expr_test(e, &expr_host, f, &scratch) : test_traced(e, f, &scratch);
     if (scratch.overflows > 0) {
         TPI_METRIC_ADD(f->r->counters.texts_lost, scratch.overflows);
     }
@@ -153,6 +193,7 @@ static void fire(struct firing *f)
     w->fired++;
     tally->fired++;
     tally->fired_ms = f->unix_ms;
+    decide(f, "fires", 0, f->msg != NULL ? "fires" : "was true for long enough: fires");
     tpi_act(&act, &f->scene->actions);
     if (s->gate.auto_disable) {
         drop_pair(f);
@@ -186,7 +227,16 @@ static int judge(struct firing *f)
         warn_full(f);
     }
     tally_of(f)->matched += result == 1 && damped != 1; /* else the caller counts it */
+    if (damped != result) {
+        decide(f, damped == 1 ? "still" : "dampened", 0,
+               damped == 1 ? "is true after dampening" : "is not believed yet: dampening");
+    }
     return damped;
+}
+
+static int64_t add_ms(int64_t unix_ms, int64_t ms)
+{
+    return unix_ms > INT64_MAX - ms ? INT64_MAX : unix_ms + ms;
 }
 
 /* Whether it fired so lately that it is passed over. */
@@ -197,6 +247,8 @@ static bool held_back(struct firing *f, const struct tpi_edge *e)
         return false;
     }
     TPI_METRIC_ADD(f->r->counters.held_back, 1);
+    decide(f, "held", add_ms(e->at_unix_ms, f->scene->every_ms),
+           "is held back: it fired within the time of \"every\"");
     return true;
 }
 
@@ -214,11 +266,6 @@ static struct tpi_edge *pair(struct firing *f, struct tpi_edge *e)
         return NULL;
     }
     return tpi_edges_find(edges_of(f), fresh.scene, fresh.device);
-}
-
-static int64_t add_ms(int64_t unix_ms, int64_t ms)
-{
-    return unix_ms > INT64_MAX - ms ? INT64_MAX : unix_ms + ms;
 }
 
 void tpi_rules_due_changed(struct rule_worker *w)
@@ -255,6 +302,7 @@ static void wait_for(struct firing *f, struct tpi_edge *e)
     e->flags = TPI_EDGE_TRUE | TPI_EDGE_WAITS;
     e->at_unix_ms = item.at_unix_ms;
     e->offset = f->offset;
+    decide(f, "waits", item.at_unix_ms, "became true: waits whether it stays so");
     tpi_rules_due_changed(w);
 }
 
@@ -295,6 +343,15 @@ static void rise(struct firing *f, struct tpi_edge *e)
     }
 }
 
+static void still(const struct firing *f, const struct tpi_edge *e)
+{
+    if ((e->flags & TPI_EDGE_WAITS) != 0) {
+        decide(f, "waits", e->at_unix_ms, "is still true: waits on");
+    } else {
+        decide(f, "still", 0, "is still true: fires only when it becomes so");
+    }
+}
+
 static void look_for_edge(struct firing *f)
 {
     const struct tpi_condition *c = &f->scene->condition;
@@ -302,9 +359,13 @@ static void look_for_edge(struct firing *f)
     if (e != NULL && (e->flags & TPI_EDGE_TRUE) != 0) {
         bool over = c->until != NULL ? test(c->until, f) == 1 : judge(f) == 0;
         if (over) {
+            decide(f, "over", 0,
+                   (e->flags & TPI_EDGE_WAITS) != 0 ? "is over: waits no more"
+                                                    : "is over: can fire again");
             fall(f, e);
         } else {
             tally_of(f)->matched++;
+            still(f, e);
         }
     } else if (judge(f) == 1) {
         tally_of(f)->matched++;
@@ -351,6 +412,37 @@ static void look_at_each(struct firing *f)
     fire(f);
 }
 
+static void look(struct firing *f)
+{
+    f->has_vars = false;
+    if (f->scene->condition.vars.count > 0) {
+        tpc_arena_reset(f->r->workers[f->worker].vars_arena);
+        make_vars(f);
+    }
+    if (f->scene->each) {
+        look_at_each(f);
+    } else {
+        look_for_edge(f);
+    }
+}
+
+/* Timed, or told. */
+static void look_slowly(struct firing *f, struct tpi_tally *tally)
+{
+    struct rule_worker *w = &f->r->workers[f->worker];
+    w->trace = tpi_trace_look(tally, f->device->id);
+    if (w->trace != NULL) {
+        tpi_trace_message(w->trace, f->device->key, f->msg);
+        look(f);
+        tpi_trace_told(w->trace);
+        w->trace = NULL;
+        return;
+    }
+    uint64_t from = tpi_mono_ns(f->r->env);
+    look(f);
+    tpi_tally_timed(tally, from, tpi_mono_ns(f->r->env));
+}
+
 static void look_at(struct firing *f)
 {
     const struct tpi_scene *s = f->scene;
@@ -362,16 +454,11 @@ static void look_at(struct firing *f)
         drop_pair(f);
         return;
     }
-    tally_of(f)->evaluated++;
-    f->has_vars = false;
-    if (s->condition.vars.count > 0) {
-        tpc_arena_reset(f->r->workers[f->worker].vars_arena);
-        make_vars(f);
-    }
-    if (s->each) {
-        look_at_each(f);
+    struct tpi_tally *tally = tally_of(f);
+    if ((tally->evaluated++ & tally->usual) == 0) {
+        look_slowly(f, tally);
     } else {
-        look_for_edge(f);
+        look(f);
     }
 }
 
@@ -524,15 +611,25 @@ static bool fire_due(struct tpi_rules *r, uint32_t worker, const struct tpi_due_
         return false;
     }
     tpc_arena_reset(r->workers[worker].vars_arena);
+    struct rule_worker *w = &r->workers[worker];
+    uint64_t from = tpi_mono_ns(r->env);
+    w->trace = tpi_trace_look(tally_of(&f), d->id);
     mark_fired(&f, e, TPI_EDGE_TRUE);
     fire(&f);
+    tpi_trace_told(w->trace);
+    w->trace = NULL;
+    tally_of(&f)->due_ns += tpi_mono_ns(r->env) - from;
     return true;
 }
 
 uint32_t tpi_rules_turn(struct tpi_rules *r, uint32_t worker)
 {
+    return tpi_rules_turn_at(r, worker, tpi_unix_ms(r->env));
+}
+
+uint32_t tpi_rules_turn_at(struct tpi_rules *r, uint32_t worker, int64_t now)
+{
     struct rule_worker *w = &r->workers[worker];
-    int64_t now = tpi_unix_ms(r->env);
     uint32_t fired = tpi_schedules_turn(r, worker, now);
     int64_t seen = w->turned_ms;
     bool back = seen > now + BACK_MS && atomic_load(&w->next_unix_ms) != INT64_MAX;

@@ -86,6 +86,7 @@ static void add(struct tpi_tally *sum, const struct tpi_tally *t)
     sum->matched += t->matched;
     sum->fired += t->fired;
     sum->failed += t->failed;
+    sum->due_ns += tpi_tally_ns(t);
     sum->fired_ms = t->fired_ms > sum->fired_ms ? t->fired_ms : sum->fired_ms;
     if (t->error_code != 0 && (sum->error_code == 0 || t->error_ms > sum->error_ms)) {
         sum->error_ms = t->error_ms;
@@ -130,7 +131,8 @@ static int tell(const struct finding *f, const struct face *x, struct tpc_rule_i
                                    .failed = x->sum.failed,
                                    .fired_unix_ms = x->sum.fired_ms,
                                    .error_unix_ms = x->sum.error_ms,
-                                   .error_code = x->sum.error_code };
+                                   .error_code = x->sum.error_code,
+                                   .ns = x->sum.due_ns };
     int rc = copy(f, x->tenant, &ret->tenant);
     rc = rc != 0 ? rc : copy(f, (struct tpc_str){ x->by.ptr + n, x->by.len - n }, &ret->key);
     if (rc == 0 && x->sum.error_code != 0) {

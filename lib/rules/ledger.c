@@ -2,15 +2,18 @@
 #include "rules/ledger.h"
 
 #include "base/alloc.h"
+#include "rules/trace.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
-_Static_assert(sizeof(struct tpi_tally) == TPI_LEDGER_LINE, "a tally is one cache line");
+_Static_assert(sizeof(struct tpi_tally) == (size_t) 2 * TPI_LEDGER_LINE, "whole cache lines");
+_Static_assert(offsetof(struct tpi_tally, failed) == TPI_LEDGER_LINE, "a look touches one");
 
 static size_t memory_bytes(uint32_t workers)
 {
-    return ((size_t) workers + 1) * TPI_LEDGER_LINE;
+    return (size_t) workers * sizeof(struct tpi_tally) + TPI_LEDGER_LINE;
 }
 
 int tpi_ledger_init(struct tpi_ledger *l, const struct tpc_allocator *alloc, uint32_t workers)
@@ -23,12 +26,16 @@ int tpi_ledger_init(struct tpi_ledger *l, const struct tpc_allocator *alloc, uin
     size_t skip = over > 0 ? TPI_LEDGER_LINE - over : 0;
     l->workers = (struct tpi_tally *) (void *) ((char *) l->memory + skip);
     l->count = workers;
+    for (uint32_t i = 0; i < workers; i++) {
+        l->workers[i].usual = TPI_LEDGER_SAMPLE - 1;
+    }
     return 0;
 }
 
 void tpi_ledger_fini(struct tpi_ledger *l, const struct tpc_allocator *alloc)
 {
     tpi_ledger_why(l, alloc, NULL);
+    tpi_ledger_trace(l, NULL);
     if (l->memory != NULL) {
         tpi_free(alloc, l->memory, memory_bytes(l->count));
     }
@@ -45,6 +52,34 @@ void tpi_ledger_move(struct tpi_ledger *to, struct tpi_ledger *from)
     for (uint32_t i = 0; i < to->count; i++) {
         to->workers[i].error_ms = 0;
         to->workers[i].error_code = 0;
+    }
+}
+
+uint64_t tpi_tally_ns(const struct tpi_tally *t)
+{
+    double each = t->timed > 0 ? (double) t->timed_ns / (double) t->timed : 0;
+    return t->due_ns + (uint64_t) (each * (double) t->evaluated);
+}
+
+void tpi_ledger_trace(struct tpi_ledger *l, struct tpi_trace *trace)
+{
+    for (uint32_t i = 0; l->workers != NULL && i < l->count; i++) {
+        struct tpi_tally *t = &l->workers[i];
+        tpi_trace_unref(t->trace);
+        t->trace = tpi_trace_ref(trace);
+        t->usual = trace != NULL ? 0 : TPI_LEDGER_SAMPLE - 1;
+    }
+}
+
+void tpi_ledger_untrace(struct tpi_ledger *l, const struct tpi_trace *trace)
+{
+    for (uint32_t i = 0; i < l->count; i++) {
+        struct tpi_tally *t = &l->workers[i];
+        if (t->trace == trace) {
+            tpi_trace_unref(t->trace);
+            t->trace = NULL;
+            t->usual = TPI_LEDGER_SAMPLE - 1;
+        }
     }
 }
 

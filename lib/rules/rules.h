@@ -167,6 +167,8 @@ int64_t tpi_rules_next_ms(const struct tpi_rules *r, uint32_t worker);
 /* Fires what has waited long enough and what is planned for now or was missed. Takes the registry's read lock; no batch is open. Returns how
  * many fired. */
 uint32_t tpi_rules_turn(struct tpi_rules *r, uint32_t worker);
+/* The same for who knows the time: tpi_unix_ms(). */
+uint32_t tpi_rules_turn_at(struct tpi_rules *r, uint32_t worker, int64_t now);
 
 /* A product's model changed: its scenes are compiled again. Any thread without a batch or lock
  * open. */

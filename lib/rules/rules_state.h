@@ -59,6 +59,7 @@ struct rule_worker {
     uint32_t stamp;
     uint64_t evaluations;
     uint64_t fired;
+    struct tpi_trace *trace;          /* whom the present look is told to; NULL = nobody */
     char texts[TPI_EXPR_SCRATCH];     /* that a condition makes */
     struct rule_before before;        /* of the message that comes */
     struct tpc_arena *arena;          /* what one action says */

@@ -2,6 +2,7 @@
 #include "base/error.h"
 #include "rules/action.h"
 #include "rules/schedule.h"
+#include "rules/trace.h"
 
 const struct tpi_kind *tpi_rules_schedule_kind(struct tpi_rules *r)
 {
@@ -84,6 +85,35 @@ static void fire(struct planned *p, uint32_t worker, struct tpi_rule_schedule *s
     }
 }
 
+/* For who follows the schedule. */
+static void decide(const struct rule_worker *w, int64_t unix_ms, const char *word, int64_t at_ms,
+                   const char *text)
+{
+    if (w->trace != NULL) {
+        tpi_trace_decide(w->trace, TPC_STR(""), unix_ms, word, at_ms, "%s", text);
+    }
+}
+
+/* Names in its condition. */
+static struct tpc_str name_of(void *user, uint32_t index)
+{
+    const struct tpi_rule_schedule *s = user;
+    return index >= TPI_NAME_VAR && index - TPI_NAME_VAR < s->vars.count
+               ? s->vars.items[index - TPI_NAME_VAR].name
+               : TPC_STR("planned");
+}
+
+static int test_traced(const struct planned *p, struct rule_worker *w,
+                       struct tpi_expr_scratch *scratch)
+{
+    struct tpi_trace_test x = { .trace = w->trace,
+                                .unix_ms = p->at_ms,
+                                .part = "condition",
+                                .name = name_of,
+                                .name_user = (void *) (uintptr_t) p->s };
+    return tpi_trace_test(&x, p->s->condition, &expr_host, (void *) (uintptr_t) p, scratch);
+}
+
 /* Result of the condition: 1, 0, or -1 for null. */
 static int test(const struct planned *p, uint32_t worker)
 {
@@ -93,7 +123,9 @@ static int test(const struct planned *p, uint32_t worker)
         return 1;
     }
     w->evaluations++;
-    int result = tpi_expr_test(p->s->condition, &expr_host, (void *) (uintptr_t) p, &scratch);
+    int result = w->trace != NULL
+                     ? test_traced(p, w, &scratch)
+                     : tpi_expr_test(p->s->condition, &expr_host, (void *) (uintptr_t) p, &scratch);
     if (scratch.overflows > 0) {
         TPI_METRIC_ADD(p->r->counters.texts_lost, scratch.overflows);
     }
@@ -114,14 +146,25 @@ static bool run(struct tpi_rules *r, uint32_t worker, struct tpi_rule_schedule *
     int result = test(&p, worker);
     s->judged.run_ms = at_ms;
     if (result < 0) {
+        decide(w, at_ms, "null", 0, "a value is missing: nothing changes");
         return false;
     }
     s->ledger.workers[worker].matched += result == 1;
     bool held = s->judged.held;
     s->judged.held = tpi_dampen_run(&s->gate.dampen, &s->judged.dampen, result == 1, at_ms);
     if (!s->judged.held || (s->rising && held)) {
+        bool still = s->judged.held;
+        decide(w, at_ms,
+               still         ? "still"
+               : result == 1 ? "dampened"
+                             : "rests",
+               0,
+               still         ? "is still true: fires only when it becomes so"
+               : result == 1 ? "is true, but not for long enough to fire"
+                             : "does not fire");
         return false;
     }
+    decide(w, at_ms, "fires", at_ms, "fires");
     fire(&p, worker, s);
     return true;
 }
@@ -149,18 +192,33 @@ static int64_t run_again_ms(const struct tpi_rule_schedule *s)
     return due > s->judged.run_ms ? due : INT64_MAX;
 }
 
+static void decide_next(const struct rule_worker *w, int64_t now_ms,
+                        const struct tpi_rule_schedule *s)
+{
+    if (s->next_ms == INT64_MAX) {
+        decide(w, now_ms, "ended", 0, "nothing more is planned");
+    } else {
+        decide(w, now_ms, "planned", s->next_ms, "is looked at again then");
+    }
+}
+
 static uint32_t look_at(struct tpi_rules *r, uint32_t worker, struct tpi_rule_schedule *s,
                         int64_t now_ms)
 {
     struct tpi_schedule_step step;
     uint32_t fired = 0;
+    struct rule_worker *w = &r->workers[worker];
+    struct tpi_tally *tally = &s->ledger.workers[worker];
     if (is_off(s, now_ms)) {
         return 0;
     }
+    uint64_t from = tpi_mono_ns(r->env);
+    w->trace = tpi_trace_look(tally, 0);
     int64_t again_ms = run_again_ms(s);
     tpi_schedule_step(&s->schedule, &s->state, now_ms, &step);
     if (step.missed > 0) {
         TPI_METRIC_ADD(r->counters.schedules_missed, step.missed);
+        decide(w, now_ms, "missed", 0, "planned times passed and are not done");
     }
     if (again_ms <= now_ms && (!step.fire || again_ms < step.fire_ms)) {
         fired += run(r, worker, s, again_ms);
@@ -171,6 +229,10 @@ static uint32_t look_at(struct tpi_rules *r, uint32_t worker, struct tpi_rule_sc
     }
     int64_t next = s->judged.off_until_ms != 0 ? s->judged.off_until_ms : run_again_ms(s);
     s->next_ms = next < step.next_ms || s->judged.off_until_ms != 0 ? next : step.next_ms;
+    decide_next(w, now_ms, s);
+    tpi_trace_told(w->trace);
+    w->trace = NULL;
+    tally->due_ns += tpi_mono_ns(r->env) - from;
     s->again = false;
     return fired;
 }

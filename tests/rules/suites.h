@@ -12,6 +12,7 @@ Suite *scene_suite(void);
 Suite *schedule_suite(void);
 Suite *state_suite(void);
 Suite *task_suite(void);
+Suite *trace_suite(void);
 Suite *when_suite(void);
 
 #endif

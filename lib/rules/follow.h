@@ -1,0 +1,23 @@
+/* Who follows a rule. Any thread that is not between begin and end. */
+#ifndef TPI_RULES_FOLLOW_H
+#define TPI_RULES_FOLLOW_H
+
+#include "rules/rules.h"
+#include "rules/trace.h"
+
+/* Follows a rule; who did before does no more. Returns 0 or TPC_ENOENT. */
+int tpi_rules_trace(struct tpi_rules *r, struct tpc_str tenant, struct tpc_str kind,
+                    struct tpc_str key, struct tpi_trace *trace);
+
+/* This one follows it no more; the rule may be gone. */
+void tpi_rules_untrace(struct tpi_rules *r, struct tpc_str tenant, struct tpc_str kind,
+                       struct tpc_str key, const struct tpi_trace *trace);
+
+/*
+ * Why a message was not looked at, told as a step, or nothing if a rule is there that did. The only
+ * rule of r; under the registry's read lock.
+ */
+void tpi_rules_pass(struct tpi_rules *r, struct tpi_trace *trace, const struct tpc_device *device,
+                    const struct tpc_msg *msg);
+
+#endif
