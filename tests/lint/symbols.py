@@ -58,7 +58,7 @@ adapters = {n.removeprefix("tpcore-") for n in pcs} - {"tpcore", "ext"}
 for name, text in pcs.items():
     own = name.removeprefix("tpcore-")
     for other in adapters - {own}:
-        if re.search(rf"tpcore-{re.escape(other)}\b", text):
+        if re.search(rf"tpcore-{re.escape(other)}(?![\w-])", text):
             faults.append(f"{name}.pc names tpcore-{other}")
     for line in text.splitlines():
         if own in adapters and re.match(r"(Libs|Requires):.*(sqlite3|lua|paho)\b", line) and "tpcore-" not in line:
