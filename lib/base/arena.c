@@ -26,6 +26,7 @@ struct tpc_arena {
     size_t held; /* sum of the blocks' sizes */
     size_t limit;
     size_t first; /* size of the first block */
+    bool small;   /* and of the next ones, up to FIRST_BLOCK_BYTES together */
     bool secret;  /* what it gave is wiped before it is freed or given again */
 };
 
@@ -46,9 +47,10 @@ int tpc_arena_create(const struct tpc_allocator *allocator, size_t limit_bytes,
     return 0;
 }
 
-void tpi_arena_small(struct tpc_arena *arena, size_t first_bytes)
+void tpi_arena_small(struct tpc_arena *arena, size_t block_bytes)
 {
-    arena->first = first_bytes;
+    arena->first = block_bytes;
+    arena->small = true;
 }
 
 void tpi_arena_secret(struct tpc_arena *arena)
@@ -83,6 +85,22 @@ struct tpc_arena *tpc_arena_destroy(struct tpc_arena *arena)
     return NULL;
 }
 
+/* Size of the next block. A small arena takes what it needs, until it is no small one any more. */
+static size_t next_size(const struct tpc_arena *a, size_t need)
+{
+    size_t want = a->block == NULL ? a->first : a->block->size;
+    if (a->small && a->held < FIRST_BLOCK_BYTES) {
+        return need > a->first ? need : a->first;
+    }
+    if (a->block != NULL && want <= SIZE_MAX / 4) {
+        want *= 2;
+    }
+    while (want < need) {
+        want *= 2;
+    }
+    return want;
+}
+
 /* A block twice as large as the last, or larger if size needs it, or smaller if the limit does. */
 static struct block *add_block(struct tpc_arena *a, size_t size)
 {
@@ -90,13 +108,7 @@ static struct block *add_block(struct tpc_arena *a, size_t size)
         return NULL;
     }
     size_t need = sizeof(struct block) + size;
-    size_t want = a->block == NULL ? a->first : a->block->size;
-    if (a->block != NULL && want <= SIZE_MAX / 4) {
-        want *= 2;
-    }
-    while (want < need) {
-        want *= 2;
-    }
+    size_t want = next_size(a, need);
     if (a->limit != 0) {
         size_t left = a->limit > a->held ? a->limit - a->held : 0;
         if (need > left) {

@@ -7,7 +7,8 @@
 /* Secrets go into it: what it gave is wiped when it is destroyed or next reset. */
 void tpi_arena_secret(struct tpc_arena *arena);
 
-/* Its first block is that large, for what there are thousands of: not 0. Before it gives anything. */
-void tpi_arena_small(struct tpc_arena *arena, size_t first_bytes);
+/* For what there are thousands of: blocks are that large, or what is asked for if that is more, until it
+ * holds a few kilobytes. Not 0. Before it gives anything. */
+void tpi_arena_small(struct tpc_arena *arena, size_t block_bytes);
 
 #endif

@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-enum { ARENA_BYTES = 512 /* what most documents need */ };
+enum { ARENA_BYTES = 256 /* what most documents need */ };
 
 static const struct tpc_option to_options[] = {
     { .name = "event",

@@ -12,7 +12,7 @@
 
 #include <string.h>
 
-enum { ARENA_BYTES = 512 /* what most documents need */ };
+enum { ARENA_BYTES = 192 /* what most documents need */ };
 
 static const struct tpc_option device_key = { .name = "device",
                                               .type = TPC_OPT_TEXT,

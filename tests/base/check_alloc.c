@@ -189,6 +189,29 @@ START_TEST(arena_with_secrets_is_wiped)
 }
 END_TEST
 
+START_TEST(small_arena_takes_little_more_than_it_gives)
+{
+    struct tk_alloc a;
+    struct tpc_arena *arena;
+    tk_alloc_init(&a);
+    tk_ok(tpc_arena_create(&a.base, 0, &arena));
+    tpi_arena_small(arena, 256);
+    size_t before = a.live_bytes;
+    size_t given = 0;
+    for (size_t i = 0; i < 600; i++) {
+        size_t size = i == 5 ? 700 : 16 + i % 3 * 32;
+        memset(tpc_arena_take(arena, size), 1, size);
+        given += size;
+        if (given < 2048) {
+            ck_assert_uint_le(a.live_bytes - before, given + given / 3 + 256);
+        }
+    }
+    ck_assert_uint_le(a.count, 30); /* many small blocks are too many */
+    tpc_arena_destroy(arena);
+    tk_alloc_check(&a);
+}
+END_TEST
+
 START_TEST(arena_allocates_nothing_once_it_is_warm)
 {
     struct tk_alloc a;
@@ -267,6 +290,7 @@ Suite *alloc_suite(void)
     tcase_add_test(c, meter_never_passes_its_limit_with_threads);
     tcase_add_test(c, arena_memory_is_aligned_and_does_not_overlap);
     tcase_add_test(c, arena_with_secrets_is_wiped);
+    tcase_add_test(c, small_arena_takes_little_more_than_it_gives);
     tcase_add_test(c, arena_allocates_nothing_once_it_is_warm);
     tcase_add_test(c, arena_stays_within_its_limit);
     tcase_add_test(c, arena_survives_every_failing_allocation);

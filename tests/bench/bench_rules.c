@@ -2,7 +2,9 @@
  * Data rules inside the path of a message, feed to history's door, one worker in steps over a log in
  * memory; CPU time. rule_match: what one of 100 rules that take the message into a window adds;
  * rule_index: 10,000 rules that name another property, against none; rule_window: what a tumbling
- * mean adds with 10,000 devices, and its memory; rule_memory: what a rule adds to what is allocated.
+ * mean adds with 10,000 devices, and its memory; rule_memory
+ * and scene_memory: what a rule or a scene adds to what is allocated, its document in the store in memory
+ * counted; the audit trail, which has a limit, is kept short.
  */
 #include "bench.h"
 
@@ -46,6 +48,7 @@ static void open_core(struct platform *b, uint32_t devices)
     char text[300];
     o.workers = 0;
     o.allocator = &counting;
+    o.audit_max_rows = 8;
     bench_must(tpc_core_create(&o, &b->core) == 0 &&
                    tpc_core_open(b->core, "log", "memory", TPC_STR("{\"max_bytes\":\"64MiB\"}")) ==
                        0,
@@ -141,18 +144,22 @@ static double pane_bytes(void)
     return bytes;
 }
 
-static double rule_bytes(const char *json)
+static double rule_bytes(const char *kind, const char *json)
 {
     static struct platform platform;
     struct platform *b = &platform;
     char text[400];
     open_core(b, 1);
-    snprintf(text, sizeof(text), json, 0);
-    put(b, "rule", text);
+    for (int i = 0; i < 100; i++) {
+        snprintf(text, sizeof(text), json, i + 1000);
+        put(b, kind, text);
+        step(b);
+    }
     uint64_t before = live;
     for (int i = 1; i <= 1000; i++) {
         snprintf(text, sizeof(text), json, i);
-        put(b, "rule", text);
+        put(b, kind, text);
+        step(b); /* those who follow changes have been told */
     }
     double bytes = (double) (live - before) / 1000;
     close_core(b);
@@ -177,9 +184,14 @@ int main(void)
     bench_line("rule_window", ns, "ns/message", "150 ns", 150 / ns);
     double bytes = pane_bytes();
     bench_line("rule_window_memory", bytes, "B/device", "200 B", 200 / bytes);
-    double rule = rule_bytes("{\"key\":\"m%d\",\"sql\":\"SELECT temperature FROM meter WHERE "
-                             "temperature > 30 and other < 40\",\"then\":[{\"notify\":"
-                             "{\"handler\":\"ops\"}}]}");
+    double rule =
+        rule_bytes("rule", "{\"key\":\"m%d\",\"sql\":\"SELECT temperature FROM meter WHERE "
+                           "temperature > 30 and other < 40\",\"then\":[{\"notify\":"
+                           "{\"handler\":\"ops\"}}]}");
     bench_line("rule_memory", rule, "B/rule", "2 KiB", 2048 / rule);
+    double scene = rule_bytes("scene", "{\"key\":\"m%d\",\"when\":{\"product\":\"meter\",\"expr\":"
+                                       "\"temperature > 30 and other < 40\"},\"then\":[{\"notify\":"
+                                       "{\"handler\":\"ops\"}}]}");
+    bench_line("scene_memory", scene, "B/scene", "2 KiB", 2048 / scene);
     return 0;
 }
