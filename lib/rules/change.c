@@ -54,7 +54,7 @@ static struct rule_places places_of(const struct tpi_scene *s, const struct tpi_
 static void enter_lists(struct tpi_rules *r, struct tpi_scene *s)
 {
     struct tpi_expr *exprs[2];
-    if (s->enabled && s->condition.good) {
+    if (s->enabled && s->condition.good && s->on != TPI_ON_MANUAL) {
         struct rule_places places = places_of(s, &s->condition, exprs);
         tpi_rules_link(r, &s->watch, &places);
     }
@@ -83,7 +83,11 @@ static int compile(struct tpi_rules *r, struct tpi_scene *s, struct tpi_change *
 {
     struct tpc_error local = { .size = sizeof(local) };
     struct tpc_error *e = err != NULL ? err : &local;
-    int rc = tpi_scene_compile(s, r->host.registry, e, &s->condition);
+    int rc = tpi_during_open(&s->during, r->env, r->host.zone_dir, e);
+    if (rc != 0) {
+        tpi_error_at(e, "when");
+    }
+    rc = rc != 0 ? rc : tpi_scene_compile(s, r->host.registry, e, &s->condition);
     rc = rc != 0 ? rc : tpi_scene_compile_actions(s, &s->condition, r->host.registry, e);
     if (rc == 0 && !change->loading) {
         rc = tpi_scene_check(s, r->host.registry, change->arena, e);
@@ -94,7 +98,8 @@ static int compile(struct tpi_rules *r, struct tpi_scene *s, struct tpi_change *
         tpi_condition_fini(&s->condition);
         return 0;
     }
-    return rc != 0 || !s->condition.good ? rc : reserve(r, s, &s->condition);
+    bool listed = s->condition.good && s->on != TPI_ON_MANUAL;
+    return rc != 0 || !listed ? rc : reserve(r, s, &s->condition);
 }
 
 /* A place for a new scene, which nobody looks at before apply. */
@@ -216,12 +221,14 @@ static void recompile(struct tpi_rules *r, struct tpi_scene *s)
 {
     struct tpc_error err = { .size = sizeof(err) };
     struct tpi_condition fresh = { .good = false };
-    int rc = tpi_scene_compile(s, r->host.registry, &err, &fresh);
+    /* a zone that could not be opened has kept it out of the lists: nobody reads it now */
+    int rc = tpi_during_open(&s->during, r->env, r->host.zone_dir, &err);
+    rc = rc != 0 ? rc : tpi_scene_compile(s, r->host.registry, &err, &fresh);
     if (rc == 0 && !s->condition.good) { /* it does nothing yet */
         tpi_actions_uncompile(&s->actions);
         rc = tpi_scene_compile_actions(s, &fresh, r->host.registry, &err);
     }
-    rc = rc != 0 ? rc : reserve(r, s, &fresh);
+    rc = rc != 0 || s->on == TPI_ON_MANUAL ? rc : reserve(r, s, &fresh);
     if (rc == TPC_ENOMEM) {
         tpi_condition_fini(&fresh);
         tpi_log(r->env, TPC_LOG_ERROR, "rules", "scene '%.*s' is not compiled again: out of memory",

@@ -11,10 +11,11 @@
 #include <tpcore/alloc.h>
 
 enum tpi_edge_flags {
-    TPI_EDGE_TRUE = 1,  /* the condition is true */
-    TPI_EDGE_WAITS = 2, /* .. and it fires at at_unix_ms if it stays so */
-    TPI_EDGE_FIRED = 4, /* it fired at at_unix_ms */
-    TPI_EDGE_LOADED = 8 /* from before the start: what it does may have been done */
+    TPI_EDGE_TRUE = 1,   /* the condition is true */
+    TPI_EDGE_WAITS = 2,  /* .. and it fires at at_unix_ms if it stays so */
+    TPI_EDGE_FIRED = 4,  /* it fired at at_unix_ms */
+    TPI_EDGE_LOADED = 8, /* from before the start: what it does may have been done */
+    TPI_EDGE_DONE = 16   /* it fired, and does not fire again before it is reset */
 };
 
 struct tpi_edge {
@@ -23,7 +24,9 @@ struct tpi_edge {
     uint32_t when;  /* short hash of the condition */
     uint32_t flags; /* enum tpi_edge_flags */
     int64_t at_unix_ms;
-    uint64_t offset; /* of the message with which it became true */
+    /* Of the message with which it became true, or another number that is never used again:
+     * tpi_rules_moment(). */
+    uint64_t offset;
 };
 
 struct tpi_edges {

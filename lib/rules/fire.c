@@ -6,9 +6,13 @@
 #include "rules/schedule.h"
 #include "rules/trace.h"
 
+#include "base/hash.h"
+
 #include <string.h>
 
 enum { BACK_MS = 1000 /* that the clock may go back unseen */ };
+
+static const char became[] = "became true: waits whether it stays so";
 
 /* What happens to one device at one scene. */
 struct firing {
@@ -21,9 +25,41 @@ struct firing {
     uint64_t offset;           /* of the message, or of the one that it waited from */
     int64_t unix_ms;           /* its receipt time, or now */
     bool again;
+    bool asked; /* somebody has it run: it does not switch itself off */
     bool has_vars;
     struct tpi_var_values vars; /* of the scene */
 };
+
+/* As conditions saw the last message about it: the same again when the log is replayed. */
+static bool is_device_online(const struct tpc_device *d)
+{
+    return tpi_device_has(d, TPI_DEVICE_SEEN) ? tpi_device_has(d, TPI_DEVICE_SEEN_ONLINE)
+                                              : atomic_load(&d->online);
+}
+
+/* Names that are no properties. */
+static bool load_name(const struct firing *f, uint32_t id, struct tpc_value *ret)
+{
+    if (id == TPI_NAME_DEVICE) {
+        *ret = (struct tpc_value){ .type = TPC_TEXT,
+                                   .len = f->device->key.len,
+                                   .as.text = f->device->key.ptr };
+        return true;
+    }
+    if (id == TPI_NAME_ONLINE) {
+        *ret = (struct tpc_value){ .type = TPC_BOOL, .as.b = is_device_online(f->device) };
+        return true;
+    }
+    const struct tpc_value *params = f->msg != NULL ? &f->msg->params : NULL;
+    if (params != NULL && f->msg->kind >= TPC_MSG_COMMAND) { /* what the device was told */
+        params = tpc_value_get(params, TPC_STR("params"));
+    }
+    if (id != TPI_NAME_PARAMS || params == NULL) {
+        return false;
+    }
+    *ret = *params;
+    return true;
+}
 
 /* Values of a condition: the latest of the device, by property id. */
 static bool load_latest(void *user, uint32_t id, struct tpc_value *ret)
@@ -32,11 +68,11 @@ static bool load_latest(void *user, uint32_t id, struct tpc_value *ret)
     if (id >= TPI_NAME_VAR) {
         return tpi_vars_load(&f->vars, id, ret);
     }
-    if (id == TPI_NAME_DEVICE) {
-        *ret = (struct tpc_value){ .type = TPC_TEXT,
-                                   .len = f->device->key.len,
-                                   .as.text = f->device->key.ptr };
-        return true;
+    if (f->device == NULL) {
+        return false;
+    }
+    if (id >= TPI_NAME_DEVICE) {
+        return load_name(f, id, ret);
     }
     int index = tpi_model_find_id(f->device->product->model, (uint16_t) id);
     return index >= 0 && tpi_device_latest_peek(f->device, (uint32_t) index, ret, NULL) == 0;
@@ -61,6 +97,13 @@ static bool load_other(void *user, struct tpc_str device, struct tpc_str name,
     struct tpc_buf room = tpi_expr_rest(scratch);
     int rc =
         tpi_registry_latest(f->r->host.registry, f->scene->tenant_id, device, name, &room, ret);
+    if (rc == TPC_ENOENT && tpc_str_equal(name, TPC_STR("online"))) {
+        const struct tpc_device *d =
+            tpi_registry_find_in(f->r->host.registry, f->scene->tenant_id, device);
+        *ret = (struct tpc_value){ .type = TPC_BOOL };
+        ret->as.b = d != NULL && atomic_load(&d->online);
+        return d != NULL && !atomic_load_explicit(&d->deleted, memory_order_relaxed);
+    }
     return tpi_expr_took(scratch, &room, rc);
 }
 
@@ -87,6 +130,11 @@ static struct tpi_trace *trace_of(const struct firing *f)
     return f->r->workers[f->worker].trace;
 }
 
+static struct tpc_str key_of(const struct firing *f)
+{
+    return f->device != NULL ? f->device->key : TPC_STR("");
+}
+
 static struct tpc_str name_of(void *user, uint32_t index)
 {
     const struct firing *f = user;
@@ -95,15 +143,20 @@ static struct tpc_str name_of(void *user, uint32_t index)
         return index - TPI_NAME_VAR < vars->count ? vars->items[index - TPI_NAME_VAR].name
                                                   : TPC_STR("?");
     }
-    return index == TPI_NAME_DEVICE ? TPC_STR("device.key")
-                                    : tpi_model_key_of(f->device->product->model, (uint16_t) index);
+    if (index >= TPI_NAME_DEVICE) {
+        return index == TPI_NAME_DEVICE   ? TPC_STR("device.key")
+               : index == TPI_NAME_ONLINE ? TPC_STR("device.online")
+                                          : TPC_STR("params");
+    }
+    return f->device == NULL ? TPC_STR("?")
+                             : tpi_model_key_of(f->device->product->model, (uint16_t) index);
 }
 
 static int test_traced(const struct tpi_expr *e, struct firing *f, struct tpi_expr_scratch *scratch)
 {
     bool until = e == f->scene->condition.until;
     struct tpi_trace_test x = { .trace = trace_of(f),
-                                .device = f->device->key,
+                                .device = key_of(f),
                                 .unix_ms = f->unix_ms,
                                 .part = until ? "until" : "expr",
                                 .text = until ? f->scene->until : f->scene->text,
@@ -116,7 +169,7 @@ static int test_traced(const struct tpi_expr *e, struct firing *f, struct tpi_ex
 static void decide(const struct firing *f, const char *word, int64_t at_ms, const char *text)
 {
     if (trace_of(f) != NULL) {
-        tpi_trace_decide(trace_of(f), f->device->key, f->unix_ms, word, at_ms, "%s", text);
+        tpi_trace_decide(trace_of(f), key_of(f), f->unix_ms, word, at_ms, "%s", text);
     }
 }
 
@@ -183,7 +236,7 @@ static void fire(struct firing *f)
                            .again = f->again,
                            .waited = f->msg == NULL,
                            .from = { &expr_host, f, &scratch } };
-    if (!tpi_scene_take_turn(f->scene, f->partition, f->unix_ms)) {
+    if (!f->asked && !tpi_scene_take_turn(f->scene, f->partition, f->unix_ms)) {
         drop_pair(f);
         return;
     }
@@ -195,7 +248,7 @@ static void fire(struct firing *f)
     tally->fired_ms = f->unix_ms;
     decide(f, "fires", 0, f->msg != NULL ? "fires" : "was true for long enough: fires");
     tpi_act(&act, &f->scene->actions);
-    if (s->gate.auto_disable) {
+    if (s->gate.auto_disable && !f->asked) {
         drop_pair(f);
     }
 }
@@ -286,10 +339,17 @@ static bool is_over(void *user, const struct tpi_due_item *item)
     return e == NULL || (e->flags & TPI_EDGE_WAITS) == 0 || e->at_unix_ms != item->at_unix_ms;
 }
 
-static void wait_for(struct firing *f, struct tpi_edge *e)
+uint64_t tpi_rules_moment(uint64_t device, int64_t unix_ms)
+{
+    return tpi_hash64(tpi_hash64((uint64_t) unix_ms) ^ device) | (uint64_t) 1 << 63;
+}
+
+/* The pair fires at a time. offset: what its actions' ids are made of. */
+static void wait_until(struct firing *f, struct tpi_edge *e, int64_t at_unix_ms, uint32_t flags,
+                       uint64_t offset, const char *why)
 {
     struct rule_worker *w = &f->r->workers[f->worker];
-    struct tpi_due_item item = { .at_unix_ms = add_ms(f->unix_ms, f->scene->for_ms),
+    struct tpi_due_item item = { .at_unix_ms = at_unix_ms,
                                  .scene = f->scene->id,
                                  .device = f->device->id,
                                  .partition = f->partition };
@@ -299,16 +359,29 @@ static void wait_for(struct firing *f, struct tpi_edge *e)
         tpi_edges_remove(edges_of(f), e->scene, e->device);
         return; /* its next message tries again */
     }
-    e->flags = TPI_EDGE_TRUE | TPI_EDGE_WAITS;
+    e->flags = flags | TPI_EDGE_WAITS;
     e->at_unix_ms = item.at_unix_ms;
-    e->offset = f->offset;
-    decide(f, "waits", item.at_unix_ms, "became true: waits whether it stays so");
+    e->offset = offset;
+    decide(f, "waits", item.at_unix_ms, why);
     tpi_rules_due_changed(w);
+}
+
+/* What is true fires when the window opens, if it is to be so; else not before it is true anew. */
+static void wait_for_start(struct firing *f, struct tpi_edge *e)
+{
+    const struct tpi_during *d = &f->scene->during;
+    int64_t at = d->at_start ? tpi_during_next(d, f->unix_ms) : INT64_MAX;
+    if (at == INT64_MAX) {
+        e->flags &= ~(uint32_t) TPI_EDGE_WAITS;
+    } else {
+        wait_until(f, e, at, TPI_EDGE_TRUE, tpi_rules_moment(f->device->id, at),
+                   "waits for the start of its window");
+    }
 }
 
 static void mark_fired(struct firing *f, struct tpi_edge *e, uint32_t flags)
 {
-    e->flags = flags | TPI_EDGE_FIRED;
+    e->flags = flags | TPI_EDGE_FIRED | (f->scene->once ? (uint32_t) TPI_EDGE_DONE : 0);
     e->at_unix_ms = f->unix_ms;
     e->offset = f->offset;
 }
@@ -326,6 +399,27 @@ static void fall(struct firing *f, struct tpi_edge *e)
     }
 }
 
+/* It is true for long enough. Returns whether it fired: not while the window is closed. */
+static bool fire_rise(struct firing *f, struct tpi_edge *e)
+{
+    bool open = tpi_during_contains(&f->scene->during, f->unix_ms);
+    if (open) {
+        mark_fired(f, e, TPI_EDGE_TRUE);
+        fire(f);
+        e = tpi_edges_find(edges_of(f), f->scene->id, f->device->id);
+        if (e == NULL) { /* it switched itself off */
+            return true;
+        }
+    } else {
+        decide(f, "closed", 0, "is true outside its window: does not fire");
+    }
+    e->flags |= TPI_EDGE_TRUE;
+    if (f->scene->during.set && (e->flags & TPI_EDGE_DONE) == 0) {
+        wait_for_start(f, e);
+    }
+    return open;
+}
+
 static void rise(struct firing *f, struct tpi_edge *e)
 {
     bool back = held_back(f, e);
@@ -336,10 +430,9 @@ static void rise(struct firing *f, struct tpi_edge *e)
     if (back) {
         e->flags |= TPI_EDGE_TRUE;
     } else if (f->scene->for_ms > 0) {
-        wait_for(f, e);
+        wait_until(f, e, add_ms(f->unix_ms, f->scene->for_ms), TPI_EDGE_TRUE, f->offset, became);
     } else {
-        mark_fired(f, e, TPI_EDGE_TRUE);
-        fire(f);
+        fire_rise(f, e);
     }
 }
 
@@ -383,9 +476,11 @@ static void look_at_long(struct firing *f, int result)
     } else if (result == 1 && !active) {
         e = pair(f, e);
         if (e != NULL) {
-            wait_for(f, e);
+            wait_until(f, e, add_ms(f->unix_ms, f->scene->for_ms), TPI_EDGE_TRUE, f->offset,
+                       became);
         }
-    } else if (result == 1 && (e->flags & TPI_EDGE_WAITS) == 0 && !held_back(f, e)) {
+    } else if (result == 1 && (e->flags & TPI_EDGE_WAITS) == 0 && !held_back(f, e) &&
+               tpi_during_contains(&f->scene->during, f->unix_ms)) {
         mark_fired(f, e, TPI_EDGE_TRUE);
         fire(f);
     }
@@ -402,9 +497,19 @@ static void look_at_each(struct firing *f)
     if (result != 1) {
         return;
     }
-    if (f->scene->every_ms > 0) {
-        struct tpi_edge *e = tpi_edges_find(edges_of(f), f->scene->id, f->device->id);
+    const struct tpi_scene *s = f->scene;
+    if (!tpi_during_contains(&s->during, f->unix_ms)) {
+        decide(f, "closed", 0, "is true outside its window: does not fire");
+        return;
+    }
+    if (s->every_ms > 0 || s->debounce_ms > 0 || s->once) {
+        struct tpi_edge *e = tpi_edges_find(edges_of(f), s->id, f->device->id);
         if (held_back(f, e) || (e = pair(f, e)) == NULL) {
+            return;
+        }
+        if (s->debounce_ms > 0) {
+            wait_until(f, e, add_ms(f->unix_ms, s->debounce_ms), 0, f->offset,
+                       "waits whether it is quiet");
             return;
         }
         mark_fired(f, e, 0);
@@ -412,8 +517,23 @@ static void look_at_each(struct firing *f)
     fire(f);
 }
 
+/* Whether it fired for this device, and does not again before it is reset. */
+static bool is_done(struct firing *f)
+{
+    const struct tpi_edge *e =
+        f->scene->once ? tpi_edges_find(edges_of(f), f->scene->id, f->device->id) : NULL;
+    bool done = e != NULL && (e->flags & TPI_EDGE_DONE) != 0;
+    if (done) {
+        decide(f, "done", 0, "has fired: does not before it is reset");
+    }
+    return done;
+}
+
 static void look(struct firing *f)
 {
+    if (is_done(f)) {
+        return;
+    }
     f->has_vars = false;
     if (f->scene->condition.vars.count > 0) {
         tpc_arena_reset(f->r->workers[f->worker].vars_arena);
@@ -504,12 +624,24 @@ static void look_at_data(struct firing *f, const struct rule_set *set)
     look_at_list(f, &set->triggers[TPI_ON_DATA], stamp);
 }
 
+/* What became of a command. */
+static uint32_t moment_of(const struct tpc_msg *msg)
+{
+    const struct tpc_value *state = tpc_value_get(&msg->params, TPC_STR("state"));
+    if (msg->kind == TPC_MSG_COMMAND) {
+        return TPI_COMMAND_SENT;
+    }
+    bool done = state != NULL && tpc_str_equal(tpc_value_text(state), TPC_STR("succeeded"));
+    return done ? TPI_COMMAND_DONE : TPI_COMMAND_FAILED;
+}
+
 static void look_at_trigger(struct firing *f, const struct rule_set *set, enum tpi_trigger on)
 {
     const struct rule_list *list = &set->triggers[on];
     for (uint32_t i = 0; i < list->count; i++) {
         f->scene = (struct tpi_scene *) (void *) list->items[i]; /* only scenes have triggers */
-        if (f->scene->event.len == 0 || tpc_str_equal(f->scene->event, f->msg->name)) {
+        bool named = f->scene->event.len == 0 || tpc_str_equal(f->scene->event, f->msg->name);
+        if (named && (on != TPI_ON_COMMAND || f->scene->moment == moment_of(f->msg))) {
             look_at(f);
         }
     }
@@ -536,6 +668,26 @@ void tpi_rules_seen(struct tpc_device *device, bool online)
     tpi_device_bit(device, TPI_DEVICE_SEEN_ONLINE, online);
 }
 
+bool tpi_scene_run(struct tpi_rules *r, struct tpi_scene *scene, const struct tpi_scene_run *run)
+{
+    struct firing f = { .r = r,
+                        .worker = run->worker,
+                        .partition = run->partition,
+                        .device = run->device,
+                        .scene = scene,
+                        .offset = run->offset,
+                        .unix_ms = tpi_unix_ms(r->env),
+                        .again = run->again,
+                        .asked = true };
+    const struct tpi_expr *expr = scene->condition.expr;
+    make_vars(&f);
+    if (run->ask && expr != NULL && test(expr, &f) != 1) {
+        return false;
+    }
+    fire(&f);
+    return true;
+}
+
 static void look_at_message(struct tpi_rules *r, uint32_t worker, struct tpc_device *device,
                             const struct tpc_msg *msg)
 {
@@ -556,6 +708,8 @@ static void look_at_message(struct tpi_rules *r, uint32_t worker, struct tpc_dev
         look_at_data(&f, set);
     } else if (msg->kind == TPC_MSG_EVENT) {
         look_at_trigger(&f, set, TPI_ON_EVENT);
+    } else if (msg->kind == TPC_MSG_COMMAND || msg->kind == TPC_MSG_COMMAND_CLOSED) {
+        look_at_trigger(&f, set, TPI_ON_COMMAND);
     } else if (msg->kind == TPC_MSG_PRESENCE && turned(device, is_online(msg))) {
         look_at_trigger(&f, set, is_online(msg) ? TPI_ON_ONLINE : TPI_ON_OFFLINE);
     }
@@ -576,6 +730,25 @@ int64_t tpi_rules_next_ms(const struct tpi_rules *r, uint32_t worker)
     int64_t due = atomic_load(&r->workers[worker].next_unix_ms);
     int64_t planned = tpi_schedules_next_ms(r, worker);
     return planned < due ? planned : due;
+}
+
+/* Its time is over. Returns whether it fired. */
+static bool fire_waited(struct firing *f, struct tpi_edge *e)
+{
+    const struct tpi_scene *s = f->scene;
+    if (!s->each || s->for_ms > 0) {
+        return fire_rise(f, e);
+    }
+    bool open = tpi_during_contains(&s->during, f->unix_ms);
+    if (s->once && open) {
+        mark_fired(f, e, 0);
+    } else { /* the quiet time is over, nothing is to be remembered */
+        tpi_edges_remove(edges_of(f), e->scene, e->device);
+    }
+    if (open) {
+        fire(f);
+    }
+    return open;
 }
 
 /* Whether the pair still waits for this moment; then it fires. */
@@ -614,12 +787,11 @@ static bool fire_due(struct tpi_rules *r, uint32_t worker, const struct tpi_due_
     struct rule_worker *w = &r->workers[worker];
     uint64_t from = tpi_mono_ns(r->env);
     w->trace = tpi_trace_look(tally_of(&f), d->id);
-    mark_fired(&f, e, TPI_EDGE_TRUE);
-    fire(&f);
+    bool fired = fire_waited(&f, e);
     tpi_trace_told(w->trace);
     w->trace = NULL;
     tally_of(&f)->due_ns += tpi_mono_ns(r->env) - from;
-    return true;
+    return fired;
 }
 
 uint32_t tpi_rules_turn(struct tpi_rules *r, uint32_t worker)

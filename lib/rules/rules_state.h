@@ -124,6 +124,28 @@ void tpi_rules_set_back(struct tpi_rules *r, uint32_t worker, int64_t seen_ms, i
 /* Under its lock: what waits changed. */
 void tpi_rules_due_changed(struct rule_worker *w);
 
+/* A number that stands for a device and a time where messages have their offset: it is none of theirs. */
+uint64_t tpi_rules_moment(uint64_t device, int64_t unix_ms);
+static inline bool tpi_rules_is_moment(uint64_t offset)
+{
+    return offset >> 63 != 0;
+}
+
+/* A firing that somebody asks for. */
+struct tpi_scene_run {
+    uint32_t worker;
+    uint32_t partition;        /* one of the worker's */
+    struct tpc_device *device; /* whom it is about; NULL = nobody */
+    uint64_t offset;           /* what its actions' ids are made of, with the partition */
+    bool again;                /* it may have been done before the start */
+    bool ask;                  /* only if its condition is true now */
+};
+
+/* Does what a scene does, whatever it remembers of the device, which stays as it is. Inside a batch of the
+ * worker, under the registry's read lock. The caller has seen that the condition compiles. Returns
+ * whether it fired. */
+bool tpi_scene_run(struct tpi_rules *r, struct tpi_scene *scene, const struct tpi_scene_run *run);
+
 /* Hooks of the kind. */
 int tpi_rules_prepare(void *user, struct tpi_change *change, struct tpc_error *err);
 void tpi_rules_apply(void *user, struct tpi_change *change);

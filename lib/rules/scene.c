@@ -19,11 +19,12 @@ static const struct tpc_option device_key = { .name = "device",
                                               .flags = TPC_OPT_KEY };
 
 static const struct tpc_option when_options[] = {
+    TPI_DURING_OPTION,
     { .name = "product",
       .type = TPC_OPT_TEXT,
-      .flags = TPC_OPT_REQUIRED | TPC_OPT_KEY,
+      .flags = TPC_OPT_KEY,
       .since = "0.1",
-      .help = "whose devices it watches" },
+      .help = "whose devices it watches; may be absent on manual" },
     { .name = "devices",
       .type = TPC_OPT_LIST,
       .min = 1,
@@ -34,7 +35,7 @@ static const struct tpc_option when_options[] = {
     { .name = "on",
       .type = TPC_OPT_ENUM,
       .def = "data",
-      .values = "data|event|online|offline",
+      .values = "data|event|online|offline|command|manual",
       .since = "0.1",
       .help = "what it looks at" },
     { .name = "event",
@@ -42,6 +43,17 @@ static const struct tpc_option when_options[] = {
       .max = 128,
       .since = "0.1",
       .help = "on event: only this one" },
+    { .name = "service",
+      .type = TPC_OPT_TEXT,
+      .max = 128,
+      .since = "0.1",
+      .help = "on command: only this one" },
+    { .name = "state",
+      .type = TPC_OPT_ENUM,
+      .def = "sent",
+      .values = "sent|done|failed",
+      .since = "0.1",
+      .help = "on command: when it is taken, when it succeeded, when it ended otherwise" },
     { .name = "expr",
       .type = TPC_OPT_TEXT,
       .min = 1,
@@ -69,9 +81,15 @@ static const struct tpc_option when_options[] = {
     { .name = "fire",
       .type = TPC_OPT_ENUM,
       .def = "rising",
-      .values = "rising|each",
+      .values = "rising|each|once",
       .since = "0.1",
-      .help = "once when it becomes true, or with each message while it is" },
+      .help = "when it becomes true, with each message while it is, or the first time only" },
+    { .name = "debounce",
+      .type = TPC_OPT_DURATION,
+      .min = 1,
+      .max = 2592000000,
+      .since = "0.1",
+      .help = "of what fires with each message: it fires when no more came for that long" },
     TPI_GATE_DAMPEN_OPTION,
 };
 
@@ -97,13 +115,23 @@ const struct tpc_list tpi_scene_schema = TPC_OPTIONS(scene_options);
 
 static uint32_t read_trigger(struct tpc_str name)
 {
-    static const char *const names[TPI_TRIGGERS] = { "data", "event", "online", "offline" };
-    for (uint32_t i = 0; i < TPI_TRIGGERS; i++) {
+    static const char *const names[] = {
+        "data", "event", "online", "offline", "command", "manual"
+    };
+    for (uint32_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (tpc_str_equal(name, tpc_str_from(names[i]))) {
             return i;
         }
     }
     return TPI_ON_DATA;
+}
+
+static uint32_t read_moment(struct tpc_str name)
+{
+    if (tpc_str_equal(name, TPC_STR("done"))) {
+        return TPI_COMMAND_DONE;
+    }
+    return tpc_str_equal(name, TPC_STR("failed")) ? TPI_COMMAND_FAILED : TPI_COMMAND_SENT;
 }
 
 static int when_error(struct tpc_error *err, const char *name, const char *text)
@@ -114,20 +142,27 @@ static int when_error(struct tpc_error *err, const char *name, const char *text)
     return TPC_EINVAL;
 }
 
-/* Members that do not go together. */
-static int check_when(const struct tpi_scene *s, struct tpc_error *err)
+/* Members that do not go with what it looks at. */
+static int check_trigger(const struct tpi_scene *s, const struct tpc_value *when,
+                         struct tpc_error *err)
 {
     if (s->on == TPI_ON_DATA && s->text.len == 0) {
         return when_error(err, "expr", "missing: it looks at data");
     }
-    if (s->on != TPI_ON_EVENT && s->event.len > 0) {
+    if (s->on != TPI_ON_MANUAL && s->product.len == 0) {
+        return when_error(err, "product", "missing: only what is run by hand needs none");
+    }
+    if (s->on != TPI_ON_EVENT && tpi_member(when, "event") != NULL) {
         return when_error(err, "event", "it does not look at events");
     }
-    if (s->each && s->for_ms > 0) {
-        return when_error(err, "for", "only of what fires once when it becomes true");
+    if (s->on != TPI_ON_COMMAND && tpi_member(when, "service") != NULL) {
+        return when_error(err, "service", "it does not look at commands");
     }
-    if (s->each && s->until.len > 0) {
-        return when_error(err, "until", "only of what fires once when it becomes true");
+    static const char *const others[] = { "expr", "devices", "every", "debounce", "during" };
+    for (size_t i = 0; s->on == TPI_ON_MANUAL && i < sizeof(others) / sizeof(others[0]); i++) {
+        if (tpi_member(when, others[i]) != NULL) {
+            return when_error(err, others[i], "of what is run by hand nothing is asked");
+        }
     }
     if (s->gate.dampen.type != TPI_DAMPEN_NONE && s->text.len == 0) {
         return when_error(err, "dampen", "only with a condition: expr");
@@ -147,6 +182,35 @@ static int read_gate(struct tpi_scene *s, const struct tpc_value *doc, const str
         tpi_error_at(err, "when");
     }
     return rc;
+}
+
+/* Members that do not go together. */
+static int check_when(const struct tpi_scene *s, const struct tpc_value *when,
+                      struct tpc_error *err)
+{
+    static const char only_rising[] = "only of what fires once when it becomes true";
+    if (s->each && s->for_ms > 0) {
+        return when_error(err, "for", only_rising);
+    }
+    if (s->each && s->until.len > 0) {
+        return when_error(err, "until", only_rising);
+    }
+    if (s->each && s->during.at_start) {
+        return when_error(err, "during.at_start", only_rising);
+    }
+    if (s->during.at_start && s->every_ms > 0) {
+        return when_error(err, "every", "not with during.at_start");
+    }
+    if (s->debounce_ms > 0 && !s->each) {
+        return when_error(err, "debounce", "only of what fires with each message; use 'for'");
+    }
+    if (s->debounce_ms > 0 && s->every_ms > 0) {
+        return when_error(err, "every", "not with debounce");
+    }
+    if (s->debounce_ms > 0 && s->gate.dampen.type == TPI_DAMPEN_ACTIVE) {
+        return when_error(err, "debounce", "not with this dampening");
+    }
+    return check_trigger(s, when, err);
 }
 
 static int read_devices(struct tpi_scene *s, const struct tpc_value *devices)
@@ -171,6 +235,10 @@ static uint32_t hash_when(const struct tpi_scene *s, const struct tpc_value *dev
         h = tpi_hash(s->event.ptr, s->event.len, h);
         h = tpi_hash64(h ^ (uint64_t) s->for_ms) ^ (uint64_t) s->every_ms;
     }
+    if (s->once || s->debounce_ms > 0 || s->moment != TPI_COMMAND_SENT) {
+        h = tpi_hash64(h ^ (uint64_t) s->debounce_ms << 3 ^ s->moment << 1 ^ (s->once ? 1U : 0U));
+    }
+    h = tpi_during_hash(&s->during, h);
     for (size_t i = 0; devices != NULL && i < devices->len; i++) {
         struct tpc_str key = tpc_value_text(&devices->as.items[i]);
         h = tpi_hash(key.ptr, key.len, h);
@@ -230,13 +298,22 @@ static int fill(struct tpi_scene *s, const struct tpi_change *change, struct tpc
     s->text = tpi_member_text(when, "expr");
     s->until = tpi_member_text(when, "until");
     s->event = tpi_member_text(when, "event");
+    s->event = s->event.len > 0 ? s->event : tpi_member_text(when, "service");
+    s->debounce_ms = tpi_member_int(when, "debounce", 0);
+    s->moment = read_moment(tpi_member_text(when, "state"));
+    s->once = tpc_str_equal(tpi_member_text(when, "fire"), TPC_STR("once"));
     s->for_ms = tpi_member_int(when, "for", 0);
     s->every_ms = tpi_member_int(when, "every", 0);
     s->on = read_trigger(tpi_member_text(when, "on"));
     s->each = s->on != TPI_ON_DATA || tpc_str_equal(tpi_member_text(when, "fire"), TPC_STR("each"));
     s->vars = tpi_member(&doc, "vars");
+    rc = tpi_during_read(&s->during, tpi_member(when, "during"), err);
+    if (rc != 0) {
+        tpi_error_at(err, "when");
+        return rc;
+    }
     rc = read_gate(s, &doc, when, err);
-    rc = rc != 0 ? rc : check_when(s, err);
+    rc = rc != 0 ? rc : check_when(s, when, err);
     if (rc != 0) {
         return rc;
     }
@@ -282,6 +359,7 @@ void tpi_scene_destroy(struct tpi_scene *s)
     tpi_condition_fini(&s->condition);
     tpi_actions_fini(&s->actions);
     tpi_ledger_fini(&s->ledger, s->alloc);
+    tpi_during_fini(&s->during);
     tpi_map_fini(&s->devices);
     tpc_arena_destroy(s->arena);
     tpi_free(s->alloc, s, sizeof(*s));
@@ -312,7 +390,7 @@ static uint8_t expr_type(uint8_t data_type)
 int tpi_scene_resolve(void *user, struct tpc_str name, uint32_t *ret_index, uint8_t *ret_type)
 {
     const struct tpi_product *product = user;
-    int index = tpi_model_find(product->model, name, NULL);
+    int index = product != NULL ? tpi_model_find(product->model, name, NULL) : -1;
     if (index < 0) {
         return TPC_ENOENT;
     }
@@ -326,6 +404,9 @@ int tpi_scene_resolve(void *user, struct tpc_str name, uint32_t *ret_index, uint
 int tpi_scene_constant(void *user, struct tpc_str name, struct tpc_value *ret)
 {
     const struct tpi_product *product = user;
+    if (product == NULL) {
+        return TPC_ENOENT;
+    }
     struct tpc_str text = tpc_str_equal(name, TPC_STR("product.key"))      ? product->key
                           : tpc_str_equal(name, TPC_STR("product.tenant")) ? product->tenant
                                                                            : TPC_STR("");
@@ -336,20 +417,32 @@ int tpi_scene_constant(void *user, struct tpc_str name, struct tpc_value *ret)
     return 0;
 }
 
-/* The device has a name, too. */
-static int resolve_said(void *user, struct tpc_str name, uint32_t *ret_index, uint8_t *ret_type)
+/* What is known of a scene's device and of what set it off, beside its properties. */
+static int resolve(void *user, struct tpc_str name, uint32_t *ret_index, uint8_t *ret_type)
 {
-    if (tpc_str_equal(name, TPC_STR("device.key"))) {
-        *ret_index = TPI_NAME_DEVICE;
-        *ret_type = TPI_EXPR_TEXT;
-        return 0;
+    static const struct {
+        struct tpc_str name;
+        uint32_t index;
+        uint8_t type;
+    } others[] = {
+        { TPC_STR_INIT("device.key"), TPI_NAME_DEVICE, TPI_EXPR_TEXT },
+        { TPC_STR_INIT("device.online"), TPI_NAME_ONLINE, TPI_EXPR_BOOL },
+        { TPC_STR_INIT("params"), TPI_NAME_PARAMS, TPI_EXPR_MAP },
+    };
+    int rc = tpi_scene_resolve(user, name, ret_index, ret_type);
+    for (size_t i = 0; rc != 0 && i < sizeof(others) / sizeof(others[0]); i++) {
+        if (tpc_str_equal(name, others[i].name)) {
+            *ret_index = others[i].index;
+            *ret_type = others[i].type;
+            rc = 0;
+        }
     }
-    return tpi_scene_resolve(user, name, ret_index, ret_type);
+    return rc;
 }
 
 static struct tpi_expr_scope scope_of(struct tpi_product *product)
 {
-    return (struct tpi_expr_scope){ .resolve = resolve_said,
+    return (struct tpi_expr_scope){ .resolve = resolve,
                                     .constant = tpi_scene_constant,
                                     .user = product,
                                     .features = TPI_EXPR_OTHER | TPI_EXPR_NOW | TPI_EXPR_EVENT };
@@ -366,10 +459,14 @@ static int compile_text(const struct tpi_scene *s, struct tpc_str text, const ch
     return rc;
 }
 
-/* Counted; NULL with an error. */
-static struct tpi_product *product_of(const struct tpi_scene *s, struct tpi_registry *registry,
-                                      struct tpc_error *err)
+/* Counted; NULL if the scene has none. Returns 0 or TPC_ENOENT. */
+static int product_of(const struct tpi_scene *s, struct tpi_registry *registry,
+                      struct tpc_error *err, struct tpi_product **ret)
 {
+    *ret = NULL;
+    if (s->product.len == 0) {
+        return 0;
+    }
     tpi_registry_read_lock(registry);
     struct tpi_product *product = tpi_registry_product(registry, s->tenant, s->product);
     product = product != NULL ? tpi_product_ref(product) : NULL;
@@ -379,7 +476,8 @@ static struct tpi_product *product_of(const struct tpi_scene *s, struct tpi_regi
                       s->product.ptr);
         tpi_error_at(err, "when.product");
     }
-    return product;
+    *ret = product;
+    return product != NULL ? 0 : TPC_ENOENT;
 }
 
 /* What of the variables the condition uses makes it be looked at, too. */
@@ -406,20 +504,23 @@ int tpi_scene_compile(const struct tpi_scene *s, struct tpi_registry *registry,
                       struct tpc_error *err, struct tpi_condition *ret)
 {
     struct tpi_condition c = { .good = true };
-    struct tpi_product *product = product_of(s, registry, err);
-    if (product == NULL) {
-        return TPC_ENOENT;
+    struct tpi_product *product;
+    int rc = product_of(s, registry, err, &product);
+    if (rc != 0) {
+        return rc;
     }
-    c.product_id = product->id;
+    c.product_id = product != NULL ? product->id : 0;
     struct tpi_expr_scope below = scope_of(product);
     below.features |= TPI_EXPR_PREVIOUS;
     struct tpi_vars_scope known = { &c.vars, &below };
     struct tpi_expr_scope scope = tpi_vars_scope(&known);
-    int rc = tpi_vars_make(s->alloc, s->vars, &below, err, &c.vars);
+    rc = tpi_vars_make(s->alloc, s->vars, &below, err, &c.vars);
     rc = rc != 0 ? rc : compile_text(s, s->text, "when.expr", &scope, err, &c.expr);
     rc = rc != 0 ? rc : compile_text(s, s->until, "when.until", &scope, err, &c.until);
     rc = rc != 0 ? rc : gather_names(s, &c, err);
-    tpi_product_unref(product);
+    if (product != NULL) {
+        tpi_product_unref(product);
+    }
     if (rc != 0) {
         tpi_condition_fini(&c);
         return rc;
@@ -431,15 +532,18 @@ int tpi_scene_compile(const struct tpi_scene *s, struct tpi_registry *registry,
 int tpi_scene_compile_actions(struct tpi_scene *s, const struct tpi_condition *c,
                               struct tpi_registry *registry, struct tpc_error *err)
 {
-    struct tpi_product *product = product_of(s, registry, err);
-    if (product == NULL) {
-        return TPC_ENOENT;
+    struct tpi_product *product;
+    int rc = product_of(s, registry, err, &product);
+    if (rc != 0) {
+        return rc;
     }
     struct tpi_expr_scope below = scope_of(product);
     struct tpi_vars_scope known = { &c->vars, &below };
     struct tpi_expr_scope scope = tpi_vars_scope(&known);
-    int rc = tpi_actions_compile(&s->actions, s->alloc, &scope, err);
-    tpi_product_unref(product);
+    rc = tpi_actions_compile(&s->actions, s->alloc, &scope, err);
+    if (product != NULL) {
+        tpi_product_unref(product);
+    }
     return rc;
 }
 

@@ -14,12 +14,17 @@
 #include "registry/registry.h"
 #include "expr/expr.h"
 #include "rules/action.h"
+#include "rules/during.h"
 #include "rules/gate.h"
 #include "rules/ledger.h"
 #include "rules/vars.h"
 
-/* Names that are no properties, in the texts of actions: device.key. */
-enum { TPI_NAME_DEVICE = 0x10000 };
+/* Names that are no properties. */
+enum {
+    TPI_NAME_DEVICE = 0x10000, /* device.key, in the texts of actions */
+    TPI_NAME_ONLINE = 0x10001, /* device.online */
+    TPI_NAME_PARAMS = 0x10002  /* params: of the event or command that set it off */
+};
 
 /* First member of what stands in the lists of products. */
 enum tpi_watch_kind { TPI_WATCH_SCENE = 0, TPI_WATCH_DATA_RULE = 1 };
@@ -36,7 +41,16 @@ enum tpi_trigger {
     TPI_ON_EVENT = 1,
     TPI_ON_ONLINE = 2,
     TPI_ON_OFFLINE = 3,
-    TPI_TRIGGERS = 4
+    TPI_ON_COMMAND = 4, /* a command to the device */
+    TPI_TRIGGERS = 5,
+    TPI_ON_MANUAL = 5 /* nothing: it is run */
+};
+
+/* Of a command. */
+enum tpi_command_moment {
+    TPI_COMMAND_SENT = 0, /* it was taken */
+    TPI_COMMAND_DONE = 1, /* it succeeded */
+    TPI_COMMAND_FAILED = 2
 };
 
 /* Its conditions as compiled against a model. */
@@ -61,19 +75,23 @@ struct tpi_scene {
     uint64_t tenant_id;
     struct tpc_str tenant;
     struct tpc_str key;
-    struct tpc_str by; /* "scene:key" */
-    struct tpc_str product;
+    struct tpc_str by;            /* "scene:key" */
+    struct tpc_str product;       /* empty: of a manual one, it has no device of its own */
     struct tpc_str text;          /* of the condition */
     struct tpc_str until;         /* text of what ends it; empty = that it is false */
-    struct tpc_str event;         /* empty = any */
+    struct tpc_str event;         /* or the service of a command; empty = any */
     const struct tpc_value *vars; /* NULL = none */
     struct tpi_gate gate;         /* one that asks for a time is for_ms */
     int64_t for_ms;               /* that it has to be true; 0 = fires at once */
     int64_t every_ms;             /* between two firings for one device; 0 = no limit */
+    int64_t debounce_ms;          /* so long nothing else may set it off; 0 = fires at once */
     uint32_t on;                  /* enum tpi_trigger */
+    uint32_t moment;              /* enum tpi_command_moment */
     uint32_t when;                /* short hash of all that decides whether it is true */
     bool enabled;
-    bool each;              /* fires with every message */
+    bool each; /* fires with every message */
+    bool once; /* .. or change to true, but only the first until it is reset */
+    struct tpi_during during;
     struct tpi_map devices; /* keys; empty = all of the product */
     struct tpi_condition condition;
     struct tpi_actions actions;

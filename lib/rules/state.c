@@ -51,7 +51,7 @@ static bool is_over(struct tpi_rules *r, const struct tpi_edge *e, int64_t now)
     const struct tpi_scene *s = (e->flags & (TPI_EDGE_TRUE | TPI_EDGE_WAITS)) == 0
                                     ? tpi_map64_get(&r->scenes, e->scene)
                                     : NULL;
-    return s != NULL && now - e->at_unix_ms >= s->every_ms;
+    return s != NULL && (e->flags & TPI_EDGE_DONE) == 0 && now - e->at_unix_ms >= s->every_ms;
 }
 
 /* Pairs that nothing needs any more, also of devices that are gone. Under the registry's read lock. */
@@ -94,8 +94,9 @@ int tpi_rules_state_save(struct tpi_rules *r, uint32_t partition, struct tpi_buf
 static bool is_known(struct tpi_rules *r, const struct tpi_edge *e)
 {
     const struct tpi_scene *s = tpi_map64_get(&r->scenes, e->scene);
-    return s != NULL && s->enabled && (!s->each || s->every_ms > 0 || s->for_ms > 0) &&
-           s->when == e->when;
+    bool keeps = s != NULL &&
+                 (!s->each || s->every_ms > 0 || s->for_ms > 0 || s->debounce_ms > 0 || s->once);
+    return keeps && s->enabled && s->when == e->when;
 }
 
 static struct tpi_edge read_edge(struct tpi_reader *in, uint8_t version)
@@ -105,8 +106,8 @@ static struct tpi_edge read_edge(struct tpi_reader *in, uint8_t version)
     e.when = tpi_read_u32(in);
     e.flags = TPI_EDGE_TRUE | TPI_EDGE_FIRED;
     if (version > STATE_OLD) {
-        e.flags =
-            (uint32_t) tpi_read_varint(in) & (TPI_EDGE_TRUE | TPI_EDGE_WAITS | TPI_EDGE_FIRED);
+        e.flags = (uint32_t) tpi_read_varint(in) &
+                  (TPI_EDGE_TRUE | TPI_EDGE_WAITS | TPI_EDGE_FIRED | TPI_EDGE_DONE);
         e.at_unix_ms = tpi_read_zigzag(in);
         e.offset = tpi_read_varint(in);
     }
