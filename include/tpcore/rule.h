@@ -6,6 +6,7 @@
 #ifndef TPCORE_RULE_H
 #define TPCORE_RULE_H
 
+#include <tpcore/command.h>
 #include <tpcore/core.h>
 
 TPC_BEGIN
@@ -69,6 +70,38 @@ TPC_API int tpc_rule_info(struct tpc_core *core, struct tpc_str tenant, struct t
  */
 TPC_API int tpc_rule_list(struct tpc_core *core, struct tpc_str tenant, struct tpc_str kind,
                           tpc_rule_fn *fn, void *user);
+
+/*
+ * Runs a scene or a schedule now: what it does, without asking its condition; what it remembers and when it
+ * is planned stays as it is. kind: "scene" or "schedule"; tenant empty = main; device: whom a scene is about,
+ * of its product (any of the tenant's, if it has none); NULL = nobody, and actions without a device of their
+ * own fail. A schedule is about no device. The log tells who ran it: actor, NULL = the program.
+ *
+ * Returns 0 (it ran; what of its actions failed, tpc_rule_info() tells), TPC_EINVAL (core is NULL, key is
+ * empty, no such kind, a device of another product or tenant), TPC_ENOENT, TPC_ESTATE (it is disabled or
+ * broken, the core is not started, or this is a worker's thread), TPC_ENOMEM or TPC_EIO.
+ * Ownership: none.
+ * Thread: any-thread, but for callbacks on a worker.
+ * Since: 0.1
+ */
+TPC_API int tpc_rule_run(struct tpc_core *core, const struct tpc_actor *actor,
+                         struct tpc_str tenant, struct tpc_str kind, struct tpc_str key,
+                         struct tpc_device *device);
+
+/*
+ * Has a scene forget what it remembers of a device, NULL = of all: that it fired ("once"), that its condition
+ * is true, what waits. It may fire again with the next message. A schedule that switched itself off is on
+ * again. Stored when it returns, if nothing keeps the rules' state from being stored now; else a moment later.
+ *
+ * Returns 0, TPC_EINVAL (core is NULL, key is empty, no such kind), TPC_ENOENT or TPC_ESTATE (the core is not
+ * started, or this is a worker's thread).
+ * Ownership: none.
+ * Thread: as tpc_rule_run().
+ * Since: 0.1
+ */
+TPC_API int tpc_rule_reset(struct tpc_core *core, const struct tpc_actor *actor,
+                           struct tpc_str tenant, struct tpc_str kind, struct tpc_str key,
+                           struct tpc_device *device);
 
 /* ---- step by step ---- */
 

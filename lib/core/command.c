@@ -191,13 +191,16 @@ static int append_command(struct tpi_worker *w, struct outgoing *o, struct tpc_e
     atomic_store(&w->adding, true);
     /* Until a rule's command is in the log, the rules' cursor keeps the log: it must find room in a
      * full one. */
+    bool busy = atomic_exchange(&w->busy, true); /* rules have not seen it yet */
     rc = tpi_log_append(w, &r, 1, o->of_rule ? TPC_APPEND_RESERVE : 0, err);
     if (rc == 0) {
         o->sequence = w->sequence;
+        tpi_rule_command_record(w, d, &r);
         tpi_downlink_begin(w->downlink, d, &o->id, r.offset);
     } else {
         tpi_downlink_abandon(w->downlink, &o->id);
     }
+    atomic_store(&w->busy, busy);
     atomic_store(&w->adding, false);
     if (rc == TPC_EAGAIN) { /* open chunks that hold the log are stored before their time */
         tpi_count(&w->core->counters.append_waits, 1);

@@ -628,6 +628,12 @@ int tpi_record_msg(struct tpc_core *core, const struct tpc_record *record, struc
 void tpi_effect_queue(struct tpi_worker *w, struct tpi_effect *effect);
 /* After it: each runs on its owner. */
 void tpi_effects_run(struct tpi_worker *w);
+/* Scenes look at a command that was appended, or at its end; what they want done stays in the worker's list
+ * until its next turn. The owner, outside a batch and without the registry's lock. record: of a command, its
+ * message is decoded if any scene listens. device may be NULL. */
+void tpi_rule_command(struct tpi_worker *w, struct tpc_device *device, const struct tpc_msg *msg);
+void tpi_rule_command_record(struct tpi_worker *w, struct tpc_device *device,
+                             const struct tpc_record *record);
 /* Keeps one that failed with rc until the log may work again; false: it cannot be kept. */
 bool tpi_effect_hold(struct tpi_worker *w, struct tpi_effect *effect, int rc);
 void tpi_effects_held(struct tpi_worker *w);

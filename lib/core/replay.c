@@ -133,12 +133,32 @@ static void apply_row(struct replay *x, struct tpc_device *d, const struct tpc_m
     }
 }
 
+/* Commands and their ends, for scenes. */
+static int replay_heard(struct replay *x, const struct tpc_record *r)
+{
+    struct tpc_msg m;
+    struct tpc_device *d;
+    if (r->offset < x->rules_from || r->device_id == 0 || !tpi_rules_on_commands(x->core->rules)) {
+        return 0;
+    }
+    tpc_arena_reset(x->w->send_arena);
+    int rc = tpi_record_msg(x->core, r, x->w->send_arena, &m, &d);
+    if (rc == 0) {
+        apply_row(x, d, &m);
+        tpi_device_unref(d);
+    }
+    return rc == TPC_ENOMEM ? rc : 0;
+}
+
 static int replay_data(struct replay *x, const struct tpc_record *r)
 {
     struct tpc_msg m;
     struct tpc_device *d;
     if (r->kind == TPC_MSG_NOTIFY || r->kind == TPC_MSG_ALERT) {
         return replay_said(x, r);
+    }
+    if (r->kind == TPC_MSG_COMMAND || r->kind == TPC_MSG_COMMAND_CLOSED) {
+        return replay_heard(x, r);
     }
     if (r->kind == 0 || r->kind > TPC_MSG_PRESENCE || r->device_id == 0) {
         return 0;

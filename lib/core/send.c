@@ -15,9 +15,16 @@ struct sent_node {
 
 int tpi_down_append(void *user, struct tpc_device *device, const struct tpc_msg *msg)
 {
-    (void) device;
+    struct tpi_worker *w = user;
+    struct tpc_msg told = *msg;
+    bool busy = atomic_exchange(&w->busy, true); /* rules have not seen it yet */
     /* An open command keeps the log: its end must find room in a full one. */
-    return tpi_log_append_msg(user, msg, TPC_APPEND_RESERVE, NULL, NULL);
+    int rc = tpi_log_append_msg(w, msg, TPC_APPEND_RESERVE, NULL, &told.offset);
+    if (rc == 0 && msg->kind == TPC_MSG_COMMAND_CLOSED) {
+        tpi_rule_command(w, device, &told);
+    }
+    atomic_store(&w->busy, busy);
+    return rc;
 }
 
 int tpi_down_renew(void *user, struct tpc_device *device, const struct tpc_msg *msg,

@@ -518,6 +518,10 @@ bool tpi_worker_turn(struct tpi_worker *w)
         tpi_effects_run(w);
         did = true;
     }
+    if (w->rule_first != NULL) { /* of commands: not at once, one may lead to the next */
+        tpi_effects_run(w);
+        did = true;
+    }
     did |= tpi_alert_turn(w);
     if (w->index == 0) {
         did |= tpi_loop_run_timers(core);

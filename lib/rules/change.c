@@ -57,6 +57,7 @@ static void enter_lists(struct tpi_rules *r, struct tpi_scene *s)
     if (s->enabled && s->condition.good && s->on != TPI_ON_MANUAL) {
         struct rule_places places = places_of(s, &s->condition, exprs);
         tpi_rules_link(r, &s->watch, &places);
+        atomic_fetch_add(&r->on_commands, s->on == TPI_ON_COMMAND ? 1U : 0U);
     }
 }
 
@@ -64,6 +65,7 @@ static void leave_lists(struct tpi_rules *r, struct tpi_scene *s)
 {
     struct tpi_expr *exprs[2];
     struct rule_places places = places_of(s, &s->condition, exprs);
+    atomic_fetch_sub(&r->on_commands, s->watch.linked && s->on == TPI_ON_COMMAND ? 1U : 0U);
     tpi_rules_unlink(r, &s->watch, &places);
 }
 

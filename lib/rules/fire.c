@@ -624,6 +624,17 @@ static void look_at_data(struct firing *f, const struct rule_set *set)
     look_at_list(f, &set->triggers[TPI_ON_DATA], stamp);
 }
 
+/* Whether the scene itself sent it. */
+static bool is_own(const struct tpi_scene *s, const struct tpc_msg *msg)
+{
+    static const char prefix[] = "rule ";
+    size_t n = sizeof(prefix) - 1;
+    const struct tpc_value *actor = tpc_value_get(&msg->params, TPC_STR("actor"));
+    struct tpc_str who = actor != NULL ? tpc_value_text(actor) : msg->origin;
+    return who.len == n + s->by.len && memcmp(who.ptr, prefix, n) == 0 &&
+           memcmp(who.ptr + n, s->by.ptr, s->by.len) == 0;
+}
+
 /* What became of a command. */
 static uint32_t moment_of(const struct tpc_msg *msg)
 {
@@ -641,7 +652,8 @@ static void look_at_trigger(struct firing *f, const struct rule_set *set, enum t
     for (uint32_t i = 0; i < list->count; i++) {
         f->scene = (struct tpi_scene *) (void *) list->items[i]; /* only scenes have triggers */
         bool named = f->scene->event.len == 0 || tpc_str_equal(f->scene->event, f->msg->name);
-        if (named && (on != TPI_ON_COMMAND || f->scene->moment == moment_of(f->msg))) {
+        if (named && (on != TPI_ON_COMMAND ||
+                      (f->scene->moment == moment_of(f->msg) && !is_own(f->scene, f->msg)))) {
             look_at(f);
         }
     }
@@ -686,6 +698,11 @@ bool tpi_scene_run(struct tpi_rules *r, struct tpi_scene *scene, const struct tp
     }
     fire(&f);
     return true;
+}
+
+bool tpi_rules_on_commands(const struct tpi_rules *r)
+{
+    return atomic_load_explicit(&r->on_commands, memory_order_relaxed) > 0;
 }
 
 static void look_at_message(struct tpi_rules *r, uint32_t worker, struct tpc_device *device,

@@ -142,6 +142,42 @@ const struct tpi_rules_counters *tpi_rules_count(const struct tpi_rules *r);
 int tpi_rules_info(struct tpi_rules *r, struct tpc_str tenant, struct tpc_str kind,
                    struct tpc_str key, tpc_rule_fn *fn, void *user);
 
+/* A firing that somebody asks for. */
+struct tpi_scene_run {
+    uint32_t worker;
+    uint32_t partition;        /* one of the worker's */
+    struct tpc_device *device; /* whom it is about; NULL = nobody */
+    uint64_t offset;           /* what its actions' ids are made of, with the partition */
+    bool again;                /* it may have been done before the start */
+    bool ask;                  /* only if its condition is true now */
+};
+
+/* A scene or schedule by its name. */
+struct tpi_rule_name {
+    struct tpc_str tenant;
+    struct tpc_str kind; /* "scene" or "schedule" */
+    struct tpc_str key;
+};
+
+/* The partition that a rule belongs to where no device tells. Returns 0 or TPC_ENOENT. No batch is
+ * open. */
+int tpi_rules_partition(struct tpi_rules *r, const struct tpi_rule_name *name,
+                        struct tpc_error *err, uint32_t *ret);
+
+/* Runs a rule now, in a batch of its own; its condition is not asked unless run says so. A schedule is run in
+ * its own partition, about no device. Returns 0, TPC_ENOENT, TPC_ESTATE (disabled or broken) or TPC_EINVAL (a
+ * device of another tenant or product). */
+int tpi_rules_run(struct tpi_rules *r, const struct tpi_rule_name *name,
+                  const struct tpi_scene_run *run, struct tpc_error *err);
+
+/* Forgets what a scene remembers of a device, NULL = of all: that it fired, that its condition is true, what
+ * waits. A schedule that switched itself off is on again. Returns 0 or TPC_ENOENT. No batch is open. */
+int tpi_rules_reset(struct tpi_rules *r, const struct tpi_rule_name *name,
+                    const struct tpc_device *device, struct tpc_error *err);
+
+/* Whether commands set off any scene: else they need not be passed to tpi_rules_message(). Any thread. */
+bool tpi_rules_on_commands(const struct tpi_rules *r);
+
 /* Brackets of a batch; one worker has one batch open at a time. */
 void tpi_rules_begin(struct tpi_rules *r, uint32_t worker);
 void tpi_rules_end(struct tpi_rules *r, uint32_t worker);
@@ -152,7 +188,7 @@ void tpi_rules_before(struct tpi_rules *r, uint32_t worker, struct tpc_device *d
                       const struct tpc_msg *msg);
 
 /* Looks at the scenes that a message concerns, once its values are the device's latest. Kinds other
- * than telemetry, attributes, event and presence are passed over. Of presence, only what turns it. Allocates only when a new pair becomes true. */
+ * than telemetry, attributes, event, presence, command and its end are passed over. Of presence, only what turns it. Allocates only when a new pair becomes true. */
 void tpi_rules_message(struct tpi_rules *r, uint32_t worker, struct tpc_device *device,
                        const struct tpc_msg *msg);
 

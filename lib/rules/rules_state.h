@@ -98,6 +98,7 @@ struct tpi_rules {
     struct tpi_map64 sets;       /* struct rule_set by product id */
     struct tpi_map64 schedules;  /* struct tpi_rule_schedule by id; changed under all locks */
     uint32_t previous;           /* of all sets; changed under all locks */
+    atomic_uint on_commands;     /* scenes in the lists that commands set off */
     struct tpi_map64 data_rules; /* struct tpi_data_rule by id; changed under all locks */
     uint32_t *free_numbers;      /* stack: of scenes and data rules */
     uint32_t free_count;
@@ -130,16 +131,6 @@ static inline bool tpi_rules_is_moment(uint64_t offset)
 {
     return offset >> 63 != 0;
 }
-
-/* A firing that somebody asks for. */
-struct tpi_scene_run {
-    uint32_t worker;
-    uint32_t partition;        /* one of the worker's */
-    struct tpc_device *device; /* whom it is about; NULL = nobody */
-    uint64_t offset;           /* what its actions' ids are made of, with the partition */
-    bool again;                /* it may have been done before the start */
-    bool ask;                  /* only if its condition is true now */
-};
 
 /* Does what a scene does, whatever it remembers of the device, which stays as it is. Inside a batch of the
  * worker, under the registry's read lock. The caller has seen that the condition compiles. Returns

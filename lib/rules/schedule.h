@@ -80,6 +80,11 @@ int64_t tpi_schedules_next_ms(const struct tpi_rules *r, uint32_t worker);
 /* Does what is due, in a batch of its own. Returns how many planned times it did. */
 uint32_t tpi_schedules_turn(struct tpi_rules *r, uint32_t worker, int64_t now_ms);
 
+/* Does what a schedule does, whatever its condition says; when it is planned does not change. offset: what the
+ * ids of its actions are made of. Inside a batch of its owner. */
+void tpi_schedule_run(struct tpi_rules *r, uint32_t worker, struct tpi_rule_schedule *s,
+                      uint64_t offset);
+
 /* State of a partition's schedules: appended to out, and put back. Under the owner's lock. read says
  * whether the bytes are right; with apply it also takes them over. judged: they tell of conditions, too. Returns 0
  * or TPC_ECORRUPT. */

@@ -57,7 +57,7 @@ static const struct tpi_expr_host expr_host = {
     .load = load, .other = load_other, .now = now, .event_time = event_time
 };
 
-static void fire(struct planned *p, uint32_t worker, struct tpi_rule_schedule *s)
+static void fire(struct planned *p, uint32_t worker, struct tpi_rule_schedule *s, uint64_t offset)
 {
     struct tpi_rules *r = p->r;
     struct rule_worker *w = &r->workers[worker];
@@ -71,7 +71,7 @@ static void fire(struct planned *p, uint32_t worker, struct tpi_rule_schedule *s
                            .revision = s->revision,
                            .by = s->by,
                            .partition = s->partition,
-                           .offset = (uint64_t) p->at_ms,
+                           .offset = offset,
                            .again = s->again,
                            .from = { &expr_host, p, &scratch } };
     TPI_METRIC_ADD(r->counters.schedules_fired, 1);
@@ -79,9 +79,6 @@ static void fire(struct planned *p, uint32_t worker, struct tpi_rule_schedule *s
     tally->fired_ms = p->at_ms;
     if (tpi_act(&act, &s->actions) > 0) {
         TPI_METRIC_ADD(r->counters.schedules_failed, 1);
-    }
-    if (s->gate.auto_disable) {
-        s->judged = (struct tpi_judged){ .off_until_ms = tpi_gate_off_until(&s->gate, p->at_ms) };
     }
 }
 
@@ -132,16 +129,21 @@ static int test(const struct planned *p, uint32_t worker)
     return result;
 }
 
+static void eval_vars(struct planned *p, uint32_t worker)
+{
+    struct rule_worker *w = &p->r->workers[worker];
+    struct tpi_expr_scratch scratch = { w->texts, sizeof(w->texts), 0, 0 };
+    if (p->s->vars.count > 0) {
+        tpc_arena_reset(w->vars_arena);
+        tpi_vars_eval(&p->s->vars, &expr_host, p, &scratch, w->vars_arena, &p->vars);
+    }
+}
+
 /* One run at a planned time, or when the condition may have been true for long enough. Returns whether it fired. */
 static bool run(struct tpi_rules *r, uint32_t worker, struct tpi_rule_schedule *s, int64_t at_ms)
 {
-    struct rule_worker *w = &r->workers[worker];
-    struct tpi_expr_scratch scratch = { w->texts, sizeof(w->texts), 0, 0 };
     struct planned p = { .r = r, .s = s, .at_ms = at_ms };
-    if (s->vars.count > 0) {
-        tpc_arena_reset(w->vars_arena);
-        tpi_vars_eval(&s->vars, &expr_host, &p, &scratch, w->vars_arena, &p.vars);
-    }
+    eval_vars(&p, worker);
     s->ledger.workers[worker].evaluated++;
     int result = test(&p, worker);
     s->judged.run_ms = at_ms;
@@ -165,8 +167,19 @@ static bool run(struct tpi_rules *r, uint32_t worker, struct tpi_rule_schedule *
         return false;
     }
     decide(w, at_ms, "fires", at_ms, "fires");
-    fire(&p, worker, s);
+    fire(&p, worker, s, (uint64_t) at_ms);
+    if (s->gate.auto_disable) {
+        s->judged = (struct tpi_judged){ .off_until_ms = tpi_gate_off_until(&s->gate, at_ms) };
+    }
     return true;
+}
+
+void tpi_schedule_run(struct tpi_rules *r, uint32_t worker, struct tpi_rule_schedule *s,
+                      uint64_t offset)
+{
+    struct planned p = { .r = r, .s = s, .at_ms = tpi_unix_ms(r->env) };
+    eval_vars(&p, worker);
+    fire(&p, worker, s, offset);
 }
 
 /* Whether it switched itself off and still is. Planned times up to when it is on again are passed over. */

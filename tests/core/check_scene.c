@@ -2,6 +2,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <tpcore/rule.h>
 
 #include "flow.h"
 
@@ -143,6 +144,102 @@ START_TEST(what_waits_fires_once_over_restarts)
 }
 END_TEST
 
+static int send_get(struct flow *f, struct tpc_device *d, struct tpc_id *ret)
+{
+    struct tpc_command_options o = TPC_COMMAND_OPTIONS_INIT;
+    o.device = d;
+    o.service = TPC_STR("get");
+    return tpc_command_send(f->core, NULL, &o, NULL, NULL, ret);
+}
+
+START_TEST(commands_and_their_ends_set_off_a_scene)
+{
+    struct flow f;
+    struct told t;
+    struct tpc_id id;
+    begin(&f, (uint32_t) _i);
+    put_scene(&f, "\"on\":\"command\",\"service\":\"get\"");
+    flow_start(&f);
+    struct tpc_sub *sub = follow(&f, "all", &t);
+    struct tpc_device *d = flow_device(&f, "t1");
+    tk_ok(send_get(&f, d, &id)); /* it is offline: it waits */
+    flow_settle(&f);
+    ck_assert_uint_eq(atomic_load(&t.notes), 1);
+    ck_assert_str_eq(t.last, "t1 ops scene:s");
+    put_scene(&f, "\"on\":\"command\",\"service\":\"get\",\"state\":\"failed\"");
+    tk_ok(tpc_command_cancel(f.core, &id));
+    flow_settle(&f);
+    ck_assert(flow_until(&f, two_notes, &t));
+    ck_assert_uint_eq(atomic_load(&t.notes), 2);
+    tpc_device_unref(d);
+    tpc_unsubscribe(sub);
+    flow_fini(&f);
+}
+END_TEST
+
+START_TEST(two_scenes_that_set_off_each_other_by_commands_do_not_hang)
+{
+    struct flow f;
+    static const char *const doc =
+        "{\"key\":\"%s\",\"when\":{\"product\":\"thermo\",\"on\":\"command\",\"devices\":[\"%s\"]},"
+        "\"then\":[{\"command\":{\"device\":\"%s\",\"service\":\"get\"}}]}";
+    char json[400];
+    struct tpc_id id;
+    begin(&f, (uint32_t) _i);
+    snprintf(json, sizeof(json), doc, "a", "t1", "t2");
+    tk_ok(tpc_entity_put(f.core, NULL, "scene", tpc_str_from(json), TPC_ANY_REV, NULL));
+    snprintf(json, sizeof(json), doc, "b", "t2", "t1");
+    tk_ok(tpc_entity_put(f.core, NULL, "scene", tpc_str_from(json), TPC_ANY_REV, NULL));
+    flow_start(&f);
+    struct tpc_device *d = flow_device(&f, "t1");
+    tk_ok(send_get(&f, d, &id));
+    flow_settle(&f); /* a device's queue is bounded, whatever else is not */
+    tpc_device_unref(d);
+    flow_fini(&f);
+}
+END_TEST
+
+static int run(struct flow *f, struct tpc_device *d)
+{
+    return tpc_rule_run(f->core, NULL, TPC_STR(""), TPC_STR("scene"), TPC_STR("s"), d);
+}
+
+START_TEST(it_is_run_and_reset_by_the_program)
+{
+    struct flow f;
+    struct told t;
+    struct tpc_str none = TPC_STR("");
+    begin(&f, (uint32_t) _i);
+    put_scene(&f, "\"expr\":\"temperature > 30\",\"fire\":\"once\"");
+    struct tpc_device *d = flow_device(&f, "t1");
+    tk_fails(TPC_ESTATE, run(&f, d));
+    flow_start(&f);
+    struct tpc_sub *sub = follow(&f, "all", &t);
+    for (unsigned i = 0; i < 2; i++) {
+        tk_ok(flow_feed(d, "{\"temperature\":31}"));
+        tk_ok(flow_feed(d, "{\"temperature\":3}"));
+        tk_ok(flow_feed(d, "{\"temperature\":31}"));
+        flow_settle(&f);
+        ck_assert_uint_eq(atomic_load(&t.notes), i + 1);
+        tk_ok(
+            tpc_rule_reset(f.core, NULL, none, TPC_STR("scene"), TPC_STR("s"), i == 0 ? d : NULL));
+    }
+    struct tpc_actor alice = { .size = sizeof(alice), .type = 1, .name = TPC_STR("alice") };
+    tk_ok(run(&f, d));
+    tk_ok(tpc_rule_run(f.core, &alice, none, TPC_STR("scene"), TPC_STR("s"), d));
+    tk_ok(run(&f, NULL)); /* about nobody */
+    flow_settle(&f);
+    ck_assert_uint_eq(atomic_load(&t.notes), 4);
+    tk_fails(TPC_ENOENT, tpc_rule_run(f.core, NULL, none, TPC_STR("schedule"), TPC_STR("s"), NULL));
+    tk_fails(TPC_ENOENT, tpc_rule_reset(f.core, NULL, none, TPC_STR("scene"), TPC_STR("x"), NULL));
+    tk_fails(TPC_EINVAL, tpc_rule_run(f.core, NULL, none, TPC_STR("rule"), TPC_STR("s"), NULL));
+    tk_fails(TPC_EINVAL, tpc_rule_reset(NULL, NULL, none, TPC_STR("scene"), none, NULL));
+    tpc_device_unref(d);
+    tpc_unsubscribe(sub);
+    flow_fini(&f);
+}
+END_TEST
+
 Suite *scene_flow_suite(void)
 {
     Suite *s = suite_create("scene");
@@ -150,6 +247,9 @@ Suite *scene_flow_suite(void)
     tcase_add_loop_test(t, sessions_that_end_set_off_a_scene, 0, 3);
     tcase_add_loop_test(t, a_condition_that_stays_true_fires_by_the_clock, 0, 3);
     tcase_add_test(t, what_waits_fires_once_over_restarts);
+    tcase_add_loop_test(t, commands_and_their_ends_set_off_a_scene, 0, 3);
+    tcase_add_loop_test(t, two_scenes_that_set_off_each_other_by_commands_do_not_hang, 0, 3);
+    tcase_add_loop_test(t, it_is_run_and_reset_by_the_program, 0, 3);
     suite_add_tcase(s, t);
     return s;
 }

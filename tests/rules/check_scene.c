@@ -561,7 +561,8 @@ START_TEST(no_memory_refuses_the_scene_and_leaks_nothing)
 {
     static const char json[] = TPC_JSON({
             "key" : "s",
-            "when" : { "product" : "thermo", "devices" : ["t1"], "expr" : "temperature > 30" },
+            "when" : { "product" : "thermo", "devices" : ["t1"], "expr" : "temperature > 30",
+                       "during" : { "zone" : "+01:00" } },
             "then" : [ { "command" : { "service" : "set", "params" : { "on" : true } } },
                        { "notify" : { "handler" : "ops", "params" : { "t" : "{{ temperature }} at {{ device.key }}" } } } ]
         });
