@@ -45,6 +45,12 @@ static int usage(void)
         "         FILE:LINE:COLUMN; - is stdin\n"
         "       tp-tool log DIR\n"
         "         segments, cursors with their lags and dead letters of a log that is not open\n"
+        "       tp-tool rule list CONFIG\n"
+        "       tp-tool rule run|reset CONFIG KEY [--kind scene|schedule] [--device D] "
+        "[--tenant T]\n"
+        "         does now what a scene or schedule does, without asking its condition; has it "
+        "forget\n"
+        "         that it fired; the platform must not run\n"
 #ifdef HAVE_SQLITE
         "       tp-tool sql HISTORY_DB [--csv | --json] [--header] [SQL]\n"
         "         table telemetry(tenant, device, product, property, ts, value) and the tables of\n"
@@ -119,6 +125,8 @@ int main(int argc, char **argv)
         rc = tool_model(argc - 2, argv + 2);
     } else if (strcmp(command, "log") == 0) {
         rc = tool_log(argc - 2, argv + 2);
+    } else if (strcmp(command, "rule") == 0) {
+        rc = tool_rule(argc - 2, argv + 2);
 #ifdef HAVE_SQLITE
     } else if (strcmp(command, "sql") == 0) {
         rc = tool_sql(argc - 2, argv + 2);
