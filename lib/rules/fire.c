@@ -2,6 +2,7 @@
 #include "registry/device.h"
 #include "rules/damp.h"
 #include "rules/data_rule.h"
+#include "rules/firing.h"
 #include "rules/rules_state.h"
 #include "rules/schedule.h"
 #include "rules/trace.h"
@@ -14,130 +15,19 @@ enum { BACK_MS = 1000 /* that the clock may go back unseen */ };
 
 static const char became[] = "became true: waits whether it stays so";
 
-/* What happens to one device at one scene. */
-struct firing {
-    struct tpi_rules *r;
-    uint32_t worker;
-    uint32_t partition;
-    struct tpc_device *device;
-    struct tpi_scene *scene;
-    const struct tpc_msg *msg; /* NULL = what waited */
-    uint64_t offset;           /* of the message, or of the one that it waited from */
-    int64_t unix_ms;           /* its receipt time, or now */
-    bool again;
-    bool asked; /* somebody has it run: it does not switch itself off */
-    bool has_vars;
-    struct tpi_var_values vars; /* of the scene */
-};
-
-/* As conditions saw the last message about it: the same again when the log is replayed. */
-static bool is_device_online(const struct tpc_device *d)
-{
-    return tpi_device_has(d, TPI_DEVICE_SEEN) ? tpi_device_has(d, TPI_DEVICE_SEEN_ONLINE)
-                                              : atomic_load(&d->online);
-}
-
-/* Names that are no properties. */
-static bool load_name(const struct firing *f, uint32_t id, struct tpc_value *ret)
-{
-    if (id == TPI_NAME_DEVICE) {
-        *ret = (struct tpc_value){ .type = TPC_TEXT,
-                                   .len = f->device->key.len,
-                                   .as.text = f->device->key.ptr };
-        return true;
-    }
-    if (id == TPI_NAME_ONLINE) {
-        *ret = (struct tpc_value){ .type = TPC_BOOL, .as.b = is_device_online(f->device) };
-        return true;
-    }
-    const struct tpc_value *params = f->msg != NULL ? &f->msg->params : NULL;
-    if (params != NULL && f->msg->kind >= TPC_MSG_COMMAND) { /* what the device was told */
-        params = tpc_value_get(params, TPC_STR("params"));
-    }
-    if (id != TPI_NAME_PARAMS || params == NULL) {
-        return false;
-    }
-    *ret = *params;
-    return true;
-}
-
-/* Values of a condition: the latest of the device, by property id. */
-static bool load_latest(void *user, uint32_t id, struct tpc_value *ret)
-{
-    const struct firing *f = user;
-    if (id >= TPI_NAME_VAR) {
-        return tpi_vars_load(&f->vars, id, ret);
-    }
-    if (f->device == NULL) {
-        return false;
-    }
-    if (id >= TPI_NAME_DEVICE) {
-        return load_name(f, id, ret);
-    }
-    int index = tpi_model_find_id(f->device->product->model, (uint16_t) id);
-    return index >= 0 && tpi_device_latest_peek(f->device, (uint32_t) index, ret, NULL) == 0;
-}
-
-/* What is not in the message is as it was, and so is everything where there is none. */
-static bool load_previous(void *user, uint32_t id, struct tpc_value *ret)
-{
-    const struct firing *f = user;
-    bool found = false;
-    if (id >= TPI_NAME_VAR) {
-        return false; /* nobody keeps them */
-    }
-    bool known = tpi_rules_value_before(&f->r->workers[f->worker], f->msg, id, &found, ret);
-    return found ? known : load_latest(user, id, ret);
-}
-
-static bool load_other(void *user, struct tpc_str device, struct tpc_str name,
-                       struct tpi_expr_scratch *scratch, struct tpc_value *ret)
-{
-    const struct firing *f = user;
-    struct tpc_buf room = tpi_expr_rest(scratch);
-    int rc =
-        tpi_registry_latest(f->r->host.registry, f->scene->tenant_id, device, name, &room, ret);
-    if (rc == TPC_ENOENT && tpc_str_equal(name, TPC_STR("online"))) {
-        const struct tpc_device *d =
-            tpi_registry_find_in(f->r->host.registry, f->scene->tenant_id, device);
-        *ret = (struct tpc_value){ .type = TPC_BOOL };
-        ret->as.b = d != NULL && atomic_load(&d->online);
-        return d != NULL && !atomic_load_explicit(&d->deleted, memory_order_relaxed);
-    }
-    return tpi_expr_took(scratch, &room, rc);
-}
-
-static int64_t now(void *user)
-{
-    const struct firing *f = user;
-    return tpi_unix_ms(f->r->env);
-}
-
-static int64_t event_time(void *user)
-{
-    const struct firing *f = user;
-    return f->msg != NULL ? f->msg->unix_ms : f->unix_ms;
-}
-
-static const struct tpi_expr_host expr_host = { .load = load_latest,
-                                                .previous = load_previous,
-                                                .other = load_other,
-                                                .now = now,
-                                                .event_time = event_time };
-
-static struct tpi_trace *trace_of(const struct firing *f)
+static struct tpi_trace *trace_of(const struct rule_firing *f)
 {
     return f->r->workers[f->worker].trace;
 }
 
-static struct tpc_str key_of(const struct firing *f)
+static struct tpc_str key_of(const struct rule_firing *f)
 {
     return f->device != NULL ? f->device->key : TPC_STR("");
 }
 
 static struct tpc_str name_of(void *user, uint32_t index)
 {
-    const struct firing *f = user;
+    const struct rule_firing *f = user;
     const struct tpi_vars *vars = &f->scene->condition.vars;
     if (index >= TPI_NAME_VAR) {
         return index - TPI_NAME_VAR < vars->count ? vars->items[index - TPI_NAME_VAR].name
@@ -152,7 +42,8 @@ static struct tpc_str name_of(void *user, uint32_t index)
                              : tpi_model_key_of(f->device->product->model, (uint16_t) index);
 }
 
-static int test_traced(const struct tpi_expr *e, struct firing *f, struct tpi_expr_scratch *scratch)
+static int test_traced(const struct tpi_expr *e, struct rule_firing *f,
+                       struct tpi_expr_scratch *scratch)
 {
     bool until = e == f->scene->condition.until;
     struct tpi_trace_test x = { .trace = trace_of(f),
@@ -162,31 +53,31 @@ static int test_traced(const struct tpi_expr *e, struct firing *f, struct tpi_ex
                                 .text = until ? f->scene->until : f->scene->text,
                                 .name = name_of,
                                 .name_user = f };
-    return tpi_trace_test(&x, e, &expr_host, f, scratch);
+    return tpi_trace_test(&x, e, &tpi_firing_host, f, scratch);
 }
 
 /* What it decides, for who follows the scene. */
-static void decide(const struct firing *f, const char *word, int64_t at_ms, const char *text)
+static void decide(const struct rule_firing *f, const char *word, int64_t at_ms, const char *text)
 {
     if (trace_of(f) != NULL) {
         tpi_trace_decide(trace_of(f), key_of(f), f->unix_ms, word, at_ms, "%s", text);
     }
 }
 
-static int test(const struct tpi_expr *e, struct firing *f)
+static int test(const struct tpi_expr *e, struct rule_firing *f)
 {
     struct rule_worker *w = &f->r->workers[f->worker];
     struct tpi_expr_scratch scratch = { w->texts, sizeof(w->texts), 0, 0 };
     w->evaluations++;
-    int result =
-        w->trace == NULL ? tpi_expr_test(e, &expr_host, f, &scratch) : test_traced(e, f, &scratch);
+    int result = w->trace == NULL ? tpi_expr_test(e, &tpi_firing_host, f, &scratch)
+                                  : test_traced(e, f, &scratch);
     if (scratch.overflows > 0) {
         TPI_METRIC_ADD(f->r->counters.texts_lost, scratch.overflows);
     }
     return result;
 }
 
-static void warn_full(struct firing *f)
+static void warn_full(struct rule_firing *f)
 {
     TPI_METRIC_ADD(f->r->counters.edges_full, 1);
     if (!atomic_exchange_explicit(&f->scene->warned, true, memory_order_relaxed)) {
@@ -196,13 +87,13 @@ static void warn_full(struct firing *f)
     }
 }
 
-static struct tpi_tally *tally_of(const struct firing *f)
+static struct tpi_tally *tally_of(const struct rule_firing *f)
 {
     return &f->scene->ledger.workers[f->worker];
 }
 
 /* Once for a message, or when a pair that waited fires. */
-static void make_vars(struct firing *f)
+static void make_vars(struct rule_firing *f)
 {
     const struct tpi_vars *vars = &f->scene->condition.vars;
     struct rule_worker *w = &f->r->workers[f->worker];
@@ -210,14 +101,14 @@ static void make_vars(struct firing *f)
     f->has_vars = true;
     f->vars = (struct tpi_var_values){ .count = 0 };
     if (vars->count > 0) {
-        tpi_vars_eval(vars, &expr_host, f, &scratch, w->vars_arena, &f->vars);
+        tpi_vars_eval(vars, &tpi_firing_host, f, &scratch, w->vars_arena, &f->vars);
     }
 }
 
-static void drop_pair(struct firing *f);
+static void drop_pair(struct rule_firing *f);
 
 /* Does nothing if another worker's firing has just switched it off. */
-static void fire(struct firing *f)
+static void fire(struct rule_firing *f)
 {
     const struct tpi_scene *s = f->scene;
     struct rule_worker *w = &f->r->workers[f->worker];
@@ -235,7 +126,7 @@ static void fire(struct firing *f)
                            .offset = f->offset,
                            .again = f->again,
                            .waited = f->msg == NULL,
-                           .from = { &expr_host, f, &scratch } };
+                           .from = { &tpi_firing_host, f, &scratch } };
     if (!f->asked && !tpi_scene_take_turn(f->scene, f->partition, f->unix_ms)) {
         drop_pair(f);
         return;
@@ -255,20 +146,20 @@ static void fire(struct firing *f)
 
 /* ---- pairs ---- */
 
-static struct tpi_edges *edges_of(struct firing *f)
+static struct tpi_edges *edges_of(struct rule_firing *f)
 {
     return &f->r->partitions[f->partition].edges;
 }
 
 /* A scene that is off remembers nothing. */
-static void drop_pair(struct firing *f)
+static void drop_pair(struct rule_firing *f)
 {
     tpi_edges_remove(edges_of(f), f->scene->id, f->device->id);
     tpi_rules_damp_forget(f->r, f->partition, f->scene, f->device->id);
 }
 
 /* Result of the condition after dampening: 1, 0, or -1 for null. */
-static int judge(struct firing *f)
+static int judge(struct rule_firing *f)
 {
     const struct tpi_scene *s = f->scene;
     int result = s->condition.expr != NULL ? test(s->condition.expr, f) : 1;
@@ -293,7 +184,7 @@ static int64_t add_ms(int64_t unix_ms, int64_t ms)
 }
 
 /* Whether it fired so lately that it is passed over. */
-static bool held_back(struct firing *f, const struct tpi_edge *e)
+static bool held_back(struct rule_firing *f, const struct tpi_edge *e)
 {
     if (e == NULL || (e->flags & TPI_EDGE_FIRED) == 0 || f->scene->every_ms == 0 ||
         f->unix_ms - e->at_unix_ms >= f->scene->every_ms || f->unix_ms < e->at_unix_ms) {
@@ -306,7 +197,7 @@ static bool held_back(struct firing *f, const struct tpi_edge *e)
 }
 
 /* The pair, made if it is not there. NULL: no memory. */
-static struct tpi_edge *pair(struct firing *f, struct tpi_edge *e)
+static struct tpi_edge *pair(struct rule_firing *f, struct tpi_edge *e)
 {
     struct tpi_edge fresh = { .scene = f->scene->id,
                               .device = f->device->id,
@@ -345,8 +236,8 @@ uint64_t tpi_rules_moment(uint64_t device, int64_t unix_ms)
 }
 
 /* The pair fires at a time. offset: what its actions' ids are made of. */
-static void wait_until(struct firing *f, struct tpi_edge *e, int64_t at_unix_ms, uint32_t flags,
-                       uint64_t offset, const char *why)
+static void wait_until(struct rule_firing *f, struct tpi_edge *e, int64_t at_unix_ms,
+                       uint32_t flags, uint64_t offset, const char *why)
 {
     struct rule_worker *w = &f->r->workers[f->worker];
     struct tpi_due_item item = { .at_unix_ms = at_unix_ms,
@@ -367,7 +258,7 @@ static void wait_until(struct firing *f, struct tpi_edge *e, int64_t at_unix_ms,
 }
 
 /* What is true fires when the window opens, if it is to be so; else not before it is true anew. */
-static void wait_for_start(struct firing *f, struct tpi_edge *e)
+static void wait_for_start(struct rule_firing *f, struct tpi_edge *e)
 {
     const struct tpi_during *d = &f->scene->during;
     int64_t at = d->at_start ? tpi_during_next(d, f->unix_ms) : INT64_MAX;
@@ -379,7 +270,7 @@ static void wait_for_start(struct firing *f, struct tpi_edge *e)
     }
 }
 
-static void mark_fired(struct firing *f, struct tpi_edge *e, uint32_t flags)
+static void mark_fired(struct rule_firing *f, struct tpi_edge *e, uint32_t flags)
 {
     e->flags = flags | TPI_EDGE_FIRED | (f->scene->once ? (uint32_t) TPI_EDGE_DONE : 0);
     e->at_unix_ms = f->unix_ms;
@@ -387,7 +278,7 @@ static void mark_fired(struct firing *f, struct tpi_edge *e, uint32_t flags)
 }
 
 /* The condition is over. When it fired is still needed where there is a limit. */
-static void fall(struct firing *f, struct tpi_edge *e)
+static void fall(struct rule_firing *f, struct tpi_edge *e)
 {
     if (f->scene->until.len > 0) {
         tpi_rules_damp_forget(f->r, f->partition, f->scene, f->device->id); /* they are old runs */
@@ -400,7 +291,7 @@ static void fall(struct firing *f, struct tpi_edge *e)
 }
 
 /* It is true for long enough. Returns whether it fired: not while the window is closed. */
-static bool fire_rise(struct firing *f, struct tpi_edge *e)
+static bool fire_rise(struct rule_firing *f, struct tpi_edge *e)
 {
     bool open = tpi_during_contains(&f->scene->during, f->unix_ms);
     if (open) {
@@ -420,7 +311,7 @@ static bool fire_rise(struct firing *f, struct tpi_edge *e)
     return open;
 }
 
-static void rise(struct firing *f, struct tpi_edge *e)
+static void rise(struct rule_firing *f, struct tpi_edge *e)
 {
     bool back = held_back(f, e);
     e = pair(f, e);
@@ -436,7 +327,7 @@ static void rise(struct firing *f, struct tpi_edge *e)
     }
 }
 
-static void still(const struct firing *f, const struct tpi_edge *e)
+static void still(const struct rule_firing *f, const struct tpi_edge *e)
 {
     if ((e->flags & TPI_EDGE_WAITS) != 0) {
         decide(f, "waits", e->at_unix_ms, "is still true: waits on");
@@ -445,7 +336,7 @@ static void still(const struct firing *f, const struct tpi_edge *e)
     }
 }
 
-static void look_for_edge(struct firing *f)
+static void look_for_edge(struct rule_firing *f)
 {
     const struct tpi_condition *c = &f->scene->condition;
     struct tpi_edge *e = tpi_edges_find(edges_of(f), f->scene->id, f->device->id);
@@ -467,7 +358,7 @@ static void look_for_edge(struct firing *f)
 }
 
 /* With each message once it has been true for long enough. */
-static void look_at_long(struct firing *f, int result)
+static void look_at_long(struct rule_firing *f, int result)
 {
     struct tpi_edge *e = tpi_edges_find(edges_of(f), f->scene->id, f->device->id);
     bool active = e != NULL && (e->flags & TPI_EDGE_TRUE) != 0;
@@ -486,7 +377,7 @@ static void look_at_long(struct firing *f, int result)
     }
 }
 
-static void look_at_each(struct firing *f)
+static void look_at_each(struct rule_firing *f)
 {
     int result = judge(f);
     tally_of(f)->matched += result == 1;
@@ -518,7 +409,7 @@ static void look_at_each(struct firing *f)
 }
 
 /* Whether it fired for this device, and does not again before it is reset. */
-static bool is_done(struct firing *f)
+static bool is_done(struct rule_firing *f)
 {
     const struct tpi_edge *e =
         f->scene->once ? tpi_edges_find(edges_of(f), f->scene->id, f->device->id) : NULL;
@@ -529,7 +420,7 @@ static bool is_done(struct firing *f)
     return done;
 }
 
-static void look(struct firing *f)
+static void look(struct rule_firing *f)
 {
     if (is_done(f)) {
         return;
@@ -547,7 +438,7 @@ static void look(struct firing *f)
 }
 
 /* Timed, or told. */
-static void look_slowly(struct firing *f, struct tpi_tally *tally)
+static void look_slowly(struct rule_firing *f, struct tpi_tally *tally)
 {
     struct rule_worker *w = &f->r->workers[f->worker];
     w->trace = tpi_trace_look(tally, f->device->id);
@@ -563,7 +454,7 @@ static void look_slowly(struct firing *f, struct tpi_tally *tally)
     tpi_tally_timed(tally, from, tpi_mono_ns(f->r->env));
 }
 
-static void look_at(struct firing *f)
+static void look_at(struct rule_firing *f)
 {
     const struct tpi_scene *s = f->scene;
     if (s->devices.count > 0 &&
@@ -593,7 +484,7 @@ static uint32_t next_stamp(struct rule_worker *w)
     return w->stamp;
 }
 
-static void look_at_list(struct firing *f, const struct rule_list *list, uint32_t stamp)
+static void look_at_list(struct rule_firing *f, const struct rule_list *list, uint32_t stamp)
 {
     uint32_t *marks = f->r->workers[f->worker].marks;
     for (uint32_t i = 0; i < list->count; i++) {
@@ -612,7 +503,7 @@ static void look_at_list(struct firing *f, const struct rule_list *list, uint32_
     }
 }
 
-static void look_at_data(struct firing *f, const struct rule_set *set)
+static void look_at_data(struct rule_firing *f, const struct rule_set *set)
 {
     uint32_t stamp = next_stamp(&f->r->workers[f->worker]);
     for (uint32_t i = 0; i < f->msg->point_count; i++) {
@@ -646,7 +537,7 @@ static uint32_t moment_of(const struct tpc_msg *msg)
     return done ? TPI_COMMAND_DONE : TPI_COMMAND_FAILED;
 }
 
-static void look_at_trigger(struct firing *f, const struct rule_set *set, enum tpi_trigger on)
+static void look_at_trigger(struct rule_firing *f, const struct rule_set *set, enum tpi_trigger on)
 {
     const struct rule_list *list = &set->triggers[on];
     for (uint32_t i = 0; i < list->count; i++) {
@@ -682,15 +573,15 @@ void tpi_rules_seen(struct tpc_device *device, bool online)
 
 bool tpi_scene_run(struct tpi_rules *r, struct tpi_scene *scene, const struct tpi_scene_run *run)
 {
-    struct firing f = { .r = r,
-                        .worker = run->worker,
-                        .partition = run->partition,
-                        .device = run->device,
-                        .scene = scene,
-                        .offset = run->offset,
-                        .unix_ms = tpi_unix_ms(r->env),
-                        .again = run->again,
-                        .asked = true };
+    struct rule_firing f = { .r = r,
+                             .worker = run->worker,
+                             .partition = run->partition,
+                             .device = run->device,
+                             .scene = scene,
+                             .offset = run->offset,
+                             .unix_ms = tpi_unix_ms(r->env),
+                             .again = run->again,
+                             .asked = true };
     const struct tpi_expr *expr = scene->condition.expr;
     make_vars(&f);
     if (run->ask && expr != NULL && test(expr, &f) != 1) {
@@ -714,13 +605,13 @@ static void look_at_message(struct tpi_rules *r, uint32_t worker, struct tpc_dev
     if (set == NULL) {
         return;
     }
-    struct firing f = { .r = r,
-                        .worker = worker,
-                        .partition = msg->partition,
-                        .device = device,
-                        .msg = msg,
-                        .offset = msg->offset,
-                        .unix_ms = msg->received_unix_ms };
+    struct rule_firing f = { .r = r,
+                             .worker = worker,
+                             .partition = msg->partition,
+                             .device = device,
+                             .msg = msg,
+                             .offset = msg->offset,
+                             .unix_ms = msg->received_unix_ms };
     if (msg->kind == TPC_MSG_TELEMETRY || msg->kind == TPC_MSG_ATTRIBUTES) {
         look_at_data(&f, set);
     } else if (msg->kind == TPC_MSG_EVENT) {
@@ -750,7 +641,7 @@ int64_t tpi_rules_next_ms(const struct tpi_rules *r, uint32_t worker)
 }
 
 /* Its time is over. Returns whether it fired. */
-static bool fire_waited(struct firing *f, struct tpi_edge *e)
+static bool fire_waited(struct rule_firing *f, struct tpi_edge *e)
 {
     const struct tpi_scene *s = f->scene;
     if (!s->each || s->for_ms > 0) {
@@ -788,14 +679,14 @@ static bool fire_due(struct tpi_rules *r, uint32_t worker, const struct tpi_due_
         tpi_edges_remove(&r->partitions[item->partition].edges, item->scene, item->device);
         return false;
     }
-    struct firing f = { .r = r,
-                        .worker = worker,
-                        .partition = item->partition,
-                        .device = d,
-                        .scene = s,
-                        .offset = e->offset,
-                        .unix_ms = now,
-                        .again = (e->flags & TPI_EDGE_LOADED) != 0 };
+    struct rule_firing f = { .r = r,
+                             .worker = worker,
+                             .partition = item->partition,
+                             .device = d,
+                             .scene = s,
+                             .offset = e->offset,
+                             .unix_ms = now,
+                             .again = (e->flags & TPI_EDGE_LOADED) != 0 };
     if (tpi_scene_is_off(s, now)) {
         drop_pair(&f);
         return false;

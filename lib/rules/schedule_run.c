@@ -142,6 +142,7 @@ static void eval_vars(struct planned *p, uint32_t worker)
 /* One run at a planned time, or when the condition may have been true for long enough. Returns whether it fired. */
 static bool run(struct tpi_rules *r, uint32_t worker, struct tpi_rule_schedule *s, int64_t at_ms)
 {
+    const struct rule_worker *w = &r->workers[worker];
     struct planned p = { .r = r, .s = s, .at_ms = at_ms };
     eval_vars(&p, worker);
     s->ledger.workers[worker].evaluated++;

@@ -1,0 +1,99 @@
+/* Values of a scene's conditions and of the texts of its actions. */
+#include "rules/firing.h"
+
+#include "registry/device.h"
+
+/* As conditions saw the last message about it: the same again when the log is replayed. */
+static bool is_device_online(const struct tpc_device *d)
+{
+    return tpi_device_has(d, TPI_DEVICE_SEEN) ? tpi_device_has(d, TPI_DEVICE_SEEN_ONLINE)
+                                              : atomic_load(&d->online);
+}
+
+/* Names that are no properties. */
+static bool load_name(const struct rule_firing *f, uint32_t id, struct tpc_value *ret)
+{
+    if (id == TPI_NAME_DEVICE) {
+        *ret = (struct tpc_value){ .type = TPC_TEXT,
+                                   .len = f->device->key.len,
+                                   .as.text = f->device->key.ptr };
+        return true;
+    }
+    if (id == TPI_NAME_ONLINE) {
+        *ret = (struct tpc_value){ .type = TPC_BOOL, .as.b = is_device_online(f->device) };
+        return true;
+    }
+    const struct tpc_value *params = f->msg != NULL ? &f->msg->params : NULL;
+    if (params != NULL && f->msg->kind >= TPC_MSG_COMMAND) { /* what the device was told */
+        params = tpc_value_get(params, TPC_STR("params"));
+    }
+    if (id != TPI_NAME_PARAMS || params == NULL) {
+        return false;
+    }
+    *ret = *params;
+    return true;
+}
+
+/* Values of a condition: the latest of the device, by property id. */
+static bool load_latest(void *user, uint32_t id, struct tpc_value *ret)
+{
+    const struct rule_firing *f = user;
+    if (id >= TPI_NAME_VAR) {
+        return tpi_vars_load(&f->vars, id, ret);
+    }
+    if (f->device == NULL) {
+        return false;
+    }
+    if (id >= TPI_NAME_DEVICE) {
+        return load_name(f, id, ret);
+    }
+    int index = tpi_model_find_id(f->device->product->model, (uint16_t) id);
+    return index >= 0 && tpi_device_latest_peek(f->device, (uint32_t) index, ret, NULL) == 0;
+}
+
+/* What is not in the message is as it was, and so is everything where there is none. */
+static bool load_previous(void *user, uint32_t id, struct tpc_value *ret)
+{
+    const struct rule_firing *f = user;
+    bool found = false;
+    if (id >= TPI_NAME_VAR) {
+        return false; /* nobody keeps them */
+    }
+    bool known = tpi_rules_value_before(&f->r->workers[f->worker], f->msg, id, &found, ret);
+    return found ? known : load_latest(user, id, ret);
+}
+
+static bool load_other(void *user, struct tpc_str device, struct tpc_str name,
+                       struct tpi_expr_scratch *scratch, struct tpc_value *ret)
+{
+    const struct rule_firing *f = user;
+    struct tpc_buf room = tpi_expr_rest(scratch);
+    int rc =
+        tpi_registry_latest(f->r->host.registry, f->scene->tenant_id, device, name, &room, ret);
+    if (rc == TPC_ENOENT && tpc_str_equal(name, TPC_STR("online"))) {
+        const struct tpc_device *d =
+            tpi_registry_find_in(f->r->host.registry, f->scene->tenant_id, device);
+        *ret = (struct tpc_value){ .type = TPC_BOOL };
+        ret->as.b = d != NULL && atomic_load(&d->online);
+        return d != NULL && !atomic_load_explicit(&d->deleted, memory_order_relaxed);
+    }
+    return tpi_expr_took(scratch, &room, rc);
+}
+
+static int64_t now(void *user)
+{
+    const struct rule_firing *f = user;
+    return tpi_unix_ms(f->r->env);
+}
+
+static int64_t event_time(void *user)
+{
+    const struct rule_firing *f = user;
+    return f->msg != NULL ? f->msg->unix_ms : f->unix_ms;
+}
+
+const struct tpi_expr_host tpi_firing_host = { .load = load_latest,
+                                               .previous = load_previous,
+                                               .other = load_other,
+                                               .now = now,
+                                               .event_time = event_time };
