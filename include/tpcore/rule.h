@@ -8,6 +8,7 @@
 
 #include <tpcore/command.h>
 #include <tpcore/core.h>
+#include <tpcore/value.h>
 
 TPC_BEGIN
 
@@ -142,6 +143,66 @@ typedef int tpc_rule_step_fn(void *user, const struct tpc_rule_step *step);
  * Since: 0.1
  */
 TPC_API const char *tpc_rule_step_name(uint32_t what);
+
+/* ---- tried without effect ---- */
+
+/* What comes in a test. */
+struct tpc_rule_test_message {
+    uint32_t size;
+    uint16_t kind; /* TPC_MSG_TELEMETRY, _ATTRIBUTES, _EVENT, _PRESENCE, _ALERT */
+    uint16_t reserved;
+    int64_t unix_ms; /* when it comes; what is not after the one before, or 0, comes with that */
+    struct tpc_str device;
+    struct tpc_str name; /* of an event; of an alert its key, empty = the tested one's */
+    /* {"temperature": 31}; what the event says; {"online": true}; {"state": "raised", "severity":
+     * "major", "text": ".."} or {"state": "cleared"}, as a rule would wish it */
+    struct tpc_value params;
+};
+
+enum tpc_rule_test_flags {
+    TPC_RULE_TEST_EMPTY = 1 /* devices begin without latest values and offline */
+};
+
+struct tpc_rule_test_options {
+    uint32_t size;
+    uint32_t flags;       /* enum tpc_rule_test_flags */
+    uint32_t steps;       /* it ends after so many; 0 = 1,000 */
+    uint32_t reserved;    /* 0 */
+    int64_t from_unix_ms; /* when it begins; 0 = with the first message, or now */
+    /* Time goes on until then; 0 = one hour after the last message, of a schedule a day. */
+    int64_t until_unix_ms;
+    struct tpc_str tenant; /* empty = main */
+    struct tpc_str key;    /* of a stored rule, where no document is given */
+};
+
+#define TPC_RULE_TEST_OPTIONS_INIT                                                                 \
+    {                                                                                              \
+        sizeof(struct tpc_rule_test_options), 0, 0, 0, 0, 0, { 0, 0 },                             \
+        {                                                                                          \
+            0, 0                                                                                   \
+        }                                                                                          \
+    }
+
+/*
+ * What a rule would do, step by step, when these messages come: fn is called for each step, in order.
+ * The rule looks at copies of the devices that it or a message names, in a house of its own whose clock
+ * follows the messages; between them, and after the last one, what waits falls due. Nothing is sent,
+ * stored or changed. kind: "scene", "rule", "schedule" or "alert". document: JSON as it would be put,
+ * stored or not; `enabled` does not matter. options may be NULL if there is a document.
+ *
+ * Returns 0; TPC_EINVAL, TPC_EDECODE (document), TPC_ENOENT (tenant, product, stored rule), TPC_EMODEL
+ * and whatever else tpc_entity_put() says of the document; TPC_ETOOBIG (it names more than 1,000
+ * devices and products), TPC_ENOMEM, what fn returned, or what the store says.
+ * Ownership: none.
+ * Thread: any-thread, but for callbacks on a worker; fn runs on the caller's, without locks.
+ * Since: 0.1
+ */
+TPC_API int tpc_rule_test(struct tpc_core *core, const char *kind, struct tpc_str document,
+                          const struct tpc_rule_test_message *messages, uint32_t count,
+                          const struct tpc_rule_test_options *options, tpc_rule_step_fn *fn,
+                          void *user);
+
+/* ---- followed as it runs ---- */
 
 /* Follows a running rule. */
 struct tpc_rule_trace;

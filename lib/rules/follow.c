@@ -1,6 +1,7 @@
 /* Who follows a rule, and why a rule does not look at a message. */
 #include "base/error.h"
 #include "registry/device.h"
+#include "rules/damp.h"
 #include "rules/data_rule.h"
 #include "rules/follow.h"
 #include "rules/rules_state.h"
@@ -106,6 +107,9 @@ static const char *why_scene(const struct tpi_scene *s, const struct tpc_device 
     }
     if (s->devices.count > 0 && tpi_map_get(&s->devices, d->key.ptr, d->key.len) == NULL) {
         return "the device is not among its devices";
+    }
+    if (tpi_scene_is_off(s, msg->received_unix_ms)) {
+        return "it has switched itself off";
     }
     if (s->on == TPI_ON_DATA && is_data(msg)) {
         bool named = names_point(s->condition.expr, msg) || names_point(s->condition.until, msg);

@@ -100,6 +100,7 @@ Suite *forward_flow_suite(void);
 Suite *alert_flow_suite(void);
 Suite *data_rule_flow_suite(void);
 Suite *rule_flow_suite(void);
+Suite *rule_test_flow_suite(void);
 Suite *scene_flow_suite(void);
 Suite *rule_fault_flow_suite(void);
 

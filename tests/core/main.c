@@ -24,6 +24,7 @@ int main(void)
                                            hand_flow_suite,
                                            alert_flow_suite,
                                            data_rule_flow_suite,
+                                           rule_test_flow_suite,
                                            scene_flow_suite,
                                            schedule_flow_suite,
                                            forward_flow_suite,
