@@ -478,6 +478,8 @@ static bool drain(struct tpi_worker *w)
         w->items[n++] = item;
         tpi_device_ahead(item->device);
         tpi_feed_input(item, &input);
+        input.received_unix_ms =
+            tpi_rules_received(w->core->rules, w->index, input.received_unix_ms);
         tpi_uplink_add(w->uplink, &input);
     }
     if (n == 0) {

@@ -35,6 +35,25 @@ static const struct tpc_option rule_options[] = {
       .max = TPI_SQL_MAX_TEXT,
       .since = "0.1",
       .help = "the statement" },
+    { .name = "time",
+      .type = TPC_OPT_ENUM,
+      .def = "received",
+      .values = "received|event",
+      .since = "0.1",
+      .help = "the time that windows go by" },
+    { .name = "lateness",
+      .type = TPC_OPT_DURATION,
+      .def = "1s",
+      .max = 86400000,
+      .since = "0.1",
+      .help = "of event time: how much older than the newest a message may be" },
+    { .name = "idle",
+      .type = TPC_OPT_DURATION,
+      .def = "1m",
+      .min = 1000,
+      .max = 86400000,
+      .since = "0.1",
+      .help = "of event time: without a message for so long windows end" },
     { .name = "to",
       .type = TPC_OPT_TABLE,
       .sub = TPC_OPTIONS(to_options),
@@ -81,11 +100,15 @@ static int keep_statement(struct tpi_data_rule *d, const struct tpi_sql *s)
     }
     for (uint32_t i = 0; i < s->call_count; i++) {
         d->functions[i] = (uint8_t) s->calls[i].function;
+        d->bags |= tpi_aggregate_bags(d->functions[i]);
     }
     d->column_count = s->item_count;
     d->call_count = s->call_count;
     d->product = s->product;
     d->window = s->window;
+    d->by_event &= s->window.type != TPI_WINDOW_NONE;
+    d->lanes = d->by_event || s->window.type == TPI_WINDOW_SLIDING ||
+               (s->window.type == TPI_WINDOW_COUNT && s->window.every < s->window.count);
     d->all = s->all;
     return 0;
 }
@@ -154,7 +177,10 @@ static int fill(struct tpi_data_rule *d, const struct tpi_change *change, struct
     d->revision = change->revision;
     d->tenant_id = change->tenant;
     d->enabled = tpi_member_bool(doc, "enabled", true);
-    d->hash = (uint32_t) tpi_hash(d->text.ptr, d->text.len, 0);
+    d->by_event = tpc_str_equal(tpi_member_text(doc, "time"), TPC_STR("event"));
+    d->lateness_ms = tpi_member_int(doc, "lateness", TPI_RULE_LATENESS_MS);
+    d->idle_ms = tpi_member_int(doc, "idle", TPI_RULE_IDLE_MS);
+    d->hash = (uint32_t) tpi_hash(d->text.ptr, d->text.len, d->by_event);
     if (d->event.len == 0 && list == NULL) {
         tpi_error_set(err, TPC_EINVAL, "rules", "nothing is done with its rows: to or then");
         tpi_error_at(err, "to");
@@ -252,6 +278,8 @@ static uint8_t call_type(const struct compiler *c, uint32_t call)
     case TPI_SQL_FIRST:
     case TPI_SQL_LAST:
         return (uint8_t) tpi_expr_result(c->p->exprs[TPI_PART_FIRST_ARG + call]);
+    case TPI_SQL_COLLECT:
+        return TPI_EXPR_LIST;
     default:
         return TPI_EXPR_NUMBER;
     }
@@ -287,7 +315,8 @@ static int compile_arg(struct compiler *c, uint32_t i)
 {
     const struct tpi_sql_call *call = &c->sql->calls[i];
     int rc = compile_part(c, call->arg, false, TPI_EXPR_ANY, TPI_PART_FIRST_ARG + i);
-    if (rc != 0 || call->arg.to == call->arg.from || call->function == TPI_SQL_COUNT) {
+    if (rc != 0 || call->arg.to == call->arg.from || call->function == TPI_SQL_COUNT ||
+        tpi_aggregate_bags(call->function)) {
         return rc;
     }
     enum tpi_expr_type type = tpi_expr_result(c->p->exprs[TPI_PART_FIRST_ARG + i]);

@@ -6,8 +6,8 @@
  *      "to": {"event": "mean"}, "then": [{"notify": {"handler": "ops"}}]}
  *
  * Each row becomes an event of the device that it is about, and sets off the actions; in their texts
- * the columns are names. Time is the receipt time of messages; a window ends by it or by the clock,
- * whatever is first. WHERE, FILTER and what aggregates take see the values of the message alone, where
+ * the columns are names. Time is the receipt time of messages, and a window ends by it or by the clock,
+ * whatever is first; or, if the rule says so, the time of their events (data_lane.c). WHERE, FILTER and what aggregates take see the values of the message alone, where
  * what is absent is null; columns of a window see the device's latest ones otherwise.
  *
  * What is open in windows is part of the partition's saved state, not of what is replayed: so a window
@@ -22,8 +22,10 @@
 
 enum {
     TPI_RULES_MAX_DATA_RULES = 10000,
-    TPI_NAME_CALL = 0x20000, /* + number: the value of an aggregate */
-    TPI_ROW_EXTRA = 3        /* columns besides its own: device, window_start_ms, window_end_ms */
+    TPI_RULE_LATENESS_MS = 1000, /* of event time, where the rule says nothing */
+    TPI_RULE_IDLE_MS = 60000,    /* without a message until a device's event time stands still */
+    TPI_NAME_CALL = 0x20000,     /* + number: the value of an aggregate */
+    TPI_ROW_EXTRA = 3 /* columns besides its own: device, window_start_ms, window_end_ms */
 };
 
 /* Places in a program. Then come the arguments of its calls, then its columns. */
@@ -57,7 +59,12 @@ struct tpi_data_rule {
     struct tpc_str event; /* empty = none */
     uint32_t hash;        /* of the statement: what is open belongs to it */
     bool enabled;
-    bool all; /* SELECT * */
+    bool all;      /* SELECT * */
+    bool by_event; /* time is that of the messages */
+    bool lanes;    /* devices keep messages */
+    bool bags;     /* one of the functions keeps a list or set */
+    int64_t lateness_ms;
+    int64_t idle_ms;
     uint32_t column_count;
     uint32_t call_count;
     struct tpc_str *columns;
@@ -68,6 +75,13 @@ struct tpi_data_rule {
     struct tpi_ledger ledger;
     atomic_bool warned; /* that there is no memory was logged */
 };
+
+/* Whether a device has several windows of a time that are its own. */
+static inline bool tpi_data_rule_chains(const struct tpi_data_rule *d)
+{
+    return d->by_event &&
+           (d->window.type == TPI_WINDOW_TUMBLING || d->window.type == TPI_WINDOW_HOPPING);
+}
 
 static inline const struct tpi_expr *tpi_data_rule_arg(const struct tpi_data_rule *d, uint32_t i)
 {
@@ -110,6 +124,9 @@ void tpi_data_rule_message(struct tpi_rules *r, uint32_t worker, struct tpi_data
 uint32_t tpi_data_rule_due(struct tpi_rules *r, uint32_t worker, struct tpi_data_rule *d,
                            const struct tpi_due_item *item, int64_t now_ms);
 
+/* Whether something of a data rule still waits for that. */
+bool tpi_data_rule_waits(struct tpi_rules *r, const struct tpi_due_item *item);
+
 /* Under all locks: what is open is gone. */
 void tpi_data_rule_forget(struct tpi_rules *r, uint64_t rule);
 
@@ -118,9 +135,10 @@ void tpi_data_rule_forget(struct tpi_rules *r, uint64_t rule);
 void tpi_data_rules_expire(struct tpi_rules *r, uint32_t partition);
 
 /* State of a partition's windows: appended to out; read into a fresh map, which the second takes over.
- * Under the owner's lock. Return 0, TPC_ECORRUPT or TPC_ENOMEM. */
+ * old: of a version before 7. Under the owner's lock. Return 0, TPC_ECORRUPT or TPC_ENOMEM. */
 int tpi_data_rules_save(struct tpi_rules *r, uint32_t partition, struct tpi_buf *out);
-int tpi_data_rules_read(struct tpi_rules *r, struct tpi_reader *in, struct tpi_map64 *flows);
+int tpi_data_rules_read(struct tpi_rules *r, struct tpi_reader *in, bool old,
+                        struct tpi_map64 *flows);
 int tpi_data_rules_take(struct tpi_rules *r, uint32_t partition, struct tpi_map64 *flows);
 void tpi_flows_fini(struct tpi_map64 *flows);
 

@@ -2,23 +2,10 @@
 #include "base/alloc.h"
 #include "base/hash.h"
 #include "registry/device.h"
-#include "rules/data_rule.h"
+#include "rules/data_run.h"
 #include "rules/data_trace.h"
 
 #include <string.h>
-
-/* One device at one rule. */
-struct run {
-    struct tpi_rules *r;
-    uint32_t worker;
-    uint32_t partition;
-    struct tpi_data_rule *d;
-    struct tpc_device *device;
-    const struct tpc_msg *msg;    /* NULL = a window ends by the clock */
-    const struct tpi_pane *pane;  /* that is emitted */
-    int64_t start_ms, end_ms;     /* of its window */
-    const struct tpc_member *row; /* while actions are done */
-};
 
 /* ---- values ---- */
 
@@ -52,7 +39,15 @@ static struct tpc_value call_value(const struct run *x, uint32_t call)
         return (struct tpc_value){ .type = TPC_INT,
                                    .as.i = function == TPI_SQL_START ? x->start_ms : x->end_ms };
     }
-    return tpi_aggregate_value(function, &x->pane->aggregates[call]);
+    const struct tpi_aggregate *g = &x->pane->aggregates[call];
+    struct tpc_value list = { .type = TPC_NULL };
+    if (function == TPI_SQL_COLLECT) {
+        if (x->lists != NULL) {
+            (void) tpi_bag_values(g, x->lists, &list); /* no memory: null */
+        }
+        return list;
+    }
+    return tpi_aggregate_value(function, g);
 }
 
 /* Of a window that is emitted. */
@@ -307,9 +302,13 @@ static void emit_pane(struct run *x, const struct tpi_pane *p, int64_t start_ms,
     x->start_ms = start_ms;
     x->end_ms = end_ms;
     tell_window(x, TPI_WINDOW_ENDS, p, start_ms, end_ms);
+    if (x->d->bags && tpc_arena_create(x->r->env->alloc, 0, &x->lists) != 0) {
+        x->lists = NULL;
+    }
     if (holds(x, TPI_PART_HAVING, &window_host)) {
         emit(x, tpi_hash64(x->device->id ^ tpi_hash64(p->mark)));
     }
+    x->lists = tpc_arena_destroy(x->lists);
     x->pane = NULL;
 }
 
@@ -352,28 +351,51 @@ static void warn_full(struct run *x)
     warn(x, "messages are not in a window: no memory for it");
 }
 
-static void wait_for(struct run *x, int64_t at_ms, uint64_t device)
+static void wait_for(struct run *x, int64_t at_ms, uint64_t device, uint32_t tag)
 {
     struct rule_worker *w = &x->r->workers[x->worker];
-    struct tpi_due_item item = { at_ms, x->d->id, device, x->partition };
+    struct tpi_due_item item = { at_ms, x->d->id, device, x->partition, tag };
+    tpi_due_prune(&w->due, tpi_rules_is_over, x->r);
     if (tpi_due_add(&w->due, &item) != 0) {
         warn_full(x); /* it ends with the next message that is past its end */
     }
     tpi_rules_due_changed(w);
 }
 
-static void add(struct run *x, struct tpi_pane *p)
+/* What an aggregate takes from the message; `count` of a message takes true. */
+static struct tpc_value taken(struct run *x, uint32_t call, struct tpi_expr_scratch *scratch)
+{
+    const struct tpi_expr *arg = tpi_data_rule_arg(x->d, call);
+    return arg != NULL ? tpi_expr_eval(arg, &message_host, x, scratch)
+                       : (struct tpc_value){ .type = TPC_BOOL, .as.b = true };
+}
+
+static void count_lost(struct run *x, uint32_t lost)
+{
+    if (lost > 0) {
+        TPI_METRIC_ADD(x->r->counters.values_lost, lost);
+    }
+}
+
+static void add(struct run *x, struct tpi_flow *f, struct tpi_pane *p)
 {
     const struct tpi_data_rule *d = x->d;
     struct rule_worker *w = &x->r->workers[x->worker];
+    if (x->moment != NULL) {
+        count_lost(x, tpi_flow_play(f, p, x->moment, x->values));
+        return;
+    }
     for (uint32_t i = 0; i < d->call_count; i++) {
-        const struct tpi_expr *arg = tpi_data_rule_arg(d, i);
-        struct tpc_value v = { .type = TPC_BOOL, .as.b = true };
-        if (arg != NULL) {
-            struct tpi_expr_scratch scratch = { w->texts, sizeof(w->texts), 0, 0 };
-            v = tpi_expr_eval(arg, &message_host, x, &scratch);
+        if (tpi_sql_is_bound(d->functions[i])) {
+            continue;
         }
-        tpi_aggregate_add(d->functions[i], &p->aggregates[i], &v);
+        struct tpi_expr_scratch scratch = { w->texts, sizeof(w->texts), 0, 0 };
+        struct tpc_value v = taken(x, i, &scratch);
+        if (!d->bags) {
+            tpi_aggregate_add(d->functions[i], &p->aggregates[i], &v);
+        } else {
+            count_lost(x, tpi_flow_add(f, p, i, &v));
+        }
     }
     p->count++;
 }
@@ -384,7 +406,7 @@ static struct tpi_pane *pane_in(struct run *x, struct tpi_flow *f, int64_t start
     bool fresh = false;
     struct tpi_open *o = tpi_flow_open(f, start_ms, end_ms, &fresh);
     if (o != NULL && fresh && end_ms != INT64_MAX) {
-        wait_for(x, end_ms, 0);
+        wait_for(x, end_ms, 0, 0);
     }
     struct tpi_pane *p = o != NULL ? tpi_flow_pane(f, o, x->device->id, ret_new) : NULL;
     if (p == NULL) {
@@ -410,7 +432,7 @@ static void collect_timed(struct run *x, struct tpi_flow *f, int64_t unix_ms)
         struct tpi_pane *p = pane_in(x, f, start, start + w->length_ms, &o, &fresh);
         if (p != NULL) {
             p->mark = (uint64_t) start;
-            add(x, p);
+            add(x, f, p);
             tell_window(x, fresh ? TPI_WINDOW_OPENS : TPI_WINDOW_TAKES, p, start,
                         start + w->length_ms);
         }
@@ -421,7 +443,7 @@ static void collect_timed(struct run *x, struct tpi_flow *f, int64_t unix_ms)
 
 static int64_t session_end(const struct tpi_data_rule *d, const struct tpi_pane *p)
 {
-    int64_t silent = p->last_ms + d->window.step_ms;
+    int64_t silent = p->is.last_ms + d->window.step_ms;
     int64_t longest = p->start_ms + d->window.length_ms;
     return silent < longest ? silent : longest;
 }
@@ -440,6 +462,12 @@ static struct tpi_pane *own_pane(struct run *x, struct tpi_flow *f)
     return f->first != NULL ? tpi_map64_get(&f->first->panes, x->device->id) : NULL;
 }
 
+/* A condition of a state window: of the message, or as it was when the message came. */
+static bool fits(struct run *x, uint32_t part, uint32_t flag)
+{
+    return x->moment != NULL ? (x->moment->flags & flag) != 0 : holds(x, part, &message_host);
+}
+
 static void collect_own(struct run *x, struct tpi_flow *f, int64_t unix_ms)
 {
     const struct tpi_data_rule *d = x->d;
@@ -451,7 +479,7 @@ static void collect_own(struct run *x, struct tpi_flow *f, int64_t unix_ms)
         finish(x, f, session_end(d, p));
         p = NULL;
     }
-    if (type == TPI_WINDOW_STATE && p == NULL && !holds(x, TPI_PART_BEGIN, &message_host)) {
+    if (type == TPI_WINDOW_STATE && p == NULL && !fits(x, TPI_PART_BEGIN, TPI_RECENT_BEGIN)) {
         return;
     }
     p = p != NULL ? p : pane_in(x, f, 0, INT64_MAX, &o, &fresh);
@@ -459,18 +487,18 @@ static void collect_own(struct run *x, struct tpi_flow *f, int64_t unix_ms)
         return;
     }
     if (fresh) {
-        p->mark = x->msg->offset;
+        p->mark = x->moment != NULL ? x->moment->mark : x->msg->offset;
         p->start_ms = unix_ms;
     }
-    p->last_ms = unix_ms;
-    add(x, p);
+    p->is.last_ms = unix_ms;
+    add(x, f, p);
     tell_window(x, fresh ? TPI_WINDOW_OPENS : TPI_WINDOW_TAKES, p, p->start_ms,
                 type == TPI_WINDOW_SESSION ? session_end(d, p) : INT64_MAX);
-    if (type == TPI_WINDOW_SESSION && fresh) {
-        wait_for(x, session_end(d, p), x->device->id);
+    if (type == TPI_WINDOW_SESSION && fresh && !d->by_event) {
+        wait_for(x, session_end(d, p), x->device->id, (uint32_t) p->mark);
     }
     if ((type == TPI_WINDOW_COUNT && p->count >= d->window.count) ||
-        (type == TPI_WINDOW_STATE && holds(x, TPI_PART_EMIT, &message_host))) {
+        (type == TPI_WINDOW_STATE && fits(x, TPI_PART_EMIT, TPI_RECENT_EMIT))) {
         finish(x, f, unix_ms);
     }
 }
@@ -486,7 +514,8 @@ static struct tpi_flow *flow_of(struct run *x)
     }
     f = tpi_alloc(x->r->env->alloc, sizeof(*f));
     if (f != NULL) {
-        tpi_flow_init(f, x->r->env->alloc, x->d->call_count);
+        tpi_flow_init(f, x->r->env->alloc, x->d->functions, x->d->call_count);
+        f->chains = tpi_data_rule_chains(x->d);
     }
     if (f == NULL || tpi_map64_put(flows, x->d->id, f, NULL) != 0) {
         tpi_free(x->r->env->alloc, f, sizeof(*f));
@@ -511,7 +540,9 @@ static void look(struct run *x)
     if (f == NULL) {
         return;
     }
-    if (d->window.type == TPI_WINDOW_TUMBLING || d->window.type == TPI_WINDOW_HOPPING) {
+    if (d->lanes) {
+        tpi_run_lane(x, f);
+    } else if (d->window.type == TPI_WINDOW_TUMBLING || d->window.type == TPI_WINDOW_HOPPING) {
         collect_timed(x, f, x->msg->received_unix_ms);
     } else {
         collect_own(x, f, x->msg->received_unix_ms);
@@ -550,40 +581,102 @@ void tpi_data_rule_message(struct tpi_rules *r, uint32_t worker, struct tpi_data
     }
 }
 
-static uint32_t session_due(struct run *x, struct tpi_flow *f, int64_t now_ms)
+static uint32_t session_due(struct run *x, struct tpi_flow *f, uint32_t tag, int64_t now_ms)
 {
     struct tpi_pane *p = own_pane(x, f);
-    if (p == NULL) {
-        return 0;
+    if (p == NULL || (uint32_t) p->mark != tag) {
+        return 0; /* of one that has ended */
     }
     int64_t end = session_end(x->d, p);
     if (end > now_ms) {
-        wait_for(x, end, x->device->id);
+        wait_for(x, end, x->device->id, tag);
         return 0;
     }
     finish(x, f, end);
     return 1;
 }
 
-static uint32_t due(struct tpi_rules *r, uint32_t worker, struct tpi_data_rule *d,
-                    const struct tpi_due_item *item, int64_t now_ms)
+static uint32_t due(struct run *x, struct tpi_flow *f, const struct tpi_due_item *item,
+                    int64_t now_ms)
 {
-    struct run x = { .r = r, .worker = worker, .partition = item->partition, .d = d };
-    struct tpi_flow *f = tpi_map64_get(&r->partitions[item->partition].flows, d->id);
-    if (f == NULL) {
-        return 0;
-    }
     if (item->device == 0) {
-        return close_until(&x, f, now_ms);
+        return close_until(x, f, now_ms);
     }
-    x.device = tpi_registry_by_id(r->host.registry, item->device);
-    if (x.device == NULL || x.device->product == NULL) {
+    x->device = tpi_registry_by_id(x->r->host.registry, item->device);
+    if (x->device == NULL || x->device->product == NULL) {
+        tpi_flow_drop_lane(f, item->device);
         if (f->first != NULL) {
             tpi_flow_drop_pane(f, f->first, item->device);
         }
         return 0;
     }
-    return session_due(&x, f, now_ms);
+    return x->d->lanes ? tpi_run_lane_due(x, f, item->at_unix_ms, now_ms)
+                       : session_due(x, f, item->tag, now_ms);
+}
+
+/* ---- for lanes ---- */
+
+int tpi_run_pack(struct run *x, struct tpi_flow *f, int64_t ms, struct tpi_packed *ret)
+{
+    struct rule_worker *w = &x->r->workers[x->worker];
+    int rc = 0;
+    *ret = (struct tpi_packed){ .m = { .ms = ms, .mark = x->msg->offset }, .values = f->pack };
+    tpi_buf_clear(&ret->values);
+    for (uint32_t i = 0; rc == 0 && i < x->d->call_count; i++) {
+        struct tpi_expr_scratch scratch = { w->texts, sizeof(w->texts), 0, 0 };
+        struct tpc_value v = taken(x, i, &scratch);
+        rc = tpi_packed_add(ret, x->r->env->alloc, x->d->functions[i], &v);
+    }
+    if (x->d->window.type == TPI_WINDOW_STATE) {
+        ret->m.flags |= holds(x, TPI_PART_BEGIN, &message_host) ? TPI_RECENT_BEGIN : 0U;
+        ret->m.flags |= holds(x, TPI_PART_EMIT, &message_host) ? TPI_RECENT_EMIT : 0U;
+    }
+    ret->m.bytes = (uint32_t) ret->values.len;
+    f->pack = ret->values;
+    count_lost(x, ret->lost);
+    return rc;
+}
+
+void tpi_run_emit(struct run *x, const struct tpi_pane *p, int64_t start_ms, int64_t end_ms)
+{
+    if (x->d->program.good) {
+        emit_pane(x, p, start_ms, end_ms);
+    }
+}
+
+void tpi_run_add(struct run *x, struct tpi_flow *f, struct tpi_pane *p)
+{
+    add(x, f, p);
+}
+
+struct tpi_pane *tpi_run_pane(struct run *x, struct tpi_flow *f)
+{
+    return own_pane(x, f);
+}
+
+void tpi_run_collect(struct run *x, struct tpi_flow *f, int64_t unix_ms)
+{
+    collect_own(x, f, unix_ms);
+}
+
+uint32_t tpi_run_session(struct run *x, struct tpi_flow *f, int64_t unix_ms)
+{
+    const struct tpi_pane *p = own_pane(x, f);
+    if (p == NULL || session_end(x->d, p) > unix_ms) {
+        return 0;
+    }
+    finish(x, f, session_end(x->d, p));
+    return 1;
+}
+
+void tpi_run_wait(struct run *x, int64_t at_ms)
+{
+    wait_for(x, at_ms, x->device->id, 0);
+}
+
+void tpi_run_full(struct run *x)
+{
+    warn_full(x);
 }
 
 uint32_t tpi_data_rule_due(struct tpi_rules *r, uint32_t worker, struct tpi_data_rule *d,
@@ -593,7 +686,10 @@ uint32_t tpi_data_rule_due(struct tpi_rules *r, uint32_t worker, struct tpi_data
     struct tpi_tally *tally = &d->ledger.workers[worker];
     uint64_t from = tpi_mono_ns(r->env);
     w->trace = tpi_trace_look(tally, item->device);
-    uint32_t n = due(r, worker, d, item, now_ms);
+    struct run x = { .r = r, .worker = worker, .partition = item->partition, .d = d };
+    struct tpi_flow *f = tpi_map64_get(&r->partitions[item->partition].flows, d->id);
+    uint32_t n = f != NULL ? due(&x, f, item, now_ms) : 0;
+    w->closed_ms = n > 0 ? now_ms : w->closed_ms;
     tpi_trace_told(w->trace);
     w->trace = NULL;
     tally->due_ns += tpi_mono_ns(r->env) - from;

@@ -15,6 +15,7 @@ struct tpi_due_item {
     uint64_t scene;
     uint64_t device;
     uint32_t partition;
+    uint32_t tag; /* which of several, one after the other; whoever adds it says what it means */
 };
 
 struct tpi_due {

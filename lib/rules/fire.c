@@ -219,11 +219,11 @@ void tpi_rules_due_changed(struct rule_worker *w)
 }
 
 /* Whether an item is of a pair that does not wait for it any more. */
-static bool is_over(void *user, const struct tpi_due_item *item)
+bool tpi_rules_is_over(void *user, const struct tpi_due_item *item)
 {
     struct tpi_rules *r = user;
     if (tpi_map64_get(&r->data_rules, item->scene) != NULL) {
-        return false;
+        return !tpi_data_rule_waits(r, item);
     }
     const struct tpi_edge *e =
         tpi_edges_find(&r->partitions[item->partition].edges, item->scene, item->device);
@@ -244,7 +244,7 @@ static void wait_until(struct rule_firing *f, struct tpi_edge *e, int64_t at_uni
                                  .scene = f->scene->id,
                                  .device = f->device->id,
                                  .partition = f->partition };
-    tpi_due_prune(&w->due, is_over, f->r);
+    tpi_due_prune(&w->due, tpi_rules_is_over, f->r);
     if (tpi_due_add(&w->due, &item) != 0) {
         warn_full(f);
         tpi_edges_remove(edges_of(f), e->scene, e->device);

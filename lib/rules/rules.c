@@ -38,6 +38,10 @@ const struct tpi_metric_def tpi_rules_metrics[] = {
     GAUGE(data_rules_broken, "Data rules whose statement does not compile against the model"),
     COUNTER(rows, "Rows of data rules"),
     COUNTER(panes_full, "Messages that are not in a window for want of memory"),
+    COUNTER(values_lost, "Values that collect and count(distinct) had no room for"),
+    COUNTER(kept_full,
+            "Messages that left a sliding window, or the order of events, before their time"),
+    COUNTER(late, "Messages that were too late for a rule over event time"),
     GAUGE(schedules, "Schedules that are configured"),
     GAUGE(schedules_broken, "Schedules whose time zone cannot be read"),
     COUNTER(schedules_fired, "Planned times of schedules that were done"),
@@ -46,7 +50,11 @@ const struct tpi_metric_def tpi_rules_metrics[] = {
 };
 const uint32_t tpi_rules_metric_count = sizeof(tpi_rules_metrics) / sizeof(tpi_rules_metrics[0]);
 
-enum { KIND_VERSION = 1, SAY_BYTES = 1 << 20 /* what one action says */ };
+enum {
+    KIND_VERSION = 1,
+    HAND_OVER_MS = 10000, /* a receipt that is older still means that the clock was set back */
+    SAY_BYTES = 1 << 20   /* what one action says */
+};
 
 static int make_workers(struct tpi_rules *r)
 {
@@ -73,6 +81,13 @@ static int make_workers(struct tpi_rules *r)
         r->free_numbers[r->free_count++] = TPI_RULES_MAX_WATCHES - 1 - i;
     }
     return 0;
+}
+
+int64_t tpi_rules_received(const struct tpi_rules *r, uint32_t worker, int64_t received_unix_ms)
+{
+    int64_t closed = r->workers[worker].closed_ms;
+    bool between = received_unix_ms < closed && closed - received_unix_ms < HAND_OVER_MS;
+    return between ? closed : received_unix_ms;
 }
 
 static size_t workers_bytes(const struct tpi_rules *r)

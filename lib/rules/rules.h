@@ -111,6 +111,9 @@ struct tpi_rules_counters {
     _Atomic uint64_t data_rules_broken;
     _Atomic uint64_t rows;
     _Atomic uint64_t panes_full;
+    _Atomic uint64_t values_lost;
+    _Atomic uint64_t kept_full;
+    _Atomic uint64_t late;
     _Atomic uint64_t schedules;
     _Atomic uint64_t schedules_broken;
     _Atomic uint64_t schedules_fired;
@@ -177,6 +180,10 @@ int tpi_rules_reset(struct tpi_rules *r, const struct tpi_rule_name *name,
 
 /* Whether commands set off any scene: else they need not be passed to tpi_rules_message(). Any thread. */
 bool tpi_rules_on_commands(const struct tpi_rules *r);
+
+/* Receipt time that a message gets that was received then and is taken in now, on the worker's thread: not
+ * before the windows that its clock has ended. So a replay puts it into the same windows. */
+int64_t tpi_rules_received(const struct tpi_rules *r, uint32_t worker, int64_t received_unix_ms);
 
 /* Brackets of a batch; one worker has one batch open at a time. */
 void tpi_rules_begin(struct tpi_rules *r, uint32_t worker);

@@ -65,6 +65,7 @@ struct rule_worker {
     struct tpc_arena *arena;          /* what one action says */
     struct tpc_arena *vars_arena;     /* variables of the rule that is looked at */
     struct tpi_due due;               /* pairs of its partitions that wait */
+    int64_t closed_ms;                /* windows were ended by the clock then */
     _Atomic int64_t next_unix_ms;     /* the earliest of them; INT64_MAX = none */
     _Atomic int64_t schedule_next_ms; /* when one of its schedules is due; INT64_MAX = never */
     _Atomic int64_t schedule_seen_ms; /* when it looked at them last */
@@ -121,6 +122,9 @@ bool tpi_rules_value_before(const struct rule_worker *w, const struct tpc_msg *m
 
 /* Under its lock: the clock, which was seen at seen_ms, is at now_ms. */
 void tpi_rules_set_back(struct tpi_rules *r, uint32_t worker, int64_t seen_ms, int64_t now_ms);
+
+/* Under its lock: whether an item is of what does not wait for it any more. user: the rules. */
+bool tpi_rules_is_over(void *user, const struct tpi_due_item *item);
 
 /* Under its lock: what waits changed. */
 void tpi_rules_due_changed(struct rule_worker *w);

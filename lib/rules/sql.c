@@ -54,7 +54,7 @@ static const struct {
     { "last", TPI_SQL_LAST },       { "stddev", TPI_SQL_STDDEV },
     { "stddevs", TPI_SQL_STDDEVS }, { "var", TPI_SQL_VAR },
     { "vars", TPI_SQL_VARS },       { "window_start", TPI_SQL_START },
-    { "window_end", TPI_SQL_END },
+    { "window_end", TPI_SQL_END },  { "collect", TPI_SQL_COLLECT },
 };
 
 static int function_of(const struct token *t)
@@ -70,9 +70,10 @@ static int function_of(const struct token *t)
 /* What stands between the parentheses of a call; the lexer is at the opening one. */
 struct args {
     struct tpi_sql_span span;
-    bool comma;  /* more than one */
-    bool star;   /* only * */
-    bool nested; /* an aggregate inside */
+    bool comma;      /* more than one */
+    bool star;       /* only * */
+    bool nested;     /* an aggregate inside */
+    uint32_t second; /* where the word after DISTINCT starts; 0 = it does not begin with that */
 };
 
 static int read_args(struct reader *x, struct args *ret)
@@ -80,6 +81,7 @@ static int read_args(struct reader *x, struct args *ret)
     uint32_t depth = 1;
     uint32_t words = 0;
     int rc = next(x);
+    bool distinct = rc == 0 && is(x, "distinct");
     *ret = (struct args){ .span = { (uint32_t) x->t.start, (uint32_t) x->t.start } };
     while (rc == 0 && depth > 0) {
         enum token_type type = x->t.type;
@@ -89,6 +91,7 @@ static int read_args(struct reader *x, struct args *ret)
         depth += type == TOKEN_OPEN || type == TOKEN_OPEN_ITEM;
         depth -= type == TOKEN_CLOSE || type == TOKEN_CLOSE_ITEM;
         if (depth > 0) {
+            ret->second = distinct && words == 1 ? (uint32_t) x->t.start : ret->second;
             ret->star = words++ == 0 && type == TOKEN_STAR;
             ret->comma |= depth == 1 && type == TOKEN_COMMA;
             ret->span.to = (uint32_t) x->t.end;
@@ -103,7 +106,7 @@ static int read_args(struct reader *x, struct args *ret)
 static int check_call(struct reader *x, size_t at, uint32_t function, const struct args *a)
 {
     bool empty = a->span.from == a->span.to;
-    if (function >= TPI_SQL_START) {
+    if (tpi_sql_is_bound(function)) {
         return empty ? 0 : fail(x, a->span.from, "window_start() and window_end() take nothing");
     }
     if (a->nested) {
@@ -141,6 +144,10 @@ static int read_call(struct reader *x, uint32_t function, size_t at)
     }
     if (a.star) {
         a.span.to = a.span.from;
+    }
+    if (function == TPI_SQL_COUNT && a.second > 0) {
+        function = TPI_SQL_DISTINCT;
+        a.span.from = a.second;
     }
     s->calls[s->call_count++] = (struct tpi_sql_call){
         .function = function,
@@ -314,8 +321,45 @@ static int read_times(struct reader *x, struct tpi_sql_window *w, bool two)
         rc = rc != 0 ? rc : expect_type(x, TOKEN_COMMA, "a , is missing");
         rc = rc != 0 ? rc : read_number(x, max, &w->step_ms);
     }
+    w->unit_ms = unit;
     w->length_ms *= unit;
     w->step_ms *= unit;
+    return rc;
+}
+
+/* (unit, n) or (unit, n, delay) */
+static int read_sliding(struct reader *x, struct tpi_sql_window *w)
+{
+    int rc = read_times(x, w, false);
+    int64_t unit = rc == 0 ? w->unit_ms : 1;
+    w->step_ms = 0;
+    if (rc == 0 && x->t.type == TOKEN_COMMA) {
+        rc = next(x);
+        rc = rc != 0 ? rc : read_number(x, MAX_DAYS * INT64_C(86400000) / unit, &w->step_ms);
+        w->step_ms *= unit;
+    }
+    return rc;
+}
+
+/* (n) or (n, m) */
+static int read_count(struct reader *x, struct tpi_sql_window *w)
+{
+    int64_t count = 0;
+    int64_t every = 0;
+    size_t at = x->t.start;
+    int rc = read_number(x, MAX_COUNT, &count);
+    if (rc == 0 && x->t.type == TOKEN_COMMA) {
+        rc = next(x);
+        rc = rc != 0 ? rc : read_number(x, count, &every);
+    } else {
+        every = count;
+    }
+    if (rc == 0 && every < count && count > TPI_SQL_MAX_KEPT) {
+        return tpi_expr_error(&x->lx, TPC_ETOOBIG, at,
+                              "windows that overlap have at most %d messages", TPI_SQL_MAX_KEPT);
+    }
+    w->count = (uint32_t) count;
+    w->every = (uint32_t) every;
     return rc;
 }
 
@@ -346,7 +390,7 @@ static const struct {
 } windows[] = {
     { "tumblingwindow", TPI_WINDOW_TUMBLING }, { "hoppingwindow", TPI_WINDOW_HOPPING },
     { "sessionwindow", TPI_WINDOW_SESSION },   { "countwindow", TPI_WINDOW_COUNT },
-    { "statewindow", TPI_WINDOW_STATE },
+    { "statewindow", TPI_WINDOW_STATE },       { "slidingwindow", TPI_WINDOW_SLIDING },
 };
 
 static uint32_t window_of(const struct token *t)
@@ -371,7 +415,6 @@ static int read_filter(struct reader *x, struct tpi_sql_window *w)
 static int read_window(struct reader *x)
 {
     struct tpi_sql_window *w = &x->sql->window;
-    int64_t count = 0;
     if (w->type != TPI_WINDOW_NONE) {
         return fail(x, x->t.start, "a second window");
     }
@@ -386,8 +429,10 @@ static int read_window(struct reader *x)
         rc = read_hopping(x, w);
         break;
     case TPI_WINDOW_COUNT:
-        rc = read_number(x, MAX_COUNT, &count);
-        w->count = (uint32_t) count;
+        rc = read_count(x, w);
+        break;
+    case TPI_WINDOW_SLIDING:
+        rc = read_sliding(x, w);
         break;
     case TPI_WINDOW_STATE:
         rc = read_states(x, w);
@@ -414,7 +459,7 @@ static int read_group(struct reader *x)
         } else {
             return fail(x, x->t.start,
                         "only device and a window (TUMBLINGWINDOW, HOPPINGWINDOW, SESSIONWINDOW, "
-                        "COUNTWINDOW, STATEWINDOW) may stand here");
+                        "SLIDINGWINDOW, COUNTWINDOW, STATEWINDOW) may stand here");
         }
         more = rc == 0 && x->t.type == TOKEN_COMMA;
         rc = more ? next(x) : rc;

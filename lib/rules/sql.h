@@ -20,7 +20,8 @@ enum {
     TPI_SQL_MAX_TEXT = 16384, /* bytes of a statement */
     TPI_SQL_MAX_ITEMS = 64,
     TPI_SQL_MAX_AGGREGATES = 32,
-    TPI_SQL_MAX_OVERLAP = 64 /* hopping windows that are open at once */
+    TPI_SQL_MAX_OVERLAP = 64, /* hopping windows that are open at once */
+    TPI_SQL_MAX_KEPT = 1024   /* messages that a sliding or overlapping window keeps of a device */
 };
 
 /* Bytes of the statement; from == to: the part is absent. */
@@ -42,8 +43,15 @@ enum tpi_sql_function {
     TPI_SQL_VARS,
     TPI_SQL_START, /* of the window; no aggregate */
     TPI_SQL_END,
-    TPI_SQL_FUNCTIONS
+    TPI_SQL_COLLECT,
+    TPI_SQL_DISTINCT, /* count(distinct x) */
+    TPI_SQL_FUNCTIONS /* saved states know them by number: new ones come last */
 };
+
+static inline bool tpi_sql_is_bound(uint32_t function)
+{
+    return function == TPI_SQL_START || function == TPI_SQL_END;
+}
 
 /* A call in an item or in HAVING. In what tpi_sql_part() gives, the name `#n` stands for it. */
 struct tpi_sql_call {
@@ -63,14 +71,18 @@ enum tpi_sql_window_type {
     TPI_WINDOW_HOPPING,
     TPI_WINDOW_SESSION,
     TPI_WINDOW_COUNT,
-    TPI_WINDOW_STATE
+    TPI_WINDOW_STATE,
+    TPI_WINDOW_SLIDING
 };
 
 struct tpi_sql_window {
     uint32_t type;             /* enum tpi_sql_window_type */
     uint32_t count;            /* messages of a count window */
+    uint32_t every;            /* messages between the ends of two; count = they do not overlap */
+    int64_t unit_ms;           /* of the times as they were written */
     int64_t length_ms;         /* a session's is its longest */
-    int64_t step_ms;           /* hopping: between two starts; session: silence that ends it */
+    int64_t step_ms;           /* hopping: between two starts; session: silence that ends it;
+                                * sliding: how much later than its message it ends */
     struct tpi_sql_span begin; /* conditions of a state window */
     struct tpi_sql_span emit;
     struct tpi_sql_span filter; /* of what comes into the window */

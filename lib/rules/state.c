@@ -4,7 +4,7 @@
  * (varint), unix time (varint, zigzag) and offset (varint). Version 1 had neither of the last three: all
  * had fired. From version 3 on the
  * schedules follow: schedule_run.c; from version 4 on what is open in windows: data_state.c; version 5 tells more of schedules; from version 6 on
- * what damp.h says.
+ * what damp.h says; version 7 tells more of windows.
  */
 #include "base/error.h"
 #include "rules/damp.h"
@@ -13,12 +13,13 @@
 #include "rules/schedule.h"
 
 enum {
-    STATE_VERSION = 6,
+    STATE_VERSION = 7,
     STATE_OLD = 1,
     STATE_SCHEDULES = 3,
     STATE_WINDOWS = 4,
     STATE_JUDGED = 5, /* of schedules with a condition */
-    STATE_DAMPED = 6
+    STATE_DAMPED = 6,
+    STATE_LANES = 7 /* of windows */
 };
 
 static struct rule_worker *owner(struct tpi_rules *r, uint32_t partition)
@@ -155,7 +156,7 @@ static int read_state(struct tpi_rules *r, struct tpi_reader *in, uint8_t versio
         rc = tpi_schedules_read(r, in, version >= STATE_JUDGED, false);
     }
     if (rc == 0 && version >= STATE_WINDOWS) {
-        rc = tpi_data_rules_read(r, in, &l->flows);
+        rc = tpi_data_rules_read(r, in, version < STATE_LANES, &l->flows);
     }
     if (rc == 0 && version >= STATE_DAMPED) {
         rc = tpi_rules_damp_read(r, in, &l->runs);
@@ -172,7 +173,7 @@ static int wait_again(struct rule_worker *w, uint32_t partition, const struct tp
     for (size_t i = 0; rc == 0 && i < edges->cap; i++) {
         const struct tpi_edge *e = &edges->slots[i];
         if (e->scene != 0 && (e->flags & TPI_EDGE_WAITS) != 0) {
-            struct tpi_due_item item = { e->at_unix_ms, e->scene, e->device, partition };
+            struct tpi_due_item item = { e->at_unix_ms, e->scene, e->device, partition, 0 };
             rc = tpi_due_add(&w->due, &item);
         }
     }

@@ -7,36 +7,34 @@
 #ifndef TPI_RULES_WINDOW_H
 #define TPI_RULES_WINDOW_H
 
-#include <tpcore/value.h>
-
-#include "base/buf.h"
-#include "base/map.h"
-#include "rules/sql.h"
+#include "rules/recent.h"
 
 enum {
-    TPI_FLOW_MAX_PANES = 1 << 20 /* of one rule in one partition */
+    TPI_FLOW_MAX_PANES = 1 << 20, /* of one rule in one partition; and as many lanes */
+    TPI_FLOW_MAX_BYTES = 64 << 20 /* of one rule in one partition: lists, sets and kept messages */
 };
-
-/* State of an aggregate. n: how many values; what a and d hold depends on the function. */
-struct tpi_aggregate {
-    uint64_t n; /* of min, max, first, last: enum tpc_type of the value; 0 = none */
-    union {
-        int64_t i;
-        double d;
-    } a;
-    double d;
-};
-
-void tpi_aggregate_add(uint32_t function, struct tpi_aggregate *g, const struct tpc_value *v);
-/* Null where there is no value, and where a sum is not finite. */
-struct tpc_value tpi_aggregate_value(uint32_t function, const struct tpi_aggregate *g);
 
 struct tpi_pane {
     uint64_t mark; /* never used again by this rule and device: stands in the ids of rows */
     int64_t start_ms;
-    int64_t last_ms; /* of the last message */
-    uint32_t count;  /* messages in it */
+    union {
+        int64_t last_ms;       /* of the last message */
+        struct tpi_pane *next; /* in a flow of chains: starts later */
+    } is;
+    uint32_t count; /* messages in it */
     struct tpi_aggregate aggregates[];
+};
+
+/* What a device has between its windows: messages that sliding and overlapping ones still need, and the
+ * order of events. */
+struct tpi_lane {
+    struct tpi_recent past;
+    struct tpi_recent early; /* an older one may still come */
+    int64_t high_ms;         /* the newest event */
+    int64_t done_ms;         /* events before it are late */
+    int64_t seen_ms;         /* receipt of the last message that was not late */
+    int64_t due_ms;          /* when it is looked at; INT64_MAX = never */
+    uint32_t since;          /* messages since a window ended */
 };
 
 /* Windows of a time; the only one of a rule whose windows are the device's own. */
@@ -50,12 +48,22 @@ struct tpi_open {
 struct tpi_flow {
     const struct tpc_allocator *alloc;
     struct tpi_open *first; /* the earliest */
+    struct tpi_map64 lanes; /* by device id */
+    struct tpi_buf pack;    /* one message as it is kept */
+    struct tpi_pane *spare; /* of a window that is made of kept messages; NULL = none yet */
     int64_t done_ms;        /* windows up to this end are emitted */
+    size_t bytes;           /* of TPI_FLOW_MAX_BYTES */
+    size_t sweep;           /* where the next look for devices that are gone begins */
     uint32_t aggregates;    /* of a pane */
     uint32_t panes;
+    bool bags;   /* one of the functions keeps one */
+    bool chains; /* of a device, panes of its own stand one behind the other */
+    uint8_t functions[TPI_SQL_MAX_AGGREGATES];
 };
 
-void tpi_flow_init(struct tpi_flow *f, const struct tpc_allocator *alloc, uint32_t aggregates);
+/* functions: enum tpi_sql_function of each aggregate. */
+void tpi_flow_init(struct tpi_flow *f, const struct tpc_allocator *alloc, const uint8_t *functions,
+                   uint32_t aggregates);
 void tpi_flow_fini(struct tpi_flow *f);
 
 /* The window of this time, made if it is not open; NULL = no memory. */
@@ -64,7 +72,28 @@ struct tpi_open *tpi_flow_open(struct tpi_flow *f, int64_t start_ms, int64_t end
 /* The device's pane, made if it is not there; NULL = no memory, or TPI_FLOW_MAX_PANES. */
 struct tpi_pane *tpi_flow_pane(struct tpi_flow *f, struct tpi_open *o, uint64_t device,
                                bool *ret_new);
+/* With those that follow it. */
 void tpi_flow_drop_pane(struct tpi_flow *f, struct tpi_open *o, uint64_t device);
+
+/* In a flow of chains, among the device's own windows: the one that starts then, made if it is not there; NULL as
+ * above. shift drops the earliest. */
+struct tpi_pane *tpi_flow_chain(struct tpi_flow *f, struct tpi_open *o, uint64_t device,
+                                int64_t start_ms, bool *ret_new);
+void tpi_flow_shift(struct tpi_flow *f, struct tpi_open *o, uint64_t device);
+
+/* The device's lane, made if it is not there; NULL = no memory, or TPI_FLOW_MAX_PANES. */
+struct tpi_lane *tpi_flow_lane(struct tpi_flow *f, uint64_t device, bool *ret_new);
+void tpi_flow_drop_lane(struct tpi_flow *f, uint64_t device);
+
+/* The spare pane, empty; NULL = no memory. Who fills it empties it: tpi_flow_clear(). */
+struct tpi_pane *tpi_flow_spare(struct tpi_flow *f);
+void tpi_flow_clear(struct tpi_flow *f, struct tpi_pane *p);
+
+/* Adds a value to a pane, or what a message was packed to. Returns how many values found no room. */
+uint32_t tpi_flow_add(struct tpi_flow *f, struct tpi_pane *p, uint32_t aggregate,
+                      const struct tpc_value *v);
+uint32_t tpi_flow_play(struct tpi_flow *f, struct tpi_pane *p, const struct tpi_moment *m,
+                       const uint8_t *values);
 
 /* Frees the first window with its panes. */
 void tpi_flow_pop(struct tpi_flow *f);
@@ -72,8 +101,9 @@ void tpi_flow_pop(struct tpi_flow *f);
 /* Start of the window that ts is in: the latest multiple of step. */
 int64_t tpi_window_start(int64_t unix_ms, int64_t step_ms);
 
-/* Windows as bytes. read fills a fresh flow. Returns 0, TPC_ECORRUPT or TPC_ENOMEM. */
+/* Windows as bytes. read fills a fresh flow; old: as states of version 4 have it. Returns 0, TPC_ECORRUPT
+ * or TPC_ENOMEM. */
 int tpi_flow_save(const struct tpi_flow *f, struct tpi_buf *out);
-int tpi_flow_read(struct tpi_flow *f, struct tpi_reader *in);
+int tpi_flow_read(struct tpi_flow *f, struct tpi_reader *in, bool old);
 
 #endif

@@ -134,7 +134,8 @@ static double pane_bytes(void)
     struct tpi_flow f;
     bool fresh;
     uint64_t before = live;
-    tpi_flow_init(&f, &counting, 1);
+    const uint8_t functions[] = { TPI_SQL_AVG };
+    tpi_flow_init(&f, &counting, functions, 1);
     struct tpi_open *o = tpi_flow_open(&f, 0, 1000, &fresh);
     for (uint64_t i = 1; o != NULL && i <= MANY; i++) {
         bench_must(tpi_flow_pane(&f, o, i, &fresh) != NULL, "pane");

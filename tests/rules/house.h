@@ -61,6 +61,7 @@ struct house {
     atomic_uint message_count;
     struct house_message messages[HOUSE_COMMANDS];
     atomic_uint wakes; /* a worker was told to look at its schedules */
+    int64_t event_ms;  /* time of the messages' events */
     int command_code;  /* what the core answers */
     bool count_only;
 };

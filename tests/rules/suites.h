@@ -15,5 +15,6 @@ Suite *state_suite(void);
 Suite *task_suite(void);
 Suite *trace_suite(void);
 Suite *when_suite(void);
+Suite *window_suite(void);
 
 #endif
