@@ -72,6 +72,14 @@ static int usage(void)
         "                    [--from MS] [--to MS] [--tenant T] [--json]\n"
         "         what was sent to a device and what became of it, the newest first, with\n"
         "         ThingsPanel's status; also while the platform runs\n"
+        "       tp-tool rule-test CONFIG RULE.yaml [MESSAGES.yaml] [--key KEY] [--kind K] "
+        "[--tenant T]\n"
+        "                    [--from TIME] [--for SPAN] [--steps N] [--empty] [--files] [--json]\n"
+        "         what a scene, rule, schedule or alert would do, step by step; nothing is sent "
+        "or\n"
+        "         stored; --files: products and devices of the configuration's files instead of "
+        "its\n"
+        "         store; also while the platform runs\n"
         "       tp-tool modules [PATH/tpc_NAME.so ..]\n"
         "         modules linked in, and those of shared objects\n",
         stderr);
@@ -139,6 +147,8 @@ int main(int argc, char **argv)
         rc = tool_audit(argc - 2, argv + 2);
     } else if (strcmp(command, "why") == 0) {
         rc = tool_why(argc - 2, argv + 2);
+    } else if (strcmp(command, "rule-test") == 0) {
+        rc = tool_rule_test(argc - 2, argv + 2);
     } else if (strcmp(command, "modules") == 0) {
         rc = tool_modules(argc - 2, argv + 2);
     }

@@ -17,6 +17,7 @@ int tool_import(int argc, char **argv);
 int tool_log(int argc, char **argv);
 int tool_model(int argc, char **argv);
 int tool_rule(int argc, char **argv);
+int tool_rule_test(int argc, char **argv);
 int tool_sql(int argc, char **argv);
 int tool_why(int argc, char **argv);
 
