@@ -438,6 +438,9 @@ int tool_rule_test(int argc, char **argv)
     }
     int rc =
         t.files ? open_files(t.config, &config, &core) : tool_observe(t.config, &config, &core);
+    if (rc != 0 && !t.files) {
+        fputs("tp-tool: with --files it takes products and devices of the files\n", stderr);
+    }
     rc = rc != 0 ? rc : read_rule(&t, &rule, &document);
     rc = rc != 0 ? rc : read_messages(&t, &messages);
     rc = rc != 0 ? rc : work(&t, core, document);

@@ -8,6 +8,7 @@
 #include "data/utf8.h"
 #include "downlink/command.h"
 #include "registry/why.h"
+#include "rules/follow.h"
 
 enum { PARAMS_ARENA_BYTES = 16 << 20 };
 
@@ -262,6 +263,9 @@ int tpi_command_of_rule(void *user, uint32_t worker, const struct tpi_rule_comma
     tpc_arena_reset(w->arena);
     int rc = tpi_model_service_check(c->target->product->model, c->service, c->params, w->arena,
                                      &err, &spec.params);
+    if (rc == TPC_EMODEL || rc == TPC_ENOENT) {
+        tpi_rules_reason(core->rules, worker, err.text);
+    }
     if (rc != 0) {
         return rc;
     }

@@ -53,12 +53,11 @@ static int on_command(void *user, uint32_t worker, const struct tpi_rule_command
     struct tpi_sandbox *s = user;
     struct tpc_error err = { .size = sizeof(err) };
     struct tpc_value checked;
-    (void) worker;
     tpc_arena_reset(s->room);
     int rc = tpi_model_service_check(c->target->product->model, c->service, c->params, s->room,
                                      &err, &checked);
     if (rc != 0) {
-        tpi_trace_reason(s->trace, err.text);
+        tpi_rules_reason(s->rules, worker, err.text);
     }
     return rc;
 }

@@ -77,6 +77,14 @@ void tpi_rules_untrace(struct tpi_rules *r, struct tpc_str tenant, struct tpc_st
     pthread_mutex_unlock(&r->changes);
 }
 
+void tpi_rules_reason(struct tpi_rules *r, uint32_t worker, const char *text)
+{
+    struct tpi_trace *trace = r->workers[worker].trace;
+    if (trace != NULL) {
+        tpi_trace_reason(trace, text);
+    }
+}
+
 /* ---- not looked at ---- */
 
 static bool names_point(const struct tpi_expr *e, const struct tpc_msg *msg)

@@ -13,6 +13,9 @@ int tpi_rules_trace(struct tpi_rules *r, struct tpc_str tenant, struct tpc_str k
 void tpi_rules_untrace(struct tpi_rules *r, struct tpc_str tenant, struct tpc_str kind,
                        struct tpc_str key, const struct tpi_trace *trace);
 
+/* Why the host refuses the command that it is given, for who follows the rule. Inside a batch. */
+void tpi_rules_reason(struct tpi_rules *r, uint32_t worker, const char *text);
+
 /*
  * Why a message was not looked at, told as a step, or nothing if a rule is there that did. The only
  * rule of r; under the registry's read lock.
