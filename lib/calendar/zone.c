@@ -270,5 +270,8 @@ int tpi_zone_open(const struct tpi_env *env, const char *dir, struct tpc_str nam
                              "offset as +08:00",
                              name.len < 64 ? (int) name.len : 64, name.ptr != NULL ? name.ptr : "");
     }
+    if (env->files == NULL) {
+        return tpi_error_set(err, TPC_EUNSUPPORTED, "zone", "no files to read a time zone from");
+    }
     return open_file(env, dir, name, err, ret);
 }

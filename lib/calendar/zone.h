@@ -61,7 +61,7 @@ int tpi_zone_posix(const struct tpc_allocator *alloc, struct tpc_str text, struc
 
 /* A zone by name: "UTC", "GMT", "Etc/UTC", "Z" and fixed offsets as "+08:00" and "-0330" without
  * a file; others are files under dir (NULL = TPI_ZONE_DIR) as "Europe/Berlin". Returns 0, TPC_EINVAL
- * (no name of a zone), TPC_ENOENT, what tpi_zone_decode() says, or what the files say. */
+ * (no name of a zone), TPC_ENOENT, TPC_EUNSUPPORTED (env has no files), what tpi_zone_decode() says, or what the files say. */
 int tpi_zone_open(const struct tpi_env *env, const char *dir, struct tpc_str name,
                   struct tpc_error *err, struct tpi_zone **ret);
 

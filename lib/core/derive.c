@@ -101,7 +101,9 @@ static int64_t event_time(void *user)
 /* Lists and maps stay where they are: they are no result. */
 static struct tpc_value eval(const void *expr, struct tpi_derived_view *view)
 {
-    static const struct tpi_expr_host host = { load, previous, other, now, event_time };
+    static const struct tpi_expr_host host = {
+        .load = load, .previous = previous, .other = other, .now = now, .event_time = event_time
+    };
     struct tpi_expr_scratch scratch = { view->scratch, view->scratch_bytes, 0, 0 };
     struct tpc_value v = tpi_expr_eval(expr, &host, view, &scratch);
     view->no_room = scratch.overflows > 0;

@@ -39,6 +39,7 @@ enum op {
     OP_DROP,
     OP_PREVIOUS, /* of name a */
     OP_CHANGED,  /* name a is not what it was; x = 1: false if it is null now */
+    OP_AGE,      /* of name a */
     OP_OTHER,    /* property of the name in constant a, of the device whose key is the top */
     OP_MEMBER,   /* constant a, of the top */
     OP_ITEM,     /* list, index */
@@ -77,8 +78,10 @@ struct tpi_expr {
     size_t bytes;
     const struct code *code;
     const struct cell *consts;
-    const uint32_t *names; /* the resolver's numbers */
+    const uint32_t *names;   /* the resolver's numbers */
+    struct tpi_zone **zones; /* that functions of time name */
     uint32_t name_count;
+    uint32_t zone_count;
     uint32_t result; /* enum tpi_expr_type */
     uint32_t needs;  /* TPI_EXPR_PREVIOUS | .. */
     bool chain;      /* OP_CMP_NUMBER, then OP_AND_NUMBER alone: most conditions are such */

@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "calendar/zone.h"
 
 static bool is_chain(const struct parser *p)
 {
@@ -24,13 +25,15 @@ static int finish(struct parser *p, const struct tpc_allocator *alloc, uint8_t r
                   struct tpi_expr **ret)
 {
     size_t names_bytes = p->name_count * sizeof(uint32_t);
-    size_t bytes =
-        sizeof(struct tpi_expr) + p->consts.len + p->code.len + names_bytes + p->pool.len;
+    size_t zones_bytes = p->zone_count * sizeof(struct tpi_zone *);
+    size_t bytes = sizeof(struct tpi_expr) + zones_bytes + p->consts.len + p->code.len +
+                   names_bytes + p->pool.len;
     struct tpi_expr *e = tpi_alloc(alloc, bytes);
     if (e == NULL) {
         return tpi_error_set(p->lx.err, TPC_ENOMEM, "expr", "out of memory");
     }
-    uint8_t *at = (uint8_t *) (e + 1);
+    struct tpi_zone **zones = (struct tpi_zone **) (void *) (e + 1);
+    uint8_t *at = (uint8_t *) (e + 1) + zones_bytes;
     struct cell *consts = (struct cell *) (void *) at;
     uint8_t *code = at + p->consts.len;
     uint32_t *names = (uint32_t *) (void *) (code + p->code.len);
@@ -40,6 +43,7 @@ static int finish(struct parser *p, const struct tpc_allocator *alloc, uint8_t r
     }
     memcpy(code, p->code.ptr, p->code.len);
     memcpy(names, p->names, names_bytes);
+    memcpy(zones, p->zones, zones_bytes);
     if (p->pool.len > 0) {
         memcpy(pool, p->pool.ptr, p->pool.len);
     }
@@ -53,6 +57,8 @@ static int finish(struct parser *p, const struct tpc_allocator *alloc, uint8_t r
                             .code = (const struct code *) (void *) code,
                             .consts = consts,
                             .names = names,
+                            .zones = zones,
+                            .zone_count = p->zone_count,
                             .name_count = p->name_count,
                             .result = result,
                             .needs = p->needs,
@@ -133,6 +139,9 @@ static int compile(const struct tpc_allocator *alloc, struct tpc_str text, size_
         rc = finish(&p, alloc, result, ret);
         *pos = p.lx.pos;
     }
+    for (uint32_t i = 0; rc != 0 && i < p.zone_count; i++) {
+        tpi_zone_destroy(p.zones[i]);
+    }
     tpi_buf_fini(&p.code);
     tpi_buf_fini(&p.consts);
     tpi_buf_fini(&p.pool);
@@ -162,6 +171,9 @@ int tpi_parse_part(const struct tpc_allocator *alloc, struct tpc_str text, size_
 void tpi_expr_destroy(struct tpi_expr *e)
 {
     if (e != NULL) {
+        for (uint32_t i = 0; i < e->zone_count; i++) {
+            tpi_zone_destroy(e->zones[i]);
+        }
         tpi_free(e->alloc, e, e->bytes);
     }
 }

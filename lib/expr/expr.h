@@ -21,6 +21,7 @@
 #include <tpcore/error.h>
 #include <tpcore/value.h>
 
+struct tpi_env;
 struct tpi_expr;
 
 enum {
@@ -28,6 +29,7 @@ enum {
     TPI_EXPR_MAX_DEPTH = 64,   /* parentheses and operators inside one another; also the stack */
     TPI_EXPR_MAX_CODE = 16384, /* instructions */
     TPI_EXPR_MAX_NAMES = 256,  /* different names in one expression */
+    TPI_EXPR_MAX_ZONES = 8,    /* different time zones in one expression */
     TPI_EXPR_SCRATCH = 4096    /* what callers without another idea bring */
 };
 
@@ -46,7 +48,8 @@ enum {
     TPI_EXPR_PREVIOUS = 1, /* last, changed, delta: host->previous */
     TPI_EXPR_OTHER = 2,    /* device('id').name: host->other */
     TPI_EXPR_NOW = 4,      /* host->now */
-    TPI_EXPR_EVENT = 8     /* host->event_time */
+    TPI_EXPR_EVENT = 8,    /* host->event_time */
+    TPI_EXPR_AGE = 16      /* age: host->age */
 };
 
 /* Gives a name the number under which its value is loaded, and its type. 0 or TPC_ENOENT. A name
@@ -64,6 +67,8 @@ struct tpi_expr_scope {
     tpi_expr_constant_fn *constant; /* asked first; NULL = none */
     void *user;                     /* of both */
     uint32_t features;              /* TPI_EXPR_PREVIOUS | .. */
+    const struct tpi_env *env; /* opens time zones by name; NULL = only UTC and fixed offsets */
+    const char *zone_dir;      /* of their files; NULL = the system's */
 };
 
 /* Room for texts that functions make; each evaluation starts at its beginning. */
@@ -101,6 +106,9 @@ typedef bool tpi_expr_other_fn(void *user, struct tpc_str device, struct tpc_str
 
 typedef int64_t tpi_expr_time_fn(void *user);
 
+/* How many ms ago the value of a name came; false = null. */
+typedef bool tpi_expr_age_fn(void *user, uint32_t index, int64_t *ret_ms);
+
 /* Where values come from. All but load may be NULL: then they are null. */
 struct tpi_expr_host {
     tpi_expr_load_fn *load;
@@ -108,6 +116,7 @@ struct tpi_expr_host {
     tpi_expr_other_fn *other;
     tpi_expr_time_fn *now;        /* unix ms of the clock */
     tpi_expr_time_fn *event_time; /* unix ms of the message */
+    tpi_expr_age_fn *age;
 };
 
 /*

@@ -57,6 +57,16 @@ static const struct function state_items[] = {
       .usage = "changed_col(true, name)",
       .help = "The value if `had_changed(true, name)`, else null.",
       .since = "0.1" },
+    { .name = "age",
+      .args = "?",
+      .min = 1,
+      .max = 1,
+      .result = TPI_EXPR_NUMBER,
+      .needs = TPI_EXPR_AGE,
+      .special = SPECIAL_AGE,
+      .usage = "age(name)",
+      .help = "How many ms ago the latest value was measured; null if there is none.",
+      .since = "0.1" },
     { .name = "device",
       .args = "t",
       .min = 1,
@@ -66,7 +76,7 @@ static const struct function state_items[] = {
       .usage = "device('key').name",
       .help =
           "Latest value of a property of another device of the tenant; null if there is no such "
-          "device, property or value.",
+          "device, property or value. In scenes `device('key').online`, too.",
       .since = "0.1" },
 };
 
@@ -132,6 +142,8 @@ static bool fits(char letter, uint32_t type)
     switch (letter) {
     case 'n':
         return type == TPC_INT || type == TPC_DOUBLE;
+    case 'z':
+        return type == TPC_INT;
     case 't':
         return type == TPC_TEXT;
     case 'b':

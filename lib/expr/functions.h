@@ -27,6 +27,7 @@ enum {
     SPECIAL_DELTA,
     SPECIAL_HAD_CHANGED,
     SPECIAL_CHANGED_COL,
+    SPECIAL_AGE,
     SPECIAL_DEVICE,
     SPECIAL_REGEXP
 };
@@ -41,7 +42,8 @@ struct function {
     const char *name;
     const char *aliases; /* with blanks between them, or NULL */
     /* A letter an argument, the last for all that follow: n number, t text, b bool, l list, m map,
-     * s anything but lists and maps, ? anything, = anything, but all of one type. */
+     * s anything but lists and maps, ? anything, = anything, but all of one type, z a time zone by its
+     * name in quotes: its number among the expression's. */
     const char *args;
     uint8_t min, max;
     uint8_t result; /* enum tpi_expr_type or RESULT_SAME */

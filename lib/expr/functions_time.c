@@ -1,10 +1,11 @@
 /*
  * Functions of time: numbers that count ms since 1970-01-01 UTC. Dates are of the Gregorian
- * calendar, in UTC.
+ * calendar, in UTC or in the zone that the last argument names.
  */
 #include <stdio.h>
 #include <string.h>
 
+#include "calendar/zone.h"
 #include "expr/cell.h"
 #include "expr/functions.h"
 
@@ -20,6 +21,8 @@ struct date {
     uint32_t weekday;     /* 0 = Sunday */
     uint32_t day_of_year; /* 1.. */
     uint32_t hour, minute, second, ms;
+    int32_t offset_s; /* of the zone */
+    const char *abbr;
 };
 
 static bool is_leap(int64_t y)
@@ -33,15 +36,11 @@ static uint32_t days_before(int64_t year, uint32_t month)
     return days[month - 1] + (month > 2 && is_leap(year) ? 1U : 0U);
 }
 
-/* howardhinnant.github.io/date_algorithms, civil_from_days. False beyond max_ms. */
-static bool date_of(const struct cell *c, struct date *ret)
+/* howardhinnant.github.io/date_algorithms, civil_from_days. */
+static void date_of(int64_t local_ms, struct date *ret)
 {
-    struct cell w = c->type == TPC_INT ? *c : cell_whole(floor(c->as.d));
-    if (w.type != TPC_INT || w.as.i > max_ms || w.as.i < -max_ms) {
-        return false;
-    }
-    int64_t days = w.as.i / day_ms - (w.as.i % day_ms < 0);
-    uint32_t ms = (uint32_t) (w.as.i - days * day_ms);
+    int64_t days = local_ms / day_ms - (local_ms % day_ms < 0);
+    uint32_t ms = (uint32_t) (local_ms - days * day_ms);
     int64_t z = days + 719468;
     int64_t era = (z >= 0 ? z : z - 146096) / 146097;
     uint32_t doe = (uint32_t) (z - era * 146097);
@@ -57,6 +56,24 @@ static bool date_of(const struct cell *c, struct date *ret)
     ret->minute = ms / 60000 % 60;
     ret->second = ms / 1000 % 60;
     ret->ms = ms % 1000;
+}
+
+/* The date of the first argument in the zone that argument `zone` is, if it is there. False beyond max_ms. */
+static bool date_at(const struct eval *r, const struct cell *a, uint32_t n, uint32_t zone,
+                    struct date *ret)
+{
+    struct cell w = a->type == TPC_INT ? *a : cell_whole(floor(a->as.d));
+    if (w.type != TPC_INT || w.as.i > max_ms || w.as.i < -max_ms) {
+        return false;
+    }
+    struct tpi_zone_span span = { .abbr = "UTC" };
+    if (n > zone) {
+        int64_t unix_s = w.as.i / 1000 - (w.as.i % 1000 < 0);
+        tpi_zone_span(r->e->zones[a[zone].as.i], unix_s, &span);
+    }
+    ret->offset_s = span.offset_s;
+    ret->abbr = span.abbr;
+    date_of(w.as.i + (int64_t) span.offset_s * 1000, ret);
     return true;
 }
 
@@ -76,66 +93,50 @@ static struct cell fn_event_time(struct eval *r, const struct cell *a, uint32_t 
 
 static struct cell fn_year(struct eval *r, const struct cell *a, uint32_t n)
 {
-    (void) r;
-    (void) n;
     struct date d;
-    return date_of(a, &d) ? cell_int(d.year) : cell_null();
+    return date_at(r, a, n, 1, &d) ? cell_int(d.year) : cell_null();
 }
 
 static struct cell fn_month(struct eval *r, const struct cell *a, uint32_t n)
 {
-    (void) r;
-    (void) n;
     struct date d;
-    return date_of(a, &d) ? cell_int(d.month) : cell_null();
+    return date_at(r, a, n, 1, &d) ? cell_int(d.month) : cell_null();
 }
 
 static struct cell fn_day(struct eval *r, const struct cell *a, uint32_t n)
 {
-    (void) r;
-    (void) n;
     struct date d;
-    return date_of(a, &d) ? cell_int(d.day) : cell_null();
+    return date_at(r, a, n, 1, &d) ? cell_int(d.day) : cell_null();
 }
 
 static struct cell fn_hour(struct eval *r, const struct cell *a, uint32_t n)
 {
-    (void) r;
-    (void) n;
     struct date d;
-    return date_of(a, &d) ? cell_int(d.hour) : cell_null();
+    return date_at(r, a, n, 1, &d) ? cell_int(d.hour) : cell_null();
 }
 
 static struct cell fn_minute(struct eval *r, const struct cell *a, uint32_t n)
 {
-    (void) r;
-    (void) n;
     struct date d;
-    return date_of(a, &d) ? cell_int(d.minute) : cell_null();
+    return date_at(r, a, n, 1, &d) ? cell_int(d.minute) : cell_null();
 }
 
 static struct cell fn_second(struct eval *r, const struct cell *a, uint32_t n)
 {
-    (void) r;
-    (void) n;
     struct date d;
-    return date_of(a, &d) ? cell_int(d.second) : cell_null();
+    return date_at(r, a, n, 1, &d) ? cell_int(d.second) : cell_null();
 }
 
 static struct cell fn_day_of_week(struct eval *r, const struct cell *a, uint32_t n)
 {
-    (void) r;
-    (void) n;
     struct date d;
-    return date_of(a, &d) ? cell_int(d.weekday + 1) : cell_null();
+    return date_at(r, a, n, 1, &d) ? cell_int(d.weekday + 1) : cell_null();
 }
 
 static struct cell fn_day_of_year(struct eval *r, const struct cell *a, uint32_t n)
 {
-    (void) r;
-    (void) n;
     struct date d;
-    return date_of(a, &d) ? cell_int(d.day_of_year) : cell_null();
+    return date_at(r, a, n, 1, &d) ? cell_int(d.day_of_year) : cell_null();
 }
 
 static const char *const days[] = { "Sunday",   "Monday", "Tuesday", "Wednesday",
@@ -146,18 +147,25 @@ static const char *const months[] = { "January",   "February", "March",    "Apri
 
 static struct cell fn_day_name(struct eval *r, const struct cell *a, uint32_t n)
 {
-    (void) r;
-    (void) n;
     struct date d;
-    return date_of(a, &d) ? cell_text(tpc_str_from(days[d.weekday])) : cell_null();
+    return date_at(r, a, n, 1, &d) ? cell_text(tpc_str_from(days[d.weekday])) : cell_null();
 }
 
 static struct cell fn_month_name(struct eval *r, const struct cell *a, uint32_t n)
 {
-    (void) r;
-    (void) n;
     struct date d;
-    return date_of(a, &d) ? cell_text(tpc_str_from(months[d.month - 1])) : cell_null();
+    return date_at(r, a, n, 1, &d) ? cell_text(tpc_str_from(months[d.month - 1])) : cell_null();
+}
+
+/* Z: "+0100"; X: "+01:00", or "Z" where there is none. */
+static int format_offset(char *out, size_t cap, char letter, int32_t offset_s)
+{
+    int minutes = (int) (offset_s < 0 ? -offset_s : offset_s) / 60;
+    if (letter == 'X' && minutes == 0) {
+        return snprintf(out, cap, "Z");
+    }
+    return snprintf(out, cap, "%c%02d%s%02d", offset_s < 0 ? '-' : '+', minutes / 60,
+                    letter == 'X' ? ":" : "", minutes % 60);
 }
 
 /* One run of the same letter. Returns the bytes printed, as snprintf. */
@@ -189,12 +197,10 @@ static int format_part(char *out, size_t cap, char letter, int count, const stru
         return snprintf(out, cap, ".%03d", (int) d->ms) > 0 ? (count < 3 ? count : 3) + 1 : 0;
     case 'a':
         return snprintf(out, cap, "%s", d->hour < 12 ? "AM" : "PM");
-    case 'Z':
-        return snprintf(out, cap, "+0000");
     case 'z':
-        return snprintf(out, cap, "UTC");
+        return snprintf(out, cap, "%.15s", d->abbr);
     default:
-        return snprintf(out, cap, "Z"); /* X */
+        return format_offset(out, cap, letter, d->offset_s);
     }
 }
 
@@ -232,11 +238,10 @@ static size_t format_time(char *out, struct tpc_str pattern, const struct date *
 
 static struct cell fn_format_time(struct eval *r, const struct cell *a, uint32_t n)
 {
-    (void) n;
     struct date d;
     char text[FORMAT_BYTES + 16];
     struct tpc_str pattern = cell_str(&a[1]);
-    if (pattern.len > FORMAT_BYTES / 2 || !date_of(&a[0], &d)) {
+    if (pattern.len > FORMAT_BYTES / 2 || !date_at(r, a, n, 2, &d)) {
         return cell_null();
     }
     size_t len = format_time(text, pattern, &d);
@@ -250,8 +255,8 @@ static struct cell fn_format_time(struct eval *r, const struct cell *a, uint32_t
 
 #define PART(NAME, HELP)                                                                           \
     {                                                                                              \
-        .name = #NAME, .args = "n", .min = 1, .max = 1, .result = TPI_EXPR_NUMBER,                 \
-        .fn = fn_##NAME, .usage = #NAME "(t)", .help = HELP, .since = "0.1"                        \
+        .name = #NAME, .args = "nz", .min = 1, .max = 2, .result = TPI_EXPR_NUMBER,                \
+        .fn = fn_##NAME, .usage = #NAME "(t, 'zone')", .help = HELP, .since = "0.1"                \
     }
 
 static const struct function items[] = {
@@ -272,16 +277,17 @@ static const struct function items[] = {
       .usage = "event_time()",
       .help = "The message's time: the same again when the log is read a second time.",
       .since = "0.1" },
-    PART(year, "Year."),
+    PART(year, "Year. Here and below: in UTC, or in the zone, as `'Europe/Berlin'` or `'+08:00'`, "
+               "if it is given; it stands in quotes and is opened when the expression is saved."),
     PART(month, "Month, 1 to 12."),
     { .name = "day_of_month",
       .aliases = "day",
-      .args = "n",
+      .args = "nz",
       .min = 1,
-      .max = 1,
+      .max = 2,
       .result = TPI_EXPR_NUMBER,
       .fn = fn_day,
-      .usage = "day_of_month(t)",
+      .usage = "day_of_month(t, 'zone')",
       .help = "Day of the month, 1 to 31.",
       .since = "0.1" },
     PART(hour, "Hour, 0 to 23."),
@@ -290,30 +296,30 @@ static const struct function items[] = {
     PART(day_of_week, "1 is Sunday, 7 Saturday."),
     PART(day_of_year, "1 to 366."),
     { .name = "day_name",
-      .args = "n",
+      .args = "nz",
       .min = 1,
-      .max = 1,
+      .max = 2,
       .result = TPI_EXPR_TEXT,
       .fn = fn_day_name,
-      .usage = "day_name(t)",
+      .usage = "day_name(t, 'zone')",
       .help = "\"Monday\".",
       .since = "0.1" },
     { .name = "month_name",
-      .args = "n",
+      .args = "nz",
       .min = 1,
-      .max = 1,
+      .max = 2,
       .result = TPI_EXPR_TEXT,
       .fn = fn_month_name,
-      .usage = "month_name(t)",
+      .usage = "month_name(t, 'zone')",
       .help = "\"January\".",
       .since = "0.1" },
     { .name = "format_time",
-      .args = "nt",
+      .args = "ntz",
       .min = 2,
-      .max = 2,
+      .max = 3,
       .result = TPI_EXPR_TEXT,
       .fn = fn_format_time,
-      .usage = "format_time(t, pattern)",
+      .usage = "format_time(t, pattern, 'zone')",
       .help =
           "A time as text: `YYYY YY MMMM MMM MM M dd d EEEE EEE HH H hh h a mm m ss s SSS Z X`; "
           "what stands between single quotes, and every other character, stands for itself. A "

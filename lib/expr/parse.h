@@ -16,6 +16,8 @@ struct parser {
     struct tpi_buf pool;
     uint32_t names[TPI_EXPR_MAX_NAMES];
     uint32_t name_count;
+    struct tpi_zone *zones[TPI_EXPR_MAX_ZONES];
+    uint32_t zone_count;
     uint32_t needs; /* of the host */
     uint32_t depth; /* of the recursion */
     uint32_t stack; /* cells in use at this place of the code */
@@ -52,6 +54,19 @@ static inline int parse_next(struct parser *p)
 {
     return tpi_expr_lex(&p->lx, &p->tok);
 }
+
+/* Of the token, which is a text; valid until the next token. */
+static inline struct tpc_str parse_text(const struct parser *p)
+{
+    const struct cell *c = &p->tok.value;
+    return c->len > 0 ? (struct tpc_str){ (const char *) p->pool.ptr + c->as.offset, c->len }
+                      : (struct tpc_str){ "", 0 };
+}
+
+/* Whether a function's argument is a time zone; then the token is its name, it is opened, and its number
+ * stands where the argument is. */
+bool tpi_parse_is_zone(const struct function *f, uint32_t number);
+int tpi_parse_zone(struct parser *p);
 
 /*
  * Compiles one expression with its pipes that stands in a longer text, from *pos to "}}", behind

@@ -376,8 +376,12 @@ static int parse_args(struct parser *p, const struct function *f, uint32_t *coun
         if (*count == f->max) {
             return wrong_count(p, f, *count + 1);
         }
-        rc = tpi_parse_or(p, &arg);
-        rc = rc != 0 ? rc : check_arg(p, f, *count, &arg, common);
+        if (tpi_parse_is_zone(f, *count)) {
+            rc = tpi_parse_zone(p);
+        } else {
+            rc = tpi_parse_or(p, &arg);
+            rc = rc != 0 ? rc : check_arg(p, f, *count, &arg, common);
+        }
         if (rc != 0) {
             return rc;
         }
@@ -401,14 +405,6 @@ static int emit_call(struct parser *p, int number, uint32_t count)
                     1 - (int) count);
 }
 
-/* Of the token, which is a text; valid until the next token. */
-static struct tpc_str constant_text(const struct parser *p)
-{
-    const struct cell *c = &p->tok.value;
-    return c->len > 0 ? (struct tpc_str){ (const char *) p->pool.ptr + c->as.offset, c->len }
-                      : TPC_STR("");
-}
-
 /* cast(x, 'bigint'): the value is on the stack, the token is the comma. */
 static int parse_cast_type(struct parser *p, struct operand *ret)
 {
@@ -421,7 +417,7 @@ static int parse_cast_type(struct parser *p, struct operand *ret)
     if (rc != 0) {
         return rc;
     }
-    struct tpc_str name = p->tok.type == TOKEN_TEXT ? constant_text(p) : TPC_STR("");
+    struct tpc_str name = p->tok.type == TOKEN_TEXT ? parse_text(p) : TPC_STR("");
     for (size_t i = 0; name.len > 0 && i < sizeof(types) / sizeof(types[0]); i++) {
         if (tpc_str_equal(name, tpc_str_from(types[i].name))) {
             int number = tpi_expr_function_find(tpc_str_from(types[i].function));
@@ -447,7 +443,7 @@ static int parse_pattern(struct parser *p, int number)
     size_t at = 0;
     const char *what = NULL;
     tpi_buf_init(&program, p->pool.alloc, 0);
-    rc = tpi_regexp_compile(constant_text(p), &program, &at, &what);
+    rc = tpi_regexp_compile(parse_text(p), &program, &at, &what);
     if (rc != 0 && what != NULL) {
         rc = tpi_expr_error(&p->lx, rc, p->tok.start + 1 + at, "%s", what);
     }
@@ -555,6 +551,9 @@ static int parse_state(struct parser *p, const struct function *f, struct operan
         rc = tpi_emit(p, (struct code){ .op = OP_LOAD, .a = name }, 1);
         rc = rc != 0 ? rc : tpi_emit(p, (struct code){ .op = OP_PREVIOUS, .a = name }, 1);
         return rc != 0 ? rc : tpi_emit(p, (struct code){ .op = OP_SUB }, -1);
+    case SPECIAL_AGE:
+        ret->type = TPI_EXPR_NUMBER;
+        return tpi_emit(p, (struct code){ .op = OP_AGE, .a = name }, 1);
     case SPECIAL_CHANGED_COL:
         return emit_changed_col(p, name, pass_null);
     default:

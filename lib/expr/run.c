@@ -26,6 +26,13 @@ static struct cell previous_cell(const struct eval *r, uint16_t name)
     return cell_of(&v);
 }
 
+static struct cell age_cell(const struct eval *r, uint16_t name)
+{
+    int64_t ms = 0;
+    bool known = r->host->age != NULL && r->host->age(r->user, r->e->names[name], &ms);
+    return known ? cell_int(ms) : cell_null();
+}
+
 static struct cell changed(const struct eval *r, uint16_t name, bool pass_null)
 {
     struct cell now = load_cell(r, name);
@@ -187,6 +194,9 @@ static struct cell *run_rare(struct eval *r, const struct code *c, struct cell *
         break;
     case OP_PREVIOUS:
         *top++ = previous_cell(r, c->a);
+        break;
+    case OP_AGE:
+        *top++ = age_cell(r, c->a);
         break;
     case OP_CHANGED:
         *top++ = changed(r, c->a, c->x != 0);

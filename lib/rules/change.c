@@ -139,6 +139,10 @@ int tpi_rules_prepare(void *user, struct tpi_change *change, struct tpc_error *e
     }
     struct tpi_scene *s = NULL;
     int rc = tpi_scene_create(r->env->alloc, change, err, &s);
+    if (rc == 0) {
+        s->env = r->env;
+        s->zone_dir = r->host.zone_dir;
+    }
     rc = rc != 0 ? rc : compile(r, s, change, err);
     rc = rc != 0 ? rc : enter(r, s, err);
     if (rc != 0) {

@@ -127,6 +127,10 @@ int tpi_data_rules_prepare(void *user, struct tpi_change *change, struct tpc_err
     }
     struct tpi_data_rule *d = NULL;
     int rc = tpi_data_rule_create(r->env->alloc, change, err, &d);
+    if (rc == 0) {
+        d->env = r->env;
+        d->zone_dir = r->host.zone_dir;
+    }
     rc = rc != 0 ? rc : compile(r, d, change, err);
     rc = rc != 0 ? rc : enter(r, d, err);
     if (rc != 0) {

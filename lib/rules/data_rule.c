@@ -303,7 +303,9 @@ static int compile_part(struct compiler *c, struct tpi_sql_span span, bool calls
     struct tpi_expr_scope scope = { .resolve = calls ? resolve_calls : resolve,
                                     .constant = constant,
                                     .user = c,
-                                    .features = TPI_EXPR_OTHER | TPI_EXPR_NOW | TPI_EXPR_EVENT };
+                                    .features = TPI_EXPR_OTHER | TPI_EXPR_NOW | TPI_EXPR_EVENT,
+                                    .env = c->d->env,
+                                    .zone_dir = c->d->zone_dir };
     if (span.to == span.from) {
         return 0;
     }

@@ -48,6 +48,8 @@ struct tpi_program {
 struct tpi_data_rule {
     struct tpi_watch watch;
     const struct tpc_allocator *alloc;
+    const struct tpi_env *env; /* that opens time zones of expressions; NULL = only fixed offsets */
+    const char *zone_dir;
     struct tpc_arena *arena; /* texts, names, actions */
     uint64_t id;
     uint64_t revision;

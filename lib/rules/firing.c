@@ -92,8 +92,24 @@ static int64_t event_time(void *user)
     return f->msg != NULL ? f->msg->unix_ms : f->unix_ms;
 }
 
+static bool age(void *user, uint32_t id, int64_t *ret_ms)
+{
+    const struct rule_firing *f = user;
+    struct tpc_value value;
+    int64_t unix_ms = 0;
+    int index = f->device != NULL && id < TPI_NAME_DEVICE
+                    ? tpi_model_find_id(f->device->product->model, (uint16_t) id)
+                    : -1;
+    if (index < 0 || tpi_device_latest_peek(f->device, (uint32_t) index, &value, &unix_ms) != 0) {
+        return false;
+    }
+    *ret_ms = tpi_unix_ms(f->r->env) - unix_ms;
+    return true;
+}
+
 const struct tpi_expr_host tpi_firing_host = { .load = load_latest,
                                                .previous = load_previous,
                                                .other = load_other,
                                                .now = now,
-                                               .event_time = event_time };
+                                               .event_time = event_time,
+                                               .age = age };

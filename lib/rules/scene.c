@@ -440,12 +440,15 @@ static int resolve(void *user, struct tpc_str name, uint32_t *ret_index, uint8_t
     return rc;
 }
 
-static struct tpi_expr_scope scope_of(struct tpi_product *product)
+static struct tpi_expr_scope scope_of(const struct tpi_scene *s, struct tpi_product *product)
 {
     return (struct tpi_expr_scope){ .resolve = resolve,
                                     .constant = tpi_scene_constant,
                                     .user = product,
-                                    .features = TPI_EXPR_OTHER | TPI_EXPR_NOW | TPI_EXPR_EVENT };
+                                    .features = TPI_EXPR_OTHER | TPI_EXPR_NOW | TPI_EXPR_EVENT |
+                                                TPI_EXPR_AGE,
+                                    .env = s->env,
+                                    .zone_dir = s->zone_dir };
 }
 
 static int compile_text(const struct tpi_scene *s, struct tpc_str text, const char *name,
@@ -510,7 +513,7 @@ int tpi_scene_compile(const struct tpi_scene *s, struct tpi_registry *registry,
         return rc;
     }
     c.product_id = product != NULL ? product->id : 0;
-    struct tpi_expr_scope below = scope_of(product);
+    struct tpi_expr_scope below = scope_of(s, product);
     below.features |= TPI_EXPR_PREVIOUS;
     struct tpi_vars_scope known = { &c.vars, &below };
     struct tpi_expr_scope scope = tpi_vars_scope(&known);
@@ -537,7 +540,7 @@ int tpi_scene_compile_actions(struct tpi_scene *s, const struct tpi_condition *c
     if (rc != 0) {
         return rc;
     }
-    struct tpi_expr_scope below = scope_of(product);
+    struct tpi_expr_scope below = scope_of(s, product);
     struct tpi_vars_scope known = { &c->vars, &below };
     struct tpi_expr_scope scope = tpi_vars_scope(&known);
     rc = tpi_actions_compile(&s->actions, s->alloc, &scope, err);

@@ -69,7 +69,9 @@ struct tpi_condition {
 struct tpi_scene {
     struct tpi_watch watch;
     const struct tpc_allocator *alloc;
-    struct tpc_arena *arena; /* texts, actions */
+    struct tpc_arena *arena;   /* texts, actions */
+    const struct tpi_env *env; /* that opens time zones of expressions; NULL = only fixed offsets */
+    const char *zone_dir;
     uint64_t id;
     uint64_t revision;
     uint64_t tenant_id;

@@ -268,7 +268,7 @@ static int read_condition(struct tpi_rule_schedule *s, const struct tpc_value *d
     return rc;
 }
 
-static int read_texts(struct tpi_rule_schedule *s, struct tpi_change *change,
+static int read_texts(struct tpi_rules *r, struct tpi_rule_schedule *s, struct tpi_change *change,
                       const struct tpc_value *doc, struct tpc_error *err)
 {
     int rc = tpi_actions_read(&s->actions, s->arena, tpi_member(doc, "then"), err);
@@ -279,7 +279,9 @@ static int read_texts(struct tpi_rule_schedule *s, struct tpi_change *change,
     struct tpi_expr_scope below = { .resolve = resolve,
                                     .constant = constant,
                                     .user = change,
-                                    .features = TPI_EXPR_OTHER | TPI_EXPR_NOW | TPI_EXPR_EVENT };
+                                    .features = TPI_EXPR_OTHER | TPI_EXPR_NOW | TPI_EXPR_EVENT,
+                                    .env = r->env,
+                                    .zone_dir = r->host.zone_dir };
     struct tpi_vars_scope known = { &s->vars, &below };
     struct tpi_expr_scope scope = tpi_vars_scope(&known);
     rc = rc != 0 ? rc : tpi_vars_make(s->alloc, tpi_member(doc, "vars"), &below, err, &s->vars);
@@ -304,7 +306,7 @@ static int fill(struct tpi_rules *r, struct tpi_rule_schedule *s, struct tpi_cha
     s->enabled = tpi_member_bool(&doc, "enabled", true);
     s->plan = hash_members(&doc, is_plan);
     s->judge = hash_members(&doc, is_judge);
-    rc = read_texts(s, change, &doc, err);
+    rc = read_texts(r, s, change, &doc, err);
     rc = rc != 0 ? rc : tpi_schedule_init(&s->schedule, r->env, r->host.zone_dir, &doc, err);
     if (rc != 0 && rc != TPC_ENOMEM && change->loading) {
         /* A zone's file that is gone, or a text that is no longer understood, must not keep the whole core from starting. */

@@ -475,6 +475,12 @@ static int64_t see_event_time(void *user)
     return s->host->event_time != NULL ? s->host->event_time(s->user) : 0;
 }
 
+static bool see_age(void *user, uint32_t index, int64_t *ret_ms)
+{
+    const struct seeing *s = user;
+    return s->host->age != NULL && s->host->age(s->user, index, ret_ms);
+}
+
 /* All of them or none: it stays JSON. */
 static void put_values(struct tpi_note *n, const struct tpi_buf *values)
 {
@@ -494,7 +500,8 @@ int tpi_trace_test(const struct tpi_trace_test *x, const struct tpi_expr *e,
                                                .previous = see_previous,
                                                .other = see_other,
                                                .now = see_now,
-                                               .event_time = see_event_time };
+                                               .event_time = see_event_time,
+                                               .age = see_age };
     struct tpi_note n;
     struct seeing s = { .x = x, .host = host, .user = user, .note = &n };
     tpi_note_begin(&n, x->trace, TPC_STEP_CONDITION, x->device, x->unix_ms);

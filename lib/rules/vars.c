@@ -59,7 +59,9 @@ struct tpi_expr_scope tpi_vars_scope(struct tpi_vars_scope *s)
     return (struct tpi_expr_scope){ .resolve = resolve,
                                     .constant = s->below->constant != NULL ? constant : NULL,
                                     .user = s,
-                                    .features = s->below->features };
+                                    .features = s->below->features,
+                                    .env = s->below->env,
+                                    .zone_dir = s->below->zone_dir };
 }
 
 /* ---- compiling ---- */

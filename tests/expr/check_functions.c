@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "expr/functions.h"
+#include "base/env.h"
 #include "names.h"
 
 START_TEST(numbers)
@@ -237,6 +238,14 @@ START_TEST(times)
         { "format_time(43200000, 'h a')", "\"12 PM\"" },
         { "format_time(0, '\\'day\\' d')", "\"day 1\"" },
         { "format_time(now(), '')", "\"\"" },
+        { "hour(now(), '+08:00')", "17" },
+        { "day_name(now(), '+15:00')", "\"Sunday\"" },
+        { "minute(now(), '-03:30')", "35" },
+        { "hour(now(), 'UTC')", "9" },
+        { "format_time(now(), 'HH:mm Z X', '-03:30')", "\"05:35 -0330 -03:30\"" },
+        { "hour(null, 'UTC')", "null" },
+        { "age(t)", "1500" },
+        { "age(gone)", "null" },
     };
     NAMES_CHECK(rows);
 }
@@ -451,6 +460,73 @@ START_TEST(what_does_not_fit_is_refused_where_it_stands)
 }
 END_TEST
 
+START_TEST(times_are_told_in_a_zone)
+{
+    static const struct {
+        const char *text, *result;
+    } rows[] = {
+        { "format_time(now(), 'HH:mm Z z X', 'Europe/Berlin')", "10:05 +0100 CET +01:00" },
+        { "to_text(hour(1782000000000, 'Europe/Berlin'))", "2" }, /* summer */
+        { "to_text(hour(now(), 'Australia/Lord_Howe') * 100 + minute(now(), "
+          "'Australia/Lord_Howe'))",
+          "2005" },
+        { "day_name(now(), 'Pacific/Apia')", "Saturday" },
+    };
+    static const struct refused bad[] = {
+        { "hour(now(), 'No/Where')", 13, "no time zone 'No/Where'" },
+        { "hour(now(), '../passwd')", 13, "no time zone '../passwd'" },
+        { "hour(now(), mode)", 13, "a time zone in quotes expected, not 'mode'" },
+        { "hour(now(), 'UTC' + 1)", 19, "',' or ')' expected, not '+'" },
+        { "hour(now(), 'UTC', 1)", 20, "hour() takes 1 to 2 arguments, not 3 or more" },
+    };
+    struct tpi_env env;
+    struct tpi_expr_scope scope = names_scope;
+    char room[64];
+    tpi_env_default(&env);
+    scope.env = &env;
+    scope.zone_dir = ZONE_DIR;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct tpi_expr *e = NULL;
+        struct tpi_expr_scratch scratch = { room, sizeof(room), 0, 0 };
+        tk_ok(tpi_expr_compile(NULL, tpc_str_from(rows[i].text), &scope, TPI_EXPR_ANY, NULL, &e));
+        struct tpc_value v = tpi_expr_eval(e, &names_host, NULL, &scratch);
+        struct tpc_str text = tpc_value_text(&v);
+        ck_assert_msg(tpc_str_equal(text, tpc_str_from(rows[i].result)), "%s: %.*s", rows[i].text,
+                      (int) text.len, text.ptr);
+        tpi_expr_destroy(e);
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct tpc_error err = { 0 };
+        struct tpi_expr *e = NULL;
+        tk_fails(TPC_EINVAL,
+                 tpi_expr_compile(NULL, tpc_str_from(bad[i].text), &scope, TPI_EXPR_ANY, &err, &e));
+        ck_assert_str_eq(err.text, bad[i].reason);
+        ck_assert_uint_eq(err.column, bad[i].column);
+    }
+    struct tpc_error err = { 0 };
+    struct tpi_expr *e = NULL;
+    tk_fails(TPC_EINVAL, tpi_expr_compile(NULL, TPC_STR("hour(now(), 'Europe/Berlin')"),
+                                          &names_scope, TPI_EXPR_ANY, &err, &e));
+    ck_assert_str_eq(err.text, "time zone 'Europe/Berlin' cannot be used here");
+}
+END_TEST
+
+static int compile_zones(const struct tpc_allocator *a, void *user)
+{
+    struct tpi_expr *e = NULL;
+    (void) user;
+    int rc = tpi_expr_compile(a, TPC_STR("hour(now(), '+01:00') + hour(now(), '-01:00') > 3"),
+                              &names_scope, TPI_EXPR_BOOL, NULL, &e);
+    tpi_expr_destroy(e);
+    return rc;
+}
+
+START_TEST(zones_are_closed_when_memory_ends)
+{
+    ck_assert_uint_gt(tk_each_alloc_fails(compile_zones, NULL), 3);
+}
+END_TEST
+
 START_TEST(what_the_host_has_not_is_refused)
 {
     static const struct {
@@ -598,6 +674,8 @@ Suite *functions_suite(void)
     tcase_add_test(c, state_other_devices_and_constants);
     tcase_add_test(c, case_picks_the_first_true_branch);
     tcase_add_test(c, what_does_not_fit_is_refused_where_it_stands);
+    tcase_add_test(c, times_are_told_in_a_zone);
+    tcase_add_test(c, zones_are_closed_when_memory_ends);
     tcase_add_test(c, what_the_host_has_not_is_refused);
     tcase_add_test(c, a_text_without_room_is_null_and_counted);
     tcase_add_test(c, chains_of_comparisons_keep_the_logic_of_null);

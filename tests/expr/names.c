@@ -140,9 +140,22 @@ static int64_t event_time(void *user)
 
 const struct tpi_expr_scope names_scope = { .resolve = resolve,
                                             .constant = constant,
-                                            .features = TPI_EXPR_PREVIOUS | TPI_EXPR_OTHER |
-                                                        TPI_EXPR_NOW | TPI_EXPR_EVENT };
-const struct tpi_expr_host names_host = { load, previous, other, now, event_time };
+                                            .features = TPI_EXPR_AGE | TPI_EXPR_PREVIOUS |
+                                                        TPI_EXPR_OTHER | TPI_EXPR_NOW |
+                                                        TPI_EXPR_EVENT };
+static bool age(void *user, uint32_t index, int64_t *ret_ms)
+{
+    struct tpc_value v;
+    *ret_ms = 1500;
+    return load(user, index, &v);
+}
+
+const struct tpi_expr_host names_host = { .load = load,
+                                          .previous = previous,
+                                          .other = other,
+                                          .now = now,
+                                          .event_time = event_time,
+                                          .age = age };
 
 void names_check(const struct row *rows, size_t count)
 {

@@ -439,6 +439,30 @@ START_TEST(conditions_know_who_is_online)
 }
 END_TEST
 
+START_TEST(conditions_know_the_age_of_values_and_the_local_time)
+{
+    struct house *h = house_new();
+    tk_ok(scene(h, "'expr':'temperature > 30 and age(humidity) > 60000','fire':'each'"));
+    struct house_point wet = { "humidity", 40 };
+    house_temperature(h, "t1", 31); /* there is none */
+    house_say(h, "t1", &wet, 1);
+    ck_assert_uint_eq(commands(h), 1); /* its time is 1970 */
+    tk_ok(scene(h, "'expr':'temperature > 30 and hour(now(), \\'Europe/Berlin\\') = 23 and "
+                   "hour(now()) = 22','fire':'each'"));
+    until(h, "21:30");
+    int64_t summer_s = tpi_unix_ms(&h->env.env) / 1000;
+    struct tpi_during d = { .set = true, .zone_name = TPC_STR("Europe/Berlin") };
+    tk_ok(tpi_during_open(&d, &h->env.env, ZONE_DIR, NULL));
+    bool winter = tpi_zone_local(d.zone, summer_s) - summer_s == 3600;
+    tpi_during_fini(&d);
+    house_temperature(h, "t1", 31);
+    until(h, "22:30");
+    house_temperature(h, "t1", 31);
+    ck_assert_uint_eq(commands(h), winter ? 2 : 1);
+    house_free(h);
+}
+END_TEST
+
 START_TEST(members_that_do_not_go_together_are_refused)
 {
     static const struct {
@@ -488,6 +512,7 @@ Suite *during_suite(void)
     tcase_add_test(c, it_is_run_by_hand);
     tcase_add_test(c, a_manual_scene_without_product_names_its_devices);
     tcase_add_test(c, conditions_know_who_is_online);
+    tcase_add_test(c, conditions_know_the_age_of_values_and_the_local_time);
     tcase_add_test(c, members_that_do_not_go_together_are_refused);
     suite_add_tcase(s, c);
     return s;
