@@ -38,6 +38,12 @@ static int usage(void)
         "                    [--product P] [--quiet]\n"
         "         devices from CSV; bad rows on stderr, a sum on stdout; the platform must not "
         "run\n"
+        "       tp-tool import-mycontroller FILE [--product P] [--zone Z] [--tenant T] [--out "
+        "FILE]\n"
+        "                    [--device PATTERN] [--property PATTERN] [--latitude N --longitude N]\n"
+        "         tasks, schedules and handlers of MyController.org (YAML, or JSON: *.json) as a "
+        "list\n"
+        "         of entities; what is not the same on stderr\n"
         "       tp-tool model import|check FILE [--form tpcore|tsl|thingspanel] [--out FILE]\n"
         "       tp-tool model export FILE --form tpcore|tsl|thingspanel [--out FILE]\n"
         "         a thing model of any form as a product's \"model\", or in another form; faults "
@@ -129,6 +135,8 @@ int main(int argc, char **argv)
         rc = tool_history(argc - 2, argv + 2);
     } else if (strcmp(command, "import") == 0) {
         rc = tool_import(argc - 2, argv + 2);
+    } else if (strcmp(command, "import-mycontroller") == 0) {
+        rc = tool_mycontroller(argc - 2, argv + 2);
     } else if (strcmp(command, "model") == 0) {
         rc = tool_model(argc - 2, argv + 2);
     } else if (strcmp(command, "log") == 0) {

@@ -15,6 +15,7 @@ int tool_dead(int argc, char **argv);
 int tool_history(int argc, char **argv);
 int tool_import(int argc, char **argv);
 int tool_log(int argc, char **argv);
+int tool_mycontroller(int argc, char **argv);
 int tool_model(int argc, char **argv);
 int tool_rule(int argc, char **argv);
 int tool_rule_test(int argc, char **argv);

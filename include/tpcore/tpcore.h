@@ -20,6 +20,7 @@
 #include <tpcore/json.h>
 #include <tpcore/model.h>
 #include <tpcore/modules.h>
+#include <tpcore/mycontroller.h>
 #include <tpcore/presence.h>
 #include <tpcore/rule.h>
 #include <tpcore/stream.h>

@@ -150,6 +150,13 @@ tool("model", "import", models + "thingspanel.json", parts=('"id": "temperature"
 tool("model", "export", models + "tpcore.json", "--form", "thingspanel", parts=('"data_identifier": "serial"',))
 tool("model", "export", models + "tpcore.json", code=2, parts=("tp-tool model export",))
 tool("model", "check", "/nonexistent.json", code=1, parts=("/nonexistent.json",))
+mine = root + "/fuzz/corpus/mycontroller/"
+tool("import-mycontroller", mine + "task.json", "--product", "thermo", "--property", "{field}",
+     parts=('"kind":"scene"', '"expr":"t is not null and (t between 1 and 2 or', '{"delay":5000}'))
+tool("import-mycontroller", mine + "all.json",
+     parts=('"kind":"handler"', "task t: evaluationType: conditions are expressions, not javascript",
+            "handler b: type: no counterpart: 'backup'"))
+tool("import-mycontroller", code=2, parts=("tp-tool import-mycontroller FILE",))
 tool("nothing", code=2, parts=("usage",))
 tool("dead", code=2, parts=("tp-tool dead CONFIG",))
 dead_letters()

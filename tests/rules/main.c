@@ -3,10 +3,9 @@
 int main(void)
 {
     static tk_suite_fn *const suites[] = {
-        alert_suite, alert_keep_suite, data_rule_suite, during_suite,
-        info_suite,  scene_suite,      schedule_suite,  state_suite,
-        task_suite,  trace_suite,      when_suite,      window_suite,
-        NULL
+        alert_suite,        alert_keep_suite, data_rule_suite, during_suite, info_suite,
+        mycontroller_suite, scene_suite,      schedule_suite,  state_suite,  task_suite,
+        trace_suite,        when_suite,       window_suite,    NULL
     };
     return tk_main("rules", suites);
 }
