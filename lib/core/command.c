@@ -8,6 +8,7 @@
 #include "data/utf8.h"
 #include "downlink/command.h"
 #include "registry/why.h"
+#include "rules/chain.h"
 #include "rules/follow.h"
 
 enum { PARAMS_ARENA_BYTES = 16 << 20 };
@@ -19,7 +20,8 @@ struct outgoing {
     struct tpc_id id;
     int64_t unix_ms;
     bool of_rule;
-    bool replayed; /* of a message that scenes perhaps have seen before the start */
+    bool replayed;              /* of a message that scenes perhaps have seen before the start */
+    struct tpi_chain_link link; /* of the chain of rules that it stands in */
     size_t body_len;
     uint64_t sequence; /* once appended */
 };
@@ -227,6 +229,9 @@ static void take_outgoing(struct tpi_worker *w, struct outgoing *o)
     if (!queue_full && tpi_effect_hold(w, &o->effect, rc)) {
         return;
     }
+    if (rc == 0) {
+        tpi_chain_sent(core->rules, w->index, &o->link);
+    }
     if (rc != 0 && rc != TPC_EEXIST) {
         tpi_count(&core->counters.rule_commands_lost, 1);
         tpi_log(&core->env, TPC_LOG_WARN, "command", "a command to %s is dropped: %s",
@@ -274,6 +279,7 @@ int tpi_command_of_rule(void *user, uint32_t worker, const struct tpi_rule_comma
     if (rc != 0) {
         return rc;
     }
+    tpi_chain_of(c, &o->link);
     /* Under the registry's lock: it goes on after the batch. */
     o->of_rule = true;
     o->replayed = core->replaying || c->again;

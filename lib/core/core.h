@@ -309,6 +309,7 @@ struct tpi_core_counters {
     _Atomic uint64_t subs_created; /* by what gateways report */
     _Atomic uint64_t subs_refused;
     _Atomic uint64_t answers_failed;
+    _Atomic uint64_t rule_switches_failed;
     _Atomic uint64_t rule_commands_lost; /* too many open, or out of memory */
     _Atomic uint64_t rule_messages_lost;
     _Atomic uint64_t announcements_lost;
@@ -681,6 +682,9 @@ uint64_t tpi_alert_store_due_ms(struct tpc_core *core);
  * what the store says. */
 int tpi_command_find(struct tpc_core *core, const struct tpc_id *id, bool running,
                      tpc_command_fn *fn, void *user);
+/* lib/core/rule_effect.c: hosts' functions of the rules. */
+int tpi_effect_fan(void *core, uint32_t worker, struct tpi_fan *fan);
+int tpi_effect_switch(void *core, uint32_t worker, const struct tpi_rule_switch *s);
 int tpi_command_of_rule(void *core, uint32_t worker, const struct tpi_rule_command *command);
 bool tpi_command_told(struct tpi_worker *w); /* calls done functions */
 int tpi_down_append(void *worker, struct tpc_device *device, const struct tpc_msg *msg);

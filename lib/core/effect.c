@@ -110,6 +110,28 @@ static void drop_said(struct tpi_worker *w, struct tpi_node *node)
     free_said(w->core, (struct said *) (void *) node);
 }
 
+/* Scenes and data rules look at a row as at any event. Its body is the record's. */
+static void look_at_row(struct tpi_worker *w, const struct tpc_record *r)
+{
+    struct tpc_core *core = w->core;
+    struct tpc_msg m;
+    struct tpc_device *d;
+    tpc_arena_reset(w->send_arena); /* the other one is used by what it sets off */
+    if (tpi_record_msg(core, r, w->send_arena, &m, &d) != 0) {
+        tpi_count(&core->counters.rule_messages_lost, 1); /* out of memory: it is in the log */
+        return;
+    }
+    if (d != NULL) {
+        tpi_registry_read_lock(core->registry);
+        tpi_rules_begin(core->rules, w->index);
+        tpi_rules_message(core->rules, w->index, d, &m);
+        tpi_rules_end(core->rules, w->index);
+        tpi_registry_read_unlock(core->registry);
+    }
+    tpi_device_unref(d);
+    tpi_effects_run(w);
+}
+
 static void run_said(struct tpi_worker *w, struct tpi_node *node)
 {
     struct said *s = (struct said *) (void *) node;
@@ -126,7 +148,12 @@ static void run_said(struct tpi_worker *w, struct tpi_node *node)
                             .unix_ms = s->unix_ms,
                             .received_unix_ms = s->unix_ms,
                             .body = { (const uint8_t *) (s + 1), s->body_len } };
+    bool busy = atomic_exchange(&w->busy, true); /* until rules have seen it */
     int rc = tpi_log_append(w, &r, 1, TPC_APPEND_RESERVE, &err);
+    if (rc == 0 && r.kind == TPC_MSG_EVENT) {
+        look_at_row(w, &r);
+    }
+    atomic_store(&w->busy, busy);
     if (rc != 0 && tpi_effect_hold(w, &s->effect, rc)) {
         tpi_count(&core->counters.append_waits, 1);
         return;
@@ -150,6 +177,7 @@ int tpi_effect_say(void *user, uint32_t worker, const struct tpi_rule_message *m
                            .id = m->id,
                            .name = m->name,
                            .origin = m->by,
+                           .code = m->kind == TPC_MSG_EVENT ? (int32_t) m->hops : 0,
                            .params = *m->params,
                            .point_size = sizeof(struct tpc_point) };
     struct tpi_buf body;

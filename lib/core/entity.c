@@ -214,7 +214,9 @@ static int make(struct tpc_core *core, struct tpc_error *err, struct tpi_entitie
                                     .partitions = core->options.partitions,
                                     .command = tpi_command_of_rule,
                                     .wake = wake_worker,
-                                    .message = tpi_effect_say };
+                                    .message = tpi_effect_say,
+                                    .fan = tpi_effect_fan,
+                                    .change = tpi_effect_switch };
     if (rc == 0 && core->rules == NULL) {
         rc = tpi_rules_create(&core->env, &rules, err, &core->rules);
     }

@@ -372,6 +372,7 @@ int tpi_replay(struct tpc_core *core, struct tpc_error *err)
     tpi_map_fini(&core->said); /* of an earlier start */
     tpi_map_init(&core->said, core->env.alloc);
     core->replaying = true;
+    tpi_rules_replaying(core->rules, true);
     for (uint32_t i = 0; i < core->worker_count; i++) {
         atomic_store(&core->workers[i].who, (uintptr_t) pthread_self());
     }
@@ -388,5 +389,6 @@ int tpi_replay(struct tpc_core *core, struct tpc_error *err)
         atomic_store(&core->workers[i].who, 0);
     }
     core->replaying = false;
+    tpi_rules_replaying(core->rules, false);
     return rc;
 }

@@ -33,6 +33,7 @@ static const struct tpi_metric_def core_metrics[] = {
     CORE_COUNTER(answers_failed, "Answers that could not be sent"),
     CORE_COUNTER(subs_created, "Devices made because their gateway reported for them"),
     CORE_COUNTER(subs_refused, "Devices that gateways reported for and that were not made"),
+    CORE_COUNTER(rule_switches_failed, "Entities that a rule could not switch on or off"),
     CORE_COUNTER(rule_commands_lost, "Commands without a waiting caller that were dropped"),
     CORE_COUNTER(rule_messages_lost, "Notifications and alerts of rules that were dropped"),
     CORE_COUNTER(announcements_lost, "Changes of entities that were not announced"),

@@ -1,4 +1,4 @@
-/* The action "command". */
+/* The actions "command" and "set". */
 #include "rules/action_type.h"
 
 #include "base/error.h"
@@ -39,13 +39,20 @@ static int read(struct tpi_action *a, struct tpc_arena *arena, const struct tpc_
     return 0;
 }
 
+static int read_set(struct tpi_action *a, struct tpc_arena *arena, const struct tpc_value *doc,
+                    struct tpc_error *err)
+{
+    a->name = TPC_STR("set");
+    return read(a, arena, doc, err);
+}
+
 /* Under the read lock. The target's model; NULL if it is not known now. */
 static struct tpi_model *target_model(const struct tpi_action_scope *scope,
                                       const struct tpi_action *a)
 {
-    if (a->device.len == 0) {
-        struct tpi_product *p =
-            tpi_registry_product(scope->registry, scope->tenant, scope->product);
+    if (a->many != NULL || a->device.len == 0) {
+        struct tpc_str key = a->many != NULL ? a->many->product : scope->product;
+        struct tpi_product *p = tpi_registry_product(scope->registry, scope->tenant, key);
         return p != NULL ? p->model : NULL;
     }
     struct tpc_device *d = tpi_registry_find_in(scope->registry, scope->tenant_id, a->device);
@@ -70,7 +77,8 @@ static int check(const struct tpi_action *a, const struct tpi_action_scope *scop
     int rc = tpi_model_service_check(model, a->name, &a->params, scope->arena, err, &checked);
     tpi_model_unref(model);
     if (rc != 0) {
-        tpi_error_at(err, rc == TPC_ENOENT ? "service" : "params");
+        tpi_error_at(err,
+                     rc == TPC_ENOENT && a->type->names != NULL ? a->type->names : a->type->params);
     }
     return rc;
 }
@@ -90,7 +98,8 @@ static int act(const struct tpi_act *act, const struct tpi_action *a, const stru
                                         .retry_delay_ms = c->retry_delay_ms,
                                         .expire_ms = c->expire_ms,
                                         .priority = c->priority,
-                                        .again = act->again };
+                                        .again = act->again,
+                                        .hops = act->hops + 1 };
     int rc = r->host.command(r->host.user, act->worker, &command);
     if (rc == 0) {
         TPI_METRIC_ADD(r->counters.commands, 1);
@@ -104,3 +113,7 @@ const struct tpi_action_type tpi_action_command = { .name = "command",
                                                     .read = read,
                                                     .check = check,
                                                     .act = act };
+
+const struct tpi_action_type tpi_action_set = {
+    .name = "set", .params = "values", .read = read_set, .check = check, .act = act
+};

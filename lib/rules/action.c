@@ -36,6 +36,30 @@ static const struct tpi_action_type *type_of(const struct tpc_value *item)
     return count == 1 ? found : NULL;
 }
 
+/* Devices that have something in common. Returns 0, TPC_EINVAL or TPC_ENOMEM. */
+static int read_many(struct tpi_action *a, struct tpc_arena *arena, const struct tpc_value *doc,
+                     struct tpc_error *err)
+{
+    struct tpi_action_many many = { tpi_member_text(doc, "product"), tpi_member_text(doc, "select"),
+                                    tpi_member_text(doc, "group") };
+    bool common = many.product.len > 0 || many.select.len > 0;
+    if (!common && many.group.len == 0) {
+        return 0;
+    }
+    if (a->device.len > 0 || (common && many.group.len > 0)) {
+        return tpi_error_set(err, TPC_EINVAL, "rules",
+                             "it is about a device, or about a group, or about all of a product "
+                             "and with labels");
+    }
+    struct tpi_action_many *copy = tpc_arena_take(arena, sizeof(*copy));
+    if (copy == NULL) {
+        return TPC_ENOMEM;
+    }
+    *copy = many;
+    a->many = copy;
+    return 0;
+}
+
 static int read_action(struct tpi_action *a, struct tpc_arena *arena, size_t number,
                        const struct tpc_value *item, struct tpc_error *err)
 {
@@ -55,7 +79,8 @@ static int read_action(struct tpi_action *a, struct tpc_arena *arena, size_t num
     a->name = t->names != NULL ? tpi_member_text(doc, t->names) : a->name;
     a->params = params != NULL ? *params : (struct tpc_value){ .type = TPC_NULL };
     atomic_init(&a->warned, false);
-    int rc = t->read != NULL ? t->read(a, arena, doc, err) : 0;
+    int rc = read_many(a, arena, doc, err);
+    rc = rc == 0 && t->read != NULL ? t->read(a, arena, doc, err) : rc;
     return rc == 0 ? 0 : path_error(err, rc, number, t->name, NULL);
 }
 
@@ -75,6 +100,16 @@ int tpi_actions_read(struct tpi_actions *a, struct tpc_arena *arena, const struc
         a->count++;
     }
     return 0;
+}
+
+bool tpi_actions_wait(const struct tpi_actions *a)
+{
+    for (uint32_t i = 0; i < a->count; i++) {
+        if (a->items[i].type->waits) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* ---- values in texts ---- */
@@ -121,7 +156,7 @@ int tpi_actions_check(const struct tpi_actions *actions, struct tpi_registry *re
     for (uint32_t i = 0; i < actions->count; i++) {
         const struct tpi_action *a = &actions->items[i];
         const struct tpi_action_type *t = a->type;
-        if (product.len == 0 && !t->device_optional && a->device.len == 0) {
+        if (product.len == 0 && !t->device_optional && a->device.len == 0 && a->many == NULL) {
             tpi_error_set(err, TPC_EINVAL, "rules", "no device set it off: it has to be named");
             return path_error(err, TPC_EINVAL, i, t->name, "device");
         }

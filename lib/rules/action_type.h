@@ -30,6 +30,7 @@ struct tpi_action_type {
     const char *names;    /* member that is tpi_action.name; NULL = none */
     const char *params;   /* member that is tpi_action.params, a map; NULL = read() makes them */
     bool device_optional; /* it may be about nobody */
+    bool waits;           /* what follows is done later: name is a duration */
     /*
      * Reads what is its own of the checked document; device, name and params are set already. What
      * it points to lives in the arena. Returns 0, TPC_EINVAL (path in the document) or TPC_ENOMEM.
@@ -48,13 +49,33 @@ struct tpi_action_type {
     int (*act)(const struct tpi_act *act, const struct tpi_action *a, const struct tpi_deed *deed);
 };
 
+/* An action failed, also one that is done after the batch: it is counted, and logged once. code
+ * TPC_ENOENT with missing: there is no such device. */
+void tpi_act_failed(const struct tpi_act *act, struct tpi_action *a, uint32_t number, int code,
+                    bool missing, const struct tpc_device *target);
+
+/* Does one action about one device, once it has its values. Returns whether it failed. */
+bool tpi_act_do(const struct tpi_act *act, struct tpi_action *a, struct tpi_deed *deed);
+
+/* The id of an action that is done for many devices becomes that of one of them. 0 or TPC_EIO. */
+int tpi_act_id_of(struct tpc_id *id, uint64_t device);
+
+/* Asks for the devices that an action is about; it is done after the batch. Returns 0 or what the host
+ * says. */
+int tpi_fan_ask(const struct tpi_act *act, const struct tpi_action *a, const struct tpi_deed *deed);
+
 extern const struct tpi_action_type tpi_action_command;
+extern const struct tpi_action_type tpi_action_set;
 extern const struct tpi_action_type tpi_action_notify;
 extern const struct tpi_action_type tpi_action_alert;
 extern const struct tpi_action_type tpi_action_clear;
+extern const struct tpi_action_type tpi_action_run;
+extern const struct tpi_action_type tpi_action_enable;
+extern const struct tpi_action_type tpi_action_disable;
+extern const struct tpi_action_type tpi_action_delay;
 
 /* All of them, NULL at the end; and their names for people: "command, notify, ..". */
 extern const struct tpi_action_type *const tpi_action_types[];
-#define TPI_ACTION_NAMES "command, notify, alert, clear"
+#define TPI_ACTION_NAMES "command, set, notify, alert, clear, run, enable, disable, delay"
 
 #endif

@@ -1,7 +1,57 @@
 /* The documents of all types of actions, and the list of the types. */
 #include "rules/action_type.h"
 
+#include "entity/entity.h"
 #include "rules/rules.h"
+
+/* Devices that have something in common, in place of one. */
+#define TARGETS                                                                                    \
+    { .name = "product",                                                                           \
+      .type = TPC_OPT_TEXT,                                                                        \
+      .flags = TPC_OPT_KEY,                                                                        \
+      .since = "0.1",                                                                              \
+      .help = "all devices of a product" },                                                        \
+        { .name = "select",                                                                        \
+          .type = TPC_OPT_TEXT,                                                                    \
+          .min = 1,                                                                                \
+          .max = TPI_SELECTOR_BYTES,                                                               \
+          .since = "0.1",                                                                          \
+          .help = "those with these labels: site=paris, floor!=2" },                               \
+    {                                                                                              \
+        .name = "group", .type = TPC_OPT_TEXT, .flags = TPC_OPT_KEY, .since = "0.1",               \
+        .help = "all that are in a group"                                                          \
+    }
+
+/* For how a command is sent. */
+#define SENDING                                                                                    \
+    { .name = "timeout",                                                                           \
+      .type = TPC_OPT_DURATION,                                                                    \
+      .min = 1,                                                                                    \
+      .max = 86400000,                                                                             \
+      .since = "0.1",                                                                              \
+      .help = "for a reply to one try; absent = 10s" },                                            \
+        { .name = "retries",                                                                       \
+          .type = TPC_OPT_UINT,                                                                    \
+          .min = 0,                                                                                \
+          .max = 100,                                                                              \
+          .since = "0.1",                                                                          \
+          .help = "tries after the first; absent = 0" },                                           \
+        { .name = "retry_delay",                                                                   \
+          .type = TPC_OPT_DURATION,                                                                \
+          .min = 1,                                                                                \
+          .max = 86400000,                                                                         \
+          .since = "0.1",                                                                          \
+          .help = "before the first retry, doubles; absent = 1s" },                                \
+        { .name = "expire",                                                                        \
+          .type = TPC_OPT_DURATION,                                                                \
+          .min = 1,                                                                                \
+          .max = 2592000000,                                                                       \
+          .since = "0.1",                                                                          \
+          .help = "in the queue; absent = 24h" },                                                  \
+    {                                                                                              \
+        .name = "priority", .type = TPC_OPT_ENUM, .def = "normal", .values = "low|normal|high",    \
+        .since = "0.1", .help = "order in the device's queue"                                      \
+    }
 
 static const struct tpc_option command_options[] = {
     { .name = "device",
@@ -9,6 +59,7 @@ static const struct tpc_option command_options[] = {
       .flags = TPC_OPT_KEY,
       .since = "0.1",
       .help = "who is told; absent = the device that set it off" },
+    TARGETS,
     { .name = "service",
       .type = TPC_OPT_TEXT,
       .flags = TPC_OPT_REQUIRED,
@@ -17,36 +68,22 @@ static const struct tpc_option command_options[] = {
       .since = "0.1",
       .help = "a service of its model, set or get" },
     { .name = "params", .type = TPC_OPT_ANY, .since = "0.1", .help = "a map" },
-    { .name = "timeout",
-      .type = TPC_OPT_DURATION,
-      .min = 1,
-      .max = 86400000,
+    SENDING,
+};
+
+static const struct tpc_option set_options[] = {
+    { .name = "device",
+      .type = TPC_OPT_TEXT,
+      .flags = TPC_OPT_KEY,
       .since = "0.1",
-      .help = "for a reply to one try; absent = 10s" },
-    { .name = "retries",
-      .type = TPC_OPT_UINT,
-      .min = 0,
-      .max = 100,
+      .help = "whose properties; absent = of the device that set it off" },
+    TARGETS,
+    { .name = "values",
+      .type = TPC_OPT_ANY,
+      .flags = TPC_OPT_REQUIRED,
       .since = "0.1",
-      .help = "tries after the first; absent = 0" },
-    { .name = "retry_delay",
-      .type = TPC_OPT_DURATION,
-      .min = 1,
-      .max = 86400000,
-      .since = "0.1",
-      .help = "before the first retry, doubles; absent = 1s" },
-    { .name = "expire",
-      .type = TPC_OPT_DURATION,
-      .min = 1,
-      .max = 2592000000,
-      .since = "0.1",
-      .help = "in the queue; absent = 24h" },
-    { .name = "priority",
-      .type = TPC_OPT_ENUM,
-      .def = "normal",
-      .values = "low|normal|high",
-      .since = "0.1",
-      .help = "order in the device's queue" },
+      .help = "a map: property, and what it shall be" },
+    SENDING,
 };
 
 static const struct tpc_option notify_options[] = {
@@ -69,6 +106,7 @@ static const struct tpc_option alert_options[] = {
       .flags = TPC_OPT_KEY,
       .since = "0.1",
       .help = "whose alert; absent = the device that set it off" },
+    TARGETS,
     { .name = "severity",
       .type = TPC_OPT_ENUM,
       .def = "warning",
@@ -93,6 +131,40 @@ static const struct tpc_option clear_options[] = {
       .flags = TPC_OPT_KEY,
       .since = "0.1",
       .help = "whose alert; absent = the device that set it off" },
+    TARGETS,
+};
+
+static const struct tpc_option run_options[] = {
+    { .name = "scene",
+      .type = TPC_OPT_TEXT,
+      .flags = TPC_OPT_REQUIRED | TPC_OPT_KEY,
+      .since = "0.1",
+      .help = "whose actions are done" },
+    { .name = "device",
+      .type = TPC_OPT_TEXT,
+      .flags = TPC_OPT_KEY,
+      .since = "0.1",
+      .help = "for which device; absent = the one that set it off" },
+    TARGETS,
+    { .name = "ask",
+      .type = TPC_OPT_BOOL,
+      .def = "false",
+      .since = "0.1",
+      .help = "only if the scene's condition is true for the device" },
+};
+
+static const struct tpc_option switch_options[] = {
+    { .name = "kind",
+      .type = TPC_OPT_ENUM,
+      .flags = TPC_OPT_REQUIRED,
+      .values = "scene|schedule|rule|alert|handler|forward|device",
+      .since = "0.1",
+      .help = "kind of the entity" },
+    { .name = "key",
+      .type = TPC_OPT_TEXT,
+      .flags = TPC_OPT_REQUIRED | TPC_OPT_KEY,
+      .since = "0.1",
+      .help = "its key" },
 };
 
 static const struct tpc_option item_options[] = {
@@ -116,6 +188,32 @@ static const struct tpc_option item_options[] = {
       .sub = TPC_OPTIONS(clear_options),
       .since = "0.1",
       .help = "ends an alert" },
+    { .name = "set",
+      .type = TPC_OPT_TABLE,
+      .sub = TPC_OPTIONS(set_options),
+      .since = "0.1",
+      .help = "sets properties of a device" },
+    { .name = "run",
+      .type = TPC_OPT_TABLE,
+      .sub = TPC_OPTIONS(run_options),
+      .since = "0.1",
+      .help = "does what another scene does" },
+    { .name = "enable",
+      .type = TPC_OPT_TABLE,
+      .sub = TPC_OPTIONS(switch_options),
+      .since = "0.1",
+      .help = "switches an entity on" },
+    { .name = "disable",
+      .type = TPC_OPT_TABLE,
+      .sub = TPC_OPTIONS(switch_options),
+      .since = "0.1",
+      .help = "switches an entity off" },
+    { .name = "delay",
+      .type = TPC_OPT_DURATION,
+      .min = 1,
+      .max = 2592000000,
+      .since = "0.1",
+      .help = "what follows is done after this time" },
 };
 
 const struct tpc_option tpi_action_item = { .name = "then",
@@ -123,5 +221,9 @@ const struct tpc_option tpi_action_item = { .name = "then",
                                             .sub = TPC_OPTIONS(item_options) };
 
 const struct tpi_action_type *const tpi_action_types[] = {
-    &tpi_action_command, &tpi_action_notify, &tpi_action_alert, &tpi_action_clear, NULL,
+    &tpi_action_command, &tpi_action_set,
+    &tpi_action_notify,  &tpi_action_alert,
+    &tpi_action_clear,   &tpi_action_run,
+    &tpi_action_enable,  &tpi_action_disable,
+    &tpi_action_delay,   NULL,
 };

@@ -1,10 +1,14 @@
 /* Scenes are put, deleted, and compiled again when their product changes. */
 #include "base/alloc.h"
 #include "base/error.h"
+#include "rules/chain.h"
 #include "rules/data_rule.h"
 #include "rules/rules_state.h"
 
 #include <assert.h>
+#include <string.h>
+
+enum { SCENE_KEY_MAX = 128 };
 
 void tpi_rules_lock_all(struct tpi_rules *r)
 {
@@ -104,6 +108,28 @@ static int compile(struct tpi_rules *r, struct tpi_scene *s, struct tpi_change *
     return rc != 0 || !listed ? rc : reserve(r, s, &s->condition);
 }
 
+/* The tenant's number and the key. Returns its length. */
+static size_t scene_key(uint64_t tenant_id, struct tpc_str key, char ret[8 + SCENE_KEY_MAX])
+{
+    size_t n = key.len < SCENE_KEY_MAX ? key.len : SCENE_KEY_MAX;
+    memcpy(ret, &tenant_id, 8);
+    memcpy(ret + 8, key.len > 0 ? key.ptr : "", n);
+    return n + 8;
+}
+
+struct tpi_scene *tpi_rules_scene(const struct tpi_rules *r, uint64_t tenant_id, struct tpc_str key)
+{
+    char name[8 + SCENE_KEY_MAX];
+    return tpi_map_get(&r->scene_keys, name, scene_key(tenant_id, key, name));
+}
+
+/* Under all locks. Replacing needs no memory. */
+static int name_scene(struct tpi_rules *r, struct tpi_scene *s)
+{
+    char name[8 + SCENE_KEY_MAX];
+    return tpi_map_put(&r->scene_keys, name, scene_key(s->tenant_id, s->key, name), s, NULL);
+}
+
 /* A place for a new scene, which nobody looks at before apply. */
 static int enter(struct tpi_rules *r, struct tpi_scene *s, struct tpc_error *err)
 {
@@ -122,6 +148,9 @@ static int enter(struct tpi_rules *r, struct tpi_scene *s, struct tpc_error *err
     }
     tpi_rules_lock_all(r);
     rc = tpi_map64_put(&r->scenes, s->id, s, NULL);
+    if (rc == 0 && (rc = name_scene(r, s)) != 0) {
+        tpi_map64_remove(&r->scenes, s->id);
+    }
     tpi_rules_unlock_all(r);
     if (rc == 0) {
         s->watch.number = r->free_numbers[--r->free_count];
@@ -169,6 +198,8 @@ static void forget_edges(struct tpi_rules *r, uint64_t scene)
 /* Under all locks. */
 static void drop(struct tpi_rules *r, struct tpi_scene *s)
 {
+    char name[8 + SCENE_KEY_MAX];
+    (void) tpi_map_remove(&r->scene_keys, name, scene_key(s->tenant_id, s->key, name));
     tpi_map64_remove(&r->scenes, s->id);
     r->free_numbers[r->free_count++] = s->watch.number;
 }
@@ -187,6 +218,7 @@ void tpi_rules_apply(void *user, struct tpi_change *change)
         }
     }
     if (s != NULL) {
+        s->live = true;
         enter_lists(r, s);
     }
     if (s != NULL && old != NULL) {
@@ -196,11 +228,15 @@ void tpi_rules_apply(void *user, struct tpi_change *change)
         drop(r, old);
     } else if (s != NULL && old != NULL) {
         int rc = tpi_map64_put(&r->scenes, s->id, s, NULL); /* replaces: needs no memory */
+        rc = rc != 0 ? rc : name_scene(r, s);
         assert(rc == 0);
         (void) rc;
     }
     tpi_rules_unlock_all(r);
     count_scenes(r);
+    if (old != NULL) {
+        tpi_chain_forget(r, old->id);
+    }
     tpi_scene_destroy(old);
     pthread_mutex_unlock(&r->changes);
 }

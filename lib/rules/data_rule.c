@@ -155,6 +155,11 @@ static int read_actions(struct tpi_data_rule *d, const struct tpc_value *then,
                                     .user = d,
                                     .features = TPI_EXPR_OTHER | TPI_EXPR_NOW | TPI_EXPR_EVENT };
     int rc = then == NULL ? 0 : tpi_actions_read(&d->actions, d->arena, then, err);
+    if (rc == 0 && tpi_actions_wait(&d->actions)) {
+        tpi_error_set(err, TPC_EINVAL, "rules", "a row does not wait: a scene that runs can delay");
+        tpi_error_at(err, "then");
+        return TPC_EINVAL;
+    }
     return rc != 0 ? rc : tpi_actions_compile(&d->actions, d->alloc, &scope, err);
 }
 

@@ -2,6 +2,7 @@
 #include "base/alloc.h"
 #include "base/hash.h"
 #include "registry/device.h"
+#include "rules/chain.h"
 #include "rules/data_run.h"
 #include "rules/data_trace.h"
 
@@ -220,7 +221,8 @@ static void append_event(struct run *x, const struct tpi_act *act, const struct 
                                   .name = x->d->event,
                                   .params = row,
                                   .by = x->d->by,
-                                  .again = act->again };
+                                  .again = act->again,
+                                  .hops = act->hops + 1 };
     int rc = tpi_rules_action_id(act->rule, act->revision, act->partition, act->offset,
                                  TPI_ACTIONS_MAX, &m.id);
     rc = rc != 0 ? rc : r->host.message(r->host.user, x->worker, &m);
@@ -247,15 +249,18 @@ static void give_row(struct run *x, struct row *row, uint64_t offset)
                            .tally = tally,
                            .worker = x->worker,
                            .tenant_id = d->tenant_id,
+                           .tenant = d->tenant,
                            .rule = d->id,
                            .revision = d->revision,
                            .by = d->by,
                            .device = x->device,
                            .partition = x->partition,
                            .offset = offset,
+                           .unix_ms = x->msg != NULL ? x->msg->received_unix_ms : x->end_ms,
                            .again = x->pane != NULL, /* its messages came before a start, perhaps */
                            .row = &value,
                            .from = { &row_host, x, &row->rest } };
+    act.hops = tpi_chain_before(x->r, x->device, x->msg, &act.origin);
     TPI_METRIC_ADD(x->r->counters.rows, 1);
     tally->fired++;
     tally->fired_ms = x->msg != NULL ? x->msg->received_unix_ms : x->end_ms;
@@ -264,7 +269,7 @@ static void give_row(struct run *x, struct row *row, uint64_t offset)
         struct tpi_data_trace at = trace_at(x);
         tpi_data_trace_row(&at, &value);
     }
-    if (d->event.len > 0) {
+    if (d->event.len > 0 && act.hops < TPI_RULES_HOPS) { /* else it is cut below */
         append_event(x, &act, &value);
     }
     tpi_act(&act, &x->d->actions);

@@ -1,5 +1,6 @@
 /* What a message sets off, and what fires later because a condition stayed true. */
 #include "registry/device.h"
+#include "rules/chain.h"
 #include "rules/damp.h"
 #include "rules/data_rule.h"
 #include "rules/firing.h"
@@ -118,12 +119,14 @@ static void fire(struct rule_firing *f)
                            .tally = tally,
                            .worker = f->worker,
                            .tenant_id = s->tenant_id,
+                           .tenant = s->tenant,
                            .rule = s->id,
                            .revision = s->revision,
                            .by = s->by,
                            .device = f->device,
                            .partition = f->partition,
                            .offset = f->offset,
+                           .unix_ms = f->unix_ms,
                            .again = f->again,
                            .waited = f->msg == NULL,
                            .from = { &tpi_firing_host, f, &scratch } };
@@ -134,6 +137,7 @@ static void fire(struct rule_firing *f)
     if (!f->has_vars) {
         make_vars(f);
     }
+    act.hops = tpi_chain_before(f->r, f->device, f->msg, &act.origin);
     w->fired++;
     tally->fired++;
     tally->fired_ms = f->unix_ms;
@@ -250,7 +254,8 @@ static void wait_until(struct rule_firing *f, struct tpi_edge *e, int64_t at_uni
         tpi_edges_remove(edges_of(f), e->scene, e->device);
         return; /* its next message tries again */
     }
-    e->flags = flags | TPI_EDGE_WAITS;
+    bool again = atomic_load(&f->r->replaying); /* it may have fired before the start */
+    e->flags = flags | TPI_EDGE_WAITS | (again ? (uint32_t) TPI_EDGE_LOADED : 0);
     e->at_unix_ms = item.at_unix_ms;
     e->offset = offset;
     decide(f, "waits", item.at_unix_ms, why);
@@ -637,6 +642,8 @@ int64_t tpi_rules_next_ms(const struct tpi_rules *r, uint32_t worker)
 {
     int64_t due = atomic_load(&r->workers[worker].next_unix_ms);
     int64_t planned = tpi_schedules_next_ms(r, worker);
+    int64_t later = tpi_laters_next_ms(r, worker);
+    due = later < due ? later : due;
     return planned < due ? planned : due;
 }
 
@@ -711,6 +718,7 @@ uint32_t tpi_rules_turn_at(struct tpi_rules *r, uint32_t worker, int64_t now)
 {
     struct rule_worker *w = &r->workers[worker];
     uint32_t fired = tpi_schedules_turn(r, worker, now);
+    fired += tpi_laters_turn(r, worker, now);
     int64_t seen = w->turned_ms;
     bool back = seen > now + BACK_MS && atomic_load(&w->next_unix_ms) != INT64_MAX;
     w->turned_ms = now;

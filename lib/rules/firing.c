@@ -34,6 +34,19 @@ static bool load_name(const struct rule_firing *f, uint32_t id, struct tpc_value
     return true;
 }
 
+/* Of a device that another product has, or that another worker owns. */
+static bool load_foreign(const struct rule_firing *f, uint32_t id, struct tpc_value *ret)
+{
+    if (f->device->product->id != f->scene->condition.product_id) {
+        return false;
+    }
+    int index = tpi_model_find_id(f->device->product->model, (uint16_t) id);
+    struct tpc_buf rest = tpi_expr_rest(f->room);
+    return index >= 0 &&
+           tpi_expr_took(f->room, &rest,
+                         tpi_device_latest_copy(f->device, (uint32_t) index, &rest, ret, NULL));
+}
+
 /* Values of a condition: the latest of the device, by property id. */
 static bool load_latest(void *user, uint32_t id, struct tpc_value *ret)
 {
@@ -46,6 +59,9 @@ static bool load_latest(void *user, uint32_t id, struct tpc_value *ret)
     }
     if (id >= TPI_NAME_DEVICE) {
         return load_name(f, id, ret);
+    }
+    if (f->room != NULL) {
+        return load_foreign(f, id, ret);
     }
     int index = tpi_model_find_id(f->device->product->model, (uint16_t) id);
     return index >= 0 && tpi_device_latest_peek(f->device, (uint32_t) index, ret, NULL) == 0;
@@ -113,3 +129,45 @@ const struct tpi_expr_host tpi_firing_host = { .load = load_latest,
                                                .now = now,
                                                .event_time = event_time,
                                                .age = age };
+
+bool tpi_scene_act(struct tpi_act *act, struct tpi_scene *s, bool ask)
+{
+    struct rule_worker *w = &act->rules->workers[act->worker];
+    struct tpi_expr_scratch scratch = { w->texts, sizeof(w->texts), 0, 0 };
+    if (act->from.scratch != NULL) { /* of the one that runs it: its beginning may be in use */
+        scratch = *act->from.scratch;
+        scratch.used = 0;
+    }
+    struct rule_firing f = { .r = act->rules,
+                             .worker = act->worker,
+                             .partition = act->partition,
+                             .device = act->device,
+                             .scene = s,
+                             .offset = act->offset,
+                             .unix_ms = act->unix_ms,
+                             .again = act->again,
+                             .asked = true,
+                             .room = &scratch };
+    if (act->from.scratch == NULL) {
+        tpc_arena_reset(w->vars_arena);
+    }
+    f.has_vars = true;
+    if (s->condition.vars.count > 0) {
+        tpi_vars_eval(&s->condition.vars, &tpi_firing_host, &f, &scratch, w->vars_arena, &f.vars);
+    }
+    bool known = act->device != NULL && act->device->product->id == s->condition.product_id;
+    if (ask && s->condition.expr != NULL) {
+        w->evaluations++;
+        if (!known || tpi_expr_test(s->condition.expr, &tpi_firing_host, &f, &scratch) != 1) {
+            return false;
+        }
+    }
+    act->from = (struct tpi_fill_source){ &tpi_firing_host, &f, &scratch };
+    if (act->first == 0) {
+        w->fired++;
+        act->tally->fired++;
+        act->tally->fired_ms = tpi_unix_ms(f.r->env);
+    }
+    (void) tpi_act(act, &s->actions);
+    return true;
+}

@@ -18,6 +18,8 @@ struct rule_firing {
     bool asked; /* somebody has it run: it does not switch itself off */
     bool has_vars;
     struct tpi_var_values vars; /* of the scene */
+    /* It may be any device, also one that another worker owns: room for its values. Else NULL. */
+    struct tpi_expr_scratch *room;
 };
 
 /* Values of its expressions; user: struct rule_firing. */

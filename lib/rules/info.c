@@ -1,5 +1,6 @@
 /* What rules did, copied out of their ledgers. */
 #include "registry/device.h"
+#include "rules/chain.h"
 #include "rules/data_rule.h"
 #include "rules/rules_state.h"
 #include "rules/schedule.h"
@@ -13,6 +14,7 @@ struct face {
     const char *kind;
     struct tpc_str tenant;
     struct tpc_str by; /* "kind:key" */
+    uint64_t id;
     uint64_t revision;
     uint32_t flags;
     uint32_t owner; /* worker of a schedule */
@@ -62,6 +64,10 @@ static int copy_error(const struct finding *f, const struct face *x, const struc
                       struct tpc_str *ret)
 {
     char text[TPI_ACTION_TEXT];
+    char chain[TPI_CHAIN_TEXT];
+    if ((t->error_action & TPI_LEDGER_LOOP) != 0 && tpi_chain_text(f->r, x->id, chain)) {
+        return copy(f, tpc_str_from(chain), ret);
+    }
     uint32_t number = t->error_action & 0xFFFF;
     const char *what = (t->error_action & TPI_LEDGER_MISSING) != 0 ? "no such device"
                                                                    : tpc_error_name(t->error_code);
@@ -166,6 +172,7 @@ static void take_scenes(struct finding *f)
         struct face x = { .kind = "scene",
                           .tenant = s->tenant,
                           .by = s->by,
+                          .id = s->id,
                           .revision = s->revision,
                           .flags = flags_of(s->enabled, !s->condition.good),
                           .ledger = &s->ledger,
@@ -184,6 +191,7 @@ static void take_data_rules(struct finding *f)
         struct face x = { .kind = "rule",
                           .tenant = d->tenant,
                           .by = d->by,
+                          .id = d->id,
                           .revision = d->revision,
                           .flags = flags_of(d->enabled, !d->program.good),
                           .ledger = &d->ledger,
@@ -202,6 +210,7 @@ static void take_schedules(struct finding *f)
         struct face x = { .kind = "schedule",
                           .tenant = s->tenant,
                           .by = s->by,
+                          .id = s->id,
                           .revision = s->revision,
                           .flags = flags_of(s->enabled, s->broken),
                           .owner = s->partition % f->r->host.workers,

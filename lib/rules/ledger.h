@@ -12,10 +12,11 @@
 struct tpi_trace;
 
 enum {
-    TPI_LEDGER_LINE = 64,        /* bytes: workers do not share a cache line */
-    TPI_LEDGER_SAMPLE = 64,      /* one look in so many is timed; a power of two */
-    TPI_LEDGER_EVENT = 0xFFFF,   /* as the number of an action: the event of a row */
-    TPI_LEDGER_MISSING = 1 << 16 /* flag of its number: no such device */
+    TPI_LEDGER_LINE = 64,         /* bytes: workers do not share a cache line */
+    TPI_LEDGER_SAMPLE = 64,       /* one look in so many is timed; a power of two */
+    TPI_LEDGER_EVENT = 0xFFFF,    /* as the number of an action: the event of a row */
+    TPI_LEDGER_MISSING = 1 << 16, /* flag of its number: no such device */
+    TPI_LEDGER_LOOP = 1 << 17     /* in place of it: a chain was cut, rules/chain.h */
 };
 
 /* One worker's part: two lines, of which a look touches the first. */

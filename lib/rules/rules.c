@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "registry/device.h"
+#include "rules/chain.h"
 #include "rules/data_rule.h"
 #include "rules/rules_state.h"
 #include "rules/schedule.h"
@@ -47,6 +48,14 @@ const struct tpi_metric_def tpi_rules_metrics[] = {
     COUNTER(schedules_fired, "Planned times of schedules that were done"),
     COUNTER(schedules_missed, "Planned times of schedules that passed and were not done"),
     COUNTER(schedules_failed, "Planned times of schedules at which an action failed"),
+    COUNTER(loops, "Chains of rules that were cut, for they had too many links"),
+    COUNTER(links_lost, "Commands of rules that are no links of a chain for want of memory"),
+    COUNTER(delays, "Actions that waited for the end of a delay"),
+    COUNTER(delays_full, "Actions that were not done, for too many wait"),
+    COUNTER(delays_dropped, "Actions after a delay that were not done, for their rule has changed"),
+    COUNTER(fans_full, "Actions about more devices than are allowed: the rest is left out"),
+    COUNTER(fans_dropped,
+            "Actions about many devices whose rule was changed before they were done"),
 };
 const uint32_t tpi_rules_metric_count = sizeof(tpi_rules_metrics) / sizeof(tpi_rules_metrics[0]);
 
@@ -62,12 +71,14 @@ static int make_workers(struct tpi_rules *r)
     for (uint32_t i = 0; i < r->host.workers; i++) {
         pthread_mutex_init(&r->workers[i].lock, NULL);
         tpi_due_init(&r->workers[i].due, alloc);
+        atomic_init(&r->workers[i].later_next_ms, INT64_MAX);
         atomic_store(&r->workers[i].next_unix_ms, INT64_MAX);
         atomic_init(&r->workers[i].schedule_next_ms, INT64_MAX);
     }
     for (uint32_t i = 0; i < r->host.workers; i++) {
         r->workers[i].marks = tpi_alloc_array(alloc, TPI_RULES_MAX_WATCHES, sizeof(uint32_t));
         if (r->workers[i].marks == NULL ||
+            tpc_arena_create(alloc, SAY_BYTES, &r->workers[i].fan_arena) != 0 ||
             tpc_arena_create(alloc, SAY_BYTES, &r->workers[i].arena) != 0 ||
             tpc_arena_create(alloc, SAY_BYTES, &r->workers[i].vars_arena) != 0) {
             return TPC_ENOMEM;
@@ -99,6 +110,8 @@ static int make(struct tpi_rules *r)
 {
     const struct tpc_allocator *alloc = r->env->alloc;
     pthread_mutex_init(&r->changes, NULL);
+    tpi_chain_init(r);
+    tpi_map_init(&r->scene_keys, alloc);
     tpi_map64_init(&r->scenes, alloc);
     tpi_map64_init(&r->sets, alloc);
     tpi_map64_init(&r->schedules, alloc);
@@ -112,6 +125,8 @@ static int make(struct tpi_rules *r)
         tpi_edges_init(&r->partitions[i].edges, alloc);
         tpi_edges_init(&r->partitions[i].runs, alloc);
         tpi_map64_init(&r->partitions[i].flows, alloc);
+        tpi_map64_init(&r->partitions[i].links, alloc);
+        tpi_laters_init(&r->partitions[i].laters, alloc);
     }
     return make_workers(r);
 }
@@ -165,6 +180,7 @@ static void destroy_workers(struct tpi_rules *r)
         pthread_mutex_destroy(&r->workers[i].lock);
         tpi_due_fini(&r->workers[i].due);
         tpc_arena_destroy(r->workers[i].arena);
+        tpc_arena_destroy(r->workers[i].fan_arena);
         tpc_arena_destroy(r->workers[i].vars_arena);
         tpi_free(r->env->alloc, r->workers[i].marks, TPI_RULES_MAX_WATCHES * sizeof(uint32_t));
     }
@@ -182,12 +198,15 @@ void tpi_rules_destroy(struct tpi_rules *r)
         tpi_scene_destroy(scene);
     }
     tpi_map64_fini(&r->scenes);
+    tpi_map_fini(&r->scene_keys);
     tpi_rules_sets_fini(r);
+    tpi_chain_fini(r);
     tpi_schedules_fini(r);
     tpi_data_rules_fini(r);
     for (uint32_t i = 0; r->partitions != NULL && i < r->host.partitions; i++) {
         tpi_edges_fini(&r->partitions[i].edges);
         tpi_edges_fini(&r->partitions[i].runs);
+        tpi_laters_fini(&r->partitions[i].laters);
         tpi_flows_fini(&r->partitions[i].flows);
     }
     tpi_free(r->env->alloc, r->partitions, r->host.partitions * sizeof(*r->partitions));
@@ -200,6 +219,11 @@ void tpi_rules_destroy(struct tpi_rules *r)
 const struct tpi_kind *tpi_rules_kind(struct tpi_rules *r)
 {
     return &r->kind;
+}
+
+void tpi_rules_replaying(struct tpi_rules *r, bool on)
+{
+    atomic_store(&r->replaying, on);
 }
 
 const struct tpi_rules_counters *tpi_rules_count(const struct tpi_rules *r)

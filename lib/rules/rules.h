@@ -45,7 +45,11 @@ enum {
     TPI_RULES_MAX_SCENES = 10000,
     TPI_RULES_MAX_WATCHES = 20000, /* scenes and data rules */
     TPI_RULES_MAX_DEVICES = 1000,  /* named by one scene */
-    TPI_RULES_MAX_EDGES = 1 << 20  /* pairs of scene and device that are true now, per partition */
+    TPI_RULES_MAX_EDGES = 1 << 20, /* pairs of scene and device that are true now, per partition */
+    TPI_RULES_HOPS = 16,           /* links of a chain of rules: one of so many is cut */
+    TPI_RULES_MAX_TARGETS = 1000,  /* devices that one action is done for */
+    TPI_RULES_MAX_LATERS =
+        1 << 16 /* lists of actions that wait for the end of a delay, per partition */
 };
 
 /* A command that a rule wants. Views and trees are the rule's, valid during the call. */
@@ -62,6 +66,7 @@ struct tpi_rule_command {
     uint32_t expire_ms;
     uint32_t priority; /* enum tpc_priority */
     bool again;        /* it may have been done before the start */
+    uint32_t hops;     /* links of the chain that it is the last of: rules/chain.h */
 };
 
 /* A message that a rule wants in the log: a notification, an alert or a row. Views as above. */
@@ -74,9 +79,32 @@ struct tpi_rule_message {
     const struct tpc_value *params;
     struct tpc_str by;
     bool again;      /* it may be in the log from before the start */
+    uint32_t hops;   /* of a row: as above */
     bool has_source; /* a message of the log set it off: */
     uint32_t source_partition;
     uint64_t source_offset;
+};
+
+/* An entity that a rule wants switched on or off. Views as above. */
+struct tpi_rule_switch {
+    uint32_t partition; /* whose worker does it */
+    struct tpc_str tenant;
+    struct tpc_str kind;
+    struct tpc_str key;
+    bool enabled;
+    struct tpc_str by;
+    int64_t unix_ms; /* what set it off; 0 = now */
+    bool again;      /* it may be done already: not if the entity was changed since unix_ms */
+};
+
+/* Devices that a rule wants found: those of a group, or those of a product and with labels that `select`
+ * chooses; what is empty is not asked for. Texts are valid until it is given back. */
+struct tpi_fan {
+    uint32_t partition; /* whose worker finds them */
+    struct tpc_str tenant;
+    struct tpc_str product;
+    struct tpc_str select;
+    struct tpc_str group;
 };
 
 struct tpi_rules_host {
@@ -90,6 +118,11 @@ struct tpi_rules_host {
     int (*command)(void *user, uint32_t worker, const struct tpi_rule_command *command);
     /* Appends it after the batch, once: a replay drops what is in the log already. */
     int (*message)(void *user, uint32_t worker, const struct tpi_rule_message *message);
+    /* Takes the fan, unless it fails: after the batch, at most TPI_RULES_MAX_TARGETS devices are found and
+     * given to tpi_fan_done(). NULL = there are no such actions. */
+    int (*fan)(void *user, uint32_t worker, struct tpi_fan *fan);
+    /* Puts the entity anew, after the batch and what it sent to devices. NULL = it cannot be done. */
+    int (*change)(void *user, uint32_t worker, const struct tpi_rule_switch *change);
     /* A worker's next time has changed: it shall look. Any thread, under our locks. May be NULL. */
     void (*wake)(void *user, uint32_t worker);
     const char *zone_dir; /* of time zones; NULL = the system's */
@@ -119,6 +152,13 @@ struct tpi_rules_counters {
     _Atomic uint64_t schedules_fired;
     _Atomic uint64_t schedules_missed;
     _Atomic uint64_t schedules_failed;
+    _Atomic uint64_t loops;
+    _Atomic uint64_t links_lost;
+    _Atomic uint64_t delays;
+    _Atomic uint64_t delays_full;
+    _Atomic uint64_t delays_dropped;
+    _Atomic uint64_t fans_full;
+    _Atomic uint64_t fans_dropped;
 };
 
 extern const struct tpi_metric_def tpi_rules_metrics[];
@@ -212,6 +252,16 @@ int64_t tpi_rules_next_ms(const struct tpi_rules *r, uint32_t worker);
 uint32_t tpi_rules_turn(struct tpi_rules *r, uint32_t worker);
 /* The same for who knows the time: tpi_unix_ms(). */
 uint32_t tpi_rules_turn_at(struct tpi_rules *r, uint32_t worker, int64_t now);
+
+/* The log is read again: what rules do from it may have been done before the start, also later. */
+void tpi_rules_replaying(struct tpi_rules *r, bool on);
+
+/* Gives a fan back with the ids of what was found; more: there are others. code other than 0: it failed
+ * (TPC_ENOENT: there is no such group). The worker, no batch and no lock is open. */
+void tpi_fan_done(struct tpi_rules *r, uint32_t worker, struct tpi_fan *fan, int code,
+                  const uint64_t *devices, uint32_t count, bool more);
+/* It is never done: the core goes. */
+void tpi_fan_drop(struct tpi_rules *r, struct tpi_fan *fan);
 
 /* A product's model changed: its scenes are compiled again. Any thread without a batch or lock
  * open. */

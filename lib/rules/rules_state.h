@@ -9,8 +9,11 @@
 #include "entity/entity.h"
 #include "rules/due.h"
 #include "rules/edge.h"
+#include "rules/later.h"
 #include "rules/rules.h"
 #include "rules/scene.h"
+
+struct tpi_rule_schedule;
 
 /* Scenes and data rules of one product that name one property. */
 struct rule_list {
@@ -63,10 +66,12 @@ struct rule_worker {
     char texts[TPI_EXPR_SCRATCH];     /* that a condition makes */
     struct rule_before before;        /* of the message that comes */
     struct tpc_arena *arena;          /* what one action says */
+    struct tpc_arena *fan_arena;      /* what one action about many devices says */
     struct tpc_arena *vars_arena;     /* variables of the rule that is looked at */
     struct tpi_due due;               /* pairs of its partitions that wait */
     int64_t closed_ms;                /* windows were ended by the clock then */
     _Atomic int64_t next_unix_ms;     /* the earliest of them; INT64_MAX = none */
+    _Atomic int64_t later_next_ms;    /* when a delay ends first; INT64_MAX = none */
     _Atomic int64_t schedule_next_ms; /* when one of its schedules is due; INT64_MAX = never */
     _Atomic int64_t schedule_seen_ms; /* when it looked at them last */
     int64_t turned_ms;                /* the clock at its last turn */
@@ -78,6 +83,8 @@ struct rule_partition {
     struct tpi_edges runs;  /* of dampened conditions: damp.c */
     uint64_t next;          /* offset after the last message seen */
     struct tpi_map64 flows; /* struct tpi_flow, what is open in windows, by rule id */
+    struct tpi_map64 links; /* struct tpi_chain_link by device id */
+    struct tpi_laters laters;
 };
 
 struct tpi_rules {
@@ -96,6 +103,7 @@ struct tpi_rules {
      */
     pthread_mutex_t changes;
     struct tpi_map64 scenes;     /* by id */
+    struct tpi_map scene_keys;   /* struct tpi_scene by number of the tenant and key */
     struct tpi_map64 sets;       /* struct rule_set by product id */
     struct tpi_map64 schedules;  /* struct tpi_rule_schedule by id; changed under all locks */
     uint32_t previous;           /* of all sets; changed under all locks */
@@ -103,6 +111,9 @@ struct tpi_rules {
     struct tpi_map64 data_rules; /* struct tpi_data_rule by id; changed under all locks */
     uint32_t *free_numbers;      /* stack: of scenes and data rules */
     uint32_t free_count;
+    atomic_bool replaying;    /* the log is read again */
+    pthread_mutex_t cut_lock; /* after all others */
+    struct tpi_map64 cut;     /* text of the last chain that was cut, by rule id */
 };
 
 void tpi_rules_lock_all(struct tpi_rules *r);
@@ -140,6 +151,17 @@ static inline bool tpi_rules_is_moment(uint64_t offset)
  * worker, under the registry's read lock. The caller has seen that the condition compiles. Returns
  * whether it fired. */
 bool tpi_scene_run(struct tpi_rules *r, struct tpi_scene *scene, const struct tpi_scene_run *run);
+
+/* A scene by its key; NULL if there is none. Under a worker's lock or that of changes. */
+struct tpi_scene *tpi_rules_scene(const struct tpi_rules *r, uint64_t tenant_id,
+                                  struct tpc_str key);
+
+/*
+ * Does the actions of a scene, or of a schedule; all of act is filled in but for where values in texts come
+ * from. ask: only if the scene's condition is true for the device. Returns whether they were done.
+ */
+bool tpi_scene_act(struct tpi_act *act, struct tpi_scene *s, bool ask);
+void tpi_schedule_act(struct tpi_act *act, struct tpi_rule_schedule *s);
 
 /* Hooks of the kind. */
 int tpi_rules_prepare(void *user, struct tpi_change *change, struct tpc_error *err);

@@ -91,6 +91,7 @@ struct tpi_scene {
     uint32_t moment;              /* enum tpi_command_moment */
     uint32_t when;                /* short hash of all that decides whether it is true */
     bool enabled;
+    bool live; /* its document is stored */
     bool each; /* fires with every message */
     bool once; /* .. or change to true, but only the first until it is reset */
     struct tpi_during during;

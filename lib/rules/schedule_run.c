@@ -67,11 +67,13 @@ static void fire(struct planned *p, uint32_t worker, struct tpi_rule_schedule *s
                            .tally = tally,
                            .worker = worker,
                            .tenant_id = s->tenant_id,
+                           .tenant = s->tenant,
                            .rule = s->id,
                            .revision = s->revision,
                            .by = s->by,
                            .partition = s->partition,
                            .offset = offset,
+                           .unix_ms = p->at_ms,
                            .again = s->again,
                            .from = { &expr_host, p, &scratch } };
     TPI_METRIC_ADD(r->counters.schedules_fired, 1);
@@ -109,6 +111,23 @@ static int test_traced(const struct planned *p, struct rule_worker *w,
                                 .name = name_of,
                                 .name_user = (void *) (uintptr_t) p->s };
     return tpi_trace_test(&x, p->s->condition, &expr_host, (void *) (uintptr_t) p, scratch);
+}
+
+void tpi_schedule_act(struct tpi_act *act, struct tpi_rule_schedule *s)
+{
+    struct tpi_rules *r = act->rules;
+    struct rule_worker *w = &r->workers[act->worker];
+    struct tpi_expr_scratch scratch = { w->texts, sizeof(w->texts), 0, 0 };
+    struct planned p = { .r = r, .s = s, .at_ms = act->unix_ms };
+    if (!tpi_rules_is_moment(act->offset)) {
+        p.at_ms = (int64_t) act->offset;
+    }
+    if (s->vars.count > 0) {
+        tpc_arena_reset(w->vars_arena);
+        tpi_vars_eval(&s->vars, &expr_host, &p, &scratch, w->vars_arena, &p.vars);
+    }
+    act->from = (struct tpi_fill_source){ &expr_host, &p, &scratch };
+    (void) tpi_act(act, &s->actions);
 }
 
 /* Result of the condition: 1, 0, or -1 for null. */

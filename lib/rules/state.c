@@ -4,7 +4,8 @@
  * (varint), unix time (varint, zigzag) and offset (varint). Version 1 had neither of the last three: all
  * had fired. From version 3 on the
  * schedules follow: schedule_run.c; from version 4 on what is open in windows: data_state.c; version 5 tells more of schedules; from version 6 on
- * what damp.h says; version 7 tells more of windows.
+ * what damp.h says; version 7 tells more of windows; from version 8 on
+ * what waits for the end of a delay: later.h.
  */
 #include "base/error.h"
 #include "rules/damp.h"
@@ -13,13 +14,14 @@
 #include "rules/schedule.h"
 
 enum {
-    STATE_VERSION = 7,
+    STATE_VERSION = 8,
     STATE_OLD = 1,
     STATE_SCHEDULES = 3,
     STATE_WINDOWS = 4,
     STATE_JUDGED = 5, /* of schedules with a condition */
     STATE_DAMPED = 6,
-    STATE_LANES = 7 /* of windows */
+    STATE_LANES = 7, /* of windows */
+    STATE_LATERS = 8
 };
 
 static struct rule_worker *owner(struct tpi_rules *r, uint32_t partition)
@@ -83,6 +85,7 @@ int tpi_rules_state_save(struct tpi_rules *r, uint32_t partition, struct tpi_buf
     rc = rc != 0 ? rc : tpi_schedules_save(r, partition, out);
     rc = rc != 0 ? rc : tpi_data_rules_save(r, partition, out);
     rc = rc != 0 ? rc : tpi_rules_damp_save(r, partition, out);
+    rc = rc != 0 ? rc : tpi_laters_save(&r->partitions[partition].laters, out);
     pthread_mutex_unlock(&w->lock);
     tpi_registry_read_unlock(r->host.registry);
     if (rc != 0) {
@@ -136,9 +139,11 @@ static int read_edges(struct tpi_rules *r, struct tpi_reader *in, uint8_t versio
 
 /* What is read of a state before any of it is taken over. */
 struct loading {
+    uint32_t partition;
     struct tpi_edges edges;
     struct tpi_edges runs;
     struct tpi_map64 flows;
+    struct tpi_laters laters;
     struct tpi_reader
         schedules; /* where they stand: a second reading takes them over, as the next */
     struct tpi_reader off;
@@ -163,6 +168,9 @@ static int read_state(struct tpi_rules *r, struct tpi_reader *in, uint8_t versio
         l->off = *in;
         rc = rc != 0 ? rc : tpi_rules_off_read(r, in, 0, false);
     }
+    if (rc == 0 && version >= STATE_LATERS) {
+        rc = tpi_laters_read(in, l->partition, &l->laters);
+    }
     return rc == 0 && tpi_reader_left(in) > 0 ? TPC_ECORRUPT : rc;
 }
 
@@ -181,8 +189,10 @@ static int wait_again(struct rule_worker *w, uint32_t partition, const struct tp
     return rc;
 }
 
-static void loading_init(struct loading *l, const struct tpc_allocator *alloc)
+static void loading_init(struct loading *l, uint32_t partition, const struct tpc_allocator *alloc)
 {
+    l->partition = partition;
+    tpi_laters_init(&l->laters, alloc);
     tpi_edges_init(&l->edges, alloc);
     tpi_edges_init(&l->runs, alloc);
     tpi_map64_init(&l->flows, alloc);
@@ -193,6 +203,7 @@ static void loading_fini(struct loading *l)
     tpi_edges_fini(&l->edges);
     tpi_edges_fini(&l->runs);
     tpi_flows_fini(&l->flows);
+    tpi_laters_fini(&l->laters);
 }
 
 /* Under all that guards a partition. Cannot fail. */
@@ -203,6 +214,7 @@ static void take_over(struct tpi_rules *r, uint32_t partition, uint8_t version, 
     tpi_edges_fini(&p->runs);
     p->edges = l->edges;
     p->runs = l->runs;
+    tpi_laters_take(r, partition, &l->laters);
     if (version >= STATE_SCHEDULES) {
         (void) tpi_schedules_read(r, &l->schedules, version >= STATE_JUDGED, true);
     }
@@ -222,7 +234,7 @@ int tpi_rules_state_load(struct tpi_rules *r, uint32_t partition, struct tpc_byt
     }
     uint64_t next = tpi_read_varint(&in);
     struct loading l;
-    loading_init(&l, r->env->alloc);
+    loading_init(&l, partition, r->env->alloc);
     pthread_mutex_lock(&r->changes);
     int rc = read_state(r, &in, version, &l);
     struct rule_worker *w = owner(r, partition);

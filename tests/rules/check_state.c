@@ -108,7 +108,7 @@ static void as_version_1(const struct tpi_buf *now, struct tpi_buf *out)
     struct tpi_reader in;
     tpi_buf_init(out, NULL, 0);
     tpi_reader_init(&in, now->ptr, now->len);
-    ck_assert_uint_eq(tpi_read_u8(&in), 7);
+    ck_assert_uint_eq(tpi_read_u8(&in), 8);
     tk_ok(tpi_buf_u8(out, 1));
     tk_ok(tpi_buf_varint(out, tpi_read_varint(&in)));
     uint64_t count = tpi_read_varint(&in);

@@ -55,6 +55,7 @@ static int on_command(void *user, uint32_t worker, const struct tpi_rule_command
     struct tpc_buf buf = { json, sizeof(json), 0 };
     tk_ok(tpc_json_write(c->params, 0, &buf));
     struct house_command *out = &h->commands[n];
+    tpi_chain_of(c, &h->links[n]);
     out->id = c->id;
     out->again = c->again;
     out->priority = c->priority;
@@ -66,6 +67,80 @@ static int on_command(void *user, uint32_t worker, const struct tpi_rule_command
              c->target->key.ptr, (int) c->service.len, c->service.ptr, (int) buf.need,
              (const char *) json);
     return h->command_code;
+}
+
+static int on_fan(void *user, uint32_t worker, struct tpi_fan *fan)
+{
+    struct house *h = user;
+    if (h->command_code != 0) {
+        return h->command_code;
+    }
+    ck_assert_uint_lt(h->fan_count, 16);
+    h->fans[h->fan_count++] = (struct house_fan){ fan, worker };
+    return 0;
+}
+
+static int on_switch(void *user, uint32_t worker, const struct tpi_rule_switch *s)
+{
+    struct house *h = user;
+    (void) worker;
+    if (h->command_code != 0) {
+        return h->command_code;
+    }
+    ck_assert_uint_lt(h->switch_count, 16);
+    snprintf(h->switches[h->switch_count++], sizeof(h->switches[0]), "%.*s %.*s %.*s %s",
+             (int) s->by.len, s->by.ptr, (int) s->kind.len, s->kind.ptr, (int) s->key.len,
+             s->key.ptr, s->enabled ? "on" : "off");
+    return 0;
+}
+
+struct house_found {
+    struct tpc_str product;
+    uint64_t devices[TPI_RULES_MAX_TARGETS];
+    uint32_t count;
+    bool more;
+};
+
+static int find_device(void *user, struct tpc_device *d)
+{
+    struct house_found *f = user;
+    if (f->product.len > 0
+            ? !tpc_str_equal(f->product, d->product->key)
+            : !tpc_str_equal(d->key, TPC_STR("t1")) && !tpc_str_equal(d->key, TPC_STR("t2"))) {
+        return 0;
+    }
+    if (f->count == TPI_RULES_MAX_TARGETS) {
+        f->more = true;
+        return 0;
+    }
+    f->devices[f->count++] = d->id;
+    return 0;
+}
+
+static void do_fans(struct house *h)
+{
+    for (unsigned i = 0; i < h->fan_count; i++) {
+        const struct house_fan *x = &h->fans[i];
+        struct house_found f = { .product = x->fan->product };
+        tpi_registry_read_lock(h->registry);
+        tk_ok(tpi_registry_each_device(h->registry, find_device, &f));
+        tpi_registry_read_unlock(h->registry);
+        int code = tpc_str_equal(x->fan->group, TPC_STR("nobody")) ? TPC_ENOENT : 0;
+        tpi_fan_done(h->rules, x->worker, x->fan, code, f.devices, f.count, f.more);
+    }
+    h->fan_count = 0;
+}
+
+void house_settle(struct house *h)
+{
+    unsigned n = h->count_only ? 0 : atomic_load(&h->command_count);
+    do_fans(h);
+    for (unsigned i = 0; i < n; i++) {
+        if (h->links[i].hops > 0) {
+            tpi_chain_sent(h->rules, h->links[i].partition % HOUSE_WORKERS, &h->links[i]);
+            h->links[i].hops = 0;
+        }
+    }
 }
 
 static int on_message(void *user, uint32_t worker, const struct tpi_rule_message *m)
@@ -169,6 +244,8 @@ static int start(struct house *h)
                                    .partitions = HOUSE_PARTITIONS,
                                    .command = on_command,
                                    .message = on_message,
+                                   .fan = on_fan,
+                                   .change = on_switch,
                                    .wake = on_wake,
                                    .zone_dir = ZONE_DIR };
     tk_ok(tpi_rules_create(env, &host, NULL, &h->rules));

@@ -8,6 +8,7 @@
 #include "entity/entity.h"
 #include "registry/device.h"
 #include "rules/alert.h"
+#include "rules/chain.h"
 #include "rules/rules.h"
 #include "tk_env.h"
 
@@ -60,9 +61,17 @@ struct house {
     struct house_command commands[HOUSE_COMMANDS];
     atomic_uint message_count;
     struct house_message messages[HOUSE_COMMANDS];
-    atomic_uint wakes; /* a worker was told to look at its schedules */
-    int64_t event_ms;  /* time of the messages' events */
-    int command_code;  /* what the core answers */
+    struct tpi_chain_link links[HOUSE_COMMANDS]; /* of the commands */
+    unsigned fan_count;
+    struct house_fan {
+        struct tpi_fan *fan;
+        uint32_t worker;
+    } fans[16]; /* not done yet */
+    unsigned switch_count;
+    char switches[16][96]; /* "by kind key on" */
+    atomic_uint wakes;     /* a worker was told to look at its schedules */
+    int64_t event_ms;      /* time of the messages' events */
+    int command_code;      /* what the core answers */
     bool count_only;
 };
 
@@ -92,6 +101,10 @@ void house_temperature(struct house *h, const char *device, double value);
 
 /* An event, or a message about presence. */
 void house_tell(struct house *h, const char *device, uint16_t kind, const char *name, bool online);
+
+/* What the core does after a batch: links of commands are remembered; fans are done with all devices of
+ * a product, or with t1 and t2. */
+void house_settle(struct house *h);
 
 /* Time goes by; returns how many pairs that waited fired. */
 uint32_t house_wait(struct house *h, uint64_t ms);

@@ -4,6 +4,7 @@
 
 #include "tk.h"
 
+Suite *act_suite(void);
 Suite *alert_suite(void);
 Suite *alert_keep_suite(void);
 Suite *data_rule_suite(void);
