@@ -136,6 +136,11 @@ static int read_what(struct config *c, const struct tpc_value *doc, struct tpc_r
         m->kind = TPC_MSG_EVENT;
         m->name = tpc_value_text(v);
         m->params = params != NULL ? *params : m->params;
+    } else if ((v = tpc_value_get(doc, TPC_STR("command"))) != NULL) {
+        const struct tpc_value *params = tpc_value_get(doc, TPC_STR("params"));
+        m->kind = TPC_MSG_COMMAND;
+        m->name = tpc_value_text(v);
+        m->params = params != NULL ? *params : m->params;
     } else if ((v = tpc_value_get(doc, TPC_STR("online"))) != NULL) {
         struct tpc_member online = { TPC_STR("online"), *v };
         const struct tpc_value *map = copy_map(c, &online, 1);
@@ -168,12 +173,17 @@ static int read_message(struct trial *t, struct config *c, const struct tpc_valu
     if (after != NULL && read_span(plain(after, buf, sizeof(buf)), &ms) != 0) {
         return complain(t->messages, t->count, "`after` is no span of time: 5m");
     }
+    const struct tpc_value *said = tpc_value_get(doc, TPC_STR("time"));
+    if (said != NULL && read_time(plain(said, buf, sizeof(buf)), &m->event_unix_ms) != 0) {
+        return complain(t->messages, t->count, "`time` is no time: 2026-11-20T12:00:00Z");
+    }
     *now_ms += ms;
     m->unix_ms = *now_ms;
     if (m->device.len == 0 || read_what(c, doc, m) != 0) {
-        return complain(t->messages, t->count,
-                        "it needs `device` and one of values, attributes, event, online, raise, "
-                        "clear");
+        return complain(
+            t->messages, t->count,
+            "it needs `device` and one of values, attributes, event, command, online, raise, "
+            "clear");
     }
     t->count++;
     return 0;

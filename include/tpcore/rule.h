@@ -149,12 +149,13 @@ TPC_API const char *tpc_rule_step_name(uint32_t what);
 /* What comes in a test. */
 struct tpc_rule_test_message {
     uint32_t size;
-    uint16_t kind; /* TPC_MSG_TELEMETRY, _ATTRIBUTES, _EVENT, _PRESENCE, _ALERT */
+    uint16_t kind; /* TPC_MSG_TELEMETRY, _ATTRIBUTES, _EVENT, _PRESENCE, _COMMAND, _ALERT */
     uint16_t reserved;
     int64_t unix_ms; /* when it comes; what is not after the one before, or 0, comes with that */
+    int64_t event_unix_ms; /* when it happened, as the device says; 0 = when it comes */
     struct tpc_str device;
-    struct tpc_str name; /* of an event; of an alert its key, empty = the tested one's */
-    /* {"temperature": 31}; what the event says; {"online": true}; {"state": "raised", "severity":
+    struct tpc_str name; /* of an event, a command; of an alert its key, empty = the tested one's */
+    /* {"temperature": 31}; what the event or command says; {"online": true}; {"state": "raised", "severity":
      * "major", "text": ".."} or {"state": "cleared"}, as a rule would wish it */
     struct tpc_value params;
 };

@@ -197,7 +197,7 @@ static bool is_message(const struct tpc_rule_test_message *m)
 {
     bool known = m->kind == TPC_MSG_TELEMETRY || m->kind == TPC_MSG_ATTRIBUTES ||
                  m->kind == TPC_MSG_EVENT || m->kind == TPC_MSG_PRESENCE ||
-                 m->kind == TPC_MSG_ALERT;
+                 m->kind == TPC_MSG_COMMAND || m->kind == TPC_MSG_ALERT;
     return m->size >= sizeof(*m) && known && m->device.len > 0;
 }
 

@@ -177,18 +177,21 @@ static int rules_see(struct coming *c, const struct tpc_rule_test_message *m)
 {
     struct tpi_sandbox *s = c->s;
     bool data = m->kind == TPC_MSG_TELEMETRY || m->kind == TPC_MSG_ATTRIBUTES;
+    struct tpc_member said = { TPC_STR("params"), m->params };
     int rc = data ? make_points(c, &m->params) : 0;
     struct tpc_msg msg = { .size = sizeof(msg),
                            .kind = m->kind,
                            .offset = s->number++,
                            .device_id = c->device->id,
-                           .unix_ms = s->unix_ms,
+                           .unix_ms = m->event_unix_ms != 0 ? m->event_unix_ms : s->unix_ms,
                            .received_unix_ms = s->unix_ms,
                            .name = m->name,
                            .point_count = c->count,
                            .point_size = sizeof(struct tpc_point),
                            .points = c->points };
-    if (!data) {
+    if (m->kind == TPC_MSG_COMMAND) {
+        msg.params = (struct tpc_value){ .type = TPC_MAP, .len = 1, .as.members = &said };
+    } else if (!data) {
         msg.params = m->params;
     }
     if (rc != 0 || (data && c->count == 0)) {

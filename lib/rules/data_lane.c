@@ -10,6 +10,7 @@
  */
 #include "registry/device.h"
 #include "rules/data_run.h"
+#include "rules/trace.h"
 
 enum { CHAIN = TPI_SQL_MAX_OVERLAP };
 
@@ -258,6 +259,15 @@ static bool is_time(int64_t unix_ms)
     return unix_ms > INT64_MIN / 4 && unix_ms < INT64_MAX / 4;
 }
 
+/* For who follows the rule. */
+static void decide(const struct run *x, int64_t now_ms, const char *word, const char *text)
+{
+    struct tpi_trace *trace = x->r->workers[x->worker].trace;
+    if (trace != NULL) {
+        tpi_trace_decide(trace, x->device->key, now_ms, word, 0, "%s", text);
+    }
+}
+
 static void event_message(struct run *x, struct tpi_flow *f, struct tpi_lane *lane,
                           struct tpi_packed *p)
 {
@@ -269,6 +279,7 @@ static void event_message(struct run *x, struct tpi_flow *f, struct tpi_lane *la
     }
     if (!is_time(p->m.ms) || p->m.ms < lane->done_ms) {
         TPI_METRIC_ADD(x->r->counters.late, 1);
+        decide(x, now, "late", "is too late: in no window");
     } else {
         if (lane->early.count == TPI_SQL_MAX_KEPT) {
             uint32_t at = 0;
@@ -283,6 +294,7 @@ static void event_message(struct run *x, struct tpi_flow *f, struct tpi_lane *la
         }
         lane->high_ms = p->m.ms > lane->high_ms ? p->m.ms : lane->high_ms;
         lane->seen_ms = now;
+        decide(x, now, "kept", "is kept until no earlier one is expected");
         pass(x, f, lane, lane->high_ms - x->d->lateness_ms);
     }
     x->msg = msg;

@@ -141,7 +141,10 @@ static void fire(struct rule_firing *f)
     w->fired++;
     tally->fired++;
     tally->fired_ms = f->unix_ms;
-    decide(f, "fires", 0, f->msg != NULL ? "fires" : "was true for long enough: fires");
+    decide(f, "fires", 0,
+           f->asked         ? "is run: fires"
+           : f->msg != NULL ? "fires"
+                            : "was true for long enough: fires");
     tpi_act(&act, &f->scene->actions);
     if (s->gate.auto_disable && !f->asked) {
         drop_pair(f);
@@ -368,6 +371,7 @@ static void look_at_long(struct rule_firing *f, int result)
     struct tpi_edge *e = tpi_edges_find(edges_of(f), f->scene->id, f->device->id);
     bool active = e != NULL && (e->flags & TPI_EDGE_TRUE) != 0;
     if (result == 0 && active) {
+        decide(f, "over", 0, "is over");
         fall(f, e);
     } else if (result == 1 && !active) {
         e = pair(f, e);
@@ -588,12 +592,20 @@ bool tpi_scene_run(struct tpi_rules *r, struct tpi_scene *scene, const struct tp
                              .again = run->again,
                              .asked = true };
     const struct tpi_expr *expr = scene->condition.expr;
+    struct rule_worker *w = &r->workers[run->worker];
+    struct tpi_tally *tally = tally_of(&f);
+    struct tpi_trace *outer = w->trace; /* of the rule that runs it */
+    uint64_t from = tpi_mono_ns(r->env);
+    w->trace = tpi_trace_look(tally, run->device != NULL ? run->device->id : 0);
     make_vars(&f);
-    if (run->ask && expr != NULL && test(expr, &f) != 1) {
-        return false;
+    bool fires = !run->ask || expr == NULL || test(expr, &f) == 1;
+    if (fires) {
+        fire(&f);
     }
-    fire(&f);
-    return true;
+    tpi_trace_told(w->trace);
+    w->trace = outer;
+    tally->due_ns += tpi_mono_ns(r->env) - from;
+    return fires;
 }
 
 bool tpi_rules_on_commands(const struct tpi_rules *r)

@@ -107,10 +107,13 @@ static bool is_data(const struct tpc_msg *msg)
 static const char *why_scene(const struct tpi_scene *s, const struct tpc_device *d,
                              const struct tpc_msg *msg)
 {
-    static const char *const other[] = { "it looks at properties alone", "it looks at events alone",
+    static const char *const other[] = { "it looks at properties alone",
+                                         "it looks at events alone",
                                          "it looks at devices that come online alone",
-                                         "it looks at devices that go offline alone" };
-    if (s->condition.product_id != d->product->id) {
+                                         "it looks at devices that go offline alone",
+                                         "it looks at commands alone",
+                                         "it is only run" };
+    if (s->on != TPI_ON_MANUAL && s->condition.product_id != d->product->id) {
         return "the device is of another product";
     }
     if (s->devices.count > 0 && tpi_map_get(&s->devices, d->key.ptr, d->key.len) == NULL) {
@@ -133,7 +136,10 @@ static const char *why_scene(const struct tpi_scene *s, const struct tpc_device 
     if (presence && msg->kind == TPC_MSG_PRESENCE) {
         return "the device's state did not turn to the one it looks for";
     }
-    return other[s->on < TPI_TRIGGERS ? s->on : 0];
+    if (s->on == TPI_ON_COMMAND && msg->kind == TPC_MSG_COMMAND) {
+        return "it looks at other commands";
+    }
+    return s->on < sizeof(other) / sizeof(other[0]) ? other[s->on] : "it looks at something else";
 }
 
 static const char *why_data_rule(const struct tpi_data_rule *d, const struct tpc_device *device,

@@ -198,8 +198,17 @@ void tpi_schedule_run(struct tpi_rules *r, uint32_t worker, struct tpi_rule_sche
                       uint64_t offset)
 {
     struct planned p = { .r = r, .s = s, .at_ms = tpi_unix_ms(r->env) };
+    struct rule_worker *w = &r->workers[worker];
+    struct tpi_tally *tally = &s->ledger.workers[worker];
+    struct tpi_trace *outer = w->trace; /* of the rule that runs it */
+    uint64_t from = tpi_mono_ns(r->env);
+    w->trace = tpi_trace_look(tally, 0);
+    decide(w, p.at_ms, "fires", 0, "is run: fires");
     eval_vars(&p, worker);
     fire(&p, worker, s, offset);
+    tpi_trace_told(w->trace);
+    w->trace = outer;
+    tally->due_ns += tpi_mono_ns(r->env) - from;
 }
 
 /* Whether it switched itself off and still is. Planned times up to when it is on again are passed over. */

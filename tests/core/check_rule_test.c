@@ -244,6 +244,75 @@ static unsigned count_lines(const char *word)
     return n;
 }
 
+START_TEST(scenes_of_each_trigger_say_what_they_pass_over)
+{
+    struct flow f;
+    static const struct line lines[] = { { "t1", 0, TPC_MSG_TELEMETRY, "{\"temperature\":31}" },
+                                         { "t1", 1, TPC_MSG_EVENT, "{}" },
+                                         { "t1", 2, TPC_MSG_PRESENCE, "{\"online\":true}" },
+                                         { "t1", 3, TPC_MSG_PRESENCE, "{\"online\":true}" },
+                                         { "t1", 4, TPC_MSG_PRESENCE, "{\"online\":false}" },
+                                         { "t1", 5, TPC_MSG_COMMAND, "{\"speed\":3}" },
+                                         { "fan-1", 6, TPC_MSG_EVENT, "{}" } };
+    static const struct {
+        const char *on, *fires_at;
+        unsigned passes;
+    } cases[] = { { "data", "+0 decision: fires", 6 },    { "event", "+1 decision: fires", 6 },
+                  { "online", "+2 decision: fires", 6 },  { "offline", "+4 decision: fires", 6 },
+                  { "command", "+5 decision: fires", 6 }, { "manual", NULL, 7 } };
+    begin(&f);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char doc[300];
+        bool data = strcmp(cases[i].on, "data") == 0;
+        snprintf(doc, sizeof(doc),
+                 "{\"when\":{\"product\":\"thermo\",\"on\":\"%s\"%s},"
+                 "\"then\":[{\"notify\":{\"handler\":\"ops\"}}]}",
+                 cases[i].on, data ? ",\"expr\":\"temperature > 30\"" : "");
+        int rc = try_for(&f, "scene", doc, lines, 7, 60);
+        ck_assert_msg(rc == 0, "%s: %s", cases[i].on, tpc_error_last()->text);
+        ck_assert_msg(count_lines("pass: not looked at: ") == cases[i].passes, "%s: %s",
+                      cases[i].on, told.text);
+        ck_assert_msg(count_lines("decision: fires") == (cases[i].fires_at != NULL), "%s",
+                      told.text);
+        ck_assert(cases[i].fires_at == NULL || strstr(told.text, cases[i].fires_at) != NULL);
+    }
+    flow_fini(&f);
+}
+END_TEST
+
+START_TEST(computed_properties_come_by_themselves)
+{
+    struct flow f;
+    static const char product[] =
+        TPC_JSON({
+        "key": "meter", "codec": "json", "model": { "properties": [
+            { "id": "u", "type": "double" }, { "id": "i", "type": "double" },
+            { "id": "p", "type": "double", "expr": "u * i" },
+            { "id": "kw", "type": "double", "expr": "p / 1000" } ] } });
+    static const char power[] = TPC_JSON({
+        "when": { "product": "meter", "expr": "kw > 1" },
+        "then": [ { "notify": { "handler": "ops", "params": { "kw": "{{ kw }}" } } } ] });
+    static const struct line lines[] = { { "m1", 0, TPC_MSG_TELEMETRY, "{\"u\":230}" },
+                                         { "m1", 1, TPC_MSG_TELEMETRY, "{\"i\":5}" } };
+    begin(&f);
+    tk_ok(tpc_entity_put(f.core, NULL, "product", TPC_STR(product), TPC_ANY_REV, NULL));
+    tk_ok(tpc_entity_put(f.core, NULL, "device", TPC_STR("{\"key\":\"m1\",\"product\":\"meter\"}"),
+                         TPC_ANY_REV, NULL));
+    int rc = try_for(&f, "scene", power, lines, 2, 10);
+    ck_assert_msg(rc == 0, "%s", tpc_error_last()->text);
+    ck_assert_str_eq(told.text,
+                     "+0 input: telemetry of m1 {\"u\":230}\n"
+                     "+0 pass: not looked at: no property that its condition names is in the "
+                     "message\n"
+                     "+1 input: telemetry of m1 {\"i\":5}\n"
+                     "+1 look: looked at: telemetry of m1\n"
+                     "+1 condition: expr: kw > 1 is true (kw = 1.15)\n"
+                     "+1 decision: fires\n"
+                     "+1 action: notify ops to m1 {\"kw\":1.15}\n");
+    flow_fini(&f);
+}
+END_TEST
+
 START_TEST(a_stored_rule_is_tried_with_what_its_devices_say_last)
 {
     struct flow f;
@@ -440,6 +509,8 @@ Suite *rule_test_flow_suite(void)
     tcase_add_test(c, a_windowed_rule_is_played_with_its_rows);
     tcase_add_test(c, a_schedule_is_played_until_its_end);
     tcase_add_test(c, an_alert_is_played_with_presence_and_wishes);
+    tcase_add_test(c, scenes_of_each_trigger_say_what_they_pass_over);
+    tcase_add_test(c, computed_properties_come_by_themselves);
     tcase_add_test(c, a_stored_rule_is_tried_with_what_its_devices_say_last);
     tcase_add_test(c, nothing_of_it_reaches_the_core);
     tcase_add_test(c, what_cannot_be_tried_is_said_as_when_it_is_put);
