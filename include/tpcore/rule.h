@@ -91,8 +91,8 @@ TPC_API int tpc_rule_run(struct tpc_core *core, const struct tpc_actor *actor,
 
 /*
  * Has a scene forget what it remembers of a device, NULL = of all: that it fired ("once"), that its condition
- * is true, what waits. It may fire again with the next message. A schedule that switched itself off is on
- * again. Stored when it returns, if nothing keeps the rules' state from being stored now; else a moment later.
+ * is true, what waits, its dampened runs. It may fire again with the next message. A schedule, or with device
+ * NULL a scene, that switched itself off is on again. Stored when it returns, if nothing keeps the rules' state from being stored now; else a moment later.
  *
  * Returns 0, TPC_EINVAL (core is NULL, key is empty, no such kind), TPC_ENOENT or TPC_ESTATE (the core is not
  * started, or this is a worker's thread).

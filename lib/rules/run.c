@@ -111,16 +111,21 @@ int tpi_rules_run(struct tpi_rules *r, const struct tpi_rule_name *name,
     return rc;
 }
 
-/* Under all locks. What waits finds its pair gone. */
-static void forget(struct tpi_rules *r, const struct tpi_scene *s, const struct tpc_device *device)
+/* Under all locks. What waits finds its pair gone. A scene that switched itself off is on again. */
+static void forget(struct tpi_rules *r, struct tpi_scene *s, const struct tpc_device *device)
 {
     for (uint32_t i = 0; i < r->host.partitions; i++) {
-        struct tpi_edges *edges = &r->partitions[i].edges;
+        struct rule_partition *p = &r->partitions[i];
         if (device != NULL) {
-            tpi_edges_remove(edges, s->id, device->id);
+            tpi_edges_remove(&p->edges, s->id, device->id);
+            tpi_edges_remove(&p->runs, s->id, device->id);
         } else {
-            tpi_edges_forget(edges, s->id);
+            tpi_edges_forget(&p->edges, s->id);
+            tpi_edges_forget(&p->runs, s->id);
         }
+    }
+    if (device == NULL) {
+        atomic_store(&s->off_until_ms, 0);
     }
 }
 
@@ -128,8 +133,7 @@ int tpi_rules_reset(struct tpi_rules *r, const struct tpi_rule_name *name,
                     const struct tpc_device *device, struct tpc_error *err)
 {
     pthread_mutex_lock(&r->changes);
-    const struct tpi_scene *scene =
-        is_schedule(name) ? NULL : find_scene(r, name->tenant, name->key);
+    struct tpi_scene *scene = is_schedule(name) ? NULL : find_scene(r, name->tenant, name->key);
     struct tpi_rule_schedule *plan =
         is_schedule(name) ? find_schedule(r, name->tenant, name->key) : NULL;
     uint32_t owner = plan != NULL ? plan->partition % r->host.workers : 0;

@@ -481,6 +481,33 @@ START_TEST(a_scene_switches_itself_off_for_all_devices)
 }
 END_TEST
 
+START_TEST(reset_forgets_runs_and_switches_on)
+{
+    struct house *h = house_new();
+    static const struct tpi_rule_name name = { TPC_STR_INIT("main"), TPC_STR_INIT("scene"),
+                                               TPC_STR_INIT("s") };
+    tk_ok(scene(h,
+                ",'expr':'temperature > 30','fire':'each','dampen':{'type':'consecutive',"
+                "'occurrences':2}",
+                TEXT ",'auto_disable':true"));
+    house_temperature(h, "t1", 31);
+    tk_ok(tpi_rules_reset(h->rules, &name, NULL, &h->err));
+    house_temperature(h, "t1", 31);
+    ck_assert_uint_eq(notes(h), 0);
+    house_temperature(h, "t1", 31);
+    ck_assert_uint_eq(notes(h), 1);
+    house_temperature(h, "t1", 31);
+    house_temperature(h, "t1", 31);
+    ck_assert_uint_eq(notes(h), 1); /* off */
+    tk_ok(tpi_rules_reset(h->rules, &name, NULL, &h->err));
+    ck_assert_uint_eq(told(h, "scene").flags, TPC_RULE_ENABLED);
+    house_temperature(h, "t1", 31);
+    house_temperature(h, "t1", 31);
+    ck_assert_uint_eq(notes(h), 2);
+    house_free(h);
+}
+END_TEST
+
 START_TEST(what_waits_at_a_scene_that_switched_itself_off_is_over)
 {
     struct house *h = house_new();
@@ -587,6 +614,7 @@ Suite *task_suite(void)
     tcase_add_test(t, dampening_of_a_scene_looks_at_the_newest_messages_of_each_device);
     tcase_add_test(t, active_for_so_long_fires_then_and_with_each_message_after);
     tcase_add_test(t, a_scene_switches_itself_off_for_all_devices);
+    tcase_add_test(t, reset_forgets_runs_and_switches_on);
     tcase_add_test(t, what_waits_at_a_scene_that_switched_itself_off_is_over);
     tcase_add_test(t, damaged_state_of_dampened_scenes_is_refused);
     tcase_add_test(t, faults_of_scenes_are_said_when_they_are_put);
