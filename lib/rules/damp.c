@@ -5,7 +5,7 @@
 
 static uint64_t window(const struct tpi_scene *s)
 {
-    uint32_t n = s->gate.dampen.window;
+    uint32_t n = s->gate->dampen.window;
     return n >= 64 ? UINT64_MAX : (UINT64_C(1) << n) - 1;
 }
 
@@ -15,7 +15,7 @@ int tpi_rules_damp(struct tpi_rules *r, uint32_t partition, const struct tpi_sce
     struct tpi_edges *table = &r->partitions[partition].runs;
     struct tpi_edge *e = tpi_edges_find(table, s->id, device);
     struct tpi_dampen_state state = { .runs = e != NULL ? e->offset : 0 };
-    bool holds = tpi_dampen_run(&s->gate.dampen, &state, result, 0);
+    bool holds = tpi_dampen_run(&s->gate->dampen, &state, result, 0);
     uint64_t runs = state.runs & window(s);
     if (runs == 0) {
         tpi_edges_remove(table, s->id, device);
@@ -45,12 +45,12 @@ bool tpi_scene_is_off(const struct tpi_scene *s, int64_t unix_ms)
 
 bool tpi_scene_take_turn(struct tpi_scene *s, uint32_t partition, int64_t unix_ms)
 {
-    if (!s->gate.auto_disable) {
+    if (!s->gate->auto_disable) {
         return true;
     }
     int64_t seen = atomic_load(&s->off_until_ms);
     if (seen > unix_ms || !atomic_compare_exchange_strong(&s->off_until_ms, &seen,
-                                                          tpi_gate_off_until(&s->gate, unix_ms))) {
+                                                          tpi_gate_off_until(s->gate, unix_ms))) {
         return false;
     }
     atomic_store(&s->off_partition, partition);
@@ -136,7 +136,7 @@ static void switch_off(struct tpi_rules *r, uint32_t partition, uint64_t id, uin
                        int64_t until_ms)
 {
     struct tpi_scene *s = tpi_map64_get(&r->scenes, id);
-    if (s != NULL && s->revision == revision && s->gate.auto_disable &&
+    if (s != NULL && s->revision == revision && s->gate->auto_disable &&
         atomic_load(&s->off_until_ms) < until_ms) {
         atomic_store(&s->off_until_ms, until_ms);
         atomic_store(&s->off_partition, partition);

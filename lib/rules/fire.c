@@ -146,7 +146,7 @@ static void fire(struct rule_firing *f)
            : f->msg != NULL ? "fires"
                             : "was true for long enough: fires");
     tpi_act(&act, &f->scene->actions);
-    if (s->gate.auto_disable && !f->asked) {
+    if (s->gate->auto_disable && !f->asked) {
         drop_pair(f);
     }
 }
@@ -170,7 +170,7 @@ static int judge(struct rule_firing *f)
 {
     const struct tpi_scene *s = f->scene;
     int result = s->condition.expr != NULL ? test(s->condition.expr, f) : 1;
-    if (result < 0 || s->gate.dampen.type == TPI_DAMPEN_NONE || s->for_ms > 0) {
+    if (result < 0 || s->gate->dampen.type == TPI_DAMPEN_NONE || s->for_ms > 0) {
         return result;
     }
     int damped = tpi_rules_damp(f->r, f->partition, s, f->device->id, result == 1);
@@ -470,7 +470,7 @@ static void look_at(struct rule_firing *f)
         tpi_map_get(&s->devices, f->device->key.ptr, f->device->key.len) == NULL) {
         return;
     }
-    if (s->gate.auto_disable && tpi_scene_is_off(s, f->unix_ms)) {
+    if (s->gate->auto_disable && tpi_scene_is_off(s, f->unix_ms)) {
         drop_pair(f);
         return;
     }

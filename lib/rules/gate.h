@@ -37,7 +37,7 @@ extern const struct tpc_option tpi_gate_dampen_options[TPI_GATE_DAMPEN_OPTIONS];
     }
 #define TPI_GATE_AUTO_DISABLE_OPTION                                                               \
     {                                                                                              \
-        .name = "auto_disable", .type = TPC_OPT_BOOL, .def = "false", .since = "0.1",              \
+        .name = "auto_disable", .type = TPC_OPT_BOOL, .since = "0.1",                              \
         .help = "it switches itself off when it has fired"                                         \
     }
 #define TPI_GATE_RE_ENABLE_OPTION                                                                  \

@@ -164,24 +164,36 @@ static int check_trigger(const struct tpi_scene *s, const struct tpc_value *when
             return when_error(err, others[i], "of what is run by hand nothing is asked");
         }
     }
-    if (s->gate.dampen.type != TPI_DAMPEN_NONE && s->text.len == 0) {
+    if (s->gate->dampen.type != TPI_DAMPEN_NONE && s->text.len == 0) {
         return when_error(err, "dampen", "only with a condition: expr");
     }
-    if (s->gate.dampen.type == TPI_DAMPEN_ACTIVE && s->for_ms > 0) {
+    if (s->gate->dampen.type == TPI_DAMPEN_ACTIVE && s->for_ms > 0) {
         return when_error(err, "for", "says the same as dampen");
     }
     return 0;
 }
 
-/* Dampening by time is what a pair that waits does. */
+/* Most have none. */
 static int read_gate(struct tpi_scene *s, const struct tpc_value *doc, const struct tpc_value *when,
                      struct tpc_error *err)
 {
-    int rc = tpi_gate_read(&s->gate, doc, tpi_member(when, "dampen"), err);
+    static const struct tpi_gate none = { .auto_disable = false };
+    struct tpi_gate gate;
+    int rc = tpi_gate_read(&gate, doc, tpi_member(when, "dampen"), err);
     if (rc != 0 && err != NULL && strncmp(err->path, "dampen", 6) == 0) {
         tpi_error_at(err, "when");
     }
-    return rc;
+    s->gate = &none;
+    if (rc != 0 || (gate.dampen.type == TPI_DAMPEN_NONE && !gate.auto_disable)) {
+        return rc;
+    }
+    struct tpi_gate *own = tpc_arena_take(s->arena, sizeof(*own));
+    if (own == NULL) {
+        return TPC_ENOMEM;
+    }
+    *own = gate;
+    s->gate = own;
+    return 0;
 }
 
 /* Members that do not go together. */
@@ -207,7 +219,7 @@ static int check_when(const struct tpi_scene *s, const struct tpc_value *when,
     if (s->debounce_ms > 0 && s->every_ms > 0) {
         return when_error(err, "every", "not with debounce");
     }
-    if (s->debounce_ms > 0 && s->gate.dampen.type == TPI_DAMPEN_ACTIVE) {
+    if (s->debounce_ms > 0 && s->gate->dampen.type == TPI_DAMPEN_ACTIVE) {
         return when_error(err, "debounce", "not with this dampening");
     }
     return check_trigger(s, when, err);
@@ -246,9 +258,9 @@ static uint32_t hash_when(const struct tpi_scene *s, const struct tpc_value *dev
     if (s->vars != NULL) {
         h = tpi_vars_hash(s->vars, h);
     }
-    if (s->gate.dampen.type != TPI_DAMPEN_NONE) {
-        h = tpi_hash64(h ^ s->gate.dampen.type) ^ s->gate.dampen.count;
-        h = tpi_hash64(h ^ s->gate.dampen.window);
+    if (s->gate->dampen.type != TPI_DAMPEN_NONE) {
+        h = tpi_hash64(h ^ s->gate->dampen.type) ^ s->gate->dampen.count;
+        h = tpi_hash64(h ^ s->gate->dampen.window);
     }
     return (uint32_t) h;
 }
@@ -317,8 +329,8 @@ static int fill(struct tpi_scene *s, const struct tpi_change *change, struct tpc
     if (rc != 0) {
         return rc;
     }
-    if (s->gate.dampen.type == TPI_DAMPEN_ACTIVE) {
-        s->for_ms = s->gate.dampen.active_ms;
+    if (s->gate->dampen.type == TPI_DAMPEN_ACTIVE) {
+        s->for_ms = s->gate->dampen.active_ms;
     }
     s->when = hash_when(s, devices);
     rc = read_devices(s, devices);
@@ -495,7 +507,6 @@ static int gather_names(const struct tpi_scene *s, struct tpi_condition *c, stru
     if (c->names == NULL) {
         return tpi_error_set(err, TPC_ENOMEM, "rules", "out of memory");
     }
-    c->alloc = s->alloc;
     c->name_count = n + 2;
     c->names[0] = c->expr;
     c->names[1] = c->until;
@@ -555,7 +566,7 @@ void tpi_condition_fini(struct tpi_condition *c)
     tpi_expr_destroy(c->expr);
     tpi_expr_destroy(c->until);
     if (c->names != NULL) {
-        tpi_free(c->alloc, c->names, c->name_count * sizeof(struct tpi_expr *));
+        tpi_free(c->vars.alloc, c->names, c->name_count * sizeof(struct tpi_expr *));
     }
     tpi_vars_fini(&c->vars);
     *c = (struct tpi_condition){ .good = false };

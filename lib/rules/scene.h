@@ -61,9 +61,8 @@ struct tpi_condition {
     struct tpi_expr *
         *names; /* expr, until and the variables that they use; NULL = there are no variables */
     uint32_t name_count;
-    const struct tpc_allocator *alloc; /* of names */
-    uint64_t product_id;
     bool good; /* false = broken: does not compile */
+    uint64_t product_id;
 };
 
 struct tpi_scene {
@@ -83,7 +82,7 @@ struct tpi_scene {
     struct tpc_str until;         /* text of what ends it; empty = that it is false */
     struct tpc_str event;         /* or the service of a command; empty = any */
     const struct tpc_value *vars; /* NULL = none */
-    struct tpi_gate gate;         /* one that asks for a time is for_ms */
+    const struct tpi_gate *gate;  /* its dampening by time is for_ms */
     int64_t for_ms;               /* that it has to be true; 0 = fires at once */
     int64_t every_ms;             /* between two firings for one device; 0 = no limit */
     int64_t debounce_ms;          /* so long nothing else may set it off; 0 = fires at once */
