@@ -275,6 +275,22 @@ static int take_state(struct tpc_core *core, uint32_t partition, struct tpc_stor
     return 0;
 }
 
+/* Which rules the states are of: a row beside theirs. */
+static int take_known(struct tpc_core *core, struct tpc_store_op *op)
+{
+    struct tpi_buf buf;
+    tpi_buf_init(&buf, tpi_env_reserve(&core->env), 0);
+    int rc = tpi_rules_known_save(core->rules, &buf);
+    uint8_t *doc = rc == 0 ? tpc_arena_take(core->pump.arena, buf.len + 1) : NULL;
+    if (doc != NULL) {
+        memcpy(doc, buf.ptr, buf.len);
+        fill_row(op, "rules", TPC_STR("known"), (struct tpc_bytes){ doc, buf.len },
+                 tpi_unix_ms(&core->env));
+    }
+    tpi_buf_fini(&buf);
+    return rc == 0 && doc == NULL ? TPC_ENOMEM : rc;
+}
+
 /* What rules have seen for certain: a worker that is between batches has passed all that is in the
  * log's flushed part on to them. */
 static uint64_t seen_by_rules(struct tpc_core *core, uint32_t partition, uint64_t flushed)
@@ -293,14 +309,18 @@ static int take_states(struct tpc_core *core, struct tpc_store_op **ret_ops, uin
     bool any = atomic_load(&rules->scenes) + atomic_load(&rules->schedules) +
                    atomic_load(&rules->data_rules) >
                0;
-    struct tpc_store_op *ops = any ? tpc_arena_take(p->arena, n * sizeof(*ops)) : NULL;
+    struct tpc_store_op *ops = any ? tpc_arena_take(p->arena, (n + 1) * sizeof(*ops)) : NULL;
     if (any && ops == NULL) {
         return TPC_ENOMEM;
+    }
+    int rc = any ? take_known(core, &ops[n]) : 0;
+    if (rc != 0) {
+        return rc;
     }
     for (uint32_t i = 0; i < n; i++) {
         uint64_t next = 0;
         uint64_t seen = seen_by_rules(core, i, p->position[i]);
-        int rc = any ? take_state(core, i, &ops[i], &next) : 0;
+        rc = any ? take_state(core, i, &ops[i], &next) : 0;
         if (rc != 0) {
             return rc;
         }
@@ -311,7 +331,7 @@ static int take_states(struct tpc_core *core, struct tpc_store_op **ret_ops, uin
         return 0;
     }
     *ret_ops = ops;
-    *ret_count = any ? n : 0;
+    *ret_count = any ? n + 1 : 0;
     return 0;
 }
 

@@ -286,10 +286,25 @@ static int take_time(void *user, const struct tpc_record *r)
     return 0;
 }
 
+/* Which rules the states are of. Without it what came before a rule was put is not for it. */
+static int load_known(struct tpc_core *core, struct tpc_error *err)
+{
+    struct tpi_part *p = core->entities_part;
+    struct state_row s = { .arena = core->workers[0].send_arena };
+    tpc_arena_reset(s.arena);
+    int rc = p->ops->store.get(p->self, TPC_SPACE_RECORD, TPC_STR("rules"), 0, TPC_STR("known"),
+                               copy_state, &s);
+    rc = rc != 0 ? rc : tpi_rules_known_load(core->rules, s.doc, err);
+    if (rc == TPC_ECORRUPT || rc == TPC_EVERSION) {
+        tpi_log(&core->env, TPC_LOG_WARN, "rules", "%s", err->text);
+    }
+    return rc == TPC_ENOENT || rc == TPC_ECORRUPT || rc == TPC_EVERSION ? 0 : rc;
+}
+
 /* Loads the states of the rules: ret_from says what they contain of each partition. */
 static int load_states(struct tpc_core *core, struct tpc_error *err, uint64_t *ret_from)
 {
-    int rc = 0;
+    int rc = load_known(core, err);
     for (uint32_t i = 0; rc == 0 && i < core->options.partitions; i++) {
         struct replay x = { .core = core, .w = tpi_worker_of(core, i), .partition = i };
         uint64_t first;
@@ -385,6 +400,7 @@ int tpi_replay(struct tpc_core *core, struct tpc_error *err)
         tpi_downlink_replayed(core->workers[i].downlink);
         tpi_effects_run(&core->workers[i]);
     }
+    tpi_rules_replayed(core->rules);
     for (uint32_t i = 0; i < core->worker_count; i++) {
         atomic_store(&core->workers[i].who, 0);
     }

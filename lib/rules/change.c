@@ -219,6 +219,7 @@ void tpi_rules_apply(void *user, struct tpi_change *change)
     }
     if (s != NULL) {
         s->live = true;
+        tpi_rules_fence(r, &s->watch, change);
         enter_lists(r, s);
     }
     if (s != NULL && old != NULL) {

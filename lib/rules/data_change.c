@@ -166,6 +166,7 @@ void tpi_data_rules_apply(void *user, struct tpi_change *change)
         }
     }
     if (d != NULL) {
+        tpi_rules_fence(r, &d->watch, change);
         enter_lists(r, d);
     }
     if (d != NULL && old != NULL) {

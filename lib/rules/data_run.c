@@ -281,6 +281,11 @@ static void emit(struct run *x, uint64_t offset)
     struct tpc_member local[TPI_SQL_MAX_ITEMS + TPI_ROW_EXTRA];
     struct rule_worker *w = &x->r->workers[x->worker];
     struct row row = { local, 0, { w->texts, sizeof(w->texts), 0, 0 } };
+    /* A window of the clock's ended at its end, whoever looks at it when. */
+    int64_t ms = x->pane != NULL && !x->d->by_event ? x->end_ms : x->caused_ms;
+    if (ms < x->d->watch.fence_ms) {
+        return; /* the rule before it did: fence.c */
+    }
     size_t many = x->d->all ? x->msg->point_count + (size_t) TPI_ROW_EXTRA : 0;
     if (many > TPI_SQL_MAX_ITEMS) {
         row.members = tpi_alloc_array(x->r->env->alloc, many, sizeof(*local));
@@ -574,9 +579,13 @@ static void look_slowly(struct run *x, struct tpi_tally *tally)
 void tpi_data_rule_message(struct tpi_rules *r, uint32_t worker, struct tpi_data_rule *d,
                            struct tpc_device *device, const struct tpc_msg *msg)
 {
-    struct run x = {
-        .r = r, .worker = worker, .partition = msg->partition, .d = d, .device = device, .msg = msg
-    };
+    struct run x = { .r = r,
+                     .worker = worker,
+                     .partition = msg->partition,
+                     .d = d,
+                     .device = device,
+                     .msg = msg,
+                     .caused_ms = msg->received_unix_ms };
     struct tpi_tally *tally = &d->ledger.workers[worker];
     r->workers[worker].evaluations++;
     if ((tally->evaluated++ & tally->usual) == 0) {
@@ -691,7 +700,9 @@ uint32_t tpi_data_rule_due(struct tpi_rules *r, uint32_t worker, struct tpi_data
     struct tpi_tally *tally = &d->ledger.workers[worker];
     uint64_t from = tpi_mono_ns(r->env);
     w->trace = tpi_trace_look(tally, item->device);
-    struct run x = { .r = r, .worker = worker, .partition = item->partition, .d = d };
+    struct run x = {
+        .r = r, .worker = worker, .partition = item->partition, .d = d, .caused_ms = now_ms
+    };
     struct tpi_flow *f = tpi_map64_get(&r->partitions[item->partition].flows, d->id);
     uint32_t n = f != NULL ? due(&x, f, item, now_ms) : 0;
     w->closed_ms = n > 0 ? now_ms : w->closed_ms;

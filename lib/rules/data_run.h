@@ -18,6 +18,7 @@ struct run {
     struct tpc_arena *lists;         /* of the lists in its row */
     int64_t start_ms, end_ms;        /* of its window */
     const struct tpc_member *row;    /* while actions are done */
+    int64_t caused_ms;               /* when the message came, or the clock said it */
 };
 
 /* What aggregates and conditions of a state window take from the message: it stands in f until the next

@@ -130,6 +130,9 @@ static void fire(struct rule_firing *f)
                            .again = f->again,
                            .waited = f->msg == NULL,
                            .from = { &tpi_firing_host, f, &scratch } };
+    if (f->msg != NULL && f->msg->received_unix_ms < s->watch.fence_ms) {
+        return; /* the one that was there before has done it */
+    }
     if (!f->asked && !tpi_scene_take_turn(f->scene, f->partition, f->unix_ms)) {
         drop_pair(f);
         return;
@@ -463,8 +466,17 @@ static void look_slowly(struct rule_firing *f, struct tpi_tally *tally)
     tpi_tally_timed(tally, from, tpi_mono_ns(f->r->env));
 }
 
+/* The message came before the rule: fence.c. */
+static inline bool is_before(const struct rule_firing *f, const struct tpi_watch *w)
+{
+    return f->msg->received_unix_ms < w->fence_ms && w->fence_new;
+}
+
 static void look_at(struct rule_firing *f)
 {
+    if (is_before(f, &f->scene->watch)) {
+        return;
+    }
     const struct tpi_scene *s = f->scene;
     if (s->devices.count > 0 &&
         tpi_map_get(&s->devices, f->device->key.ptr, f->device->key.len) == NULL) {
@@ -502,10 +514,10 @@ static void look_at_list(struct rule_firing *f, const struct rule_list *list, ui
             continue;
         }
         marks[w->number] = stamp;
-        if (w->kind == TPI_WATCH_DATA_RULE) {
+        if (w->kind == TPI_WATCH_DATA_RULE && !is_before(f, w)) {
             tpi_data_rule_message(f->r, f->worker, (struct tpi_data_rule *) (void *) w, f->device,
                                   f->msg);
-        } else {
+        } else if (w->kind == TPI_WATCH_SCENE) {
             f->scene = (struct tpi_scene *) (void *) w;
             look_at(f);
         }

@@ -276,6 +276,13 @@ int tpi_rules_state_save(struct tpi_rules *r, uint32_t partition, struct tpi_buf
 int tpi_rules_state_load(struct tpi_rules *r, uint32_t partition, struct tpc_bytes bytes,
                          struct tpc_error *err, uint64_t *ret_next);
 
+/* Which rules the states belong to: saved with them, before them, and loaded before them. Returns as those. */
+int tpi_rules_known_save(struct tpi_rules *r, struct tpi_buf *out);
+int tpi_rules_known_load(struct tpi_rules *r, struct tpc_bytes bytes, struct tpc_error *err);
+
+/* What comes from now on has never been seen. */
+void tpi_rules_replayed(struct tpi_rules *r);
+
 /* Id of action number `action` of a rule for one record: the first 16 bytes of SHA-256 over its
  * id, revision, partition, offset and action as little-endian numbers, marked as UUIDv8 (RFC
  * 9562 5.8). Returns 0 or TPC_EIO. */

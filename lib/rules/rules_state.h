@@ -114,6 +114,7 @@ struct tpi_rules {
     atomic_bool replaying;    /* the log is read again */
     pthread_mutex_t cut_lock; /* after all others */
     struct tpi_map64 cut;     /* text of the last chain that was cut, by rule id */
+    bool replayed;            /* changed under all locks */
 };
 
 void tpi_rules_lock_all(struct tpi_rules *r);
@@ -130,6 +131,9 @@ void tpi_rules_sets_fini(struct tpi_rules *r);
 /* Value of a property before the message; false = null. *ret_found: it is in the message. */
 bool tpi_rules_value_before(const struct rule_worker *w, const struct tpc_msg *msg,
                             uint32_t property, bool *ret_found, struct tpc_value *ret);
+
+/* Under all locks: a rule that is loaded. */
+void tpi_rules_fence(struct tpi_rules *r, struct tpi_watch *w, const struct tpi_change *change);
 
 /* Under its lock: the clock, which was seen at seen_ms, is at now_ms. */
 void tpi_rules_set_back(struct tpi_rules *r, uint32_t worker, int64_t seen_ms, int64_t now_ms);

@@ -30,9 +30,11 @@ enum {
 enum tpi_watch_kind { TPI_WATCH_SCENE = 0, TPI_WATCH_DATA_RULE = 1 };
 
 struct tpi_watch {
-    uint32_t kind;   /* enum tpi_watch_kind */
-    uint32_t number; /* place in the workers' marks */
-    bool linked;     /* stands in its product's lists */
+    uint32_t kind;    /* enum tpi_watch_kind */
+    uint32_t number;  /* place in the workers' marks */
+    bool linked;      /* stands in its product's lists */
+    bool fence_new;   /* it does not look, either: its condition is another one since */
+    int64_t fence_ms; /* during a replay: it does not act on what came before; INT64_MIN = on all */
 };
 
 /* What a scene looks at. */

@@ -9,6 +9,7 @@ Suite *alert_suite(void);
 Suite *alert_keep_suite(void);
 Suite *data_rule_suite(void);
 Suite *during_suite(void);
+Suite *fence_suite(void);
 Suite *info_suite(void);
 Suite *mycontroller_suite(void);
 Suite *scene_suite(void);
