@@ -321,12 +321,11 @@ int64_t tpi_lane_next_ms(const struct tpi_data_rule *d, const struct tpi_lane *l
     return lane->seen_ms + d->window.length_ms;
 }
 
-/* An item stands in the list from the first message on: the next ones need none before it. */
+/* An item stands in the list from the first message on: the next ones need none before it, unless the clock
+ * was set back. */
 static void wait_for(struct run *x, struct tpi_lane *lane)
 {
-    int64_t at = lane->due_ms == INT64_MAX || x->d->window.step_ms > 0
-                     ? tpi_lane_next_ms(x->d, lane)
-                     : INT64_MAX;
+    int64_t at = tpi_lane_next_ms(x->d, lane);
     if (at < lane->due_ms) {
         lane->due_ms = at;
         tpi_run_wait(x, at);
@@ -346,6 +345,10 @@ void tpi_run_lane(struct run *x, struct tpi_flow *f)
     if (x->d->by_event) {
         event_message(x, f, lane, &p);
     } else {
+        if (lane->past.count > 0 && slides(x) && lane->seen_ms - x->d->window.length_ms > ms) {
+            end_sliding(x, f, lane, INT64_MAX / 2); /* the clock was set back */
+            tpi_recent_fini(&lane->past, f->alloc, &f->bytes);
+        }
         lane->seen_ms = ms;
         take(x, f, lane, &p.m, p.values.ptr);
     }

@@ -533,6 +533,26 @@ int tpi_sql_error(const struct tpi_sql *s, struct tpc_error *err, int code, size
     return tpi_expr_error(&lx, code, at, "%s", text);
 }
 
+/* The name of a call in its place; the shortest one, sum(x), has 6 bytes. Its lines stay as many: those of
+ * its first bytes end behind the name. */
+static void name_call(char *buf, const struct tpi_sql_span *all, uint32_t number)
+{
+    const char name[] = { '`', '#', (char) ('0' + number / 10), (char) ('0' + number % 10), '`' };
+    uint32_t at = all->from + (uint32_t) sizeof(name);
+    for (uint32_t k = all->from; k < all->to; k++) {
+        buf[k] = buf[k] == '\n' ? '\n' : ' ';
+    }
+    for (size_t i = 0; i < sizeof(name); i++) {
+        if (buf[all->from + i] == '\n') {
+            while (buf[at] == '\n') {
+                at++;
+            }
+            buf[at] = '\n';
+        }
+        buf[all->from + i] = name[i];
+    }
+}
+
 struct tpc_str tpi_sql_part(const struct tpi_sql *s, struct tpi_sql_span part, bool replace,
                             char *buf)
 {
@@ -545,15 +565,7 @@ struct tpc_str tpi_sql_part(const struct tpi_sql *s, struct tpi_sql_span part, b
         if (all->from < part.from || all->to > part.to) {
             continue;
         }
-        for (uint32_t k = all->from; k < all->to; k++) {
-            buf[k] = buf[k] == '\n' ? '\n' : ' ';
-        }
-        char *p = buf + all->from; /* the shortest call, sum(x), has 6 bytes */
-        p[0] = '`';
-        p[1] = '#';
-        p[2] = (char) ('0' + i / 10);
-        p[3] = (char) ('0' + i % 10);
-        p[4] = '`';
+        name_call(buf, all, i);
     }
     return (struct tpc_str){ buf, part.to };
 }

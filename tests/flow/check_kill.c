@@ -414,6 +414,14 @@ static const char three[] = TPC_JSON({
     "key": "three", "sql": "SELECT count(*) AS n, sum(temperature) AS s FROM thermo GROUP BY device, COUNTWINDOW(3)",
     "to": { "event": "three" } });
 
+static const char ticks[] =
+    TPC_JSON({
+    "key": "ticks", "sql": "SELECT count(*) AS n FROM thermo GROUP BY device, TUMBLINGWINDOW(ms, 20)",
+    "to": { "event": "ticks" } });
+static const char events[] = TPC_JSON({
+    "key": "events", "sql": "SELECT collect(temperature) AS l FROM thermo GROUP BY device, COUNTWINDOW(3)",
+    "time": "event", "lateness": "10ms", "idle": "1s", "to": { "event": "events" } });
+
 /* What the whole log says: messages, how many of them are warm, and rows. */
 struct rows {
     pthread_mutex_t lock;
@@ -421,7 +429,10 @@ struct rows {
     int warm;
     int each;
     int three;
-    int wrong; /* windows that did not have three messages */
+    int ticks;      /* rows of windows that the clock ends */
+    int64_t ticked; /* messages in them */
+    int events;     /* rows of windows over event time */
+    int wrong;      /* windows that did not have three messages */
     int twice;
     struct tpc_id ids[4 * COMMANDS];
 };
@@ -429,13 +440,26 @@ struct rows {
 static void count_row(struct rows *t, const struct tpc_msg *m)
 {
     int64_t n = 0;
-    t->twice += find_id(t->ids, t->each + t->three, &m->id) >= 0;
-    t->ids[(t->each + t->three) % (4 * COMMANDS)] = m->id;
+    int rows = t->each + t->three + t->ticks + t->events;
+    t->twice += find_id(t->ids, rows, &m->id) >= 0;
+    t->ids[rows % (4 * COMMANDS)] = m->id;
     if (tpc_str_equal(m->name, TPC_STR("each"))) {
         t->each++;
         return;
     }
+    if (tpc_str_equal(m->name, TPC_STR("events"))) {
+        const struct tpc_value *list = tpc_value_get(&m->params, TPC_STR("l"));
+        t->wrong += list == NULL || list->type != TPC_ARRAY || list->len != 3;
+        t->events++;
+        return;
+    }
     const struct tpc_value *v = tpc_value_get(&m->params, TPC_STR("n"));
+    if (tpc_str_equal(m->name, TPC_STR("ticks"))) {
+        t->wrong += v == NULL || tpc_value_int(v, &n) != 0;
+        t->ticked += n;
+        t->ticks++;
+        return;
+    }
     t->wrong += v == NULL || tpc_value_int(v, &n) != 0 || n != 3;
     t->three++;
 }
@@ -487,10 +511,10 @@ static void count_rows(struct fx *f, struct rows *t)
     o.filter = TPC_STR("main/#");
     fx_ok(tpc_consume(f->core, &o, on_rows, t, &sub), "consume");
     int before = -1;
-    for (int same = 0; same < 300;) { /* until nothing more comes for a while */
+    for (int same = 0; same < 1500;) { /* until nothing more comes for a while */
         pause_ms(1);
         pthread_mutex_lock(&t->lock);
-        int now = t->messages + t->each + t->three;
+        int now = t->messages + t->each + t->three + t->ticks + t->events;
         pthread_mutex_unlock(&t->lock);
         same = now == before ? same + 1 : 0;
         before = now;
@@ -516,6 +540,8 @@ START_TEST(each_row_comes_once_over_kills)
     fx_entities(&f);
     fx_put(&f, "rule", each);
     fx_put(&f, "rule", three);
+    fx_put(&f, "rule", ticks);
+    fx_put(&f, "rule", events);
     fx_start(&f);
     fx_close(&f);
     for (int i = 0; i < KILLS; i++) {
@@ -525,13 +551,15 @@ START_TEST(each_row_comes_once_over_kills)
     fx_open(&f);
     fx_start(&f);
     count_rows(&f, &t);
-    printf("kill: %d messages, %d warm, %d rows, %d windows\n", t.messages, t.warm, t.each,
-           t.three);
+    printf("kill: %d messages, %d warm, %d rows, %d windows, %lld in %d, %d of events\n",
+           t.messages, t.warm, t.each, t.three, (long long) t.ticked, t.ticks, t.events);
     ck_assert_int_gt(t.messages, KILLS);
     ck_assert_int_eq(t.twice, 0);
     ck_assert_int_eq(t.wrong, 0);
     ck_assert_int_eq(t.each, t.warm);
     ck_assert_int_eq(t.three, t.messages / 3);
+    ck_assert_int_eq(t.ticked, t.messages);
+    ck_assert_int_eq(t.events, t.messages / 3);
     fx_fini(&f);
     munmap(shared, sizeof(*shared));
 }

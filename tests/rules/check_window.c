@@ -502,6 +502,65 @@ START_TEST(wrong_windows_are_told_with_their_place)
 }
 END_TEST
 
+/* Recipes of docs/guide/data-rules.md. */
+START_TEST(recipes_do_what_the_guide_says)
+{
+    struct house *h = house_new();
+    at(h, 3600000);
+    tk_ok(put_rule(h, "SELECT max(humidity) - min(humidity) AS rise FROM thermo GROUP BY device, "
+                      "SLIDINGWINDOW(mi, 1) HAVING max(humidity) - min(humidity) > 10"));
+    humidity(h, "t1", 10);
+    house_wait(h, 30000);
+    humidity(h, "t1", 20);
+    ck_assert_uint_eq(rows(h), 0);
+    house_wait(h, 29999);
+    humidity(h, "t1", 21);
+    expect(h, 0, "{\"rise\":11");
+    house_wait(h, 30001);
+    humidity(h, "t1", 31);
+    ck_assert_uint_eq(rows(h), 1);
+    tk_ok(put_rule(h, "SELECT avg(humidity) AS mean, collect(humidity) AS all FROM thermo "
+                      "GROUP BY device, COUNTWINDOW(10, 5)"));
+    for (int i = 0; i < 15; i++) {
+        humidity(h, "t1", i);
+    }
+    expect(h, 1, "{\"mean\":4.5,\"all\":[0,1,2,3,4,5,6,7,8,9]");
+    expect(h, 2, "{\"mean\":9.5,\"all\":[5,6,7,8,9,10,11,12,13,14]");
+    tk_ok(put_timed(h,
+                    "SELECT sum(humidity) AS energy, count(distinct mode) AS tariffs FROM thermo "
+                    "GROUP BY device, TUMBLINGWINDOW(hh, 1)",
+                    ",'time':'event','lateness':'10m','idle':'30m'"));
+    event(h, 7200000 + 1000, 1);
+    event(h, 7200000 + 3599999, 2);
+    event(h, 7200000 + 3000000, 4);
+    event(h, 10800000 + 600000, 8);
+    ck_assert_uint_eq(rows(h), 4);
+    expect(h, 3, "{\"energy\":7,\"tariffs\":0");
+    house_free(h);
+}
+END_TEST
+
+START_TEST(a_clock_that_is_set_back_does_not_keep_messages_for_long)
+{
+    struct house *h = house_new();
+    at(h, 9000000);
+    tk_ok(put_rule(h,
+                   "SELECT sum(humidity) AS s FROM thermo GROUP BY device, SLIDINGWINDOW(ss, 10)"));
+    humidity(h, "t1", 1);
+    at(h, 1000000);
+    humidity(h, "t1", 2);
+    expect(h, 1, "{\"s\":2");
+    at(h, 1005000);
+    humidity(h, "t1", 4);
+    expect(h, 2, "{\"s\":6");
+    size_t kept = state_bytes(h);
+    at(h, 1005000);
+    house_wait(h, 10000);
+    ck_assert_uint_lt(state_bytes(h), kept - 30);
+    house_free(h);
+}
+END_TEST
+
 START_TEST(windows_of_an_older_state_are_read)
 {
     static const uint8_t functions[] = { TPI_SQL_AVG, TPI_SQL_COUNT };
@@ -609,6 +668,8 @@ Suite *window_suite(void)
     tcase_add_test(t, sessions_that_ended_leave_nothing_behind);
     tcase_add_test(t, what_is_taken_in_after_the_clock_ended_a_window_says_so);
     tcase_add_test(t, wrong_windows_are_told_with_their_place);
+    tcase_add_test(t, recipes_do_what_the_guide_says);
+    tcase_add_test(t, a_clock_that_is_set_back_does_not_keep_messages_for_long);
     tcase_add_test(t, windows_of_an_older_state_are_read);
     tcase_add_test(t, no_memory_for_lists_sets_and_kept_messages_leaks_nothing);
     suite_add_tcase(s, t);
