@@ -70,6 +70,15 @@ static int on_message(void *user, uint32_t worker, const struct tpi_rule_message
     return 0;
 }
 
+/* The rule tells that, too. */
+static int on_change(void *user, uint32_t worker, const struct tpi_rule_switch *change)
+{
+    (void) user;
+    (void) worker;
+    (void) change;
+    return 0;
+}
+
 /* What people do not ask for: ids, times, and what the step says already. */
 static bool is_noise(struct tpc_str key)
 {
@@ -168,7 +177,9 @@ static int make_stages(struct tpi_sandbox *s, struct tpc_error *err)
                                     .workers = 1,
                                     .partitions = 1,
                                     .command = on_command,
-                                    .message = on_message };
+                                    .message = on_message,
+                                    .fan = tpi_sandbox_fan,
+                                    .change = on_change };
     rc = rc != 0 ? rc : tpi_rules_create(&s->env, &rules, err, &s->rules);
     struct tpi_alerts_host alerts = {
         .user = s, .registry = s->registry, .workers = 1, .append = on_alert, .said = on_said
@@ -228,6 +239,7 @@ int tpi_sandbox_init(struct tpi_sandbox *s, struct tpc_error *err)
 
 void tpi_sandbox_fini(struct tpi_sandbox *s)
 {
+    tpi_sandbox_fans_drop(s);
     tpi_entities_destroy(s->entities);
     tpi_alerts_destroy(s->alerts);
     tpi_rules_destroy(s->rules);
@@ -446,6 +458,25 @@ static int names_in(struct tpi_sandbox *s, struct tpc_str text, struct tpc_error
     return rc;
 }
 
+/* A scene that the rule runs, with what that one names. */
+static int copy_scene(struct tpi_sandbox *s, struct tpc_str key, struct tpc_error *err)
+{
+    struct wanted w = { .s = s };
+    struct tpc_value doc;
+    if ((s->core->options.flags & TPC_CORE_OBSERVE) != 0 ||
+        tpi_entities_get(s->entities, s->tenant, "scene", key, NULL, keep_doc, &w) == 0) {
+        return 0; /* nobody knows it, or it is there */
+    }
+    int rc = tpi_entities_get(s->core->entities, s->tenant, "scene", key, err, keep_doc, &w);
+    rc = rc != 0 ? rc : take_place(s, err);
+    rc = rc != 0 ? rc : tpc_json_parse(s->arena, w.json, 0, err, &doc);
+    /* those that it runs come before it: a ring of them ends at the number of copies */
+    rc = rc != 0 ? rc : tpi_sandbox_named(s, &doc, err);
+    rc =
+        rc != 0 ? rc : tpi_entities_put(s->entities, NULL, "scene", w.json, TPC_ANY_REV, err, NULL);
+    return rc == TPC_ENOENT || rc == TPC_EINVAL ? 0 : rc;
+}
+
 int tpi_sandbox_named(struct tpi_sandbox *s, const struct tpc_value *doc, struct tpc_error *err)
 {
     int rc = doc->type == TPC_TEXT ? names_in(s, tpc_value_text(doc), err) : 0;
@@ -453,7 +484,10 @@ int tpi_sandbox_named(struct tpi_sandbox *s, const struct tpc_value *doc, struct
         rc = tpi_sandbox_named(s, &doc->as.items[i], err);
     }
     for (size_t i = 0; rc == 0 && doc->type == TPC_MAP && i < doc->len; i++) {
-        rc = tpi_sandbox_named(s, &doc->as.members[i].value, err);
+        const struct tpc_member *m = &doc->as.members[i];
+        bool scene = tpc_str_equal(m->key, TPC_STR("scene")) && m->value.type == TPC_TEXT;
+        rc = scene ? copy_scene(s, tpc_value_text(&m->value), err)
+                   : tpi_sandbox_named(s, &m->value, err);
     }
     return rc;
 }

@@ -31,9 +31,10 @@ struct tpi_sandbox {
     struct tpc_str tenant;
     uint64_t number; /* of messages */
     uint32_t copies;
-    bool empty;              /* devices come without their latest values */
-    struct tpc_arena *arena; /* of the whole trial */
-    struct tpc_arena *room;  /* of one step */
+    struct tpi_sandbox_fan *fans; /* actions about many devices, to be done after the batch */
+    bool empty;                   /* devices come without their latest values */
+    struct tpc_arena *arena;      /* of the whole trial */
+    struct tpc_arena *room;       /* of one step */
 };
 
 /* *s is zero but for core, tenant, unix_ms and empty. fini in both cases. Returns 0 or TPC_ENOMEM. */
@@ -46,6 +47,14 @@ int tpi_sandbox_device(struct tpi_sandbox *s, struct tpc_str key, struct tpc_err
 
 /* Devices and products whose keys stand in the texts of a document. */
 int tpi_sandbox_named(struct tpi_sandbox *s, const struct tpc_value *doc, struct tpc_error *err);
+
+/* The rules' host. */
+int tpi_sandbox_fan(void *user, uint32_t worker, struct tpi_fan *fan);
+void tpi_sandbox_fans_drop(struct tpi_sandbox *s);
+
+/* Actions about many devices are done for those that the core's store finds. No batch is open. Returns whether
+ * there were any. */
+bool tpi_sandbox_fans(struct tpi_sandbox *s);
 
 /* A message comes now, and is told. Returns 0 or TPC_ENOMEM. */
 int tpi_sandbox_message(struct tpi_sandbox *s, const struct tpc_rule_test_message *m,

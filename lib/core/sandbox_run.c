@@ -268,6 +268,7 @@ int tpi_sandbox_message(struct tpi_sandbox *s, const struct tpc_rule_test_messag
         }
     }
     tpi_registry_read_unlock(s->registry);
+    (void) tpi_sandbox_fans(s);
     return rc;
 }
 
@@ -287,6 +288,7 @@ int64_t tpi_sandbox_next_ms(struct tpi_sandbox *s)
 bool tpi_sandbox_turn(struct tpi_sandbox *s)
 {
     bool did = tpi_rules_turn(s->rules, 0) > 0;
+    did |= tpi_sandbox_fans(s);
     for (int i = 0; i < TURNS_MAX && tpi_alerts_turn(s->alerts, 0); i++) {
         did = true;
     }

@@ -133,6 +133,15 @@ static bool is_traced(const struct tpi_act *act)
     return act->rules->workers[act->worker].trace != NULL;
 }
 
+static void decide(const struct tpi_act *act, const char *word, int64_t at_ms, const char *text)
+{
+    if (is_traced(act)) {
+        tpi_trace_decide(act->rules->workers[act->worker].trace,
+                         act->device != NULL ? act->device->key : TPC_STR(""),
+                         tpi_unix_ms(act->rules->env), word, at_ms, "%s", text);
+    }
+}
+
 void tpi_act_failed(const struct tpi_act *act, struct tpi_action *a, uint32_t number, int code,
                     bool missing, const struct tpc_device *target)
 {
@@ -179,8 +188,10 @@ static bool act_one(const struct tpi_act *act, struct tpi_action *a, uint32_t nu
     if (rc == 0 && a->many != NULL) {
         rc = tpi_fan_ask(act, a, &deed);
     }
-    if ((rc != 0 || a->many != NULL) && is_traced(act)) {
-        trace(act, a, rc == 0 ? &params : &a->params, deed.target, rc, NULL);
+    if (rc != 0 && is_traced(act)) {
+        trace(act, a, &a->params, deed.target, rc, NULL);
+    } else if (a->many != NULL) {
+        decide(act, "asked", 0, "looks for the devices that the action is about");
     }
     if (rc != 0) {
         tpi_act_failed(act, a, number, rc, false, deed.target);
@@ -194,13 +205,17 @@ uint32_t tpi_act(const struct tpi_act *act, struct tpi_actions *actions)
     uint32_t failed = 0;
     if (act->hops >= TPI_RULES_HOPS) {
         tpi_chain_cut(act);
+        decide(act, "cut", 0, "does nothing: the chain of rules is too long");
         return 1;
     }
     for (uint32_t i = act->first; i < actions->count; i++) {
         struct tpi_action *a = &actions->items[i];
         if (a->type->waits) {
             int rc = tpi_later_add(act, i, a->number);
-            if (rc != 0) {
+            if (rc == 0) {
+                decide(act, "delayed", tpi_unix_ms(act->rules->env) + a->number,
+                       "waits: the rest comes then");
+            } else {
                 tpi_act_failed(act, a, i, rc, false, act->device);
             }
             return failed + (rc != 0 ? 1 : 0);

@@ -5,6 +5,7 @@
 #include "data/msg.h"
 #include "registry/device.h"
 #include "rules/rules_state.h"
+#include "rules/trace.h"
 
 #include <string.h>
 
@@ -112,6 +113,12 @@ void tpi_fan_done(struct tpi_rules *r, uint32_t worker, struct tpi_fan *fan, int
         struct tpi_action *a = &actions->items[f->kept.action];
         struct tpi_expr_scratch scratch = { w->texts, sizeof(w->texts), 0, 0 };
         act.from.scratch = &scratch;
+        bool entered = tpi_trace_enter(&w->trace, act.tally, 0);
+        if (entered) {
+            tpi_trace_decide(w->trace, TPC_STR(""), act.unix_ms, "found", 0,
+                             "%u devices are found%s", (unsigned) count,
+                             more ? ", and there are more" : "");
+        }
         if (more) {
             TPI_METRIC_ADD(r->counters.fans_full, 1);
             tpi_act_failed(&act, a, f->kept.action, TPC_ETOOBIG, false, NULL);
@@ -121,6 +128,7 @@ void tpi_fan_done(struct tpi_rules *r, uint32_t worker, struct tpi_fan *fan, int
         } else {
             do_all(&act, a, f, devices, count);
         }
+        tpi_trace_leave(&w->trace, entered);
     }
     tpi_rules_end(r, worker);
     tpi_registry_read_unlock(r->host.registry);

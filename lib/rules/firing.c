@@ -2,6 +2,7 @@
 #include "rules/firing.h"
 
 #include "registry/device.h"
+#include "rules/trace.h"
 
 /* As conditions saw the last message about it: the same again when the log is replayed. */
 static bool is_device_online(const struct tpc_device *d)
@@ -130,7 +131,7 @@ const struct tpi_expr_host tpi_firing_host = { .load = load_latest,
                                                .event_time = event_time,
                                                .age = age };
 
-bool tpi_scene_act(struct tpi_act *act, struct tpi_scene *s, bool ask)
+static bool do_scene(struct tpi_act *act, struct tpi_scene *s, bool ask)
 {
     struct rule_worker *w = &act->rules->workers[act->worker];
     struct tpi_expr_scratch scratch = { w->texts, sizeof(w->texts), 0, 0 };
@@ -170,4 +171,18 @@ bool tpi_scene_act(struct tpi_act *act, struct tpi_scene *s, bool ask)
     }
     (void) tpi_act(act, &s->actions);
     return true;
+}
+
+bool tpi_scene_act(struct tpi_act *act, struct tpi_scene *s, bool ask)
+{
+    struct tpi_trace **place = &act->rules->workers[act->worker].trace;
+    struct tpc_str device = act->device != NULL ? act->device->key : TPC_STR("");
+    bool entered = tpi_trace_enter(place, act->tally, act->device != NULL ? act->device->id : 0);
+    if (entered) {
+        tpi_trace_decide(*place, device, act->unix_ms, "fires", 0, "%s",
+                         act->first > 0 ? "goes on after a delay" : "is run by another rule");
+    }
+    bool did = do_scene(act, s, ask);
+    tpi_trace_leave(place, entered);
+    return did;
 }

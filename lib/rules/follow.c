@@ -152,18 +152,25 @@ static const char *why_data_rule(const struct tpi_data_rule *d, const struct tpc
                         : "it looks at properties alone";
 }
 
+static bool is_followed(const struct tpi_ledger *l, const struct tpi_trace *trace)
+{
+    return l->workers != NULL && l->workers[0].trace == trace;
+}
+
 void tpi_rules_pass(struct tpi_rules *r, struct tpi_trace *trace, const struct tpc_device *device,
                     const struct tpc_msg *msg)
 {
     size_t iter = 0;
     void *value;
     const char *why = NULL;
-    if (tpi_map64_next(&r->scenes, &iter, NULL, &value)) {
-        why = why_scene(value, device, msg);
+    while (tpi_map64_next(&r->scenes, &iter, NULL, &value)) {
+        const struct tpi_scene *s = value;
+        why = is_followed(&s->ledger, trace) ? why_scene(s, device, msg) : why;
     }
     iter = 0;
-    if (why == NULL && tpi_map64_next(&r->data_rules, &iter, NULL, &value)) {
-        why = why_data_rule(value, device, msg);
+    while (tpi_map64_next(&r->data_rules, &iter, NULL, &value)) {
+        const struct tpi_data_rule *d = value;
+        why = is_followed(&d->ledger, trace) ? why_data_rule(d, device, msg) : why;
     }
     if (why != NULL) {
         struct tpi_note n;

@@ -17,8 +17,7 @@ void tpi_rules_untrace(struct tpi_rules *r, struct tpc_str tenant, struct tpc_st
 void tpi_rules_reason(struct tpi_rules *r, uint32_t worker, const char *text);
 
 /*
- * Why a message was not looked at, told as a step, or nothing if a rule is there that did. The only
- * rule of r; under the registry's read lock.
+ * Why the followed rule did not look at a message, told as a step. Under the registry's read lock.
  */
 void tpi_rules_pass(struct tpi_rules *r, struct tpi_trace *trace, const struct tpc_device *device,
                     const struct tpc_msg *msg);

@@ -113,7 +113,7 @@ static int test_traced(const struct planned *p, struct rule_worker *w,
     return tpi_trace_test(&x, p->s->condition, &expr_host, (void *) (uintptr_t) p, scratch);
 }
 
-void tpi_schedule_act(struct tpi_act *act, struct tpi_rule_schedule *s)
+static void do_schedule(struct tpi_act *act, struct tpi_rule_schedule *s)
 {
     struct tpi_rules *r = act->rules;
     struct rule_worker *w = &r->workers[act->worker];
@@ -128,6 +128,17 @@ void tpi_schedule_act(struct tpi_act *act, struct tpi_rule_schedule *s)
     }
     act->from = (struct tpi_fill_source){ &expr_host, &p, &scratch };
     (void) tpi_act(act, &s->actions);
+}
+
+void tpi_schedule_act(struct tpi_act *act, struct tpi_rule_schedule *s)
+{
+    struct tpi_trace **place = &act->rules->workers[act->worker].trace;
+    bool entered = tpi_trace_enter(place, act->tally, 0);
+    if (entered) {
+        tpi_trace_decide(*place, TPC_STR(""), act->unix_ms, "fires", 0, "goes on after a delay");
+    }
+    do_schedule(act, s);
+    tpi_trace_leave(place, entered);
 }
 
 /* Result of the condition: 1, 0, or -1 for null. */

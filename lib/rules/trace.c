@@ -162,6 +162,23 @@ void tpi_trace_told(struct tpi_trace *t)
     }
 }
 
+bool tpi_trace_enter(struct tpi_trace **place, struct tpi_tally *t, uint64_t device)
+{
+    if (*place == NULL) {
+        *place = tpi_trace_look(t, device);
+        return *place != NULL;
+    }
+    return false;
+}
+
+void tpi_trace_leave(struct tpi_trace **place, bool entered)
+{
+    if (entered) {
+        tpi_trace_told(*place);
+        *place = NULL;
+    }
+}
+
 void tpi_note_begin(struct tpi_note *n, struct tpi_trace *trace, uint32_t what,
                     struct tpc_str device, int64_t unix_ms)
 {

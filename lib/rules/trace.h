@@ -57,6 +57,10 @@ int tpi_trace_take(struct tpi_trace *t, tpc_rule_step_fn *fn, void *user);
 struct tpi_trace *tpi_trace_look(struct tpi_tally *t, uint64_t device);
 /* It ends. NULL is fine. */
 void tpi_trace_told(struct tpi_trace *t);
+/* The same for what may be part of another look, which goes on to be told to its own: place is the worker's.
+ * Returns whether it began one, for leave. */
+bool tpi_trace_enter(struct tpi_trace **place, struct tpi_tally *t, uint64_t device);
+void tpi_trace_leave(struct tpi_trace **place, bool entered);
 
 /* A step that is made: begin, any of the others, end. */
 struct tpi_note {

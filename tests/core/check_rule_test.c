@@ -313,6 +313,45 @@ START_TEST(computed_properties_come_by_themselves)
 }
 END_TEST
 
+START_TEST(actions_about_many_devices_other_scenes_and_later_are_played)
+{
+    struct flow f;
+    static const char other[] = TPC_JSON({
+        "key": "other", "when": { "product": "thermo", "expr": "temperature > 90" },
+        "then": [ { "command": { "device": "fan-1", "service": "set", "params": { "on": true } } } ] });
+    static const char much[] = TPC_JSON({
+        "when": { "product": "thermo", "expr": "temperature > 30" },
+        "then": [ { "command": { "product": "fan", "service": "spin", "params": { "speed": 3 } } },
+                  { "run": { "scene": "other" } },
+                  { "disable": { "kind": "scene", "key": "other" } },
+                  { "delay": "10s" },
+                  { "notify": { "handler": "ops" } } ] });
+    static const struct line lines[] = { { "t1", 0, TPC_MSG_TELEMETRY, "{\"temperature\":31}" } };
+    begin(&f);
+    tk_ok(tpc_entity_put(f.core, NULL, "scene", TPC_STR(other), TPC_ANY_REV, NULL));
+    tk_ok(tpc_entity_put(f.core, NULL, "device", TPC_STR("{\"key\":\"fan-2\",\"product\":\"fan\"}"),
+                         TPC_ANY_REV, NULL));
+    int rc = try_for(&f, "scene", much, lines, 1, 60);
+    ck_assert_msg(rc == 0, "%s", tpc_error_last()->text);
+    ck_assert_str_eq(told.text,
+                     "+0 input: telemetry of t1 {\"temperature\":31}\n"
+                     "+0 look: looked at: telemetry of t1\n"
+                     "+0 condition: expr: temperature > 30 is true (temperature = 31.0)\n"
+                     "+0 decision: fires\n"
+                     "+0 decision: looks for the devices that the action is about\n"
+                     "+0 action: command set to fan-1 {\"on\":true}\n"
+                     "+0 action: run other to t1\n"
+                     "+0 action: disable other to t1\n"
+                     "+0 decision: waits: the rest comes then (2026-11-18T11:06:50Z)\n"
+                     "+0 decision: 2 devices are found\n"
+                     "+0 action: command spin to fan-1 {\"speed\":3}\n"
+                     "+0 action: command spin to fan-2 {\"speed\":3}\n"
+                     "+10 decision: goes on after a delay\n"
+                     "+10 action: notify ops to t1\n");
+    flow_fini(&f);
+}
+END_TEST
+
 START_TEST(a_stored_rule_is_tried_with_what_its_devices_say_last)
 {
     struct flow f;
@@ -511,6 +550,7 @@ Suite *rule_test_flow_suite(void)
     tcase_add_test(c, an_alert_is_played_with_presence_and_wishes);
     tcase_add_test(c, scenes_of_each_trigger_say_what_they_pass_over);
     tcase_add_test(c, computed_properties_come_by_themselves);
+    tcase_add_test(c, actions_about_many_devices_other_scenes_and_later_are_played);
     tcase_add_test(c, a_stored_rule_is_tried_with_what_its_devices_say_last);
     tcase_add_test(c, nothing_of_it_reaches_the_core);
     tcase_add_test(c, what_cannot_be_tried_is_said_as_when_it_is_put);
