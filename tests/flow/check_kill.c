@@ -145,16 +145,24 @@ END_TEST
 
 /* ---- rules ---- */
 
-static const char scene[] =
-    TPC_JSON({
+static const char scene[] = TPC_JSON({
     "key": "fan-on",
     "when": { "product": "thermo", "devices": [ "t1" ], "expr": "temperature > 30" },
     "then": [
         { "command": { "device": "fan1", "service": "set", "params": { "on": true } } },
         { "notify": { "handler": "ops", "params": { "text": "fan is on" } } },
-        { "alert": { "key": "hot", "device": "fan1", "severity": "major" } }
+        { "alert": { "key": "hot", "device": "fan1", "severity": "major" } },
+        { "run": { "scene": "tell" } },
+        { "run": { "scene": "tell", "product": "thermo" } },
+        { "delay": "20ms" },
+        { "notify": { "handler": "later" } }
     ]
 });
+
+/* Once by the run, and once for each device of the product. */
+static const char tell[] = TPC_JSON({
+    "key": "tell", "when": { "on": "manual" }, "then": [{ "notify": { "handler": "ops" } }] });
+enum { TOLD = 1 + 1 + 4 + 1 /* for a rise, by scenes */ };
 
 static const char fall[] =
     TPC_JSON({
@@ -303,6 +311,7 @@ START_TEST(each_rise_acts_once_over_kills)
     fx_entities(&f);
     fx_put(&f, "scene", scene);
     fx_put(&f, "scene", fall);
+    fx_put(&f, "scene", tell);
     fx_put(&f, "alert", hot);
     fx_start(&f);
     fx_close(&f);
@@ -321,8 +330,8 @@ START_TEST(each_rise_acts_once_over_kills)
     ck_assert_int_eq(t.twice, 0);
     ck_assert_int_eq(t.commands, t.rises);
     ck_assert_int_eq(t.closed, t.commands);
-    ck_assert_int_eq(t.alerts, t.rises + t.falls);    /* raised and cleared */
-    ck_assert_int_eq(t.told, t.rises + 3 * t.alerts); /* one of the scene, two of each change */
+    ck_assert_int_eq(t.alerts, t.rises + t.falls);           /* raised and cleared */
+    ck_assert_int_eq(t.told, TOLD * t.rises + 3 * t.alerts); /* two of each change */
     fx_fini(&f);
     munmap(shared, sizeof(*shared));
 }
