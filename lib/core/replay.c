@@ -13,6 +13,7 @@ struct replay {
     uint32_t partition;
     bool commands; /* the pass over commands, else the one over data */
     uint64_t rules_from;
+    uint64_t said_from; /* where what rules said may stand that comes again */
     int rc;
 };
 
@@ -266,6 +267,9 @@ static int find_state(struct replay *x, uint64_t end, struct tpc_error *err)
     if (rc != 0) {
         return tpi_error_set(err, rc, "log", "cursor rules has no position");
     }
+    /* States are taken one after the other: what one partition's rules said of another's device
+     * meanwhile is in front of that one's state, but not of the cursor. */
+    x->said_from = x->rules_from;
     tpc_arena_reset(s.arena);
     rc = p->ops->store.get(p->self, TPC_SPACE_RECORD, TPC_STR("rules"), 0,
                            (struct tpc_str){ key, (size_t) len }, copy_state, &s);
@@ -301,8 +305,14 @@ static int load_known(struct tpc_core *core, struct tpc_error *err)
     return rc == TPC_ENOENT || rc == TPC_ECORRUPT || rc == TPC_EVERSION ? 0 : rc;
 }
 
-/* Loads the states of the rules: ret_from says what they contain of each partition. */
-static int load_states(struct tpc_core *core, struct tpc_error *err, uint64_t *ret_from)
+/* What is read again of a partition. */
+struct again {
+    uint64_t rules_from; /* what its state does not contain */
+    uint64_t said_from;
+};
+
+/* Loads the states of the rules. */
+static int load_states(struct tpc_core *core, struct tpc_error *err, struct again *ret)
 {
     int rc = load_known(core, err);
     for (uint32_t i = 0; rc == 0 && i < core->options.partitions; i++) {
@@ -311,13 +321,13 @@ static int load_states(struct tpc_core *core, struct tpc_error *err, uint64_t *r
         uint64_t end = 0;
         rc = core->bus->range(core->bus_self, i, &first, &end);
         rc = rc != 0 ? rc : find_state(&x, end, err);
-        ret_from[i] = x.rules_from;
+        ret[i] = (struct again){ x.rules_from, x.said_from };
     }
     return rc;
 }
 
 /* When the first record came that rules have not seen for certain; INT64_MAX = there is none. */
-static int64_t unseen_since(struct tpc_core *core, const uint64_t *from)
+static int64_t unseen_since(struct tpc_core *core, const struct again *again)
 {
     int64_t since = INT64_MAX;
     for (uint32_t i = 0; i < core->options.partitions; i++) {
@@ -325,7 +335,7 @@ static int64_t unseen_since(struct tpc_core *core, const uint64_t *from)
         uint64_t end = 0;
         uint64_t next;
         (void) core->bus->range(core->bus_self, i, &first, &end);
-        first = from[i] > first ? from[i] : first;
+        first = again[i].rules_from > first ? again[i].rules_from : first;
         if (first < end) {
             (void) core->bus->read(core->bus_self, i, first, 1, 0, take_time, &since, &next);
         }
@@ -334,13 +344,14 @@ static int64_t unseen_since(struct tpc_core *core, const uint64_t *from)
 }
 
 static int replay_partition(struct tpc_core *core, uint32_t partition, bool commands,
-                            uint64_t rules_from, struct tpc_error *err)
+                            struct again again, struct tpc_error *err)
 {
     struct replay x = { .core = core,
                         .w = tpi_worker_of(core, partition),
                         .partition = partition,
                         .commands = commands,
-                        .rules_from = rules_from };
+                        .rules_from = again.rules_from,
+                        .said_from = again.said_from };
     uint64_t first;
     uint64_t end;
     uint64_t from = 0;
@@ -355,6 +366,7 @@ static int replay_partition(struct tpc_core *core, uint32_t partition, bool comm
     } else {
         from = end > TPI_REPLAY_RECORDS ? end - TPI_REPLAY_RECORDS : 0;
         from = x.rules_from < from ? x.rules_from : from;
+        from = x.said_from < from ? x.said_from : from;
         /* below it, the history's marks have told latest values and presence */
         uint64_t told = tpi_history_watermark(core->history, partition);
         from = told < from ? told : from;
@@ -365,19 +377,19 @@ static int replay_partition(struct tpc_core *core, uint32_t partition, bool comm
 static int replay_all_data(struct tpc_core *core, struct tpc_error *err)
 {
     size_t n = core->options.partitions;
-    uint64_t *from = tpi_alloc_array(core->env.alloc, n, sizeof(*from));
-    if (from == NULL) {
+    struct again *again = tpi_alloc_array(core->env.alloc, n, sizeof(*again));
+    if (again == NULL) {
         return tpi_error_set(err, TPC_ENOMEM, "core", "no memory to replay the log");
     }
-    int rc = load_states(core, err, from);
+    int rc = load_states(core, err, again);
     const struct tpi_rules_counters *rules = tpi_rules_count(core->rules);
     if (rc == 0 && atomic_load(&rules->scenes) + atomic_load(&rules->data_rules) > 0) {
-        rc = tpi_latest_load_before(core, unseen_since(core, from), err);
+        rc = tpi_latest_load_before(core, unseen_since(core, again), err);
     }
     for (uint32_t i = 0; rc == 0 && i < n; i++) {
-        rc = replay_partition(core, i, false, from[i], err);
+        rc = replay_partition(core, i, false, again[i], err);
     }
-    tpi_free(core->env.alloc, from, n * sizeof(*from));
+    tpi_free(core->env.alloc, again, n * sizeof(*again));
     return rc != 0 ? rc : tpi_latest_load_all(core, err);
 }
 
@@ -392,7 +404,7 @@ int tpi_replay(struct tpc_core *core, struct tpc_error *err)
         atomic_store(&core->workers[i].who, (uintptr_t) pthread_self());
     }
     for (uint32_t i = 0; rc == 0 && i < core->options.partitions; i++) {
-        rc = replay_partition(core, i, true, 0, err);
+        rc = replay_partition(core, i, true, (struct again){ .rules_from = 0 }, err);
     }
     rc = rc != 0 ? rc : replay_all_data(core, err);
     rc = rc != 0 ? rc : tpi_latest_end_sessions(core, err);
