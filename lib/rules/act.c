@@ -117,15 +117,17 @@ static void trace(const struct tpi_act *act, const struct tpi_action *a,
                   const struct tpc_value *params, const struct tpc_device *target, int code,
                   const char *what)
 {
+    struct rule_worker *w = &act->rules->workers[act->worker];
     struct tpi_trace_action told = { .type = a->type->name,
                                      .name = a->name,
                                      .target = target != NULL ? target->key : a->device,
                                      .params = params,
                                      .code = code,
-                                     .what = what };
-    tpi_trace_action(act->rules->workers[act->worker].trace,
-                     act->device != NULL ? act->device->key : TPC_STR(""),
+                                     .what =
+                                         what == NULL && w->reason[0] != '\0' ? w->reason : what };
+    tpi_trace_action(w->trace, act->device != NULL ? act->device->key : TPC_STR(""),
                      tpi_unix_ms(act->rules->env), &told);
+    w->reason[0] = '\0';
 }
 
 static bool is_traced(const struct tpi_act *act)

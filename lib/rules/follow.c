@@ -1,5 +1,6 @@
 /* Who follows a rule, and why a rule does not look at a message. */
 #include "base/error.h"
+#include "base/text.h"
 #include "registry/device.h"
 #include "rules/damp.h"
 #include "rules/data_rule.h"
@@ -79,9 +80,9 @@ void tpi_rules_untrace(struct tpi_rules *r, struct tpc_str tenant, struct tpc_st
 
 void tpi_rules_reason(struct tpi_rules *r, uint32_t worker, const char *text)
 {
-    struct tpi_trace *trace = r->workers[worker].trace;
-    if (trace != NULL) {
-        tpi_trace_reason(trace, text);
+    struct rule_worker *w = &r->workers[worker];
+    if (w->trace != NULL) {
+        (void) tpi_text_copy(w->reason, sizeof(w->reason), text);
     }
 }
 

@@ -63,6 +63,7 @@ struct rule_worker {
     uint64_t evaluations;
     uint64_t fired;
     struct tpi_trace *trace;          /* whom the present look is told to; NULL = nobody */
+    char reason[200];                 /* why the host refused the action that is told next */
     char texts[TPI_EXPR_SCRATCH];     /* that a condition makes */
     struct rule_before before;        /* of the message that comes */
     struct tpc_arena *arena;          /* what one action says */

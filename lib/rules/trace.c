@@ -12,7 +12,7 @@
 #include <string.h>
 #include <tpcore/json.h>
 
-enum { REASON_BYTES = 200, SMALL_JSON = 256, SEEN_MAX = 64 };
+enum { SMALL_JSON = 256, SEEN_MAX = 64 };
 
 /* A step that waits; its texts follow: device, text, json. */
 struct step {
@@ -34,7 +34,6 @@ struct tpi_trace {
     uint32_t waiting;
     uint64_t count;
     uint64_t lost;
-    char reason[REASON_BYTES]; /* the telling worker's */
 };
 
 /* ---- life ---- */
@@ -363,11 +362,6 @@ void tpi_trace_message(struct tpi_trace *t, struct tpc_str device, const struct 
     tpi_note_end(&n);
 }
 
-void tpi_trace_reason(struct tpi_trace *t, const char *text)
-{
-    snprintf(t->reason, sizeof(t->reason), "%s", text);
-}
-
 void tpi_trace_action(struct tpi_trace *t, struct tpc_str device, int64_t unix_ms,
                       const struct tpi_trace_action *a)
 {
@@ -389,13 +383,11 @@ void tpi_trace_action(struct tpi_trace *t, struct tpc_str device, int64_t unix_m
     }
     if (!done) {
         const char *what = a->what != NULL ? a->what : tpc_error_name(a->code);
-        what = t->reason[0] != '\0' ? t->reason : what;
         tpi_note_text(&n, ": %s", what);
         tpi_note_str(&n, "error", tpc_str_from(what));
     } else if (a->code == TPC_EEXIST) {
         tpi_note_text(&n, ": done before");
     }
-    t->reason[0] = '\0';
     tpi_note_end(&n);
 }
 

@@ -92,8 +92,6 @@ void tpi_trace_decide(struct tpi_trace *t, struct tpc_str device, int64_t unix_m
 /* A message is looked at. */
 void tpi_trace_message(struct tpi_trace *t, struct tpc_str device, const struct tpc_msg *msg);
 
-/* Why the next action that is told was refused. */
-void tpi_trace_reason(struct tpi_trace *t, const char *text);
 /* What an action came to. target may be empty. */
 struct tpi_trace_action {
     const char *type; /* "command" */

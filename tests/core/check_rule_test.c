@@ -540,6 +540,59 @@ START_TEST(a_running_rule_is_followed_until_its_looks_are_done)
 }
 END_TEST
 
+static int count_step(void *user, const struct tpc_rule_step *step)
+{
+    (void) step;
+    ++*(unsigned *) user;
+    return 0;
+}
+
+static bool has_steps(void *user)
+{
+    void **x = user; /* the trace, the number */
+    tk_ok(tpc_rule_trace_take(x[0], count_step, x[1], NULL));
+    return *(unsigned *) x[1] >= 20;
+}
+
+START_TEST(rules_are_followed_and_tried_while_workers_run)
+{
+    struct flow f;
+    struct tpc_rule_trace_options o = TPC_RULE_TRACE_OPTIONS_INIT;
+    static const char each[] = TPC_JSON({
+        "key": "s", "when": { "product": "thermo", "expr": "temperature > 30", "fire": "each" },
+        "then": [ { "command": { "device": "fan-1", "service": "spin", "params": { "speed": "{{ n }}" } } } ] });
+    flow_init(&f, 2);
+    flow_create(&f);
+    flow_devices(&f, 8);
+    flow_probe_open(&f);
+    tk_ok(tpc_entity_put(f.core, NULL, "scene", TPC_STR(each), TPC_ANY_REV, NULL));
+    flow_start(&f);
+    o.kind = TPC_STR("scene");
+    o.key = TPC_STR("s");
+    o.looks = 1000;
+    for (int round = 0; round < 5; round++) {
+        struct tpc_rule_trace *trace;
+        unsigned steps = 0;
+        void *x[2] = { NULL, &steps };
+        tk_ok(tpc_rule_trace_open(f.core, &o, &trace));
+        x[0] = trace;
+        for (int i = 0; i < 80; i++) {
+            char key[8];
+            snprintf(key, sizeof(key), "t%d", i % 8 + 1);
+            struct tpc_device *d = flow_device(&f, key);
+            tk_ok(flow_feed(d, i % 2 == 0 ? "{\"temperature\":31,\"n\":12}"
+                                          : "{\"temperature\":31,\"n\":2}"));
+            tpc_device_unref(d);
+        }
+        tk_ok(try_for(&f, "scene", scene, hot, 2, 10));
+        tk_ok(tpc_entity_put(f.core, NULL, "scene", TPC_STR(each), TPC_ANY_REV, NULL));
+        ck_assert(flow_until(&f, has_steps, x));
+        tpc_rule_trace_close(trace);
+    }
+    flow_fini(&f);
+}
+END_TEST
+
 Suite *rule_test_flow_suite(void)
 {
     Suite *s = suite_create("rule test");
@@ -557,6 +610,7 @@ Suite *rule_test_flow_suite(void)
     tcase_add_test(c, it_ends_where_it_is_told_to);
     tcase_add_test(c, each_allocation_may_fail);
     tcase_add_test(c, a_running_rule_is_followed_until_its_looks_are_done);
+    tcase_add_test(c, rules_are_followed_and_tried_while_workers_run);
     suite_add_tcase(s, c);
     return s;
 }
