@@ -79,7 +79,9 @@ static const struct tpi_expr_scope scope = { .resolve = resolve,
                                              .constant = constant,
                                              .features = TPI_EXPR_PREVIOUS | TPI_EXPR_OTHER |
                                                          TPI_EXPR_NOW | TPI_EXPR_EVENT };
-static const struct tpi_expr_host host = { load, previous, other, now, now };
+static const struct tpi_expr_host host = {
+    .load = load, .previous = previous, .other = other, .now = now, .event_time = now
+};
 
 /* Reads every byte; the members' NAN is data, not a result. */
 static void check_result(const struct tpc_value *v)

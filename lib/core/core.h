@@ -637,12 +637,20 @@ void tpi_rule_command_record(struct tpi_worker *w, struct tpc_device *device,
                              const struct tpc_record *record);
 /* Keeps one that failed with rc until the log may work again; false: it cannot be kept. */
 bool tpi_effect_hold(struct tpi_worker *w, struct tpi_effect *effect, int rc);
+/* The same, whatever is kept already: the log holds back those that make more of them. */
+void tpi_effect_keep(struct tpi_worker *w, struct tpi_effect *effect);
 void tpi_effects_held(struct tpi_worker *w);
 void tpi_effects_drop(struct tpi_worker *w);
 /* Queues a message of a rule. */
 int tpi_effect_say(void *core, uint32_t worker, const struct tpi_rule_message *message);
 /* At start: a message of a rule that is in the log. Returns 0 or TPC_ENOMEM. */
 int tpi_effect_remember(struct tpc_core *core, const struct tpc_msg *msg);
+
+/* ---- rule_input.c ---- */
+/* Queues a message for a window over several devices. */
+int tpi_input_say(struct tpc_core *core, uint32_t worker, const struct tpi_rule_message *message);
+/* One that is in the log comes into its windows. Returns 0, TPC_ECORRUPT, TPC_EVERSION or TPC_ENOMEM. */
+int tpi_input_apply(struct tpi_worker *w, const struct tpc_record *record);
 
 /* A time of CLOCK_MONOTONIC that is so far away. */
 void tpi_deadline(struct timespec *ret, uint64_t ms);

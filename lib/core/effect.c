@@ -6,6 +6,7 @@
 
 #include "core/core.h"
 #include "data/msg.h"
+#include "rules/group.h"
 #include "registry/about.h"
 
 /* ---- the lists ---- */
@@ -41,15 +42,20 @@ void tpi_effects_run(struct tpi_worker *w)
     }
 }
 
+void tpi_effect_keep(struct tpi_worker *w, struct tpi_effect *e)
+{
+    push(&w->held_first, &w->held_last, &e->node);
+    w->held_count++;
+    w->held_retry_ms = tpi_mono_ms(&w->core->env) + TPI_STALL_MS;
+}
+
 bool tpi_effect_hold(struct tpi_worker *w, struct tpi_effect *e, int rc)
 {
     bool later = rc == TPC_EAGAIN || rc == TPC_ENOSPC || rc == TPC_EIO || rc == TPC_ENOMEM;
     if (!later || w->held_count >= w->core->options.commands_max) {
         return false;
     }
-    push(&w->held_first, &w->held_last, &e->node);
-    w->held_count++;
-    w->held_retry_ms = tpi_mono_ms(&w->core->env) + TPI_STALL_MS;
+    tpi_effect_keep(w, e);
     return true;
 }
 
@@ -171,6 +177,9 @@ int tpi_effect_say(void *user, uint32_t worker, const struct tpi_rule_message *m
     struct tpi_worker *w = &core->workers[worker];
     if (m->kind == TPC_MSG_ALERT) {
         return tpi_alert_say(core, worker, m);
+    }
+    if (m->kind == TPI_MSG_RULE_INPUT) {
+        return tpi_input_say(core, worker, m);
     }
     struct tpc_msg msg = { .size = sizeof(msg),
                            .kind = m->kind,

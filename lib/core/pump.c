@@ -22,6 +22,9 @@ enum {
     READ_RUN = 32,                /* records that go to the history together */
     READ_SMALL_BYTES = 4096,      /* a record with more goes alone */
     SAVE_MS = 30000,              /* between two saves of the rules' states: pages of a disk each */
+    SAVE_AGAIN_MS = 1000,         /* after one that could not be: a rule's message was not logged */
+    SAID_TRIES = 200,
+    SAID_NS = 50000,
     TRIM_MS = 1000,
     RETRY_MS = 500,
     PRESSED_MS = 200,     /* between two checkpoints that a full log asks for */
@@ -298,6 +301,27 @@ static uint64_t seen_by_rules(struct tpc_core *core, uint32_t partition, uint64_
     return atomic_load(&tpi_worker_of(core, partition)->busy) ? 0 : flushed;
 }
 
+static bool any_rules(struct tpc_core *core)
+{
+    const struct tpi_rules_counters *rules = tpi_rules_count(core->rules);
+    return atomic_load(&rules->scenes) + atomic_load(&rules->schedules) +
+               atomic_load(&rules->data_rules) >
+           0;
+}
+
+/* Whether all that the states' messages set off is in the log: true once nothing is pending for a
+ * moment. Under traffic that moment has to be waited for. */
+static bool said_all(struct tpc_core *core)
+{
+    for (uint32_t i = 0; core->threads && i < SAID_TRIES; i++) {
+        if (atomic_load(&core->rule_pending) == 0) {
+            return true;
+        }
+        (void) clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){ 0, SAID_NS }, NULL);
+    }
+    return atomic_load(&core->rule_pending) == 0;
+}
+
 /* Takes the states of all partitions. *ret_count = 0: not now. */
 static int take_states(struct tpc_core *core, struct tpc_store_op **ret_ops, uint32_t *ret_count)
 {
@@ -305,10 +329,7 @@ static int take_states(struct tpc_core *core, struct tpc_store_op **ret_ops, uin
     uint32_t n = core->options.partitions;
     *ret_count = 0;
     tpc_arena_reset(p->arena);
-    const struct tpi_rules_counters *rules = tpi_rules_count(core->rules);
-    bool any = atomic_load(&rules->scenes) + atomic_load(&rules->schedules) +
-                   atomic_load(&rules->data_rules) >
-               0;
+    bool any = any_rules(core);
     struct tpc_store_op *ops = any ? tpc_arena_take(p->arena, (n + 1) * sizeof(*ops)) : NULL;
     if (any && ops == NULL) {
         return TPC_ENOMEM;
@@ -326,7 +347,7 @@ static int take_states(struct tpc_core *core, struct tpc_store_op **ret_ops, uin
         }
         p->rules_next[i] = next > seen ? next : seen;
     }
-    if (atomic_load(&core->rule_pending) > 0) {
+    if (!said_all(core)) {
         memset(p->rules_next, 0, n * sizeof(p->rules_next[0])); /* a command is not logged yet */
         return 0;
     }
@@ -413,8 +434,9 @@ static int commit(struct tpc_core *core, bool all)
     }
     commit_cursors(core, save);
     if (save) {
-        p->last_save_ms = now;
-        p->moved = false;
+        bool saved = !any_rules(core) || count > 0;
+        p->last_save_ms = saved ? now : now - (SAVE_MS - SAVE_AGAIN_MS);
+        p->moved = !saved;
     }
     if (core->bus->trim != NULL && (all || now - p->last_trim_ms >= TRIM_MS)) {
         p->last_trim_ms = now;

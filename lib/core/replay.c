@@ -6,12 +6,17 @@
 #include <string.h>
 
 #include "core/core.h"
+#include "rules/group.h"
+
+/* Commands before data, which fires new ones; what is in windows over several devices before the
+ * messages that it was made of, so that those are known. */
+enum pass { PASS_COMMANDS, PASS_INPUTS, PASS_DATA };
 
 struct replay {
     struct tpc_core *core;
     struct tpi_worker *w;
     uint32_t partition;
-    bool commands; /* the pass over commands, else the one over data */
+    enum pass pass;
     uint64_t rules_from;
     uint64_t said_from; /* where what rules said may stand that comes again */
     int rc;
@@ -170,7 +175,7 @@ static int replay_data(struct replay *x, const struct tpc_record *r)
         return rc == TPC_ENOMEM ? rc : 0;
     }
     if (is_row(&m)) {
-        rc = m.offset >= x->rules_from ? tpi_effect_remember(x->core, &m) : 0;
+        rc = tpi_effect_remember(x->core, &m); /* its device may be of another partition */
         apply_row(x, d, &m);
         tpi_device_unref(d);
         return rc;
@@ -192,10 +197,18 @@ static int replay_data(struct replay *x, const struct tpc_record *r)
     return 0;
 }
 
+static int replay_input(const struct replay *x, const struct tpc_record *r)
+{
+    int rc = r->kind == TPI_MSG_RULE_INPUT ? tpi_input_apply(x->w, r) : 0;
+    return rc == TPC_ENOMEM ? rc : 0;
+}
+
 static int replay_one(void *user, const struct tpc_record *r)
 {
     struct replay *x = user;
-    x->rc = x->commands ? replay_command(x, r) : replay_data(x, r);
+    x->rc = x->pass == PASS_COMMANDS ? replay_command(x, r)
+            : x->pass == PASS_INPUTS ? replay_input(x, r)
+                                     : replay_data(x, r);
     return x->rc;
 }
 
@@ -323,6 +336,12 @@ static int load_states(struct tpc_core *core, struct tpc_error *err, struct agai
         rc = rc != 0 ? rc : find_state(&x, end, err);
         ret[i] = (struct again){ x.rules_from, x.said_from };
     }
+    for (uint32_t i = 0; rc == 0 && i < core->options.partitions; i++) {
+        uint64_t first;
+        uint64_t end = 0;
+        rc = core->bus->range(core->bus_self, i, &first, &end);
+        tpi_rules_inputs_end(core->rules, i, end);
+    }
     return rc;
 }
 
@@ -343,13 +362,13 @@ static int64_t unseen_since(struct tpc_core *core, const struct again *again)
     return since;
 }
 
-static int replay_partition(struct tpc_core *core, uint32_t partition, bool commands,
+static int replay_partition(struct tpc_core *core, uint32_t partition, enum pass pass,
                             struct again again, struct tpc_error *err)
 {
     struct replay x = { .core = core,
                         .w = tpi_worker_of(core, partition),
                         .partition = partition,
-                        .commands = commands,
+                        .pass = pass,
                         .rules_from = again.rules_from,
                         .said_from = again.said_from };
     uint64_t first;
@@ -360,9 +379,11 @@ static int replay_partition(struct tpc_core *core, uint32_t partition, bool comm
         return tpi_error_set(err, rc, "log", "partition %u has no range", (unsigned) partition);
     }
     atomic_store(&core->ends[partition], end);
-    if (commands) {
+    if (pass == PASS_COMMANDS) {
         rc = core->bus->cursor_position(core->bus_self, core->pump.cursor_downlink, partition,
                                         &from);
+    } else if (pass == PASS_INPUTS) {
+        from = x.rules_from;
     } else {
         from = end > TPI_REPLAY_RECORDS ? end - TPI_REPLAY_RECORDS : 0;
         from = x.rules_from < from ? x.rules_from : from;
@@ -386,8 +407,12 @@ static int replay_all_data(struct tpc_core *core, struct tpc_error *err)
     if (rc == 0 && atomic_load(&rules->scenes) + atomic_load(&rules->data_rules) > 0) {
         rc = tpi_latest_load_before(core, unseen_since(core, again), err);
     }
+    bool spread = TPI_METRIC_GET(rules->data_rules_spread) > 0;
+    for (uint32_t i = 0; rc == 0 && spread && i < n; i++) {
+        rc = replay_partition(core, i, PASS_INPUTS, again[i], err);
+    }
     for (uint32_t i = 0; rc == 0 && i < n; i++) {
-        rc = replay_partition(core, i, false, again[i], err);
+        rc = replay_partition(core, i, PASS_DATA, again[i], err);
     }
     tpi_free(core->env.alloc, again, n * sizeof(*again));
     return rc != 0 ? rc : tpi_latest_load_all(core, err);
@@ -404,7 +429,7 @@ int tpi_replay(struct tpc_core *core, struct tpc_error *err)
         atomic_store(&core->workers[i].who, (uintptr_t) pthread_self());
     }
     for (uint32_t i = 0; rc == 0 && i < core->options.partitions; i++) {
-        rc = replay_partition(core, i, true, (struct again){ .rules_from = 0 }, err);
+        rc = replay_partition(core, i, PASS_COMMANDS, (struct again){ .rules_from = 0 }, err);
     }
     rc = rc != 0 ? rc : replay_all_data(core, err);
     rc = rc != 0 ? rc : tpi_latest_end_sessions(core, err);

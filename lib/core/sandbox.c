@@ -10,6 +10,7 @@
 #include "registry/derived.h"
 #include "registry/device.h"
 #include "rules/alert.h"
+#include "rules/group.h"
 #include "store/memory.h"
 
 enum { MONO_START_S = 1000, VALUE_BYTES = 4096 };
@@ -64,9 +65,18 @@ static int on_command(void *user, uint32_t worker, const struct tpi_rule_command
 
 static int on_message(void *user, uint32_t worker, const struct tpi_rule_message *m)
 {
-    (void) user;
+    struct tpi_sandbox *s = user;
     (void) worker;
-    (void) m;
+    if (m->kind != TPI_MSG_RULE_INPUT) {
+        return 0;
+    }
+    struct tpi_sandbox_input *in = tpc_arena_take(s->arena, sizeof(*in) + m->raw.len);
+    if (in == NULL) {
+        return TPC_ENOMEM;
+    }
+    *in = (struct tpi_sandbox_input){ s->inputs, m->unix_ms, m->raw.len };
+    memcpy(in + 1, m->raw.ptr, m->raw.len);
+    s->inputs = in;
     return 0;
 }
 

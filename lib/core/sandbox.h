@@ -29,12 +29,20 @@ struct tpi_sandbox {
     struct tpi_alerts *alerts;
     struct tpi_trace *trace;
     struct tpc_str tenant;
-    uint64_t number; /* of messages */
+    uint64_t number;                  /* of messages */
+    struct tpi_sandbox_input *inputs; /* of windows over several devices, the last one first */
     uint32_t copies;
     struct tpi_sandbox_fan *fans; /* actions about many devices, to be done after the batch */
     bool empty;                   /* devices come without their latest values */
     struct tpc_arena *arena;      /* of the whole trial */
     struct tpc_arena *room;       /* of one step */
+};
+
+/* What a message gives to the owner of a window; its bytes follow. */
+struct tpi_sandbox_input {
+    struct tpi_sandbox_input *next;
+    int64_t unix_ms;
+    size_t len;
 };
 
 /* *s is zero but for core, tenant, unix_ms and empty. fini in both cases. Returns 0 or TPC_ENOMEM. */

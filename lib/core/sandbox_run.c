@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "core/sandbox.h"
+#include "rules/group.h"
 #include "data/member.h"
 #include "registry/derived.h"
 #include "registry/device.h"
@@ -172,6 +173,22 @@ static int take_latest(const struct coming *c)
 
 /* ---- messages ---- */
 
+/* A message gives at most one to each rule, so their order is no matter. */
+static void into_windows(struct tpi_sandbox *s)
+{
+    const struct tpi_sandbox_input *list = s->inputs;
+    s->inputs = NULL;
+    for (const struct tpi_sandbox_input *in = list; in != NULL; in = in->next) {
+        struct tpc_msg msg = { .size = sizeof(msg),
+                               .kind = TPI_MSG_RULE_INPUT,
+                               .offset = s->number++,
+                               .unix_ms = in->unix_ms,
+                               .received_unix_ms = s->unix_ms,
+                               .raw = { (const uint8_t *) (in + 1), in->len } };
+        tpi_rules_input(s->rules, 0, &msg);
+    }
+}
+
 /* Under the registry's read lock. */
 static int rules_see(struct coming *c, const struct tpc_rule_test_message *m)
 {
@@ -202,6 +219,7 @@ static int rules_see(struct coming *c, const struct tpc_rule_test_message *m)
     tpi_rules_before(s->rules, 0, c->device, &msg);
     rc = take_latest(c);
     tpi_rules_message(s->rules, 0, c->device, &msg);
+    into_windows(s);
     tpi_rules_end(s->rules, 0);
     if (tpi_trace_count(s->trace) == told) {
         tpi_rules_pass(s->rules, s->trace, c->device, &msg);

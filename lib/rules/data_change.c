@@ -1,9 +1,12 @@
 /* Data rules are put, deleted, and compiled again when their product changes. */
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/hash.h"
+#include "registry/device.h"
 #include "rules/data_rule.h"
 
 #include <assert.h>
+#include <string.h>
 
 const struct tpi_kind *tpi_rules_data_kind(struct tpi_rules *r)
 {
@@ -14,11 +17,14 @@ static void count(struct tpi_rules *r)
 {
     size_t iter = 0;
     uint64_t broken = 0;
+    uint64_t spread = 0;
     void *value;
     while (tpi_map64_next(&r->data_rules, &iter, NULL, &value)) {
+        spread += ((const struct tpi_data_rule *) value)->spread;
         broken += !((const struct tpi_data_rule *) value)->program.good;
     }
     TPI_METRIC_SET(r->counters.data_rules, tpi_map64_count(&r->data_rules));
+    TPI_METRIC_SET(r->counters.data_rules_spread, spread);
     TPI_METRIC_SET(r->counters.data_rules_broken, broken);
 }
 
@@ -73,6 +79,35 @@ static void leave_lists(struct tpi_rules *r, struct tpi_data_rule *d)
     }
 }
 
+/* Product of the device that rows are about; empty = they are about none. */
+static struct tpc_str product_of_rows(struct tpi_rules *r, const struct tpi_data_rule *d,
+                                      struct tpc_arena *arena)
+{
+    struct tpc_str product = d->spread ? (struct tpc_str){ NULL, 0 } : d->product;
+    if (d->target.len == 0) {
+        return product;
+    }
+    tpi_registry_read_lock(r->host.registry);
+    const struct tpc_device *t = tpi_registry_find_in(r->host.registry, d->tenant_id, d->target);
+    product = t != NULL && t->product != NULL ? t->product->key : d->product;
+    char *copy = tpc_arena_take(arena, product.len + 1);
+    if (copy != NULL) {
+        memcpy(copy, product.ptr, product.len);
+        product.ptr = copy;
+    } else {
+        product = d->product;
+    }
+    tpi_registry_read_unlock(r->host.registry);
+    return product;
+}
+
+static int check_actions(struct tpi_rules *r, const struct tpi_data_rule *d,
+                         struct tpc_arena *arena, struct tpc_error *err)
+{
+    return tpi_actions_check(&d->actions, r->host.registry, d->tenant, d->tenant_id,
+                             product_of_rows(r, d, arena), arena, err);
+}
+
 /* A stored rule that no longer fits must not keep the whole core from starting. */
 static int compile(struct tpi_rules *r, struct tpi_data_rule *d, struct tpi_change *change,
                    struct tpc_error *err)
@@ -81,8 +116,7 @@ static int compile(struct tpi_rules *r, struct tpi_data_rule *d, struct tpi_chan
     struct tpc_error *e = err != NULL ? err : &local;
     int rc = tpi_data_rule_compile(d, r->host.registry, e, &d->program);
     if (rc == 0 && !change->loading) {
-        rc = tpi_actions_check(&d->actions, r->host.registry, d->tenant, d->tenant_id, d->product,
-                               change->arena, e);
+        rc = check_actions(r, d, change->arena, e);
     }
     if (rc != 0 && rc != TPC_ENOMEM && change->loading) {
         log_broken(r, d, e);
@@ -130,6 +164,7 @@ int tpi_data_rules_prepare(void *user, struct tpi_change *change, struct tpc_err
     if (rc == 0) {
         d->env = r->env;
         d->zone_dir = r->host.zone_dir;
+        d->partition = (uint32_t) (tpi_hash64(d->id) % r->host.partitions);
     }
     rc = rc != 0 ? rc : compile(r, d, change, err);
     rc = rc != 0 ? rc : enter(r, d, err);

@@ -169,7 +169,7 @@ static uint32_t end_chain(struct run *x, struct tpi_flow *f, int64_t until_ms)
     uint32_t n = 0;
     while ((p = tpi_run_pane(x, f)) != NULL && p->start_ms <= until_ms - length) {
         tpi_run_emit(x, p, p->start_ms, p->start_ms + length);
-        tpi_flow_shift(f, f->first, x->device->id);
+        tpi_flow_shift(f, f->first, x->key);
         n++;
     }
     return n;
@@ -184,7 +184,7 @@ static void take_timed(struct run *x, struct tpi_flow *f, const struct tpi_momen
     end_chain(x, f, m->ms);
     for (int64_t start = tpi_window_start(m->ms, w->step_ms); start > m->ms - w->length_ms;
          start -= w->step_ms, k++) {
-        struct tpi_pane *p = o != NULL ? tpi_flow_chain(f, o, x->device->id, start, &fresh) : NULL;
+        struct tpi_pane *p = o != NULL ? tpi_flow_chain(f, o, x->key, start, &fresh) : NULL;
         if (p == NULL) {
             tpi_run_full(x);
             continue;
@@ -336,7 +336,7 @@ void tpi_run_lane(struct run *x, struct tpi_flow *f)
 {
     bool fresh;
     int64_t ms = x->d->by_event ? x->msg->unix_ms : x->msg->received_unix_ms;
-    struct tpi_lane *lane = tpi_flow_lane(f, x->device->id, &fresh);
+    struct tpi_lane *lane = tpi_flow_lane(f, x->key, &fresh);
     struct tpi_packed p;
     if (lane == NULL || tpi_run_pack(x, f, ms, &p) != 0) {
         tpi_run_full(x);
@@ -357,7 +357,7 @@ void tpi_run_lane(struct run *x, struct tpi_flow *f)
 
 uint32_t tpi_run_lane_due(struct run *x, struct tpi_flow *f, int64_t at_ms, int64_t now_ms)
 {
-    struct tpi_lane *lane = tpi_map64_get(&f->lanes, x->device->id);
+    struct tpi_lane *lane = tpi_map64_get(&f->lanes, x->key);
     uint32_t n = 0;
     if (lane == NULL || lane->due_ms != at_ms) {
         return 0;
@@ -373,7 +373,7 @@ uint32_t tpi_run_lane_due(struct run *x, struct tpi_flow *f, int64_t at_ms, int6
         over = tpi_lane_next_ms(x->d, lane) <= now_ms;
     }
     if (over) {
-        tpi_flow_drop_lane(f, x->device->id);
+        tpi_flow_drop_lane(f, x->key);
     } else if (!x->d->by_event || lane->high_ms != INT64_MIN) {
         wait_for(x, lane);
     }

@@ -15,11 +15,16 @@ enum { ARENA_BYTES = 256 /* what most documents need */ };
 static const struct tpc_option to_options[] = {
     { .name = "event",
       .type = TPC_OPT_TEXT,
-      .flags = TPC_OPT_REQUIRED,
       .min = 1,
       .max = 128,
       .since = "0.1",
       .help = "each row is an event of this name of the row's device" },
+    { .name = "device",
+      .type = TPC_OPT_TEXT,
+      .min = 1,
+      .max = 128,
+      .since = "0.1",
+      .help = "whom rows are about, instead of the device that sent the messages" },
 };
 
 static const struct tpc_option rule_options[] = {
@@ -92,11 +97,22 @@ static int keep_statement(struct tpi_data_rule *d, const struct tpi_sql *s)
 {
     d->columns = tpc_arena_take(d->arena, (s->item_count + 1) * sizeof(*d->columns));
     d->functions = tpc_arena_take(d->arena, s->call_count + 1);
-    if (d->columns == NULL || d->functions == NULL) {
+    d->groups = tpc_arena_take(d->arena, (2 * s->group_count + 1) * sizeof(*d->groups));
+    d->column_groups = tpc_arena_take(d->arena, s->item_count + 1);
+    if (d->columns == NULL || d->functions == NULL || d->groups == NULL ||
+        d->column_groups == NULL) {
         return TPC_ENOMEM;
     }
     for (uint32_t i = 0; i < s->item_count; i++) {
+        int group = tpi_sql_group_of(s, &s->items[i]);
         d->columns[i] = s->items[i].name;
+        d->column_groups[i] = (uint8_t) (group >= 0 ? group : TPI_SQL_MAX_GROUPS);
+    }
+    for (uint32_t i = 0; i < s->group_count; i++) {
+        const struct tpi_sql_span *span = &s->groups[i].expr;
+        d->groups[i] = s->groups[i].name;
+        d->groups[s->group_count + i] =
+            (struct tpc_str){ s->text.ptr + span->from, span->to - span->from };
     }
     for (uint32_t i = 0; i < s->call_count; i++) {
         d->functions[i] = (uint8_t) s->calls[i].function;
@@ -104,6 +120,8 @@ static int keep_statement(struct tpi_data_rule *d, const struct tpi_sql *s)
     }
     d->column_count = s->item_count;
     d->call_count = s->call_count;
+    d->group_count = s->group_count;
+    d->spread = s->spread;
     d->product = s->product;
     d->window = s->window;
     d->by_event &= s->window.type != TPI_WINDOW_NONE;
@@ -128,7 +146,37 @@ static int read_statement(struct tpi_data_rule *d, struct tpc_error *err)
     return rc;
 }
 
+bool tpi_data_rule_adds_group(const struct tpi_data_rule *d, uint32_t group)
+{
+    for (uint32_t i = 0; i < d->column_count; i++) {
+        if (d->column_groups[i] == group) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* ---- actions: their texts name columns ---- */
+
+/* A group that stands behind the columns. */
+static int resolve_added(const struct tpi_data_rule *d, struct tpc_str name, uint32_t *ret_index)
+{
+    uint32_t at = d->column_count;
+    for (uint32_t i = 0; i < d->group_count; i++) {
+        bool added = tpi_data_rule_adds_group(d, i);
+        if (added && tpc_str_equal(d->groups[i], name)) {
+            *ret_index = at;
+            return 0;
+        }
+        at += added;
+    }
+    return TPC_ENOENT;
+}
+
+static bool is_device(struct tpc_str name)
+{
+    return tpc_str_equal(name, TPC_STR("device")) || tpc_str_equal(name, TPC_STR("device.key"));
+}
 
 static int resolve_column(void *user, struct tpc_str name, uint32_t *ret_index, uint8_t *ret_type)
 {
@@ -140,7 +188,10 @@ static int resolve_column(void *user, struct tpc_str name, uint32_t *ret_index, 
             return 0;
         }
     }
-    if (tpc_str_equal(name, TPC_STR("device")) || tpc_str_equal(name, TPC_STR("device.key"))) {
+    if (resolve_added(d, name, ret_index) == 0) {
+        return 0;
+    }
+    if ((!d->spread || d->target.len > 0) && is_device(name)) {
         *ret_index = TPI_NAME_DEVICE;
         *ret_type = TPI_EXPR_TEXT;
         return 0;
@@ -167,14 +218,14 @@ static int fill(struct tpi_data_rule *d, const struct tpi_change *change, struct
 {
     const struct tpc_value *doc = change->doc;
     const struct tpc_value *list = tpc_value_get(doc, TPC_STR("then"));
+    const struct tpc_value *to = tpc_value_get(doc, TPC_STR("to"));
     struct tpc_value then;
     int rc = list != NULL ? tpi_value_copy(list, d->arena, &then) : 0;
     rc = rc != 0 ? rc : join(d->arena, change->tenant_key, TPC_STR(""), &d->tenant);
     rc = rc != 0 ? rc : join(d->arena, TPC_STR("rule:"), change->key, &d->by);
     rc = rc != 0 ? rc : join(d->arena, tpi_member_text(doc, "sql"), TPC_STR(""), &d->text);
-    rc = rc != 0 ? rc
-                 : join(d->arena, tpi_member_text(tpc_value_get(doc, TPC_STR("to")), "event"),
-                        TPC_STR(""), &d->event);
+    rc = rc != 0 ? rc : join(d->arena, tpi_member_text(to, "event"), TPC_STR(""), &d->event);
+    rc = rc != 0 ? rc : join(d->arena, tpi_member_text(to, "device"), TPC_STR(""), &d->target);
     if (rc != 0) {
         return rc;
     }
@@ -187,11 +238,17 @@ static int fill(struct tpi_data_rule *d, const struct tpi_change *change, struct
     d->idle_ms = tpi_member_int(doc, "idle", TPI_RULE_IDLE_MS);
     d->hash = (uint32_t) tpi_hash(d->text.ptr, d->text.len, d->by_event);
     if (d->event.len == 0 && list == NULL) {
-        tpi_error_set(err, TPC_EINVAL, "rules", "nothing is done with its rows: to or then");
+        tpi_error_set(err, TPC_EINVAL, "rules", "nothing is done with its rows: to.event or then");
         tpi_error_at(err, "to");
         return TPC_EINVAL;
     }
     rc = read_statement(d, err);
+    if (rc == 0 && d->spread && d->event.len > 0 && d->target.len == 0) {
+        tpi_error_set(err, TPC_EINVAL, "rules",
+                      "a row of several devices is an event of which one? to.device is missing");
+        tpi_error_at(err, "to.device");
+        return TPC_EINVAL;
+    }
     return rc != 0 ? rc : read_actions(d, list != NULL ? &then : NULL, err);
 }
 
@@ -222,7 +279,7 @@ int tpi_data_rule_create(const struct tpc_allocator *alloc, const struct tpi_cha
 
 static uint32_t expr_count(const struct tpi_data_rule *d)
 {
-    return TPI_PART_FIRST_ARG + d->call_count + d->column_count;
+    return TPI_PART_FIRST_ARG + d->call_count + d->column_count + d->group_count;
 }
 
 void tpi_program_fini(const struct tpi_data_rule *d, struct tpi_program *p)
@@ -259,7 +316,7 @@ struct compiler {
 
 static int resolve(void *user, struct tpc_str name, uint32_t *ret_index, uint8_t *ret_type)
 {
-    if (tpc_str_equal(name, TPC_STR("device")) || tpc_str_equal(name, TPC_STR("device.key"))) {
+    if (is_device(name)) {
         *ret_index = TPI_NAME_DEVICE;
         *ret_type = TPI_EXPR_TEXT;
         return 0;
@@ -290,12 +347,30 @@ static uint8_t call_type(const struct compiler *c, uint32_t call)
     }
 }
 
+/* Nothing else is the same for all messages of a window over several devices. */
+static int resolve_group(const struct compiler *c, struct tpc_str name, uint32_t *ret_index,
+                         uint8_t *ret_type)
+{
+    const struct tpi_data_rule *d = c->d;
+    for (uint32_t i = 0; i < d->group_count; i++) {
+        if (tpc_str_equal(d->groups[i], name) ||
+            tpc_str_equal(d->groups[d->group_count + i], name)) {
+            uint32_t place = TPI_PART_FIRST_ARG + d->call_count + d->column_count + i;
+            *ret_index = TPI_NAME_GROUP + i;
+            *ret_type = (uint8_t) tpi_expr_result(c->p->exprs[place]);
+            return 0;
+        }
+    }
+    return TPC_ENOENT;
+}
+
 static int resolve_calls(void *user, struct tpc_str name, uint32_t *ret_index, uint8_t *ret_type)
 {
     const struct compiler *c = user;
     int call = tpi_sql_call_of(name);
     if (call < 0 || (uint32_t) call >= c->sql->call_count) {
-        return resolve(user, name, ret_index, ret_type);
+        return c->d->spread ? resolve_group(c, name, ret_index, ret_type)
+                            : resolve(user, name, ret_index, ret_type);
     }
     *ret_index = TPI_NAME_CALL + (uint32_t) call;
     *ret_type = call_type(c, (uint32_t) call);
@@ -334,10 +409,28 @@ static int compile_arg(struct compiler *c, uint32_t i)
     return 0;
 }
 
+static int compile_group(struct compiler *c, uint32_t i)
+{
+    const struct tpi_data_rule *d = c->d;
+    struct tpi_sql_span span = c->sql->groups[i].expr;
+    uint32_t place = TPI_PART_FIRST_ARG + d->call_count + d->column_count + i;
+    int rc = compile_part(c, span, false, TPI_EXPR_ANY, place);
+    enum tpi_expr_type type = rc == 0 ? tpi_expr_result(c->p->exprs[place]) : TPI_EXPR_ANY;
+    if (type == TPI_EXPR_LIST || type == TPI_EXPR_MAP) {
+        return tpi_sql_error(c->sql, c->err, TPC_EINVAL, span.from,
+                             "a group is a number, a text or a truth value");
+    }
+    return rc;
+}
+
 static int compile_parts(struct compiler *c)
 {
     const struct tpi_sql *s = c->sql;
-    int rc = compile_part(c, s->where, false, TPI_EXPR_BOOL, TPI_PART_WHERE);
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < s->group_count; i++) {
+        rc = compile_group(c, i);
+    }
+    rc = rc != 0 ? rc : compile_part(c, s->where, false, TPI_EXPR_BOOL, TPI_PART_WHERE);
     rc = rc != 0 ? rc : compile_part(c, s->window.filter, false, TPI_EXPR_BOOL, TPI_PART_FILTER);
     rc = rc != 0 ? rc : compile_part(c, s->window.begin, false, TPI_EXPR_BOOL, TPI_PART_BEGIN);
     rc = rc != 0 ? rc : compile_part(c, s->window.emit, false, TPI_EXPR_BOOL, TPI_PART_EMIT);
@@ -345,8 +438,10 @@ static int compile_parts(struct compiler *c)
         rc = compile_arg(c, i);
     }
     for (uint32_t i = 0; rc == 0 && i < s->item_count; i++) {
-        rc = compile_part(c, s->items[i].expr, true, TPI_EXPR_ANY,
-                          TPI_PART_FIRST_ARG + s->call_count + i);
+        if (c->d->column_groups[i] == TPI_SQL_MAX_GROUPS) {
+            rc = compile_part(c, s->items[i].expr, true, TPI_EXPR_ANY,
+                              TPI_PART_FIRST_ARG + s->call_count + i);
+        }
     }
     return rc != 0 ? rc : compile_part(c, s->having, true, TPI_EXPR_BOOL, TPI_PART_HAVING);
 }

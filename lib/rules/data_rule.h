@@ -10,6 +10,9 @@
  * whatever is first; or, if the rule says so, the time of their events (data_lane.c). WHERE, FILTER and what aggregates take see the values of the message alone, where
  * what is absent is null; columns of a window see the device's latest ones otherwise.
  *
+ * A rule that does not group by device alone has its windows in one partition, its owner: what comes
+ * into them is sent there through the log (rules/group.h).
+ *
  * What is open in windows is part of the partition's saved state, not of what is replayed: so a window
  * may be longer than the log is kept. A row's id is made of rule, revision, partition, device and window,
  * so that a row that comes again after a crash is known.
@@ -25,10 +28,12 @@ enum {
     TPI_RULE_LATENESS_MS = 1000, /* of event time, where the rule says nothing */
     TPI_RULE_IDLE_MS = 60000,    /* without a message until a device's event time stands still */
     TPI_NAME_CALL = 0x20000,     /* + number: the value of an aggregate */
-    TPI_ROW_EXTRA = 3 /* columns besides its own: device, window_start_ms, window_end_ms */
+    TPI_NAME_GROUP = 0x30000,    /* + number: the value of a group */
+    /* columns besides its own: groups, device, window_start_ms, window_end_ms */
+    TPI_ROW_EXTRA = TPI_SQL_MAX_GROUPS + 3
 };
 
-/* Places in a program. Then come the arguments of its calls, then its columns. */
+/* Places in a program. Then come the arguments of its calls, its columns and its groups. */
 enum tpi_program_part {
     TPI_PART_HAVING,
     TPI_PART_WHERE,
@@ -58,19 +63,25 @@ struct tpi_data_rule {
     struct tpc_str by; /* "rule:key" */
     struct tpc_str product;
     struct tpc_str text;
-    struct tpc_str event; /* empty = none */
-    uint32_t hash;        /* of the statement: what is open belongs to it */
+    struct tpc_str event;  /* empty = none */
+    struct tpc_str target; /* device that rows are about; empty = the one that sent the messages */
+    uint32_t hash;         /* of the statement: what is open belongs to it */
     bool enabled;
     bool all;      /* SELECT * */
     bool by_event; /* time is that of the messages */
     bool lanes;    /* devices keep messages */
+    bool spread;   /* its windows are over several devices */
     bool bags;     /* one of the functions keeps a list or set */
     int64_t lateness_ms;
     int64_t idle_ms;
     uint32_t column_count;
     uint32_t call_count;
+    uint32_t group_count;
+    uint32_t partition; /* of a spread one: its owner */
     struct tpc_str *columns;
-    uint8_t *functions; /* of the calls: enum tpi_sql_function */
+    struct tpc_str *groups; /* names, then texts */
+    uint8_t *column_groups; /* which group a column is; TPI_SQL_MAX_GROUPS = none */
+    uint8_t *functions;     /* of the calls: enum tpi_sql_function */
     struct tpi_sql_window window;
     struct tpi_program program;
     struct tpi_actions actions;
@@ -94,6 +105,14 @@ static inline const struct tpi_expr *tpi_data_rule_column(const struct tpi_data_
 {
     return d->program.exprs[TPI_PART_FIRST_ARG + d->call_count + i];
 }
+
+static inline const struct tpi_expr *tpi_data_rule_group(const struct tpi_data_rule *d, uint32_t i)
+{
+    return d->program.exprs[TPI_PART_FIRST_ARG + d->call_count + d->column_count + i];
+}
+
+/* Whether no column of a rule is this group: then rows have it behind their columns. */
+bool tpi_data_rule_adds_group(const struct tpi_data_rule *d, uint32_t group);
 
 extern const struct tpc_list tpi_data_rule_schema;
 
@@ -123,6 +142,10 @@ void tpi_data_rules_fini(struct tpi_rules *r);
  * devices were emitted. */
 void tpi_data_rule_message(struct tpi_rules *r, uint32_t worker, struct tpi_data_rule *d,
                            struct tpc_device *device, const struct tpc_msg *msg);
+/* What came into a rule's windows over several devices: under the owner's lock. */
+struct tpi_group_input;
+void tpi_data_rule_input(struct tpi_rules *r, uint32_t worker, struct tpi_data_rule *d,
+                         const struct tpi_group_input *in);
 uint32_t tpi_data_rule_due(struct tpi_rules *r, uint32_t worker, struct tpi_data_rule *d,
                            const struct tpi_due_item *item, int64_t now_ms);
 

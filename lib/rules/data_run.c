@@ -8,106 +8,6 @@
 
 #include <string.h>
 
-/* ---- values ---- */
-
-static bool give_text(struct tpc_str s, struct tpc_value *ret)
-{
-    *ret = (struct tpc_value){ .type = TPC_TEXT, .len = s.len, .as.text = s.ptr };
-    return true;
-}
-
-/* Of the message alone. */
-static bool load_message(void *user, uint32_t id, struct tpc_value *ret)
-{
-    const struct run *x = user;
-    if (id == TPI_NAME_DEVICE) {
-        return give_text(x->device->key, ret);
-    }
-    for (uint32_t i = x->msg->point_count; i > 0; i--) {
-        const struct tpc_point *p = tpc_msg_point(x->msg, i - 1);
-        if (p->property == id) {
-            *ret = p->value;
-            return true;
-        }
-    }
-    return false;
-}
-
-static struct tpc_value call_value(const struct run *x, uint32_t call)
-{
-    uint32_t function = x->d->functions[call];
-    if (function == TPI_SQL_START || function == TPI_SQL_END) {
-        return (struct tpc_value){ .type = TPC_INT,
-                                   .as.i = function == TPI_SQL_START ? x->start_ms : x->end_ms };
-    }
-    const struct tpi_aggregate *g = &x->pane->aggregates[call];
-    struct tpc_value list = { .type = TPC_NULL };
-    if (function == TPI_SQL_COLLECT) {
-        if (x->lists != NULL) {
-            (void) tpi_bag_values(g, x->lists, &list); /* no memory: null */
-        }
-        return list;
-    }
-    return tpi_aggregate_value(function, g);
-}
-
-/* Of a window that is emitted. */
-static bool load_window(void *user, uint32_t id, struct tpc_value *ret)
-{
-    const struct run *x = user;
-    if (id >= TPI_NAME_CALL) {
-        *ret = call_value(x, id - TPI_NAME_CALL);
-        return true;
-    }
-    if (id == TPI_NAME_DEVICE) {
-        return give_text(x->device->key, ret);
-    }
-    int index = tpi_model_find_id(x->device->product->model, (uint16_t) id);
-    return index >= 0 && tpi_device_latest_peek(x->device, (uint32_t) index, ret, NULL) == 0;
-}
-
-/* Of a row, in the texts of actions. */
-static bool load_row(void *user, uint32_t id, struct tpc_value *ret)
-{
-    const struct run *x = user;
-    if (id == TPI_NAME_DEVICE) {
-        return give_text(x->device->key, ret);
-    }
-    *ret = x->row[id].value;
-    return true;
-}
-
-static bool load_other(void *user, struct tpc_str device, struct tpc_str name,
-                       struct tpi_expr_scratch *scratch, struct tpc_value *ret)
-{
-    const struct run *x = user;
-    struct tpc_buf room = tpi_expr_rest(scratch);
-    int rc = tpi_registry_latest(x->r->host.registry, x->d->tenant_id, device, name, &room, ret);
-    return tpi_expr_took(scratch, &room, rc);
-}
-
-static int64_t now(void *user)
-{
-    const struct run *x = user;
-    return tpi_unix_ms(x->r->env);
-}
-
-static int64_t event_time(void *user)
-{
-    const struct run *x = user;
-    return x->msg != NULL ? x->msg->unix_ms : x->end_ms;
-}
-
-static const struct tpi_expr_host message_host = {
-    .load = load_message, .other = load_other, .now = now, .event_time = event_time
-};
-static const struct tpi_expr_host window_host = {
-    .load = load_window, .other = load_other, .now = now, .event_time = event_time
-};
-static const struct tpi_expr_host row_host = {
-    .load = load_row, .other = load_other, .now = now, .event_time = event_time
-};
-
 /* For who follows the rule; only where somebody does. */
 static struct tpi_data_trace trace_at(const struct run *x)
 {
@@ -150,8 +50,14 @@ struct row {
 
 static void fill_columns(struct run *x, struct row *row)
 {
-    const struct tpi_expr_host *host = x->pane != NULL ? &window_host : &message_host;
+    const struct tpi_expr_host *host =
+        x->pane != NULL ? &tpi_run_window_host : &tpi_run_message_host;
     for (uint32_t i = 0; i < x->d->column_count; i++) {
+        if (x->d->column_groups[i] < TPI_SQL_MAX_GROUPS) {
+            row->members[row->count++] =
+                (struct tpc_member){ x->d->columns[i], x->groups[x->d->column_groups[i]] };
+            continue;
+        }
         struct tpi_expr_scratch own = { row->rest.buf, row->rest.cap, 0, 0 };
         row->members[row->count++] =
             (struct tpc_member){ x->d->columns[i],
@@ -194,8 +100,15 @@ static void add_member(struct row *row, struct tpc_str name, struct tpc_value va
 static void add_extra(const struct run *x, struct row *row)
 {
     struct tpc_value key;
-    (void) give_text(x->device->key, &key);
-    add_member(row, TPC_STR("device"), key);
+    for (uint32_t i = 0; i < x->d->group_count; i++) {
+        if (tpi_data_rule_adds_group(x->d, i)) {
+            row->members[row->count++] = (struct tpc_member){ x->d->groups[i], x->groups[i] };
+        }
+    }
+    if (x->device != NULL) {
+        key = tpi_run_text(x->device->key);
+        add_member(row, TPC_STR("device"), key);
+    }
     if (x->pane != NULL) {
         add_member(row, TPC_STR("window_start_ms"),
                    (struct tpc_value){ .type = TPC_INT, .as.i = x->start_ms });
@@ -215,8 +128,8 @@ static void warn(struct run *x, const char *what)
 static void append_event(struct run *x, const struct tpi_act *act, const struct tpc_value *row)
 {
     struct tpi_rules *r = x->r;
-    struct tpi_rule_message m = { .device = x->device,
-                                  .partition = x->device->partition,
+    struct tpi_rule_message m = { .device = x->target,
+                                  .partition = x->target->partition,
                                   .kind = TPC_MSG_EVENT,
                                   .name = x->d->event,
                                   .params = row,
@@ -228,16 +141,33 @@ static void append_event(struct run *x, const struct tpi_act *act, const struct 
     rc = rc != 0 ? rc : r->host.message(r->host.user, x->worker, &m);
     if (r->workers[x->worker].trace != NULL) {
         struct tpi_data_trace at = trace_at(x);
-        struct tpi_trace_action told = { "event", m.name, x->device->key, row, rc, NULL };
-        tpi_trace_action(at.trace, x->device->key, at.unix_ms, &told);
+        struct tpi_trace_action told = { "event", m.name, x->target->key, row, rc, NULL };
+        tpi_trace_action(at.trace, tpi_data_trace_key(&at), at.unix_ms, &told);
     }
     if (rc == 0) {
         TPI_METRIC_ADD(r->counters.messages, 1);
     } else if (rc != TPC_EEXIST) {
         TPI_METRIC_ADD(r->counters.refused, 1);
-        tpi_tally_failed(act->tally, tpi_unix_ms(r->env), TPI_LEDGER_EVENT, rc, x->device->id);
+        tpi_tally_failed(act->tally, tpi_unix_ms(r->env), TPI_LEDGER_EVENT, rc, x->target->id);
         warn(x, tpc_error_name(rc));
     }
+}
+
+/* Whom rows are about. false: the device that they name does not exist. */
+static bool find_target(struct run *x)
+{
+    const struct tpi_data_rule *d = x->d;
+    x->target = d->target.len == 0
+                    ? x->device
+                    : tpi_registry_find_in(x->r->host.registry, d->tenant_id, d->target);
+    if (d->target.len == 0 || x->target != NULL) {
+        return true;
+    }
+    TPI_METRIC_ADD(x->r->counters.missing_target, 1);
+    tpi_tally_failed(&x->d->ledger.workers[x->worker], tpi_unix_ms(x->r->env),
+                     TPI_LEDGER_EVENT | TPI_LEDGER_MISSING, TPC_ENOENT, 0);
+    warn(x, "the device that its rows are about does not exist");
+    return false;
 }
 
 static void give_row(struct run *x, struct row *row, uint64_t offset)
@@ -253,13 +183,13 @@ static void give_row(struct run *x, struct row *row, uint64_t offset)
                            .rule = d->id,
                            .revision = d->revision,
                            .by = d->by,
-                           .device = x->device,
+                           .device = x->target,
                            .partition = x->partition,
                            .offset = offset,
                            .unix_ms = x->msg != NULL ? x->msg->received_unix_ms : x->end_ms,
                            .again = x->pane != NULL, /* its messages came before a start, perhaps */
                            .row = &value,
-                           .from = { &row_host, x, &row->rest } };
+                           .from = { &tpi_run_row_host, x, &row->rest } };
     act.hops = tpi_chain_before(x->r, x->device, x->msg, &act.origin);
     TPI_METRIC_ADD(x->r->counters.rows, 1);
     tally->fired++;
@@ -269,7 +199,8 @@ static void give_row(struct run *x, struct row *row, uint64_t offset)
         struct tpi_data_trace at = trace_at(x);
         tpi_data_trace_row(&at, &value);
     }
-    if (d->event.len > 0 && act.hops < TPI_RULES_HOPS) { /* else it is cut below */
+    if (d->event.len > 0 && x->target != NULL &&
+        act.hops < TPI_RULES_HOPS) { /* else it is cut below */
         append_event(x, &act, &value);
     }
     tpi_act(&act, &x->d->actions);
@@ -285,6 +216,9 @@ static void emit(struct run *x, uint64_t offset)
     int64_t ms = x->pane != NULL && !x->d->by_event ? x->end_ms : x->caused_ms;
     if (ms < x->d->watch.fence_ms) {
         return; /* the rule before it did: fence.c */
+    }
+    if (!find_target(x)) {
+        return;
     }
     size_t many = x->d->all ? x->msg->point_count + (size_t) TPI_ROW_EXTRA : 0;
     if (many > TPI_SQL_MAX_ITEMS) {
@@ -306,23 +240,44 @@ static void emit(struct run *x, uint64_t offset)
     }
 }
 
+/* Views into the flow. */
+static void load_groups(struct run *x)
+{
+    const struct tpi_group *g = tpi_map64_get(&x->flow->groups, x->key);
+    struct tpc_bytes bytes = { g != NULL ? g->bytes : NULL, g != NULL ? g->len : 0 };
+    tpi_group_values(bytes, x->r->workers[x->worker].input_arena, x->d->group_count, x->groups);
+}
+
 static void emit_pane(struct run *x, const struct tpi_pane *p, int64_t start_ms, int64_t end_ms)
 {
     x->pane = p;
     x->start_ms = start_ms;
     x->end_ms = end_ms;
+    if (x->d->group_count > 0) {
+        load_groups(x);
+    }
     tell_window(x, TPI_WINDOW_ENDS, p, start_ms, end_ms);
     if (x->d->bags && tpc_arena_create(x->r->env->alloc, 0, &x->lists) != 0) {
         x->lists = NULL;
     }
-    if (holds(x, TPI_PART_HAVING, &window_host)) {
-        emit(x, tpi_hash64(x->device->id ^ tpi_hash64(p->mark)));
+    if (holds(x, TPI_PART_HAVING, &tpi_run_window_host)) {
+        emit(x, tpi_hash64(x->key ^ tpi_hash64(p->mark)));
     }
     x->lists = tpc_arena_destroy(x->lists);
     x->pane = NULL;
 }
 
 /* ---- windows that end for all devices at once ---- */
+
+/* Of a pane that is emitted later. false: it is gone. */
+static bool find_device(struct run *x)
+{
+    if (x->d->spread) {
+        return true;
+    }
+    x->device = tpi_registry_by_id(x->r->host.registry, x->key);
+    return x->device != NULL && x->device->product != NULL;
+}
 
 /* The first one of a flow; its panes become rows and are freed. */
 static uint32_t close_first(const struct run *x, struct tpi_flow *f)
@@ -335,8 +290,8 @@ static uint32_t close_first(const struct run *x, struct tpi_flow *f)
     uint32_t n = 0;
     y.msg = NULL;
     while (tpi_map64_next(&o->panes, &iter, &id, &pane)) {
-        y.device = tpi_registry_by_id(x->r->host.registry, id);
-        if (y.device != NULL && y.device->product != NULL && x->d->program.good) {
+        y.key = id;
+        if (x->d->program.good && find_device(&y)) {
             emit_pane(&y, pane, o->start_ms, o->end_ms);
             n++;
         }
@@ -376,7 +331,10 @@ static void wait_for(struct run *x, int64_t at_ms, uint64_t device, uint32_t tag
 static struct tpc_value taken(struct run *x, uint32_t call, struct tpi_expr_scratch *scratch)
 {
     const struct tpi_expr *arg = tpi_data_rule_arg(x->d, call);
-    return arg != NULL ? tpi_expr_eval(arg, &message_host, x, scratch)
+    if (x->input != NULL) {
+        return x->input->values[call];
+    }
+    return arg != NULL ? tpi_expr_eval(arg, &tpi_run_message_host, x, scratch)
                        : (struct tpc_value){ .type = TPC_BOOL, .as.b = true };
 }
 
@@ -418,7 +376,7 @@ static struct tpi_pane *pane_in(struct run *x, struct tpi_flow *f, int64_t start
     if (o != NULL && fresh && end_ms != INT64_MAX) {
         wait_for(x, end_ms, 0, 0);
     }
-    struct tpi_pane *p = o != NULL ? tpi_flow_pane(f, o, x->device->id, ret_new) : NULL;
+    struct tpi_pane *p = o != NULL ? tpi_flow_pane(f, o, x->key, ret_new) : NULL;
     if (p == NULL) {
         warn_full(x);
     }
@@ -460,22 +418,25 @@ static int64_t session_end(const struct tpi_data_rule *d, const struct tpi_pane 
 
 static void finish(struct run *x, struct tpi_flow *f, int64_t end_ms)
 {
-    struct tpi_pane *p = tpi_map64_get(&f->first->panes, x->device->id);
+    struct tpi_pane *p = tpi_map64_get(&f->first->panes, x->key);
     if (x->d->program.good) {
         emit_pane(x, p, p->start_ms, end_ms);
     }
-    tpi_flow_drop_pane(f, f->first, x->device->id);
+    tpi_flow_drop_pane(f, f->first, x->key);
 }
 
 static struct tpi_pane *own_pane(struct run *x, struct tpi_flow *f)
 {
-    return f->first != NULL ? tpi_map64_get(&f->first->panes, x->device->id) : NULL;
+    return f->first != NULL ? tpi_map64_get(&f->first->panes, x->key) : NULL;
 }
 
 /* A condition of a state window: of the message, or as it was when the message came. */
 static bool fits(struct run *x, uint32_t part, uint32_t flag)
 {
-    return x->moment != NULL ? (x->moment->flags & flag) != 0 : holds(x, part, &message_host);
+    if (x->moment != NULL) {
+        return (x->moment->flags & flag) != 0;
+    }
+    return x->input != NULL ? (x->input->flags & flag) != 0 : holds(x, part, &tpi_run_message_host);
 }
 
 static void collect_own(struct run *x, struct tpi_flow *f, int64_t unix_ms)
@@ -505,11 +466,61 @@ static void collect_own(struct run *x, struct tpi_flow *f, int64_t unix_ms)
     tell_window(x, fresh ? TPI_WINDOW_OPENS : TPI_WINDOW_TAKES, p, p->start_ms,
                 type == TPI_WINDOW_SESSION ? session_end(d, p) : INT64_MAX);
     if (type == TPI_WINDOW_SESSION && fresh && !d->by_event) {
-        wait_for(x, session_end(d, p), x->device->id, (uint32_t) p->mark);
+        wait_for(x, session_end(d, p), x->key, (uint32_t) p->mark);
     }
     if ((type == TPI_WINDOW_COUNT && p->count >= d->window.count) ||
         (type == TPI_WINDOW_STATE && fits(x, TPI_PART_EMIT, TPI_RECENT_EMIT))) {
         finish(x, f, unix_ms);
+    }
+}
+
+/* ---- windows over several devices ---- */
+
+/* What of a message its rule's owner needs. */
+static int write_input(struct run *x, struct tpi_buf *out)
+{
+    const struct tpi_data_rule *d = x->d;
+    struct rule_worker *w = &x->r->workers[x->worker];
+    struct tpi_group_input in = { .rule = d->id,
+                                  .hash = d->hash,
+                                  .partition = x->msg->partition,
+                                  .offset = x->msg->offset,
+                                  .count = d->call_count };
+    if (d->window.type == TPI_WINDOW_STATE) {
+        in.flags |= holds(x, TPI_PART_BEGIN, &tpi_run_message_host) ? TPI_RECENT_BEGIN : 0U;
+        in.flags |= holds(x, TPI_PART_EMIT, &tpi_run_message_host) ? TPI_RECENT_EMIT : 0U;
+    }
+    int rc = tpi_group_head(out, &in);
+    for (uint32_t i = 0; rc == 0 && i < d->call_count; i++) {
+        struct tpi_expr_scratch scratch = { w->texts, sizeof(w->texts), 0, 0 };
+        struct tpc_value v = taken(x, i, &scratch);
+        rc = tpi_group_value(out, &v, false);
+    }
+    for (uint32_t i = 0; rc == 0 && i < d->group_count; i++) {
+        struct tpi_expr_scratch scratch = { w->texts, sizeof(w->texts), 0, 0 };
+        struct tpc_value v =
+            tpi_expr_eval(tpi_data_rule_group(d, i), &tpi_run_group_host, x, &scratch);
+        rc = tpi_group_value(out, &v, true);
+    }
+    return rc;
+}
+
+/* To the owner. */
+static void send_input(struct run *x)
+{
+    struct tpi_rules *r = x->r;
+    struct tpi_buf *out = &r->workers[x->worker].input;
+    struct tpi_rule_message m = { .partition = x->d->partition,
+                                  .kind = TPI_MSG_RULE_INPUT,
+                                  .by = x->d->by,
+                                  .unix_ms = x->msg->unix_ms,
+                                  .received_unix_ms = x->msg->received_unix_ms };
+    tpi_buf_clear(out);
+    int rc = write_input(x, out);
+    m.raw = (struct tpc_bytes){ out->ptr, out->len };
+    rc = rc != 0 ? rc : r->host.message(r->host.user, x->worker, &m);
+    if (rc != 0 && rc != TPC_EEXIST) {
+        warn_full(x);
     }
 }
 
@@ -519,6 +530,7 @@ static struct tpi_flow *flow_of(struct run *x)
 {
     struct tpi_map64 *flows = &x->r->partitions[x->partition].flows;
     struct tpi_flow *f = tpi_map64_get(flows, x->d->id);
+    x->flow = f;
     if (f != NULL) {
         return f;
     }
@@ -527,18 +539,36 @@ static struct tpi_flow *flow_of(struct run *x)
         tpi_flow_init(f, x->r->env->alloc, x->d->functions, x->d->call_count);
         f->chains = tpi_data_rule_chains(x->d);
     }
-    if (f == NULL || tpi_map64_put(flows, x->d->id, f, NULL) != 0) {
+    if (f == NULL || (x->d->spread && tpi_flow_spread(f, x->r->host.partitions) != 0) ||
+        tpi_map64_put(flows, x->d->id, f, NULL) != 0) {
+        if (f != NULL) {
+            tpi_flow_fini(f);
+        }
         tpi_free(x->r->env->alloc, f, sizeof(*f));
         warn_full(x);
         return NULL;
     }
+    x->flow = f;
     return f;
+}
+
+static void collect(struct run *x, struct tpi_flow *f)
+{
+    const struct tpi_data_rule *d = x->d;
+    if (d->lanes) {
+        tpi_run_lane(x, f);
+    } else if (d->window.type == TPI_WINDOW_TUMBLING || d->window.type == TPI_WINDOW_HOPPING) {
+        collect_timed(x, f, x->msg->received_unix_ms);
+    } else {
+        collect_own(x, f, x->msg->received_unix_ms);
+    }
 }
 
 static void look(struct run *x)
 {
     const struct tpi_data_rule *d = x->d;
-    if (!holds(x, TPI_PART_WHERE, &message_host) || !holds(x, TPI_PART_FILTER, &message_host)) {
+    if (!holds(x, TPI_PART_WHERE, &tpi_run_message_host) ||
+        !holds(x, TPI_PART_FILTER, &tpi_run_message_host)) {
         return;
     }
     d->ledger.workers[x->worker].matched++;
@@ -546,16 +576,13 @@ static void look(struct run *x)
         emit(x, x->msg->offset);
         return;
     }
-    struct tpi_flow *f = flow_of(x);
-    if (f == NULL) {
+    if (d->spread) {
+        send_input(x);
         return;
     }
-    if (d->lanes) {
-        tpi_run_lane(x, f);
-    } else if (d->window.type == TPI_WINDOW_TUMBLING || d->window.type == TPI_WINDOW_HOPPING) {
-        collect_timed(x, f, x->msg->received_unix_ms);
-    } else {
-        collect_own(x, f, x->msg->received_unix_ms);
+    struct tpi_flow *f = flow_of(x);
+    if (f != NULL) {
+        collect(x, f);
     }
 }
 
@@ -584,6 +611,7 @@ void tpi_data_rule_message(struct tpi_rules *r, uint32_t worker, struct tpi_data
                      .partition = msg->partition,
                      .d = d,
                      .device = device,
+                     .key = device->id,
                      .msg = msg,
                      .caused_ms = msg->received_unix_ms };
     struct tpi_tally *tally = &d->ledger.workers[worker];
@@ -595,6 +623,39 @@ void tpi_data_rule_message(struct tpi_rules *r, uint32_t worker, struct tpi_data
     }
 }
 
+void tpi_data_rule_input(struct tpi_rules *r, uint32_t worker, struct tpi_data_rule *d,
+                         const struct tpi_group_input *in)
+{
+    struct rule_worker *w = &r->workers[worker];
+    struct tpc_msg head = { .size = sizeof(head),
+                            .partition = d->partition,
+                            .offset = in->own_offset,
+                            .unix_ms = in->unix_ms,
+                            .received_unix_ms = in->received_unix_ms };
+    struct run x = { .r = r,
+                     .worker = worker,
+                     .partition = d->partition,
+                     .d = d,
+                     .key = in->key,
+                     .input = in,
+                     .msg = &head,
+                     .caused_ms = in->received_unix_ms };
+    struct tpi_flow *f = flow_of(&x);
+    if (f == NULL || in->partition >= f->mark_count || in->offset < f->marks[in->partition]) {
+        return;
+    }
+    f->marks[in->partition] = in->offset + 1;
+    TPI_METRIC_ADD(r->counters.inputs, 1);
+    if (tpi_flow_group(f, in->key, in->groups) != 0) {
+        warn_full(&x);
+        return;
+    }
+    w->trace = tpi_trace_look(&d->ledger.workers[worker], 0);
+    collect(&x, f);
+    tpi_trace_told(w->trace);
+    w->trace = NULL;
+}
+
 static uint32_t session_due(struct run *x, struct tpi_flow *f, uint32_t tag, int64_t now_ms)
 {
     struct tpi_pane *p = own_pane(x, f);
@@ -603,7 +664,7 @@ static uint32_t session_due(struct run *x, struct tpi_flow *f, uint32_t tag, int
     }
     int64_t end = session_end(x->d, p);
     if (end > now_ms) {
-        wait_for(x, end, x->device->id, tag);
+        wait_for(x, end, x->key, tag);
         return 0;
     }
     finish(x, f, end);
@@ -616,8 +677,8 @@ static uint32_t due(struct run *x, struct tpi_flow *f, const struct tpi_due_item
     if (item->device == 0) {
         return close_until(x, f, now_ms);
     }
-    x->device = tpi_registry_by_id(x->r->host.registry, item->device);
-    if (x->device == NULL || x->device->product == NULL) {
+    x->key = item->device;
+    if (!find_device(x)) {
         tpi_flow_drop_lane(f, item->device);
         if (f->first != NULL) {
             tpi_flow_drop_pane(f, f->first, item->device);
@@ -642,8 +703,8 @@ int tpi_run_pack(struct run *x, struct tpi_flow *f, int64_t ms, struct tpi_packe
         rc = tpi_packed_add(ret, x->r->env->alloc, x->d->functions[i], &v);
     }
     if (x->d->window.type == TPI_WINDOW_STATE) {
-        ret->m.flags |= holds(x, TPI_PART_BEGIN, &message_host) ? TPI_RECENT_BEGIN : 0U;
-        ret->m.flags |= holds(x, TPI_PART_EMIT, &message_host) ? TPI_RECENT_EMIT : 0U;
+        ret->m.flags |= fits(x, TPI_PART_BEGIN, TPI_RECENT_BEGIN) ? TPI_RECENT_BEGIN : 0U;
+        ret->m.flags |= fits(x, TPI_PART_EMIT, TPI_RECENT_EMIT) ? TPI_RECENT_EMIT : 0U;
     }
     ret->m.bytes = (uint32_t) ret->values.len;
     f->pack = ret->values;
@@ -685,7 +746,7 @@ uint32_t tpi_run_session(struct run *x, struct tpi_flow *f, int64_t unix_ms)
 
 void tpi_run_wait(struct run *x, int64_t at_ms)
 {
-    wait_for(x, at_ms, x->device->id, 0);
+    wait_for(x, at_ms, x->key, 0);
 }
 
 void tpi_run_full(struct run *x)
@@ -699,11 +760,12 @@ uint32_t tpi_data_rule_due(struct tpi_rules *r, uint32_t worker, struct tpi_data
     struct rule_worker *w = &r->workers[worker];
     struct tpi_tally *tally = &d->ledger.workers[worker];
     uint64_t from = tpi_mono_ns(r->env);
-    w->trace = tpi_trace_look(tally, item->device);
+    w->trace = tpi_trace_look(tally, d->spread ? 0 : item->device);
     struct run x = {
         .r = r, .worker = worker, .partition = item->partition, .d = d, .caused_ms = now_ms
     };
     struct tpi_flow *f = tpi_map64_get(&r->partitions[item->partition].flows, d->id);
+    x.flow = f;
     uint32_t n = f != NULL ? due(&x, f, item, now_ms) : 0;
     w->closed_ms = n > 0 ? now_ms : w->closed_ms;
     tpi_trace_told(w->trace);

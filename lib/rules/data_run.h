@@ -3,6 +3,7 @@
 #define TPI_RULES_DATA_RUN_H
 
 #include "rules/data_rule.h"
+#include "rules/group.h"
 
 /* One device at one rule. */
 struct run {
@@ -10,16 +11,29 @@ struct run {
     uint32_t worker;
     uint32_t partition;
     struct tpi_data_rule *d;
-    struct tpc_device *device;
+    struct tpc_device *device; /* NULL = several */
+    uint64_t key; /* of its pane and lane: the device's id, or the hash of its groups */
+    const struct tpi_group_input *input; /* what msg, which is only a head then, gave to several */
+    const struct tpi_flow *flow;
     const struct tpc_msg *msg;       /* NULL = a window ends by the clock, or a kept one comes */
     const struct tpi_moment *moment; /* of a kept one; NULL = msg counts */
     const uint8_t *values;           /* what it was packed to */
     const struct tpi_pane *pane;     /* that is emitted */
     struct tpc_arena *lists;         /* of the lists in its row */
     int64_t start_ms, end_ms;        /* of its window */
+    struct tpc_device *target;       /* whom its row is about; NULL = nobody */
     const struct tpc_member *row;    /* while actions are done */
     int64_t caused_ms;               /* when the message came, or the clock said it */
+    struct tpc_value groups[TPI_SQL_MAX_GROUPS];
 };
+
+/* data_value.c: hosts of its expressions; user is the run. What is absent from a message is null to the
+ * first, and the device's latest to the one of groups. */
+extern const struct tpi_expr_host tpi_run_message_host;
+extern const struct tpi_expr_host tpi_run_group_host;
+extern const struct tpi_expr_host tpi_run_window_host;
+extern const struct tpi_expr_host tpi_run_row_host;
+struct tpc_value tpi_run_text(struct tpc_str s); /* a view */
 
 /* What aggregates and conditions of a state window take from the message: it stands in f until the next
  * one. Returns 0 or TPC_ENOMEM. */

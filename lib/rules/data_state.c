@@ -1,7 +1,8 @@
 /*
  * What is open in windows as bytes: count of rules; of each its id (varint), the hash of its statement
- * (u32), how many aggregates a pane has (varint), the function of each (u8; not before version 7), then
- * the windows (window_state.c).
+ * (u32), how many aggregates a pane has (varint), the function of each (u8; not before version 7, as the
+ * next), whether it is over several devices (u8), then the windows (window_state.c), and of several
+ * devices marks and groups (group.c).
  */
 #include "base/alloc.h"
 #include "rules/data_run.h"
@@ -65,7 +66,9 @@ void tpi_data_rules_expire(struct tpi_rules *r, uint32_t partition)
     while (tpi_map64_next(&r->partitions[partition].flows, &iter, NULL, &value)) {
         struct tpi_flow *f = value;
         struct tpi_open *own = f->first != NULL && f->first->end_ms == INT64_MAX ? f->first : NULL;
-        if (tpi_map64_count(&f->lanes) > 0) {
+        if (f->spread) {
+            tpi_flow_sweep_groups(f);
+        } else if (tpi_map64_count(&f->lanes) > 0) {
             sweep(r, f, &f->lanes, own);
         } else if (own != NULL) {
             sweep(r, f, &own->panes, own);
@@ -87,7 +90,9 @@ int tpi_data_rules_save(struct tpi_rules *r, uint32_t partition, struct tpi_buf 
         rc = rc != 0 ? rc : tpi_buf_u32(out, d != NULL ? d->hash : 0);
         rc = rc != 0 ? rc : tpi_buf_varint(out, f->aggregates);
         rc = rc != 0 ? rc : tpi_buf_put(out, f->functions, f->aggregates);
+        rc = rc != 0 ? rc : tpi_buf_u8(out, f->spread);
         rc = rc != 0 ? rc : tpi_flow_save(f, out);
+        rc = rc == 0 && f->spread ? tpi_flow_save_groups(f, out) : rc;
     }
     return rc;
 }
@@ -125,12 +130,16 @@ static int read_flow(struct tpi_rules *r, struct tpi_reader *in, bool old, struc
     } else if (known) {
         memcpy(functions, d->functions, aggregates);
     }
+    bool spread = rc == 0 && !old && tpi_read_u8(in) != 0;
+    known = known && d->spread == spread;
     struct tpi_flow *f = rc == 0 ? tpi_alloc(r->env->alloc, sizeof(*f)) : NULL;
     if (f == NULL) {
         return rc != 0 ? rc : TPC_ENOMEM;
     }
     tpi_flow_init(f, r->env->alloc, functions, (uint32_t) aggregates);
-    rc = tpi_flow_read(f, in, old);
+    rc = spread ? tpi_flow_spread(f, r->host.partitions) : 0;
+    rc = rc != 0 ? rc : tpi_flow_read(f, in, old);
+    rc = rc == 0 && spread ? tpi_flow_read_groups(f, in) : rc;
     known = known && f->chains == tpi_data_rule_chains(d);
     rc = rc == 0 && known ? tpi_map64_put(flows, id, f, NULL) : rc;
     if (rc != 0 || !known) {

@@ -20,11 +20,20 @@ static struct tpc_str span_text(const struct tpi_sql *sql, struct tpi_sql_span s
     return s;
 }
 
+struct tpc_str tpi_data_trace_key(const struct tpi_data_trace *at)
+{
+    return at->device != NULL ? at->device->key : TPC_STR("");
+}
+
 static struct tpc_str name_of(void *user, uint32_t index)
 {
     const struct names *n = user;
     if (index == TPI_NAME_DEVICE) {
         return TPC_STR("device.key");
+    }
+    if (index >= TPI_NAME_GROUP) {
+        uint32_t group = index - TPI_NAME_GROUP;
+        return group < n->at->rule->group_count ? n->at->rule->groups[group] : TPC_STR("?");
     }
     if (index >= TPI_NAME_CALL) {
         uint32_t call = index - TPI_NAME_CALL;
@@ -60,7 +69,7 @@ int tpi_data_trace_test(const struct tpi_data_trace *at, uint32_t part,
     bool parsed = sql != NULL && tpi_sql_parse(alloc, at->rule->text, NULL, sql) == 0;
     struct names names = { at, parsed ? sql : NULL };
     struct tpi_trace_test x = { .trace = at->trace,
-                                .device = at->device->key,
+                                .device = tpi_data_trace_key(at),
                                 .unix_ms = at->unix_ms,
                                 .part = parts[part],
                                 .text = parsed ? part_text(sql, part) : TPC_STR("?"),
@@ -81,8 +90,9 @@ void tpi_data_trace_window(const struct tpi_data_trace *at, enum tpi_window_step
     char from[TPI_TRACE_WHEN];
     char to[TPI_TRACE_WHEN];
     tpi_trace_time(start_ms, from);
-    tpi_note_begin(&n, at->trace, TPC_STEP_WINDOW, at->device->key, at->unix_ms);
-    tpi_note_text(&n, "window of %s from %s", at->device->key.ptr, from);
+    tpi_note_begin(&n, at->trace, TPC_STEP_WINDOW, tpi_data_trace_key(at), at->unix_ms);
+    tpi_note_text(&n, "window of %s from %s",
+                  at->device != NULL ? at->device->key.ptr : "several devices", from);
     if (end_ms != INT64_MAX) {
         tpi_trace_time(end_ms, to);
         tpi_note_text(&n, " to %s", to);
@@ -100,7 +110,7 @@ void tpi_data_trace_window(const struct tpi_data_trace *at, enum tpi_window_step
 void tpi_data_trace_row(const struct tpi_data_trace *at, const struct tpc_value *row)
 {
     struct tpi_note n;
-    tpi_note_begin(&n, at->trace, TPC_STEP_ROW, at->device->key, at->unix_ms);
+    tpi_note_begin(&n, at->trace, TPC_STEP_ROW, tpi_data_trace_key(at), at->unix_ms);
     tpi_note_text(&n, "row ");
     tpi_note_say(&n, row);
     tpi_note_value(&n, "row", row);

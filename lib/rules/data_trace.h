@@ -8,9 +8,12 @@
 struct tpi_data_trace {
     struct tpi_trace *trace;
     const struct tpi_data_rule *rule;
-    const struct tpc_device *device;
+    const struct tpc_device *device; /* NULL = several */
     int64_t unix_ms;
 };
+
+/* Key of the device; empty = several. */
+struct tpc_str tpi_data_trace_key(const struct tpi_data_trace *at);
 
 /* tpi_trace_test() of a part (enum tpi_program_part). */
 int tpi_data_trace_test(const struct tpi_data_trace *at, uint32_t part,

@@ -37,6 +37,8 @@ const struct tpi_metric_def tpi_rules_metrics[] = {
         "were null"),
     GAUGE(data_rules, "Data rules that are configured"),
     GAUGE(data_rules_broken, "Data rules whose statement does not compile against the model"),
+    GAUGE(data_rules_spread, "Data rules whose windows are over several devices"),
+    COUNTER(inputs, "Messages that came into windows over several devices"),
     COUNTER(rows, "Rows of data rules"),
     COUNTER(panes_full, "Messages that are not in a window for want of memory"),
     COUNTER(values_lost, "Values that collect and count(distinct) had no room for"),
@@ -72,6 +74,7 @@ static int make_workers(struct tpi_rules *r)
         pthread_mutex_init(&r->workers[i].lock, NULL);
         tpi_due_init(&r->workers[i].due, alloc);
         atomic_init(&r->workers[i].later_next_ms, INT64_MAX);
+        tpi_buf_init(&r->workers[i].input, alloc, 0);
         atomic_store(&r->workers[i].next_unix_ms, INT64_MAX);
         atomic_init(&r->workers[i].schedule_next_ms, INT64_MAX);
     }
@@ -80,7 +83,8 @@ static int make_workers(struct tpi_rules *r)
         if (r->workers[i].marks == NULL ||
             tpc_arena_create(alloc, SAY_BYTES, &r->workers[i].fan_arena) != 0 ||
             tpc_arena_create(alloc, SAY_BYTES, &r->workers[i].arena) != 0 ||
-            tpc_arena_create(alloc, SAY_BYTES, &r->workers[i].vars_arena) != 0) {
+            tpc_arena_create(alloc, SAY_BYTES, &r->workers[i].vars_arena) != 0 ||
+            tpc_arena_create(alloc, SAY_BYTES, &r->workers[i].input_arena) != 0) {
             return TPC_ENOMEM;
         }
     }
@@ -182,6 +186,8 @@ static void destroy_workers(struct tpi_rules *r)
         tpc_arena_destroy(r->workers[i].arena);
         tpc_arena_destroy(r->workers[i].fan_arena);
         tpc_arena_destroy(r->workers[i].vars_arena);
+        tpc_arena_destroy(r->workers[i].input_arena);
+        tpi_buf_fini(&r->workers[i].input);
         tpi_free(r->env->alloc, r->workers[i].marks, TPI_RULES_MAX_WATCHES * sizeof(uint32_t));
     }
     tpi_free(r->env->alloc, r->workers, workers_bytes(r));

@@ -74,7 +74,7 @@ struct tpi_rule_message {
     struct tpc_id id;
     struct tpc_device *device; /* whom it is about, borrowed; NULL = nobody */
     uint32_t partition;
-    uint16_t kind; /* TPC_MSG_NOTIFY, TPC_MSG_ALERT, or TPC_MSG_EVENT: a row */
+    uint16_t kind; /* TPC_MSG_NOTIFY, TPC_MSG_ALERT, TPC_MSG_EVENT: a row, or TPI_MSG_RULE_INPUT */
     struct tpc_str name;
     const struct tpc_value *params;
     struct tpc_str by;
@@ -83,6 +83,11 @@ struct tpi_rule_message {
     bool has_source; /* a message of the log set it off: */
     uint32_t source_partition;
     uint64_t source_offset;
+    /* Of TPI_MSG_RULE_INPUT, which has neither id nor params: the record's, and what tells it. Those
+     * of one worker are appended in this order; each then comes to tpi_rules_input(). */
+    int64_t unix_ms;
+    int64_t received_unix_ms;
+    struct tpc_bytes raw;
 };
 
 /* An entity that a rule wants switched on or off. Views as above. */
@@ -142,6 +147,8 @@ struct tpi_rules_counters {
     _Atomic uint64_t texts_lost;
     _Atomic uint64_t data_rules;
     _Atomic uint64_t data_rules_broken;
+    _Atomic uint64_t data_rules_spread; /* over several devices */
+    _Atomic uint64_t inputs;
     _Atomic uint64_t rows;
     _Atomic uint64_t panes_full;
     _Atomic uint64_t values_lost;
@@ -238,6 +245,16 @@ void tpi_rules_before(struct tpi_rules *r, uint32_t worker, struct tpc_device *d
  * than telemetry, attributes, event, presence, command and its end are passed over. Of presence, only what turns it. Allocates only when a new pair becomes true. */
 void tpi_rules_message(struct tpi_rules *r, uint32_t worker, struct tpc_device *device,
                        const struct tpc_msg *msg);
+
+/* A record of kind TPI_MSG_RULE_INPUT, once it is in the log: its owner's worker, inside a batch. One
+ * that came before does nothing. */
+void tpi_rules_input(struct tpi_rules *r, uint32_t worker, const struct tpc_msg *msg);
+/* Whether such a record of this partition would do nothing. The owner's lock or nobody else is there. */
+bool tpi_rules_input_came(struct tpi_rules *r, uint32_t partition, struct tpc_bytes raw);
+
+/* At start, when all states are loaded: where a partition's log ends. A log that began anew brings
+ * offsets again that came before. */
+void tpi_rules_inputs_end(struct tpi_rules *r, uint32_t partition, uint64_t end);
 
 /* What rules take for a device's state before the next message about it. The owner; without it, the
  * device's own. */

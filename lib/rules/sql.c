@@ -445,28 +445,116 @@ static int read_window(struct reader *x)
     return rc == 0 && is(x, "filter") ? read_filter(x, w) : rc;
 }
 
+/* A column's text, and so its value, is the group's. */
+static bool same_text(const struct tpi_sql *s, struct tpi_sql_span a, struct tpi_sql_span b)
+{
+    return a.to - a.from == b.to - b.from &&
+           memcmp(s->text.ptr + a.from, s->text.ptr + b.from, a.to - a.from) == 0;
+}
+
+/* Whether a column is a group: it says the same, or the group's name. */
+static bool is_group(const struct tpi_sql *s, const struct tpi_sql_item *item,
+                     const struct tpi_sql_item *group)
+{
+    struct tpc_str text = { s->text.ptr + item->expr.from, item->expr.to - item->expr.from };
+    return same_text(s, item->expr, group->expr) || same_name(text, group->name);
+}
+
+int tpi_sql_group_of(const struct tpi_sql *s, const struct tpi_sql_item *item)
+{
+    for (uint32_t i = 0; i < s->group_count; i++) {
+        if (is_group(s, item, &s->groups[i])) {
+            return (int) i;
+        }
+    }
+    return -1;
+}
+
+/* What a group is called without AS: the name that it is, or its column. */
+static int name_group(struct reader *x, const struct token *first, struct tpi_sql_item *group)
+{
+    const struct tpi_sql *s = x->sql;
+    for (uint32_t i = 0; i < s->item_count; i++) {
+        if (same_text(s, s->items[i].expr, group->expr)) {
+            group->name = s->items[i].name;
+            return 0;
+        }
+    }
+    if (first->type == TOKEN_NAME && first->end == group->expr.to) {
+        group->name = first->name;
+        return 0;
+    }
+    return fail(x, group->expr.from, "a computed group needs a name: AS name, or a column of it");
+}
+
+static int check_group(struct reader *x, const struct tpi_sql_item *group)
+{
+    const struct tpi_sql *s = x->sql;
+    for (uint32_t i = 0; i < s->group_count; i++) {
+        if (same_name(s->groups[i].name, group->name)) {
+            return fail(x, group->expr.from, "two groups have the same name");
+        }
+    }
+    for (uint32_t i = 0; i < s->item_count; i++) {
+        if (same_name(s->items[i].name, group->name) && !is_group(s, &s->items[i], group)) {
+            return fail(x, group->expr.from, "another column has this name: use AS name");
+        }
+    }
+    return 0;
+}
+
+static int read_group_item(struct reader *x)
+{
+    struct tpi_sql *s = x->sql;
+    struct token first = x->t;
+    struct tpi_sql_item group;
+    if (s->group_count == TPI_SQL_MAX_GROUPS) {
+        return tpi_expr_error(&x->lx, TPC_ETOOBIG, x->t.start, "more than %d groups",
+                              TPI_SQL_MAX_GROUPS);
+    }
+    int rc = read_expr(x, &group.expr);
+    if (rc == 0 && is(x, "as")) {
+        rc = next(x);
+        group.name = x->t.name;
+        rc = rc != 0 ? rc : expect_type(x, TOKEN_NAME, "a name has to follow AS");
+    } else if (rc == 0) {
+        rc = name_group(x, &first, &group);
+    }
+    rc = rc != 0 ? rc : check_group(x, &group);
+    if (rc == 0) {
+        s->groups[s->group_count++] = group;
+    }
+    return rc;
+}
+
+static bool is_device(struct tpc_str name)
+{
+    return same_name(name, TPC_STR("device")) || same_name(name, TPC_STR("device.key"));
+}
+
 static int read_group(struct reader *x)
 {
-    size_t at = x->t.start;
+    struct tpi_sql *s = x->sql;
     int rc = next(x);
     rc = rc != 0 ? rc : expect(x, "by", "BY has to follow GROUP");
     for (bool more = true; rc == 0 && more;) {
-        if (window_of(&x->t) != TPI_WINDOW_NONE) {
-            rc = read_window(x);
-        } else if (is(x, "device")) {
-            x->sql->grouped = true;
-            rc = next(x);
-        } else {
-            return fail(x, x->t.start,
-                        "only device and a window (TUMBLINGWINDOW, HOPPINGWINDOW, SESSIONWINDOW, "
-                        "SLIDINGWINDOW, COUNTWINDOW, STATEWINDOW) may stand here");
-        }
+        rc = window_of(&x->t) != TPI_WINDOW_NONE ? read_window(x) : read_group_item(x);
         more = rc == 0 && x->t.type == TOKEN_COMMA;
         rc = more ? next(x) : rc;
     }
-    if (rc == 0 && !x->sql->grouped) {
-        return fail(x, at, "a window over several devices is not offered: GROUP BY device, ..");
+    if (rc == 0 && s->group_count == 1) {
+        struct tpi_sql_span span = s->groups[0].expr;
+        if (is_device((struct tpc_str){ s->text.ptr + span.from, span.to - span.from })) {
+            s->group_count = 0;
+            return 0;
+        }
     }
+    if (rc == 0 && s->window.type == TPI_WINDOW_NONE) {
+        return fail(x, s->groups[0].expr.from,
+                    "groups need a window: TUMBLINGWINDOW, HOPPINGWINDOW, SESSIONWINDOW, "
+                    "COUNTWINDOW or STATEWINDOW");
+    }
+    s->spread = true;
     return rc;
 }
 

@@ -3,7 +3,7 @@
  * compiled here: a part is a span of the text.
  *
  *     SELECT item [AS name], .. | * FROM product [WHERE condition]
- *     [GROUP BY device, WINDOW(..) [FILTER (WHERE condition)]] [HAVING condition]
+ *     [GROUP BY device | item [AS name], .., WINDOW(..) [FILTER (WHERE condition)]] [HAVING condition]
  *
  * docs/reference/rule-sql.md says what they mean.
  */
@@ -20,6 +20,7 @@ enum {
     TPI_SQL_MAX_TEXT = 16384, /* bytes of a statement */
     TPI_SQL_MAX_ITEMS = 64,
     TPI_SQL_MAX_AGGREGATES = 32,
+    TPI_SQL_MAX_GROUPS = 8,   /* expressions of GROUP BY */
     TPI_SQL_MAX_OVERLAP = 64, /* hopping windows that are open at once */
     TPI_SQL_MAX_KEPT = 1024   /* messages that a sliding or overlapping window keeps of a device */
 };
@@ -92,15 +93,17 @@ struct tpi_sql_window {
 struct tpi_sql {
     struct tpc_str text;
     struct tpc_str product;
-    bool all;     /* SELECT * */
-    bool grouped; /* GROUP BY device */
+    bool all;    /* SELECT * */
+    bool spread; /* its windows are over several devices: not GROUP BY device */
     uint32_t item_count;
     uint32_t call_count;
+    uint32_t group_count; /* 0, too, where it is GROUP BY device alone */
     struct tpi_sql_span where;
     struct tpi_sql_span having;
     struct tpi_sql_window window;
     struct tpi_sql_item items[TPI_SQL_MAX_ITEMS];
     struct tpi_sql_call calls[TPI_SQL_MAX_AGGREGATES];
+    struct tpi_sql_item groups[TPI_SQL_MAX_GROUPS];
 };
 
 /* Returns 0, TPC_EINVAL (err has line and column), TPC_ETOOBIG or TPC_ENOMEM. text has to outlive
@@ -118,6 +121,9 @@ struct tpc_str tpi_sql_part(const struct tpi_sql *s, struct tpi_sql_span part, b
 
 /* Which call a name of tpi_sql_part() stands for; -1 = none. */
 int tpi_sql_call_of(struct tpc_str name);
+
+/* Which group a column is, by its text; -1 = none. */
+int tpi_sql_group_of(const struct tpi_sql *s, const struct tpi_sql_item *item);
 
 /* Sets err with the line and column of a byte of the statement. Returns code. */
 int tpi_sql_error(const struct tpi_sql *s, struct tpc_error *err, int code, size_t at,

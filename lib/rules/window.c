@@ -10,6 +10,7 @@ void tpi_flow_init(struct tpi_flow *f, const struct tpc_allocator *alloc, const 
 {
     *f = (struct tpi_flow){ .alloc = alloc, .aggregates = aggregates, .done_ms = INT64_MIN };
     tpi_map64_init(&f->lanes, alloc);
+    tpi_map64_init(&f->groups, alloc);
     tpi_buf_init(&f->pack, alloc, 0);
     for (uint32_t i = 0; i < aggregates; i++) {
         f->functions[i] = functions[i];
@@ -74,6 +75,7 @@ void tpi_flow_fini(struct tpi_flow *f)
         lane_free(f, lane);
     }
     tpi_map64_fini(&f->lanes);
+    tpi_flow_spread_fini(f);
     tpi_buf_fini(&f->pack);
     if (f->spare != NULL) {
         tpi_flow_clear(f, f->spare);

@@ -45,6 +45,12 @@ struct tpi_open {
     struct tpi_map64 panes; /* by device id */
 };
 
+/* Values of groups as bytes: rules/group.h. */
+struct tpi_group {
+    uint32_t len;
+    uint8_t bytes[];
+};
+
 struct tpi_flow {
     const struct tpc_allocator *alloc;
     struct tpi_open *first; /* the earliest */
@@ -59,12 +65,28 @@ struct tpi_flow {
     bool bags;   /* one of the functions keeps one */
     bool chains; /* of a device, panes of its own stand one behind the other */
     uint8_t functions[TPI_SQL_MAX_AGGREGATES];
+    /* Over several devices: panes and lanes stand by the hash of their groups instead of by device. */
+    bool spread;
+    uint32_t mark_count;     /* partitions */
+    uint64_t *marks;         /* offset behind the last message of each that came into it */
+    struct tpi_map64 groups; /* struct tpi_group by that hash */
 };
 
 /* functions: enum tpi_sql_function of each aggregate. */
 void tpi_flow_init(struct tpi_flow *f, const struct tpc_allocator *alloc, const uint8_t *functions,
                    uint32_t aggregates);
 void tpi_flow_fini(struct tpi_flow *f);
+
+/* group.c: makes a fresh flow one over several devices; frees what it has as such; keeps a group. Return
+ * 0, TPC_ENOMEM, or TPC_ETOOBIG (TPI_FLOW_MAX_PANES). */
+int tpi_flow_spread(struct tpi_flow *f, uint32_t partitions);
+void tpi_flow_spread_fini(struct tpi_flow *f);
+int tpi_flow_group(struct tpi_flow *f, uint64_t key, struct tpc_bytes group);
+/* Frees groups that have no window and no message. */
+void tpi_flow_sweep_groups(struct tpi_flow *f);
+/* Marks and groups as bytes. */
+int tpi_flow_save_groups(const struct tpi_flow *f, struct tpi_buf *out);
+int tpi_flow_read_groups(struct tpi_flow *f, struct tpi_reader *in);
 
 /* The window of this time, made if it is not open; NULL = no memory. */
 struct tpi_open *tpi_flow_open(struct tpi_flow *f, int64_t start_ms, int64_t end_ms, bool *ret_new);

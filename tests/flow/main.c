@@ -6,6 +6,7 @@ int main(void)
                                            disk_suite,    store_suite,        latch_suite,
                                            restart_suite, order_suite,        kill_suite,
                                            resume_suite,  stop_suite,         process_suite,
-                                           oom_suite,     trail_suite,        NULL };
+                                           oom_suite,     trail_suite,        kill_spread_suite,
+                                           NULL };
     return tk_main("flow", suites);
 }

@@ -14,6 +14,7 @@ Suite *oom_suite(void);
 Suite *restart_suite(void);
 Suite *order_suite(void);
 Suite *kill_suite(void);
+Suite *kill_spread_suite(void);
 Suite *resume_suite(void);
 Suite *stop_suite(void);
 

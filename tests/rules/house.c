@@ -1,4 +1,5 @@
 #include "house.h"
+#include "rules/group.h"
 
 #include "base/alloc.h"
 #include "base/map.h"
@@ -67,6 +68,42 @@ static int on_command(void *user, uint32_t worker, const struct tpi_rule_command
              c->target->key.ptr, (int) c->service.len, c->service.ptr, (int) buf.need,
              (const char *) json);
     return h->command_code;
+}
+
+static int on_input(struct house *h, const struct tpi_rule_message *m)
+{
+    struct house_input *in = &h->inputs[h->input_count];
+    ck_assert_uint_lt(h->input_count, HOUSE_INPUTS);
+    ck_assert_uint_le(m->raw.len, sizeof(in->raw));
+    if (h->input_code != 0) {
+        return h->input_code;
+    }
+    *in = (struct house_input){ .partition = m->partition,
+                                .received_unix_ms = m->received_unix_ms,
+                                .len = m->raw.len };
+    memcpy(in->raw, m->raw.ptr, m->raw.len);
+    h->input_count++;
+    return 0;
+}
+
+void house_inputs(struct house *h)
+{
+    for (; h->input_done < h->input_count; h->input_done++) {
+        const struct house_input *in = &h->inputs[h->input_done];
+        struct tpc_msg m = { .size = sizeof(m),
+                             .kind = TPI_MSG_RULE_INPUT,
+                             .partition = in->partition,
+                             .offset = h->offset++,
+                             .unix_ms = in->received_unix_ms,
+                             .received_unix_ms = in->received_unix_ms,
+                             .raw = { in->raw, in->len } };
+        uint32_t worker = in->partition % HOUSE_WORKERS;
+        tpi_registry_read_lock(h->registry);
+        tpi_rules_begin(h->rules, worker);
+        tpi_rules_input(h->rules, worker, &m);
+        tpi_rules_end(h->rules, worker);
+        tpi_registry_read_unlock(h->registry);
+    }
 }
 
 static int on_fan(void *user, uint32_t worker, struct tpi_fan *fan)
@@ -147,6 +184,9 @@ static int on_message(void *user, uint32_t worker, const struct tpi_rule_message
 {
     struct house *h = user;
     ck_assert_uint_lt(worker, HOUSE_WORKERS);
+    if (m->kind == TPI_MSG_RULE_INPUT) {
+        return on_input(h, m);
+    }
     unsigned n = atomic_fetch_add(&h->message_count, 1);
     ck_assert_uint_lt(n, HOUSE_COMMANDS);
     uint8_t json[160];
@@ -413,6 +453,7 @@ void house_say(struct house *h, const char *device, const struct house_point *po
     tk_ok(tpi_registry_open(h->registry, TPC_STR("main"), tpc_str_from(device), NULL, &d));
     house_message(h, d, h->offset++, points, count);
     tpi_device_unref(d);
+    house_inputs(h);
 }
 
 void house_temperature(struct house *h, const char *device, double value)

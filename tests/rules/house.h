@@ -12,7 +12,13 @@
 #include "rules/rules.h"
 #include "tk_env.h"
 
-enum { HOUSE_COMMANDS = 256, HOUSE_WORKERS = 2, HOUSE_PARTITIONS = 4, HOUSE_TOLD = 1024 };
+enum {
+    HOUSE_COMMANDS = 256,
+    HOUSE_WORKERS = 2,
+    HOUSE_PARTITIONS = 4,
+    HOUSE_TOLD = 1024,
+    HOUSE_INPUTS = 256
+};
 
 struct house_command {
     struct tpc_id id;
@@ -28,6 +34,14 @@ struct house_message {
     struct tpc_id id;
     char text[240]; /* "by kind device name params" */
     uint32_t partition;
+};
+
+/* What went to the owner of windows over several devices. */
+struct house_input {
+    uint32_t partition;
+    int64_t received_unix_ms;
+    uint8_t raw[200];
+    size_t len;
 };
 
 /* What alerts appended. */
@@ -61,6 +75,10 @@ struct house {
     struct house_command commands[HOUSE_COMMANDS];
     atomic_uint message_count;
     struct house_message messages[HOUSE_COMMANDS];
+    unsigned input_count;
+    unsigned input_done;
+    int input_code; /* what the core answers */
+    struct house_input inputs[HOUSE_INPUTS];
     struct tpi_chain_link links[HOUSE_COMMANDS]; /* of the commands */
     unsigned fan_count;
     struct house_fan {
@@ -98,6 +116,9 @@ struct house_point {
 };
 void house_say(struct house *h, const char *device, const struct house_point *points, size_t count);
 void house_temperature(struct house *h, const char *device, double value);
+
+/* What was sent to owners comes in; house_say() does it. */
+void house_inputs(struct house *h);
 
 /* An event, or a message about presence. */
 void house_tell(struct house *h, const char *device, uint16_t kind, const char *name, bool online);

@@ -14,6 +14,7 @@ Suite *info_suite(void);
 Suite *mycontroller_suite(void);
 Suite *scene_suite(void);
 Suite *schedule_suite(void);
+Suite *spread_suite(void);
 Suite *state_suite(void);
 Suite *task_suite(void);
 Suite *trace_suite(void);
