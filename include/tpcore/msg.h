@@ -83,7 +83,7 @@ struct tpc_msg {
     struct tpc_str name;        /* event, service or entity kind */
     struct tpc_str origin;      /* adapter instance, rule, connector or API user it came from */
     struct tpc_str correlation; /* the protocol's own message id */
-    int32_t code;               /* of a reply: 0 = done */
+    int32_t code; /* of a reply: 0 = done; of a row of a data rule: links of its chain */
     uint32_t point_count;
     size_t point_size; /* sizeof(struct tpc_point) of the producer */
     const struct tpc_point *points;

@@ -233,6 +233,7 @@ void tpi_act_keep(const struct tpi_act *act, uint32_t action, struct tpi_act_kep
 {
     *ret = (struct tpi_act_kept){ .rule = act->rule,
                                   .revision = act->revision,
+                                  .document = act->document,
                                   .device = act->device != NULL ? act->device->id : 0,
                                   .offset = act->offset,
                                   .unix_ms = act->unix_ms,
@@ -293,7 +294,9 @@ struct tpi_actions *tpi_act_find(struct tpi_rules *r, uint32_t worker,
                              .cause = kept->cause,
                              .first = kept->action };
     struct tpi_actions *actions = find_rule(r, kept->rule, ret, &ledger);
-    if (actions == NULL || ret->revision != kept->revision || kept->action >= actions->count) {
+    ret->revision = kept->revision;
+    ret->document = kept->document;
+    if (actions == NULL || actions->document != kept->document || kept->action >= actions->count) {
         return NULL;
     }
     if (kept->device != 0) {

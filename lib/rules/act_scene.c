@@ -26,6 +26,7 @@ static int act(const struct tpi_act *act, const struct tpi_action *a, const stru
     struct tpi_act inner = *act;
     inner.rule = s->id;
     inner.revision = s->revision;
+    inner.document = s->actions.document;
     inner.by = s->by;
     inner.device = deed->target;
     inner.tally = &s->ledger.workers[act->worker];

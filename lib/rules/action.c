@@ -2,6 +2,7 @@
 #include "rules/action.h"
 
 #include "base/error.h"
+#include "base/hash.h"
 #include "data/member.h"
 #include "rules/action_type.h"
 
@@ -82,6 +83,40 @@ static int read_action(struct tpi_action *a, struct tpc_arena *arena, size_t num
     int rc = read_many(a, arena, doc, err);
     rc = rc == 0 && t->read != NULL ? t->read(a, arena, doc, err) : rc;
     return rc == 0 ? 0 : path_error(err, rc, number, t->name, NULL);
+}
+
+/* Of a tree whose texts and numbers are the same in the same order. */
+static uint64_t hash_tree(const struct tpc_value *v, uint64_t h)
+{
+    h = tpi_hash64(h ^ v->type ^ ((uint64_t) v->len << 8));
+    switch (v->type) {
+    case TPC_BOOL:
+        return tpi_hash64(h ^ v->as.b);
+    case TPC_INT:
+        return tpi_hash64(h ^ (uint64_t) v->as.i);
+    case TPC_DOUBLE:
+        return tpi_hash(&v->as.d, sizeof(v->as.d), h);
+    case TPC_TEXT:
+        return tpi_hash(v->as.text, v->len, h);
+    case TPC_ARRAY:
+        for (size_t i = 0; i < v->len; i++) {
+            h = hash_tree(&v->as.items[i], h);
+        }
+        return h;
+    case TPC_MAP:
+        for (size_t i = 0; i < v->len; i++) {
+            struct tpc_str key = v->as.members[i].key;
+            h = hash_tree(&v->as.members[i].value, tpi_hash(key.ptr, key.len, h));
+        }
+        return h;
+    default:
+        return h;
+    }
+}
+
+uint64_t tpi_actions_hash(const struct tpc_value *doc)
+{
+    return hash_tree(doc, 0) | 1;
 }
 
 int tpi_actions_read(struct tpi_actions *a, struct tpc_arena *arena, const struct tpc_value *then,

@@ -62,6 +62,7 @@ struct tpi_action {
 struct tpi_actions {
     struct tpi_action *items;
     uint32_t count;
+    uint64_t document; /* hash of all that the rule's document says; not 0 */
 };
 
 /* A rule's schema has it as member "then". */
@@ -77,6 +78,8 @@ extern const struct tpc_option tpi_action_item;
  * from "then[") or TPC_ENOMEM. */
 int tpi_actions_read(struct tpi_actions *a, struct tpc_arena *arena, const struct tpc_value *then,
                      struct tpc_error *err);
+/* Hash of a rule's document for tpi_actions.document. */
+uint64_t tpi_actions_hash(const struct tpc_value *doc);
 
 /* Compiles the values in their texts. Returns as tpi_fills_compile(), with a path from "then[". */
 int tpi_actions_compile(struct tpi_actions *a, const struct tpc_allocator *alloc,
@@ -105,6 +108,7 @@ struct tpi_act {
     struct tpc_str tenant; /* its key */
     uint64_t rule;         /* its id and revision */
     uint64_t revision;
+    uint64_t document;           /* of its actions */
     struct tpc_str by;           /* "scene:fan-on" */
     struct tpc_device *device;   /* whose message it was; NULL = none */
     uint32_t partition;          /* of the message, or the rule's own */
@@ -137,8 +141,9 @@ uint32_t tpi_act(const struct tpi_act *act, struct tpi_actions *actions);
  */
 struct tpi_act_kept {
     uint64_t rule;
-    uint64_t revision;
-    uint64_t device; /* 0 = none */
+    uint64_t revision; /* for the ids; it may be another one by then: */
+    uint64_t document; /* .. that says the same */
+    uint64_t device;   /* 0 = none */
     uint64_t offset;
     int64_t unix_ms;
     uint32_t partition;

@@ -249,6 +249,7 @@ static int fill(struct tpi_data_rule *d, const struct tpi_change *change, struct
         tpi_error_at(err, "to.device");
         return TPC_EINVAL;
     }
+    d->actions.document = tpi_actions_hash(change->doc);
     return rc != 0 ? rc : read_actions(d, list != NULL ? &then : NULL, err);
 }
 

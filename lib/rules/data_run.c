@@ -182,6 +182,7 @@ static void give_row(struct run *x, struct row *row, uint64_t offset)
                            .tenant = d->tenant,
                            .rule = d->id,
                            .revision = d->revision,
+                           .document = d->actions.document,
                            .by = d->by,
                            .device = x->target,
                            .partition = x->partition,

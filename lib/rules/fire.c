@@ -122,6 +122,7 @@ static void fire(struct rule_firing *f)
                            .tenant = s->tenant,
                            .rule = s->id,
                            .revision = s->revision,
+                           .document = s->actions.document,
                            .by = s->by,
                            .device = f->device,
                            .partition = f->partition,
@@ -742,8 +743,8 @@ uint32_t tpi_rules_turn_at(struct tpi_rules *r, uint32_t worker, int64_t now)
 {
     struct rule_worker *w = &r->workers[worker];
     uint32_t fired = tpi_schedules_turn(r, worker, now);
-    fired += tpi_laters_turn(r, worker, now);
     int64_t seen = w->turned_ms;
+    fired += tpi_laters_turn(r, worker, seen > now + BACK_MS ? seen : now, now);
     bool back = seen > now + BACK_MS && atomic_load(&w->next_unix_ms) != INT64_MAX;
     w->turned_ms = now;
     if (atomic_load(&w->next_unix_ms) > now && !back) {

@@ -134,14 +134,30 @@ static void go_on(struct tpi_rules *r, uint32_t worker, const struct tpi_act_kep
     }
 }
 
-uint32_t tpi_laters_turn(struct tpi_rules *r, uint32_t worker, int64_t now_ms)
+/* The clock was set back: what waits goes on from where it was. Under the worker's lock. */
+static void set_back(struct tpi_rules *r, uint32_t worker, int64_t by_ms)
+{
+    for (uint32_t p = worker; p < r->host.partitions; p += r->host.workers) {
+        struct tpi_laters *l = &r->partitions[p].laters;
+        for (size_t i = 0; i < l->count; i++) { /* their order stays */
+            l->items[i].at_unix_ms -= by_ms;
+        }
+    }
+}
+
+uint32_t tpi_laters_turn(struct tpi_rules *r, uint32_t worker, int64_t seen_ms, int64_t now_ms)
 {
     uint32_t done = 0;
-    if (tpi_laters_next_ms(r, worker) > now_ms) {
+    int64_t next = tpi_laters_next_ms(r, worker);
+    bool back = next != INT64_MAX && seen_ms > now_ms;
+    if (next > now_ms && !back) {
         return 0;
     }
     tpi_registry_read_lock(r->host.registry);
     tpi_rules_begin(r, worker);
+    if (back) {
+        set_back(r, worker, seen_ms - now_ms);
+    }
     for (uint32_t p = worker; p < r->host.partitions; p += r->host.workers) {
         struct tpi_laters *l = &r->partitions[p].laters;
         while (l->count > 0 && l->items[0].at_unix_ms <= now_ms) {
@@ -165,6 +181,7 @@ static int save_one(const struct tpi_later *x, struct tpi_buf *out)
     int rc = tpi_buf_zigzag(out, x->at_unix_ms);
     rc = rc != 0 ? rc : tpi_buf_varint(out, k->rule);
     rc = rc != 0 ? rc : tpi_buf_varint(out, k->revision);
+    rc = rc != 0 ? rc : tpi_buf_u64(out, k->document);
     rc = rc != 0 ? rc : tpi_buf_varint(out, k->device);
     rc = rc != 0 ? rc : tpi_buf_varint(out, k->offset);
     rc = rc != 0 ? rc : tpi_buf_zigzag(out, k->unix_ms);
@@ -192,6 +209,7 @@ int tpi_laters_read(struct tpi_reader *in, uint32_t partition, struct tpi_laters
         x.kept.again = true;
         x.kept.rule = tpi_read_varint(in);
         x.kept.revision = tpi_read_varint(in);
+        x.kept.document = tpi_read_u64(in);
         x.kept.device = tpi_read_varint(in);
         x.kept.offset = tpi_read_varint(in);
         x.kept.unix_ms = tpi_read_zigzag(in);

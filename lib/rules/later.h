@@ -33,10 +33,11 @@ int tpi_later_add(const struct tpi_act *act, uint32_t action, int64_t delay_ms);
 /* When a worker does the next; INT64_MAX = nothing waits. Any thread. */
 int64_t tpi_laters_next_ms(const struct tpi_rules *r, uint32_t worker);
 
-/* Does what is due. Takes the registry's read lock; no batch is open. Returns how many were done. */
-uint32_t tpi_laters_turn(struct tpi_rules *r, uint32_t worker, int64_t now_ms);
+/* Does what is due; seen_ms: the clock at the turn before, or more than now_ms if it was set back. Takes the registry's read lock; no batch is open. Returns how many were done. */
+uint32_t tpi_laters_turn(struct tpi_rules *r, uint32_t worker, int64_t seen_ms, int64_t now_ms);
 
-/* Count, then of each: time (zigzag), rule, revision, device, offset, (varints), time of the cause
+/* Count, then of each: time (zigzag), rule and revision (varints), hash of the
+ * document (u64), device and offset (varints), time of the cause
  * (zigzag), hops and action (varints), cause (16 bytes). Under the owner's lock. read: into a fresh
  * list; take: the partition's from now on. Return 0, TPC_ECORRUPT, TPC_ETOOBIG or TPC_ENOMEM. */
 int tpi_laters_save(const struct tpi_laters *l, struct tpi_buf *out);

@@ -335,6 +335,7 @@ static int fill(struct tpi_scene *s, const struct tpi_change *change, struct tpc
     s->when = hash_when(s, devices);
     rc = read_devices(s, devices);
     rc = rc != 0 ? rc : name_scene(s);
+    s->actions.document = tpi_actions_hash(&doc);
     return rc != 0 ? rc : tpi_actions_read(&s->actions, s->arena, tpi_member(&doc, "then"), err);
 }
 

@@ -271,6 +271,7 @@ static int read_condition(struct tpi_rule_schedule *s, const struct tpc_value *d
 static int read_texts(struct tpi_rules *r, struct tpi_rule_schedule *s, struct tpi_change *change,
                       const struct tpc_value *doc, struct tpc_error *err)
 {
+    s->actions.document = tpi_actions_hash(doc);
     int rc = tpi_actions_read(&s->actions, s->arena, tpi_member(doc, "then"), err);
     for (uint32_t i = 0; rc == 0 && i < s->actions.count; i++) {
         struct tpi_action *a = &s->actions.items[i];

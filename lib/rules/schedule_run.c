@@ -70,6 +70,7 @@ static void fire(struct planned *p, uint32_t worker, struct tpi_rule_schedule *s
                            .tenant = s->tenant,
                            .rule = s->id,
                            .revision = s->revision,
+                           .document = s->actions.document,
                            .by = s->by,
                            .partition = s->partition,
                            .offset = offset,
