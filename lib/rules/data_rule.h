@@ -72,8 +72,6 @@ struct tpi_data_rule {
     bool lanes;    /* devices keep messages */
     bool spread;   /* its windows are over several devices */
     bool bags;     /* one of the functions keeps a list or set */
-    int64_t lateness_ms;
-    int64_t idle_ms;
     uint32_t column_count;
     uint32_t call_count;
     uint32_t group_count;
@@ -86,6 +84,8 @@ struct tpi_data_rule {
     struct tpi_program program;
     struct tpi_actions actions;
     struct tpi_ledger ledger;
+    int64_t lateness_ms; /* of event time */
+    int64_t idle_ms;
     atomic_bool warned; /* that there is no memory was logged */
 };
 

@@ -54,17 +54,17 @@ struct tpi_group {
 struct tpi_flow {
     const struct tpc_allocator *alloc;
     struct tpi_open *first; /* the earliest */
-    struct tpi_map64 lanes; /* by device id */
-    struct tpi_buf pack;    /* one message as it is kept */
-    struct tpi_pane *spare; /* of a window that is made of kept messages; NULL = none yet */
     int64_t done_ms;        /* windows up to this end are emitted */
-    size_t bytes;           /* of TPI_FLOW_MAX_BYTES */
-    size_t sweep;           /* where the next look for devices that are gone begins */
     uint32_t aggregates;    /* of a pane */
     uint32_t panes;
     bool bags;   /* one of the functions keeps one */
     bool chains; /* of a device, panes of its own stand one behind the other */
     uint8_t functions[TPI_SQL_MAX_AGGREGATES];
+    struct tpi_map64 lanes; /* by device id */
+    struct tpi_buf pack;    /* one message as it is kept */
+    struct tpi_pane *spare; /* of a window that is made of kept messages; NULL = none yet */
+    size_t bytes;           /* of TPI_FLOW_MAX_BYTES */
+    size_t sweep;           /* where the next look for devices that are gone begins */
     /* Over several devices: panes and lanes stand by the hash of their groups instead of by device. */
     bool spread;
     uint32_t mark_count;     /* partitions */
