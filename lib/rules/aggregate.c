@@ -113,6 +113,9 @@ void tpi_aggregate_add(uint32_t function, struct tpi_aggregate *g, const struct 
     case TPI_SQL_LAST:
         keep(g, v);
         break;
+    case TPI_SQL_START:
+    case TPI_SQL_END:
+        break;
     default:
         add_square(g, v);
         break;

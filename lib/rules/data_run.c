@@ -251,9 +251,11 @@ static void load_groups(struct run *x)
 
 static void emit_pane(struct run *x, const struct tpi_pane *p, int64_t start_ms, int64_t end_ms)
 {
+    struct tpc_value groups[TPI_SQL_MAX_GROUPS];
     x->pane = p;
     x->start_ms = start_ms;
     x->end_ms = end_ms;
+    x->groups = groups;
     if (x->d->group_count > 0) {
         load_groups(x);
     }
@@ -265,6 +267,7 @@ static void emit_pane(struct run *x, const struct tpi_pane *p, int64_t start_ms,
         emit(x, tpi_hash64(x->key ^ tpi_hash64(p->mark)));
     }
     x->lists = tpc_arena_destroy(x->lists);
+    x->groups = NULL;
     x->pane = NULL;
 }
 
@@ -355,12 +358,9 @@ static void add(struct run *x, struct tpi_flow *f, struct tpi_pane *p)
         return;
     }
     for (uint32_t i = 0; i < d->call_count; i++) {
-        if (tpi_sql_is_bound(d->functions[i])) {
-            continue;
-        }
         struct tpi_expr_scratch scratch = { w->texts, sizeof(w->texts), 0, 0 };
         struct tpc_value v = taken(x, i, &scratch);
-        if (!d->bags) {
+        if (!tpi_aggregate_bags(d->functions[i])) {
             tpi_aggregate_add(d->functions[i], &p->aggregates[i], &v);
         } else {
             count_lost(x, tpi_flow_add(f, p, i, &v));

@@ -24,7 +24,7 @@ struct run {
     struct tpc_device *target;       /* whom its row is about; NULL = nobody */
     const struct tpc_member *row;    /* while actions are done */
     int64_t caused_ms;               /* when the message came, or the clock said it */
-    struct tpc_value groups[TPI_SQL_MAX_GROUPS];
+    struct tpc_value *groups;        /* of a window that is emitted */
 };
 
 /* data_value.c: hosts of its expressions; user is the run. What is absent from a message is null to the
