@@ -1,6 +1,6 @@
 /*
  * Rules as they run: what scenes, data rules and schedules did since this process knows them, and why
- * one of them does nothing. Rules are entities of kind "scene", "rule" and "schedule" (tpcore/entity.h);
+ * one of them does nothing. Rules are entities of kind "scene", "rule", "schedule" and "alert" (tpcore/entity.h);
  * docs/guide/scenes.md tells how they are written.
  */
 #ifndef TPCORE_RULE_H
@@ -19,13 +19,14 @@ enum tpc_rule_flags {
     TPC_RULE_OFF = 8      /* it switched itself off (auto_disable): `off_until_unix_ms` */
 };
 
-/* One rule. Counts are since the process started or since the rule was made; a changed document goes
+/* One rule; of an alert its configuration: wishes of rules and of silence are its looks, those that want it
+ * raised match, alerts raised are its firings. Counts are since the process started or since the rule was made; a changed document goes
  * on with them, but for the failure, which was the old one's. */
 struct tpc_rule_info {
     uint32_t size;
     uint32_t flags; /* enum tpc_rule_flags */
     struct tpc_str tenant;
-    struct tpc_str kind; /* "scene", "rule" or "schedule" */
+    struct tpc_str kind; /* "scene", "rule", "schedule" or "alert" */
     struct tpc_str key;
     uint64_t revision;
     uint64_t evaluated;    /* times that it was looked at */
@@ -48,7 +49,7 @@ struct tpc_rule_info {
 typedef int tpc_rule_fn(void *user, const struct tpc_rule_info *info);
 
 /*
- * Calls fn for one rule. kind: "scene", "rule" or "schedule"; tenant empty = main.
+ * Calls fn for one rule. kind: "scene", "rule", "schedule" or "alert"; tenant empty = main.
  *
  * Returns 0, TPC_EINVAL (core or fn is NULL, key is empty, no such kind), TPC_ENOENT, TPC_ENOMEM, what
  * fn returned, or what the store says.
@@ -60,8 +61,8 @@ TPC_API int tpc_rule_info(struct tpc_core *core, struct tpc_str tenant, struct t
                           struct tpc_str key, tpc_rule_fn *fn, void *user);
 
 /*
- * Calls fn for all rules, by tenant, kind and key. tenant, kind: empty = any. Waits for the batches
- * that rules are looking at.
+ * Calls fn for all rules, by tenant, kind and key; then for configurations of alerts. tenant, kind: empty =
+ * any. Waits for the batches that rules are looking at.
  *
  * Returns 0, TPC_EINVAL (core or fn is NULL, no such kind), TPC_ENOMEM, what fn returned, or what the
  * store says.

@@ -5,6 +5,7 @@
 #include "core/core.h"
 #include "data/msg.h"
 #include "registry/device.h"
+#include "rules/alert.h"
 
 static bool is_kind(struct tpc_str kind)
 {
@@ -12,20 +13,33 @@ static bool is_kind(struct tpc_str kind)
            tpc_str_equal(kind, TPC_STR("schedule"));
 }
 
+static bool is_told(struct tpc_str kind)
+{
+    return is_kind(kind) || tpc_str_equal(kind, TPC_STR("alert"));
+}
+
+/* Configurations of alerts come last. */
 static int tell(struct tpc_core *core, struct tpc_str tenant, struct tpc_str kind,
                 struct tpc_str key, tpc_rule_fn *fn, void *user)
 {
     struct tpc_error *err = tpi_fail_begin();
     int rc = tpi_core_entities(core, err);
-    return rc != 0 ? tpi_fail_end(rc) : tpi_rules_info(core->rules, tenant, kind, key, fn, user);
+    if (rc != 0) {
+        return tpi_fail_end(rc);
+    }
+    if (!tpc_str_equal(kind, TPC_STR("alert"))) {
+        rc = tpi_rules_info(core->rules, tenant, kind, key, fn, user);
+    }
+    return rc == 0 && !is_kind(kind) ? tpi_alerts_info(core->alerts, tenant, key, fn, user) : rc;
 }
 
 int tpc_rule_info(struct tpc_core *core, struct tpc_str tenant, struct tpc_str kind,
                   struct tpc_str key, tpc_rule_fn *fn, void *user)
 {
-    if (core == NULL || fn == NULL || key.len == 0 || !is_kind(kind)) {
-        return tpi_fail(TPC_EINVAL, "rules",
-                        "it needs a core, a kind (scene, rule, schedule), a key and a function");
+    if (core == NULL || fn == NULL || key.len == 0 || !is_told(kind)) {
+        return tpi_fail(
+            TPC_EINVAL, "rules",
+            "it needs a core, a kind (scene, rule, schedule, alert), a key and a function");
     }
     int rc = tell(core, tenant.len > 0 ? tenant : TPC_STR("main"), kind, key, fn, user);
     return rc == TPC_ENOENT ? tpi_fail(rc, "rules", "no %.*s '%.*s'", (int) kind.len, kind.ptr,
@@ -36,9 +50,10 @@ int tpc_rule_info(struct tpc_core *core, struct tpc_str tenant, struct tpc_str k
 int tpc_rule_list(struct tpc_core *core, struct tpc_str tenant, struct tpc_str kind,
                   tpc_rule_fn *fn, void *user)
 {
-    if (core == NULL || fn == NULL || (kind.len > 0 && !is_kind(kind))) {
+    if (core == NULL || fn == NULL || (kind.len > 0 && !is_told(kind))) {
         return tpi_fail(TPC_EINVAL, "rules",
-                        "it needs a core and a function, and a kind is scene, rule or schedule");
+                        "it needs a core and a function, and a kind is scene, rule, schedule or "
+                        "alert");
     }
     return tell(core, tenant, kind, TPC_STR(""), fn, user);
 }

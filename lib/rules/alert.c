@@ -346,7 +346,10 @@ int tpi_alerts_wish(struct tpi_alerts *a, uint32_t worker, const struct tpi_aler
     int rc = 0;
     if (!is_known(a, x, wish)) {
         struct tpi_alert_config *c = tpi_alert_config_get(a, wish->device->tenant->id, wish->key);
+        bool open = x != NULL && tpi_alert_open(x);
+        uint64_t from = tpi_alert_tally_begin(a->env, c, wish->raise);
         rc = wish->raise ? raise_alert(o, x, c, wish) : clear_alert(x, c, wish);
+        tpi_alert_tally_end(a->env, c, from, rc, rc == 0 && wish->raise && !open);
         tpi_alert_config_unref(c);
     }
     if (rc == 0 && ret_id != NULL) {

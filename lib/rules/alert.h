@@ -18,6 +18,7 @@
 #include <tpcore/alert.h>
 #include <tpcore/arena.h>
 #include <tpcore/msg.h>
+#include <tpcore/rule.h>
 
 #include "base/env.h"
 #include "base/metric.h"
@@ -92,6 +93,10 @@ void tpi_alerts_destroy(struct tpi_alerts *a);
 /* The kind "alert", to be added after tenant, product and device. */
 const struct tpi_kind *tpi_alerts_kind(struct tpi_alerts *a);
 const struct tpi_alerts_counters *tpi_alerts_count(const struct tpi_alerts *a);
+
+/* As tpi_rules_info(), of configurations. */
+int tpi_alerts_info(struct tpi_alerts *a, struct tpc_str tenant, struct tpc_str key,
+                    tpc_rule_fn *fn, void *user);
 
 /* ---- wishes ---- */
 

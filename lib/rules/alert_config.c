@@ -337,6 +337,7 @@ static int fill(struct tpi_alerts *a, struct tpi_alert_config *c, const struct t
     const struct tpc_value *offline = tpi_member(&doc, "offline");
     c->id = change->id;
     c->tenant_id = change->tenant;
+    c->revision = change->revision;
     c->enabled = tpi_member_bool(&doc, "enabled", true);
     c->name = tpi_member_text(&doc, "name");
     c->text = tpi_member_text(&doc, "text");
@@ -484,6 +485,9 @@ void tpi_alert_apply(void *user, struct tpi_change *change)
         old = tpi_map_remove(&a->configs, name, len);
     }
     struct tpi_alert_config *gone = old != a ? old : NULL;
+    if (c != NULL && gone != NULL) {
+        tpi_alert_tally_move(&c->tally, &gone->tally);
+    }
     atomic_fetch_add(&a->offline, c != NULL && c->offline_product.len > 0);
     atomic_fetch_sub(&a->offline, gone != NULL && gone->offline_product.len > 0);
     pthread_mutex_unlock(&a->config_lock);

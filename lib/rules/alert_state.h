@@ -27,12 +27,27 @@ struct tpi_alert_handlers {
 enum { TPI_ALERT_ON_RAISE = 1, TPI_ALERT_ON_CLEAR = 2, TPI_ALERT_ON_ESCALATE = 4 };
 
 /* Never changes; counted. */
+/* What one configuration did, as struct tpc_rule_info tells it. */
+struct tpi_alert_tally {
+    _Atomic uint64_t wished;
+    _Atomic uint64_t raises; /* .. of which wanted it raised */
+    _Atomic uint64_t fired;  /* .. and did */
+    _Atomic uint64_t failed;
+    _Atomic uint64_t timed; /* wishes that were timed */
+    _Atomic uint64_t timed_ns;
+    _Atomic int64_t fired_ms;
+    _Atomic int64_t error_ms;
+    _Atomic int error_code; /* of the last wish that failed */
+};
+
 struct tpi_alert_config {
     atomic_uint refs;
     const struct tpc_allocator *alloc;
     struct tpc_arena *arena;
     uint64_t id;
     uint64_t tenant_id;
+    uint64_t revision;
+    struct tpi_alert_tally tally;
     struct tpc_str tenant, key, name, text;
     bool enabled;
     uint32_t severity; /* 0 = as it is raised */
@@ -53,6 +68,14 @@ struct tpi_alert_config {
 struct tpi_alert_config *tpi_alert_config_get(struct tpi_alerts *a, uint64_t tenant_id,
                                               struct tpc_str key);
 void tpi_alert_config_unref(struct tpi_alert_config *c); /* NULL is fine */
+
+/* A wish begins: what to give to the end, 0 = it is not timed. c NULL is fine, as below. */
+uint64_t tpi_alert_tally_begin(const struct tpi_env *env, struct tpi_alert_config *c, bool raise);
+/* .. and ends. fired: an alert was raised by it. */
+void tpi_alert_tally_end(const struct tpi_env *env, struct tpi_alert_config *c, uint64_t from_ns,
+                         int code, bool fired);
+/* A changed configuration goes on counting; failures were the old one's. */
+void tpi_alert_tally_move(struct tpi_alert_tally *to, const struct tpi_alert_tally *from);
 
 /* When the windows end in which a time lies; 0 = it lies in none. */
 int64_t tpi_alert_windows_end(const struct tpi_alert_config *c, int64_t unix_ms);

@@ -28,6 +28,48 @@ START_TEST(raising_what_is_raised_counts_and_says_nothing)
 }
 END_TEST
 
+static int keep_info(void *user, const struct tpc_rule_info *info)
+{
+    *(struct tpc_rule_info *) user = *info;
+    return 0;
+}
+
+static struct tpc_rule_info info_of(const char *key)
+{
+    struct tpc_rule_info info = { .size = 0 };
+    tk_ok(
+        tpi_alerts_info(alarm_house->alerts, TPC_STR("main"), tpc_str_from(key), keep_info, &info));
+    ck_assert_uint_eq(info.size, sizeof(info));
+    return info;
+}
+
+START_TEST(a_configuration_counts_wishes_and_goes_on_when_it_is_put_again)
+{
+    alarm_config("{'key':'hot'}");
+    struct tpc_rule_info info = info_of("hot");
+    ck_assert(info.evaluated == 0 && info.fired == 0 && info.flags == TPC_RULE_ENABLED);
+    tk_ok(alarm_up());
+    tk_ok(alarm_up());
+    tk_ok(alarm_down());
+    info = info_of("hot");
+    ck_assert(info.evaluated == 3 && info.matched == 2 && info.fired == 1 && info.failed == 0);
+    ck_assert_int_eq(info.fired_unix_ms, tpi_unix_ms(&alarm_house->env.env));
+    alarm_house->told_code = TPC_EAGAIN;
+    tk_fails(TPC_EAGAIN, alarm_up());
+    alarm_house->told_code = 0;
+    info = info_of("hot");
+    ck_assert(info.failed == 1 && info.error_code == TPC_EAGAIN && info.error_unix_ms > 0);
+    alarm_config("{'key':'hot','enabled':false}");
+    tk_fails(TPC_EDENIED, alarm_up()); /* what it is for: no failure */
+    info = info_of("hot");
+    ck_assert(info.evaluated == 5 && info.failed == 1 && info.error_code == 0 && info.flags == 0);
+    ck_assert_int_eq(
+        tpi_alerts_info(alarm_house->alerts, TPC_STR("main"), TPC_STR("x"), keep_info, &info),
+        TPC_ENOENT);
+    (void) alarm_news();
+}
+END_TEST
+
 START_TEST(a_worse_severity_is_told)
 {
     alarm_config("{'key':'hot','notify':['ops']}");
@@ -339,6 +381,7 @@ Suite *alert_suite(void)
     tcase_add_checked_fixture(t, alarm_begin, alarm_end);
     tcase_set_timeout(t, 60);
     tcase_add_test(t, raising_what_is_raised_counts_and_says_nothing);
+    tcase_add_test(t, a_configuration_counts_wishes_and_goes_on_when_it_is_put_again);
     tcase_add_test(t, a_worse_severity_is_told);
     tcase_add_test(t, the_configuration_says_severity_text_and_who_is_told);
     tcase_add_test(t, a_log_that_says_later_changes_nothing);
