@@ -113,6 +113,7 @@ static int replay_said(struct replay *x, const struct tpc_record *r)
     int rc = tpi_record_msg(x->core, r, x->w->send_arena, &m, &d);
     if (rc == 0) {
         rc = tpi_effect_remember(x->core, &m);
+        tpi_rules_said(x->core->rules, &m);
         rc = rc == 0 && alert ? tpi_alerts_replay(x->core->alerts, &m) : rc;
         tpi_device_unref(d);
     }
@@ -144,13 +145,19 @@ static int replay_heard(struct replay *x, const struct tpc_record *r)
 {
     struct tpc_msg m;
     struct tpc_device *d;
-    if (r->offset < x->rules_from || r->device_id == 0 || !tpi_rules_on_commands(x->core->rules)) {
+    bool heard = tpi_rules_on_commands(x->core->rules);
+    if (r->offset < x->rules_from || r->device_id == 0 || (!heard && r->kind != TPC_MSG_COMMAND)) {
         return 0;
     }
     tpc_arena_reset(x->w->send_arena);
     int rc = tpi_record_msg(x->core, r, x->w->send_arena, &m, &d);
     if (rc == 0) {
-        apply_row(x, d, &m);
+        if (r->kind == TPC_MSG_COMMAND) {
+            tpi_rules_said(x->core->rules, &m);
+        }
+        if (heard) {
+            apply_row(x, d, &m);
+        }
         tpi_device_unref(d);
     }
     return rc == TPC_ENOMEM ? rc : 0;

@@ -280,6 +280,10 @@ void tpi_fan_done(struct tpi_rules *r, uint32_t worker, struct tpi_fan *fan, int
 /* It is never done: the core goes. */
 void tpi_fan_drop(struct tpi_rules *r, struct tpi_fan *fan);
 
+/* A command, a notification or an alert is in the log that is replayed at start: a schedule that said it knows so.
+ * After the states are loaded, before the first turn. No batch is open. */
+void tpi_rules_said(struct tpi_rules *r, const struct tpc_msg *msg);
+
 /* A product's model changed: its scenes are compiled again. Any thread without a batch or lock
  * open. */
 void tpi_rules_product_changed(struct tpi_rules *r, uint64_t product_id);

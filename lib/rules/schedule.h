@@ -35,6 +35,7 @@ struct tpi_judged {
     bool held;            /* the dampened condition, at the last run */
     int64_t run_ms;       /* of the last run */
     int64_t off_until_ms; /* it switched itself off; 0 = it is on */
+    int64_t redo_ms;      /* planned time that is in the log, perhaps not all of it; 0 = none */
 };
 
 struct tpi_rule_schedule {

@@ -223,6 +223,22 @@ void tpi_schedule_run(struct tpi_rules *r, uint32_t worker, struct tpi_rule_sche
     tally->due_ns += tpi_mono_ns(r->env) - from;
 }
 
+/* What is in the log is dropped by its id; what a kill kept from it is done. */
+static void redo(struct tpi_rules *r, uint32_t worker, struct tpi_rule_schedule *s)
+{
+    struct planned p = { .r = r, .s = s, .at_ms = s->judged.redo_ms };
+    s->judged.redo_ms = 0;
+    if (s->judged.off_until_ms == 0) {
+        s->judged.run_ms = p.at_ms;
+    }
+    if (s->state.last_ms < p.at_ms) {
+        s->state.last_ms = p.at_ms;
+    }
+    s->again = true;
+    eval_vars(&p, worker);
+    fire(&p, worker, s, (uint64_t) p.at_ms);
+}
+
 /* Whether it switched itself off and still is. Planned times up to when it is on again are passed over. */
 static bool is_off(struct tpi_rule_schedule *s, int64_t now_ms)
 {
@@ -263,6 +279,9 @@ static uint32_t look_at(struct tpi_rules *r, uint32_t worker, struct tpi_rule_sc
     uint32_t fired = 0;
     struct rule_worker *w = &r->workers[worker];
     struct tpi_tally *tally = &s->ledger.workers[worker];
+    if (s->judged.redo_ms != 0) {
+        redo(r, worker, s);
+    }
     if (is_off(s, now_ms)) {
         return 0;
     }

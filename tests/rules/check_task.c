@@ -35,14 +35,17 @@ static unsigned notes(struct house *h)
     return atomic_load(&h->message_count);
 }
 
-/* A new process that knows what the old one saved. */
-static void restart(struct house *h)
+static void save(struct house *h, struct tpi_buf state[HOUSE_PARTITIONS])
 {
-    struct tpi_buf state[HOUSE_PARTITIONS];
     for (uint32_t i = 0; i < HOUSE_PARTITIONS; i++) {
         tpi_buf_init(&state[i], NULL, 0);
         tk_ok(tpi_rules_state_save(h->rules, i, &state[i]));
     }
+}
+
+/* A new process that knows what was saved. */
+static void start_from(struct house *h, struct tpi_buf state[HOUSE_PARTITIONS])
+{
     tk_ok(house_restart(h));
     for (uint32_t i = 0; i < HOUSE_PARTITIONS; i++) {
         uint64_t next;
@@ -50,6 +53,13 @@ static void restart(struct house *h)
                                    NULL, &next));
         tpi_buf_fini(&state[i]);
     }
+}
+
+static void restart(struct house *h)
+{
+    struct tpi_buf state[HOUSE_PARTITIONS];
+    save(h, state);
+    start_from(h, state);
 }
 
 struct told {
@@ -218,6 +228,59 @@ START_TEST(it_switches_itself_off_for_good_until_it_is_put_again)
     ck_assert_uint_eq(told(h, "schedule").flags, TPC_RULE_ENABLED);
     ck_assert_uint_eq(minutes(h, 3), 1);
     ck_assert_uint_eq(notes(h), 2);
+    house_free(h);
+}
+END_TEST
+
+/* What the log says of the first notification, as the replay at start tells it. */
+static void said(struct house *h, struct tpc_str origin)
+{
+    struct tpc_msg m = { .size = sizeof(m),
+                         .kind = TPC_MSG_NOTIFY,
+                         .id = h->messages[0].id,
+                         .origin = origin,
+                         .unix_ms = tpi_unix_ms(&h->env.env) };
+    tpi_rules_said(h->rules, &m);
+}
+
+START_TEST(after_a_kill_the_log_tells_that_it_switched_itself_off)
+{
+    struct house *h = house_new();
+    struct tpi_buf state[HOUSE_PARTITIONS];
+    tk_ok(task(h, ",'auto_disable':true,'re_enable':'5m'"));
+    house_temperature(h, "t1", 31);
+    save(h, state);
+    ck_assert_uint_eq(minutes(h, 1), 1);
+    start_from(h, state);
+    house_temperature(h, "t1", 31);
+    said(h, TPC_STR("scene:s"));
+    said(h, TPC_STR("schedule:other"));
+    ck_assert_uint_eq(told(h, "schedule").flags, TPC_RULE_ENABLED);
+    said(h, TPC_STR("schedule:s"));
+    ck_assert_uint_eq(told(h, "schedule").flags, TPC_RULE_ENABLED | TPC_RULE_OFF);
+    ck_assert_uint_eq(minutes(h, 4), 0);
+    ck_assert_uint_eq(notes(h), 2); /* it may have been cut short: the same once more */
+    ck_assert_mem_eq(&h->messages[0].id, &h->messages[1].id, sizeof(struct tpc_id));
+    ck_assert_uint_eq(minutes(h, 1), 0);
+    ck_assert_uint_eq(minutes(h, 1), 1);
+    house_free(h);
+}
+END_TEST
+
+START_TEST(after_a_kill_the_log_tells_that_it_was_true)
+{
+    struct house *h = house_new();
+    struct tpi_buf state[HOUSE_PARTITIONS];
+    tk_ok(task(h, ",'fire':'rising'"));
+    house_temperature(h, "t1", 31);
+    save(h, state);
+    ck_assert_uint_eq(minutes(h, 1), 1);
+    start_from(h, state);
+    house_temperature(h, "t1", 31);
+    said(h, TPC_STR("rule schedule:s"));
+    ck_assert_uint_eq(minutes(h, 3), 0);
+    ck_assert_uint_eq(notes(h), 2);
+    ck_assert_mem_eq(&h->messages[0].id, &h->messages[1].id, sizeof(struct tpc_id));
     house_free(h);
 }
 END_TEST
@@ -605,6 +668,8 @@ Suite *task_suite(void)
     tcase_add_test(t, active_for_long_enough_is_seen_at_that_moment);
     tcase_add_test(t, it_switches_itself_off_and_comes_back_after_a_while);
     tcase_add_test(t, it_switches_itself_off_for_good_until_it_is_put_again);
+    tcase_add_test(t, after_a_kill_the_log_tells_that_it_switched_itself_off);
+    tcase_add_test(t, after_a_kill_the_log_tells_that_it_was_true);
     tcase_add_test(t, a_schedule_without_condition_switches_itself_off_too);
     tcase_add_test(t, faults_are_said_when_it_is_put);
     tcase_add_test(t, without_memory_nothing_changes);
