@@ -326,6 +326,7 @@ START_TEST(each_rise_acts_once_over_kills)
     fx_put(&f, "scene", scene);
     fx_put(&f, "scene", fall);
     fx_put(&f, "scene", tell);
+    fx_put(&f, "scene", damped);
     fx_put(&f, "alert", hot);
     fx_start(&f);
     fx_close(&f);
@@ -344,8 +345,9 @@ START_TEST(each_rise_acts_once_over_kills)
     ck_assert_int_eq(t.twice, 0);
     ck_assert_int_eq(t.commands, t.rises);
     ck_assert_int_eq(t.closed, t.commands);
-    ck_assert_int_eq(t.alerts, t.rises + t.falls);           /* raised and cleared */
-    ck_assert_int_eq(t.told, TOLD * t.rises + 3 * t.alerts); /* two of each change */
+    ck_assert_int_eq(t.alerts, t.rises + t.falls); /* raised and cleared */
+    ck_assert_int_gt(t.held, KILLS);
+    ck_assert_int_eq(t.told, TOLD * t.rises + t.held + 3 * t.alerts); /* two of each change */
     fx_fini(&f);
     munmap(shared, sizeof(*shared));
 }
