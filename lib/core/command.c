@@ -198,6 +198,7 @@ static int append_command(struct tpi_worker *w, struct outgoing *o, struct tpc_e
     rc = tpi_log_append(w, &r, 1, o->of_rule ? TPC_APPEND_RESERVE : 0, err);
     if (rc == 0) {
         o->sequence = w->sequence;
+        tpi_chain_sent(w->core->rules, w->index, &o->link);
         tpi_rule_command_record(w, d, &r);
         tpi_downlink_begin(w->downlink, d, &o->id, r.offset);
     } else {
@@ -228,9 +229,6 @@ static void take_outgoing(struct tpi_worker *w, struct outgoing *o)
                       tpi_downlink_admit(w->downlink, o->device, &o->id, NULL) != 0;
     if (!queue_full && tpi_effect_hold(w, &o->effect, rc)) {
         return;
-    }
-    if (rc == 0) {
-        tpi_chain_sent(core->rules, w->index, &o->link);
     }
     if (rc != 0 && rc != TPC_EEXIST) {
         tpi_count(&core->counters.rule_commands_lost, 1);

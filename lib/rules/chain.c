@@ -111,10 +111,26 @@ void tpi_chain_sent(struct tpi_rules *r, uint32_t worker, const struct tpi_chain
     pthread_mutex_unlock(&r->workers[worker].lock);
 }
 
+static bool has_prefix(struct tpc_str s, struct tpc_str prefix)
+{
+    return s.len > prefix.len && memcmp(s.ptr, prefix.ptr, prefix.len) == 0;
+}
+
+/* A rule's command, or the end of one. */
+static bool is_commanded(const struct tpc_msg *msg)
+{
+    struct tpc_str actor = msg->kind == TPC_MSG_COMMAND ? msg->origin : (struct tpc_str){ NULL, 0 };
+    if (msg->kind == TPC_MSG_COMMAND_CLOSED) {
+        const struct tpc_value *v = tpc_value_get(&msg->params, TPC_STR("actor"));
+        actor = v != NULL ? tpc_value_text(v) : actor;
+    }
+    return has_prefix(actor, TPC_STR("rule "));
+}
+
 static bool is_named(const struct tpi_chain_link *l, const struct tpc_msg *msg)
 {
     if (msg->kind != TPC_MSG_TELEMETRY && msg->kind != TPC_MSG_ATTRIBUTES) {
-        return msg->kind == TPC_MSG_COMMAND || msg->kind == TPC_MSG_COMMAND_CLOSED;
+        return is_commanded(msg);
     }
     if (l->count > TPI_CHAIN_PROPERTIES) {
         return true;
@@ -130,11 +146,6 @@ static bool is_named(const struct tpi_chain_link *l, const struct tpc_msg *msg)
     return false;
 }
 
-static bool is_rules(struct tpc_str origin)
-{
-    return origin.len > 5 && memcmp(origin.ptr, "rule:", 5) == 0;
-}
-
 uint32_t tpi_chain_before(struct tpi_rules *r, const struct tpc_device *device,
                           const struct tpc_msg *msg, struct tpc_str *ret_origin)
 {
@@ -142,7 +153,7 @@ uint32_t tpi_chain_before(struct tpi_rules *r, const struct tpc_device *device,
     if (msg == NULL) {
         return 0;
     }
-    if (msg->kind == TPC_MSG_EVENT && is_rules(msg->origin)) {
+    if (msg->kind == TPC_MSG_EVENT && has_prefix(msg->origin, TPC_STR("rule:"))) {
         *ret_origin = msg->origin;
         return msg->code > 0 ? (uint32_t) msg->code : 1;
     }

@@ -291,6 +291,32 @@ START_TEST(rows_and_devices_that_set_each_other_off_are_cut)
 }
 END_TEST
 
+/* Each hears of the command that the other one sends. */
+START_TEST(two_scenes_whose_commands_set_each_other_off_are_cut)
+{
+    struct flow f;
+    struct told t;
+    char error[200];
+    begin(&f, (uint32_t) _i, 1);
+    put(&f, "scene",
+        "{\"key\":\"a\",\"when\":{\"product\":\"thermo\",\"on\":\"command\"},"
+        "\"then\":[{\"set\":{\"device\":\"fan-1\",\"values\":{\"on\":true}}}]}");
+    put(&f, "scene",
+        "{\"key\":\"b\",\"when\":{\"product\":\"fan\",\"on\":\"command\"},"
+        "\"then\":[{\"set\":{\"device\":\"t1\",\"values\":{\"on\":true}}}]}");
+    hot(&f, "{\"set\":{\"values\":{\"on\":true}}}");
+    flow_start(&f);
+    struct tpc_sub *sub = follow(&f, &t);
+    feed(&f, "t1", "{\"temperature\":31}");
+    ck_assert_uint_eq(atomic_load(&t.commands), 16);
+    ck_assert(flow_metric(&f, "tpc_rules_loops_total") == 1);
+    tk_ok(tpc_rule_info(f.core, TPC_STR(""), TPC_STR("scene"), TPC_STR("b"), on_info, error));
+    ck_assert_str_eq(error, "cut after 16 links: .. > scene:a > scene:b");
+    tpc_unsubscribe(sub);
+    flow_fini(&f);
+}
+END_TEST
+
 /* Field to field: what one device says goes down to another, also if that one comes later. */
 START_TEST(a_value_of_one_device_is_set_on_another_that_sleeps)
 {
@@ -324,6 +350,7 @@ Suite *act_flow_suite(void)
     tcase_add_test(t, a_delay_is_over_once_over_restarts);
     tcase_add_loop_test(t, scenes_look_at_rows_of_data_rules, 0, 3);
     tcase_add_loop_test(t, rows_and_devices_that_set_each_other_off_are_cut, 0, 3);
+    tcase_add_loop_test(t, two_scenes_whose_commands_set_each_other_off_are_cut, 0, 3);
     tcase_add_test(t, a_value_of_one_device_is_set_on_another_that_sleeps);
     suite_add_tcase(s, t);
     return s;
