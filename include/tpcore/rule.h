@@ -6,6 +6,7 @@
 #ifndef TPCORE_RULE_H
 #define TPCORE_RULE_H
 
+#include <tpcore/arena.h>
 #include <tpcore/command.h>
 #include <tpcore/core.h>
 #include <tpcore/value.h>
@@ -72,6 +73,24 @@ TPC_API int tpc_rule_info(struct tpc_core *core, struct tpc_str tenant, struct t
  */
 TPC_API int tpc_rule_list(struct tpc_core *core, struct tpc_str tenant, struct tpc_str kind,
                           tpc_rule_fn *fn, void *user);
+
+/*
+ * Automations and scenes of ThingsPanel (one, a list, or as its interface answers) as documents of this
+ * library; docs/guide/thingspanel-automations.md tells the mapping. names says which keys its ids have here,
+ * and of which product a device is: {"devices": {"<id>": {"key": "t1", "product": "thermo"}}, "products":
+ * {"<template id>": "thermo"}, "alerts": {"<id>": {"key": "hot", "severity": "major"}}, "scenes": {"<id>":
+ * "evening"}, "handlers": {"<group id>": "ops"}}; empty = ids are keys. *ret: {"entities": [documents with
+ * their kind], "notes": [{"path", "text"}]}: what found no place, nothing is dropped without a note.
+ *
+ * Returns 0, TPC_EINVAL or TPC_EDECODE (err has line and column of a text that is no JSON, or it is no
+ * automation), TPC_ETOOBIG or TPC_ENOMEM.
+ * Ownership: *ret lives as long as the arena, the texts are not kept.
+ * Thread: any-thread, one for an arena.
+ * Since: 0.1
+ */
+TPC_API int tpc_rule_import_thingspanel(struct tpc_arena *arena, struct tpc_str json,
+                                        struct tpc_str names, struct tpc_error *err,
+                                        struct tpc_value *ret);
 
 /*
  * Runs a scene or a schedule now: what it does, without asking its condition; what it remembers and when it

@@ -1,11 +1,13 @@
 /* Rules as they run, for the program; and what commands set off. */
 #include <string.h>
+#include <tpcore/json.h>
 #include <tpcore/rule.h>
 
 #include "core/core.h"
 #include "data/msg.h"
 #include "registry/device.h"
 #include "rules/alert.h"
+#include "rules/panel.h"
 
 static bool is_kind(struct tpc_str kind)
 {
@@ -56,6 +58,24 @@ int tpc_rule_list(struct tpc_core *core, struct tpc_str tenant, struct tpc_str k
                         "alert");
     }
     return tell(core, tenant, kind, TPC_STR(""), fn, user);
+}
+
+int tpc_rule_import_thingspanel(struct tpc_arena *arena, struct tpc_str json, struct tpc_str names,
+                                struct tpc_error *err, struct tpc_value *ret)
+{
+    struct tpc_value in;
+    struct tpc_value known = { .type = TPC_NULL };
+    if (arena == NULL || ret == NULL) {
+        return tpi_error_set(err, TPC_EINVAL, "rules", "arena or ret is NULL");
+    }
+    int rc = tpc_json_parse(arena, json, 0, err, &in);
+    if (rc == 0 && names.len > 0) {
+        rc = tpc_json_parse(arena, names, 0, err, &known);
+        if (rc != 0) {
+            tpi_error_at(err, "names");
+        }
+    }
+    return rc != 0 ? rc : tpi_panel_import(arena, &in, &known, err, ret);
 }
 
 /* ---- run and reset ---- */

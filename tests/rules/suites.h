@@ -12,6 +12,7 @@ Suite *during_suite(void);
 Suite *fence_suite(void);
 Suite *info_suite(void);
 Suite *mycontroller_suite(void);
+Suite *panel_suite(void);
 Suite *scene_suite(void);
 Suite *schedule_suite(void);
 Suite *spread_suite(void);
