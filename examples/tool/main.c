@@ -48,6 +48,10 @@ static const struct command commands[] = {
       "             [--device PATTERN] [--property PATTERN] [--latitude N --longitude N]\n"
       "  tasks, schedules and handlers of MyController.org (YAML, or JSON: *.json) as a list\n"
       "  of entities; what is not the same on stderr\n" },
+    { "import-thingspanel", tool_thingspanel,
+      "tp-tool import-thingspanel FILE.json [--names FILE.json] [--out FILE]\n"
+      "  automations, scenes and alarms of ThingsPanel as a list of entities; what has no place\n"
+      "  on stderr\n" },
     { "model", tool_model,
       "tp-tool model import|check FILE [--form tpcore|tsl|thingspanel] [--out FILE]\n"
       "tp-tool model export FILE --form tpcore|tsl|thingspanel [--out FILE]\n"

@@ -20,6 +20,7 @@ int tool_model(int argc, char **argv);
 int tool_rule(int argc, char **argv);
 int tool_rule_test(int argc, char **argv);
 int tool_sql(int argc, char **argv);
+int tool_thingspanel(int argc, char **argv);
 int tool_why(int argc, char **argv);
 
 /* Opens log and stores of a configuration and starts; entities = put those of the files, too. 0, or
