@@ -78,9 +78,16 @@ static int64_t now(void *user)
 static const struct tpi_expr_scope scope = { .resolve = resolve,
                                              .constant = constant,
                                              .features = TPI_EXPR_PREVIOUS | TPI_EXPR_OTHER |
-                                                         TPI_EXPR_NOW | TPI_EXPR_EVENT };
+                                                         TPI_EXPR_NOW | TPI_EXPR_EVENT |
+                                                         TPI_EXPR_AGE };
+static bool age(void *user, uint32_t index, int64_t *ret_ms)
+{
+    *ret_ms = now(user);
+    return index != 0;
+}
+
 static const struct tpi_expr_host host = {
-    .load = load, .previous = previous, .other = other, .now = now, .event_time = now
+    .load = load, .previous = previous, .other = other, .now = now, .event_time = now, .age = age
 };
 
 /* Reads every byte; the members' NAN is data, not a result. */
