@@ -7,7 +7,8 @@
 
 struct told {
     atomic_uint rows;
-    char last[300]; /* "device name origin n" */
+    char last[300];   /* "device name origin n" */
+    int64_t received; /* of the last telemetry */
 };
 
 static int on_batch(void *user, const struct tpc_batch *batch)
@@ -15,7 +16,9 @@ static int on_batch(void *user, const struct tpc_batch *batch)
     struct told *t = user;
     for (uint32_t i = 0; i < batch->count; i++) {
         const struct tpc_msg *m = tpc_batch_msg(batch, i);
-        if (m->kind == TPC_MSG_EVENT) {
+        if (m->kind == TPC_MSG_TELEMETRY) {
+            t->received = m->received_unix_ms;
+        } else if (m->kind == TPC_MSG_EVENT) {
             const struct tpc_value *n = tpc_value_get(&m->params, TPC_STR("n"));
             snprintf(t->last, sizeof(t->last), "%.*s %.*s %.*s %lld", (int) m->device.len,
                      m->device.ptr, (int) m->name.len, m->name.ptr, (int) m->origin.len,
@@ -151,6 +154,36 @@ START_TEST(a_row_that_the_log_has_is_not_appended_again)
 }
 END_TEST
 
+/* Its receipt time says so, also to whoever replays the log. */
+START_TEST(what_is_taken_in_after_the_clock_ended_its_window_is_in_the_next_one)
+{
+    struct told t;
+    struct flow f;
+    flow_init(&f, 0);
+    flow_create(&f);
+    flow_file_log(&f, tk_tmpdir(), "");
+    tk_clock_set_unix(&f.e.clock, 1795176000000);
+    flow_devices(&f, 1);
+    tk_ok(tpc_entity_put(f.core, NULL, "rule", TPC_STR(tumbling), TPC_ANY_REV, NULL));
+    flow_start(&f);
+    struct tpc_device *d = flow_device(&f, "t1");
+    tk_ok(flow_feed(d, "{\"temperature\":31}"));
+    flow_settle(&f);
+    tk_clock_advance(&f.e.clock, 9999);
+    tk_ok(flow_feed(d, "{\"temperature\":31}"));
+    tk_clock_advance(&f.e.clock, 2);
+    flow_settle(&f);
+    ck_assert_uint_eq(count_rows(&f, &t), 1);
+    ck_assert_int_eq(t.received, 1795176010001);
+    tk_clock_advance(&f.e.clock, 10000);
+    flow_settle(&f);
+    ck_assert_uint_eq(count_rows(&f, &t), 2);
+    ck_assert_str_eq(t.last, "t1 mean rule:mean 1");
+    tpc_device_unref(d);
+    flow_fini(&f);
+}
+END_TEST
+
 Suite *data_rule_flow_suite(void)
 {
     Suite *s = suite_create("data rule");
@@ -158,6 +191,7 @@ Suite *data_rule_flow_suite(void)
     tcase_add_loop_test(t, each_message_that_fits_is_an_event_of_its_device, 0, 3);
     tcase_add_test(t, a_window_goes_on_over_restarts_and_gives_one_row);
     tcase_add_test(t, a_row_that_the_log_has_is_not_appended_again);
+    tcase_add_test(t, what_is_taken_in_after_the_clock_ended_its_window_is_in_the_next_one);
     suite_add_tcase(s, t);
     return s;
 }
