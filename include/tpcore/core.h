@@ -194,7 +194,7 @@ TPC_API int tpc_core_open_value(struct tpc_core *core, const char *name, const c
 TPC_API int tpc_core_start(struct tpc_core *core);
 
 /*
- * Stops: adapters first, then what was received is worked on, logged and stored, up to drain_ms.
+ * Stops: adapters first, once targets' batches that are on their way are answered, then what was received is worked on, logged and stored, up to drain_ms.
  * Nothing acknowledged is lost either way: what is not stored yet is replayed at the next start.
  *
  * Returns 0; TPC_ETIMEOUT (stopped, but not drained, or the last flush or commit failed);

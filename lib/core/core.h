@@ -663,6 +663,8 @@ void tpi_forwarder_fini(struct tpc_core *core);
 int tpi_forwarder_open(struct tpc_core *core, struct tpc_error *err);
 int tpi_forwarder_start(struct tpc_core *core, struct tpc_error *err);
 void tpi_forwarder_halt(struct tpc_core *core);
+/* Waits for the answers to what is on its way, half of the time at most. Returns what is left of drain_ms. */
+uint32_t tpi_forwarder_drain(struct tpc_core *core, uint32_t drain_ms);
 void tpi_forwarder_finish(struct tpc_core *core);
 void tpi_forwarder_kick(struct tpc_core *core);
 void tpi_forwarder_log(struct tpc_core *core); /* the log was flushed */

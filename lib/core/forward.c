@@ -1,9 +1,10 @@
 /* Targets in a core: the thread that turns them, and what the stage asks of the core. */
+#include <poll.h>
 #include <tpcore/forward.h>
 
 #include "core/core.h"
 
-enum { IDLE_MS = 60000 };
+enum { IDLE_MS = 60000, POLL_MS = 2 };
 
 /* ---- what the stage asks ---- */
 
@@ -198,6 +199,18 @@ void tpi_forwarder_halt(struct tpc_core *core)
     if (!core->threads) {
         pthread_mutex_unlock(&core->step_lock);
     }
+}
+
+/* An answer that comes now is a batch that does not come twice. Without threads nobody brings one. */
+uint32_t tpi_forwarder_drain(struct tpc_core *core, uint32_t drain_ms)
+{
+    uint32_t waited = 0;
+    while (core->forward != NULL && core->threads && waited < drain_ms / 2 &&
+           tpi_forward_in_flight(core->forward)) {
+        poll(NULL, 0, POLL_MS);
+        waited += POLL_MS;
+    }
+    return drain_ms > waited ? drain_ms - waited : 0;
 }
 
 void tpi_forwarder_finish(struct tpc_core *core)

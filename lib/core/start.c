@@ -450,6 +450,7 @@ int tpc_core_stop(struct tpc_core *core, uint32_t drain_ms)
     }
     atomic_store(&core->state, TPI_CORE_STOPPING);
     tpi_forwarder_halt(core);
+    drain_ms = tpi_forwarder_drain(core, drain_ms);
     stop_adapters(core);
     tpi_forwarder_finish(core);
     if (!core->threads) {

@@ -298,6 +298,18 @@ bool tpi_forward_turn(struct tpi_forward *f)
     return did;
 }
 
+bool tpi_forward_in_flight(struct tpi_forward *f)
+{
+    bool any = false;
+    pthread_mutex_lock(&f->lock);
+    for (uint32_t i = 0; !any && i < f->count; i++) {
+        const struct fwd_target *t = f->targets[i];
+        any = t != NULL && t->in_flight && !atomic_load(&t->answered);
+    }
+    pthread_mutex_unlock(&f->lock);
+    return any;
+}
+
 uint64_t tpi_forward_next_ms(struct tpi_forward *f)
 {
     uint64_t next = UINT64_MAX;

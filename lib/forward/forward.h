@@ -86,6 +86,8 @@ int tpi_forward_open(struct tpi_forward *f, struct tpc_error *err);
 void tpi_forward_start(struct tpi_forward *f);
 void tpi_forward_halt(struct tpi_forward *f);
 void tpi_forward_finish(struct tpi_forward *f);
+/* Whether a batch is on its way whose sink has not answered. Any thread. */
+bool tpi_forward_in_flight(struct tpi_forward *f);
 
 /* Calls fn for every target that was loaded before its sink was open and whose sink is now: it is to
  * be loaded again (tpi_entities_reload). Returns what fn returned. */

@@ -3,6 +3,8 @@
 #include "flow.h"
 
 #include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -141,6 +143,41 @@ START_TEST(scene_notifies_through_a_handler)
     ck_assert_str_eq(box.items[0].device, "t2");
     ck_assert_int_eq(box.items[0].n, 7);
     ck_assert_str_eq(box.last_token, "s3cret");
+    flow_fini(&f);
+}
+END_TEST
+
+static void *answer_late(void *user)
+{
+    (void) user;
+    poll(NULL, 0, 30);
+    box_answer(0);
+    return NULL;
+}
+
+START_TEST(stop_waits_for_an_answer_that_comes)
+{
+    struct flow f;
+    pthread_t thread;
+    begin(&f, 2);
+    flow_devices(&f, 1);
+    tk_ok(put(&f, "forward", "{'key':'out','sink':'box','batch':{'count':5,'wait':'1s'}}"));
+    box.hold = true;
+    flow_start(&f);
+    feed(&f, "t1", 1, 5);
+    for (int i = 0; i < 2000 && box.held_count == 0; i++) {
+        flow_settle(&f);
+    }
+    ck_assert_int_eq(pthread_create(&thread, NULL, answer_late, NULL), 0);
+    tk_ok(tpc_core_stop(f.core, 10000));
+    pthread_join(thread, NULL);
+    uint32_t sends = box.sends;
+    box.hold = false;
+    flow_start(&f);
+    feed(&f, "t1", 6, 10);
+    until(&f, 10);
+    ck_assert_uint_eq(box_count(), 10); /* nothing came twice */
+    ck_assert_uint_eq(box.sends, sends + 1);
     flow_fini(&f);
 }
 END_TEST
@@ -358,7 +395,7 @@ START_TEST(batch_in_flight_at_the_stop_comes_again)
             flow_settle(&f);
         }
         ck_assert_uint_eq(box.held_count, 1);
-        tk_ok(tpc_core_stop(f.core, 1000));
+        tk_ok(tpc_core_stop(f.core, 50));
         ck_assert_uint_eq(box.open, 0);
         box.hold = false;
         flow_start(&f);
@@ -540,6 +577,7 @@ Suite *forward_flow_suite(void)
     tcase_add_test(c, messages_reach_a_sink_with_their_texts);
     tcase_add_test(c, scene_notifies_through_a_handler);
     tcase_add_test(c, notification_outlives_its_device);
+    tcase_add_test(c, stop_waits_for_an_answer_that_comes);
     tcase_add_test(c, schedule_notifies_the_handler_of_its_own_tenant);
     tcase_add_test(c, secrets_stand_in_no_list_log_or_trail);
     tcase_add_test(c, outage_over_a_restart_loses_nothing);

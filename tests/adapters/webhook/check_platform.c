@@ -238,7 +238,7 @@ START_TEST(core_stops_while_a_server_hangs)
     while (stand_in_count(&server) == 0) {
         poll(NULL, 0, 1);
     }
-    tk_ok(tpc_core_stop(f.core, 1000));
+    tk_ok(tpc_core_stop(f.core, 100));
     end();
 }
 END_TEST
