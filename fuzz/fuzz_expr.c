@@ -75,20 +75,55 @@ static int64_t now(void *user)
     return INT64_C(1766000000123);
 }
 
+static void close_script(struct tpi_expr_script *script)
+{
+    (void) script;
+}
+
+static int open_script(void *user, struct tpc_str code, struct tpc_error *err,
+                       struct tpi_expr_script **ret)
+{
+    static struct tpi_expr_script one = { close_script };
+    (void) user;
+    if (code.len > 8) {
+        err->text[0] = 0;
+        return TPC_EUNSUPPORTED;
+    }
+    *ret = &one;
+    return 0;
+}
+
 static const struct tpi_expr_scope scope = { .resolve = resolve,
                                              .constant = constant,
                                              .features = TPI_EXPR_PREVIOUS | TPI_EXPR_OTHER |
                                                          TPI_EXPR_NOW | TPI_EXPR_EVENT |
-                                                         TPI_EXPR_AGE };
+                                                         TPI_EXPR_AGE | TPI_EXPR_SCRIPT,
+                                             .script = open_script };
+
 static bool age(void *user, uint32_t index, int64_t *ret_ms)
 {
     *ret_ms = now(user);
     return index != 0;
 }
 
-static const struct tpi_expr_host host = {
-    .load = load, .previous = previous, .other = other, .now = now, .event_time = now, .age = age
-};
+/* A script gives its first argument. */
+static bool run_script(void *user, struct tpi_expr_script *script, const struct tpc_value *args,
+                       uint32_t count, struct tpi_expr_scratch *scratch, struct tpc_value *ret)
+{
+    (void) user;
+    (void) script;
+    (void) scratch;
+    *ret = count > 0 ? args[0] : (struct tpc_value){ .type = TPC_NULL };
+    return count > 0;
+}
+
+static const struct tpi_expr_host host = { .load = load,
+                                           .previous = previous,
+                                           .other = other,
+                                           .now = now,
+                                           .event_time = now,
+                                           .age = age,
+                                           .script = run_script };
 
 /* Reads every byte; the members' NAN is data, not a result. */
 static void check_result(const struct tpc_value *v)

@@ -222,6 +222,15 @@ static int add_modules(struct config *c, struct tpc_core *core)
 #ifdef HAVE_SMTP
         tpc_module_smtp,
 #endif
+#ifdef HAVE_EXEC
+        tpc_module_exec,
+#endif
+#ifdef HAVE_LOG
+        tpc_module_log,
+#endif
+#ifdef HAVE_MQTT_PUBLISH
+        tpc_module_mqtt_publish,
+#endif
 #ifdef HAVE_WEBHOOK
         tpc_module_webhook,
 #endif

@@ -41,8 +41,10 @@ static int find_codec(void *user, struct tpc_str name, const struct tpc_codec_op
 {
     static const struct tpc_codec_ops none = { .iface = TPC_IFACE(struct tpc_codec_ops, 1),
                                                .name = "none" };
-    (void) user;
-    (void) name;
+    struct tpi_sandbox *s = user;
+    if (tpc_str_equal(name, TPC_STR("lua"))) {
+        return tpi_part_codec(s->core, name, ret_ops, ret_self); /* of scripts in rules */
+    }
     *ret_ops = &none;
     *ret_self = NULL;
     return 0;
@@ -178,9 +180,9 @@ static int make_store(struct tpi_sandbox *s)
 
 static int make_stages(struct tpi_sandbox *s, struct tpc_error *err)
 {
-    struct tpi_registry_host registry = { .partitions = 1,
-                                          .codec_find = find_codec,
-                                          .expr = &tpi_core_expr_ops };
+    struct tpi_registry_host registry = {
+        .user = s, .partitions = 1, .codec_find = find_codec, .expr = &tpi_core_expr_ops
+    };
     int rc = tpi_registry_create(&s->env, &registry, err, &s->registry);
     struct tpi_rules_host rules = { .user = s,
                                     .registry = s->registry,
@@ -189,7 +191,8 @@ static int make_stages(struct tpi_sandbox *s, struct tpc_error *err)
                                     .command = on_command,
                                     .message = on_message,
                                     .fan = tpi_sandbox_fan,
-                                    .change = on_change };
+                                    .change = on_change,
+                                    .script_place = s->core->worker_count };
     rc = rc != 0 ? rc : tpi_rules_create(&s->env, &rules, err, &s->rules);
     struct tpi_alerts_host alerts = {
         .user = s, .registry = s->registry, .workers = 1, .append = on_alert, .said = on_said

@@ -72,7 +72,7 @@ struct cell {
     } as;
 };
 
-/* One block: the struct, then constants, code, names, texts. */
+/* One block: the struct, then scripts, constants, code, names, texts. */
 struct tpi_expr {
     const struct tpc_allocator *alloc;
     size_t bytes;
@@ -84,7 +84,9 @@ struct tpi_expr {
     uint32_t zone_count;
     uint32_t result; /* enum tpi_expr_type */
     uint32_t needs;  /* TPI_EXPR_PREVIOUS | .. */
-    bool chain;      /* OP_CMP_NUMBER, then OP_AND_NUMBER alone: most conditions are such */
+    uint32_t script_count;
+    struct tpi_expr_script **scripts;
+    bool chain; /* OP_CMP_NUMBER, then OP_AND_NUMBER alone: most conditions are such */
 };
 
 #endif

@@ -26,14 +26,17 @@ static int finish(struct parser *p, const struct tpc_allocator *alloc, uint8_t r
 {
     size_t names_bytes = p->name_count * sizeof(uint32_t);
     size_t zones_bytes = p->zone_count * sizeof(struct tpi_zone *);
-    size_t bytes = sizeof(struct tpi_expr) + zones_bytes + p->consts.len + p->code.len +
-                   names_bytes + p->pool.len;
+    size_t scripts_bytes = p->script_count * sizeof(p->scripts[0]);
+    size_t bytes = sizeof(struct tpi_expr) + zones_bytes + scripts_bytes + p->consts.len +
+                   p->code.len + names_bytes + p->pool.len;
     struct tpi_expr *e = tpi_alloc(alloc, bytes);
     if (e == NULL) {
         return tpi_error_set(p->lx.err, TPC_ENOMEM, "expr", "out of memory");
     }
     struct tpi_zone **zones = (struct tpi_zone **) (void *) (e + 1);
-    uint8_t *at = (uint8_t *) (e + 1) + zones_bytes;
+    struct tpi_expr_script **scripts =
+        (struct tpi_expr_script **) (void *) ((uint8_t *) (e + 1) + zones_bytes);
+    uint8_t *at = (uint8_t *) (e + 1) + zones_bytes + scripts_bytes;
     struct cell *consts = (struct cell *) (void *) at;
     uint8_t *code = at + p->consts.len;
     uint32_t *names = (uint32_t *) (void *) (code + p->code.len);
@@ -41,6 +44,7 @@ static int finish(struct parser *p, const struct tpc_allocator *alloc, uint8_t r
     if (p->consts.len > 0) {
         memcpy(consts, p->consts.ptr, p->consts.len);
     }
+    memcpy(scripts, p->scripts, scripts_bytes);
     memcpy(code, p->code.ptr, p->code.len);
     memcpy(names, p->names, names_bytes);
     memcpy(zones, p->zones, zones_bytes);
@@ -62,7 +66,10 @@ static int finish(struct parser *p, const struct tpc_allocator *alloc, uint8_t r
                             .name_count = p->name_count,
                             .result = result,
                             .needs = p->needs,
+                            .script_count = p->script_count,
+                            .scripts = scripts,
                             .chain = is_chain(p) };
+    p->script_count = 0; /* they are the expression's now */
     *ret = e;
     return 0;
 }
@@ -142,6 +149,9 @@ static int compile(const struct tpc_allocator *alloc, struct tpc_str text, size_
     for (uint32_t i = 0; rc != 0 && i < p.zone_count; i++) {
         tpi_zone_destroy(p.zones[i]);
     }
+    for (uint32_t i = 0; i < p.script_count; i++) {
+        p.scripts[i]->close(p.scripts[i]);
+    }
     tpi_buf_fini(&p.code);
     tpi_buf_fini(&p.consts);
     tpi_buf_fini(&p.pool);
@@ -170,6 +180,9 @@ int tpi_parse_part(const struct tpc_allocator *alloc, struct tpc_str text, size_
 
 void tpi_expr_destroy(struct tpi_expr *e)
 {
+    for (uint32_t i = 0; e != NULL && i < e->script_count; i++) {
+        e->scripts[i]->close(e->scripts[i]);
+    }
     if (e != NULL) {
         for (uint32_t i = 0; i < e->zone_count; i++) {
             tpi_zone_destroy(e->zones[i]);

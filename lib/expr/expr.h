@@ -30,6 +30,8 @@ enum {
     TPI_EXPR_MAX_CODE = 16384, /* instructions */
     TPI_EXPR_MAX_NAMES = 256,  /* different names in one expression */
     TPI_EXPR_MAX_ZONES = 8,    /* different time zones in one expression */
+    TPI_EXPR_MAX_SCRIPTS = 8,  /* in one expression */
+    TPI_EXPR_SCRIPT_ARGS = 16, /* of one script */
     TPI_EXPR_SCRATCH = 4096    /* what callers without another idea bring */
 };
 
@@ -49,7 +51,8 @@ enum {
     TPI_EXPR_OTHER = 2,    /* device('id').name: host->other */
     TPI_EXPR_NOW = 4,      /* host->now */
     TPI_EXPR_EVENT = 8,    /* host->event_time */
-    TPI_EXPR_AGE = 16      /* age: host->age */
+    TPI_EXPR_AGE = 16,     /* age: host->age */
+    TPI_EXPR_SCRIPT = 32   /* lua('code', ..): scope->script, host->script */
 };
 
 /* Gives a name the number under which its value is loaded, and its type. 0 or TPC_ENOENT. A name
@@ -61,14 +64,25 @@ typedef int tpi_expr_resolve_fn(void *user, struct tpc_str name, uint32_t *ret_i
  * copied. 0 or TPC_ENOENT. */
 typedef int tpi_expr_constant_fn(void *user, struct tpc_str name, struct tpc_value *ret);
 
+/* Code in another language, which stands in an expression and lives as long as it. */
+struct tpi_expr_script {
+    void (*close)(struct tpi_expr_script *s); /* frees it */
+};
+
+/* Compiles code. Returns 0 or an error with its text; code is not kept. */
+typedef int tpi_expr_script_fn(void *user, struct tpc_str code, struct tpc_error *err,
+                               struct tpi_expr_script **ret);
+
 /* What names mean while an expression is compiled. */
 struct tpi_expr_scope {
     tpi_expr_resolve_fn *resolve;
     tpi_expr_constant_fn *constant; /* asked first; NULL = none */
     void *user;                     /* of both */
     uint32_t features;              /* TPI_EXPR_PREVIOUS | .. */
-    const struct tpi_env *env; /* opens time zones by name; NULL = only UTC and fixed offsets */
-    const char *zone_dir;      /* of their files; NULL = the system's */
+    const struct tpi_env *env;  /* opens time zones by name; NULL = only UTC and fixed offsets */
+    const char *zone_dir;       /* of their files; NULL = the system's */
+    tpi_expr_script_fn *script; /* with TPI_EXPR_SCRIPT */
+    void *script_user;
 };
 
 /* Room for texts that functions make; each evaluation starts at its beginning. */
@@ -109,6 +123,11 @@ typedef int64_t tpi_expr_time_fn(void *user);
 /* How many ms ago the value of a name came; false = null. */
 typedef bool tpi_expr_age_fn(void *user, uint32_t index, int64_t *ret_ms);
 
+/* Runs a script; false = null. A text or tree that it gives it puts into tpi_expr_rest(). */
+typedef bool tpi_expr_run_script_fn(void *user, struct tpi_expr_script *script,
+                                    const struct tpc_value *args, uint32_t count,
+                                    struct tpi_expr_scratch *scratch, struct tpc_value *ret);
+
 /* Where values come from. All but load may be NULL: then they are null. */
 struct tpi_expr_host {
     tpi_expr_load_fn *load;
@@ -117,6 +136,7 @@ struct tpi_expr_host {
     tpi_expr_time_fn *now;        /* unix ms of the clock */
     tpi_expr_time_fn *event_time; /* unix ms of the message */
     tpi_expr_age_fn *age;
+    tpi_expr_run_script_fn *script;
 };
 
 /*

@@ -4,7 +4,7 @@
 
 const struct function_group *const tpi_expr_groups[TPI_EXPR_GROUPS] = {
     &tpi_expr_state_functions, &tpi_expr_math_functions, &tpi_expr_text_functions,
-    &tpi_expr_time_functions,  &tpi_expr_data_functions,
+    &tpi_expr_time_functions,  &tpi_expr_data_functions, &tpi_expr_script_functions,
 };
 
 static const struct function state_items[] = {

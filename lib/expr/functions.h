@@ -29,7 +29,8 @@ enum {
     SPECIAL_CHANGED_COL,
     SPECIAL_AGE,
     SPECIAL_DEVICE,
-    SPECIAL_REGEXP
+    SPECIAL_REGEXP,
+    SPECIAL_SCRIPT
 };
 
 enum {
@@ -67,8 +68,9 @@ extern const struct function_group tpi_expr_math_functions;
 extern const struct function_group tpi_expr_text_functions;
 extern const struct function_group tpi_expr_time_functions;
 extern const struct function_group tpi_expr_data_functions;
+extern const struct function_group tpi_expr_script_functions;
 
-enum { TPI_EXPR_GROUPS = 5 };
+enum { TPI_EXPR_GROUPS = 6 };
 extern const struct function_group *const tpi_expr_groups[TPI_EXPR_GROUPS];
 
 /* Its number, or -1. The case of ASCII letters does not matter. */

@@ -19,6 +19,8 @@ struct parser {
     struct tpi_zone *zones[TPI_EXPR_MAX_ZONES];
     uint32_t zone_count;
     uint32_t needs; /* of the host */
+    struct tpi_expr_script *scripts[TPI_EXPR_MAX_SCRIPTS];
+    uint32_t script_count;
     uint32_t depth; /* of the recursion */
     uint32_t stack; /* cells in use at this place of the code */
 };
@@ -39,6 +41,15 @@ int tpi_parse_or(struct parser *p, struct operand *ret);
 int tpi_parse_primary(struct parser *p, struct operand *ret);
 /* The function of a name, whose first argument is there: "| round(1)" behind a value. */
 int tpi_parse_pipe(struct parser *p, struct operand *value);
+
+/* Checks argument `index` of a function by its table; common: of those so far. */
+int tpi_parse_arg(struct parser *p, const struct function *f, uint32_t index,
+                  const struct operand *arg, uint8_t *common);
+int tpi_parse_wrong_count(struct parser *p, const struct function *f, uint32_t count);
+/* Functions whose second argument is a constant. The token is the "(". */
+int tpi_parse_with_constant(struct parser *p, int number, struct operand *ret);
+/* lua('code', ..), the same. */
+int tpi_parse_script(struct parser *p, int number, struct operand *ret);
 
 /* A constant as the token says; false if it is none. */
 bool tpi_parse_const(const struct token *t, struct cell *ret, uint8_t *ret_type);
@@ -107,6 +118,7 @@ static inline struct code *code_at(const struct parser *p, size_t i)
 int tpi_emit(struct parser *p, struct code c, int grow);
 int tpi_emit_const(struct parser *p, const struct cell *c, uint32_t *ret);
 int tpi_emit_push(struct parser *p, const struct cell *c);
+int tpi_emit_call(struct parser *p, int number, uint32_t count);
 /* A text as a constant: it is copied. */
 int tpi_emit_text(struct parser *p, struct tpc_str text, uint32_t *ret);
 /* Number of a name of the resolver's in this expression. */

@@ -1,6 +1,5 @@
 /* What stands between operators: constants, names, members and items, case, calls. */
 #include "expr/parse.h"
-#include "expr/regexp.h"
 
 bool tpi_parse_const(const struct token *t, struct cell *ret, uint8_t *ret_type)
 {
@@ -326,8 +325,8 @@ static uint8_t letter_type(char letter)
     }
 }
 
-static int check_arg(struct parser *p, const struct function *f, uint32_t number,
-                     const struct operand *o, uint8_t *common)
+int tpi_parse_arg(struct parser *p, const struct function *f, uint32_t number,
+                  const struct operand *o, uint8_t *common)
 {
     const char *letter = f->args;
     for (uint32_t i = 0; i < number && letter[1] != 0; i++) {
@@ -355,7 +354,7 @@ static int check_arg(struct parser *p, const struct function *f, uint32_t number
                           f->name, tpi_parse_type(o->type, true));
 }
 
-static int wrong_count(struct parser *p, const struct function *f, uint32_t count)
+int tpi_parse_wrong_count(struct parser *p, const struct function *f, uint32_t count)
 {
     if (f->min == f->max) {
         return tpi_expr_error(&p->lx, TPC_EINVAL, p->tok.start,
@@ -374,13 +373,13 @@ static int parse_args(struct parser *p, const struct function *f, uint32_t *coun
     while (rc == 0 && p->tok.type != TOKEN_CLOSE) {
         struct operand arg;
         if (*count == f->max) {
-            return wrong_count(p, f, *count + 1);
+            return tpi_parse_wrong_count(p, f, *count + 1);
         }
         if (tpi_parse_is_zone(f, *count)) {
             rc = tpi_parse_zone(p);
         } else {
             rc = tpi_parse_or(p, &arg);
-            rc = rc != 0 ? rc : check_arg(p, f, *count, &arg, common);
+            rc = rc != 0 ? rc : tpi_parse_arg(p, f, *count, &arg, common);
         }
         if (rc != 0) {
             return rc;
@@ -396,83 +395,13 @@ static int parse_args(struct parser *p, const struct function *f, uint32_t *coun
             }
         }
     }
-    return rc == 0 && *count < f->min ? wrong_count(p, f, *count) : rc;
+    return rc == 0 && *count < f->min ? tpi_parse_wrong_count(p, f, *count) : rc;
 }
 
-static int emit_call(struct parser *p, int number, uint32_t count)
+int tpi_emit_call(struct parser *p, int number, uint32_t count)
 {
     return tpi_emit(p, (struct code){ OP_CALL, (uint8_t) count, (uint16_t) number, 0 },
                     1 - (int) count);
-}
-
-/* cast(x, 'bigint'): the value is on the stack, the token is the comma. */
-static int parse_cast_type(struct parser *p, struct operand *ret)
-{
-    static const struct {
-        const char *name, *function;
-    } types[] = { { "bigint", "to_int" },   { "int", "to_int" },     { "float", "to_float" },
-                  { "double", "to_float" }, { "string", "to_text" }, { "text", "to_text" },
-                  { "boolean", "to_bool" }, { "bool", "to_bool" } };
-    int rc = parse_next(p);
-    if (rc != 0) {
-        return rc;
-    }
-    struct tpc_str name = p->tok.type == TOKEN_TEXT ? parse_text(p) : TPC_STR("");
-    for (size_t i = 0; name.len > 0 && i < sizeof(types) / sizeof(types[0]); i++) {
-        if (tpc_str_equal(name, tpc_str_from(types[i].name))) {
-            int number = tpi_expr_function_find(tpc_str_from(types[i].function));
-            ret->type = tpi_expr_function(number)->result;
-            rc = parse_next(p);
-            return rc != 0 ? rc : emit_call(p, number, 1);
-        }
-    }
-    return tpi_parse_expected(p, "'bigint', 'float', 'string' or 'boolean'");
-}
-
-/* regexp_matches(x, 'pattern'): the pattern becomes a program, which stands among the texts. */
-static int parse_pattern(struct parser *p, int number)
-{
-    int rc = parse_next(p);
-    if (rc == 0 && p->tok.type != TOKEN_TEXT) {
-        return tpi_parse_expected(p, "a pattern in quotes");
-    }
-    if (rc != 0) {
-        return rc;
-    }
-    struct tpi_buf program;
-    size_t at = 0;
-    const char *what = NULL;
-    tpi_buf_init(&program, p->pool.alloc, 0);
-    rc = tpi_regexp_compile(parse_text(p), &program, &at, &what);
-    if (rc != 0 && what != NULL) {
-        rc = tpi_expr_error(&p->lx, rc, p->tok.start + 1 + at, "%s", what);
-    }
-    uint32_t constant = 0;
-    struct tpc_str bytes = { (const char *) program.ptr, program.len };
-    rc = rc != 0 ? rc : tpi_emit_text(p, bytes, &constant);
-    tpi_buf_fini(&program);
-    rc = rc != 0 ? rc : tpi_emit(p, (struct code){ .op = OP_PUSH, .a = (uint16_t) constant }, 1);
-    rc = rc != 0 ? rc : emit_call(p, number, 2);
-    return rc != 0 ? rc : parse_next(p);
-}
-
-/* Functions whose second argument is a constant that the parser looks at. */
-static int parse_with_constant(struct parser *p, int number, struct operand *ret)
-{
-    const struct function *f = tpi_expr_function(number);
-    struct operand value;
-    uint8_t common = TPI_EXPR_NULL;
-    int rc = parse_next(p);
-    rc = rc != 0 ? rc : tpi_parse_or(p, &value);
-    rc = rc != 0 ? rc : check_arg(p, f, 0, &value, &common);
-    if (rc == 0 && p->tok.type != TOKEN_COMMA) {
-        return tpi_parse_expected(p, "','");
-    }
-    ret->type = f->result;
-    if (rc != 0) {
-        return rc;
-    }
-    return f->special == SPECIAL_CAST ? parse_cast_type(p, ret) : parse_pattern(p, number);
 }
 
 /* last(name): the name alone; what it loads is not loaded here. */
@@ -499,7 +428,7 @@ static int parse_name_arg(struct parser *p, const struct function *f, uint16_t *
     *ret_type = arg.type;
     p->code.len -= sizeof(*c);
     p->stack--;
-    return check_arg(p, f, (uint32_t) (f->min - 1), &arg, &common);
+    return tpi_parse_arg(p, f, (uint32_t) (f->min - 1), &arg, &common);
 }
 
 static int emit_changed_col(struct parser *p, uint16_t name, bool pass_null)
@@ -620,15 +549,17 @@ static int parse_call(struct parser *p, const struct token *name, struct operand
         parse_leave(p);
         return rc;
     }
-    if (f->special == SPECIAL_CAST || f->special == SPECIAL_REGEXP) {
-        rc = parse_with_constant(p, number, ret);
+    if (f->special == SPECIAL_SCRIPT) {
+        rc = tpi_parse_script(p, number, ret);
+    } else if (f->special == SPECIAL_CAST || f->special == SPECIAL_REGEXP) {
+        rc = tpi_parse_with_constant(p, number, ret);
     } else if (f->special != SPECIAL_NONE) {
         rc = parse_state(p, f, ret);
     } else {
         uint32_t count = 0;
         uint8_t common = TPI_EXPR_NULL;
         rc = parse_args(p, f, &count, &common);
-        rc = rc != 0 ? rc : emit_call(p, number, count);
+        rc = rc != 0 ? rc : tpi_emit_call(p, number, count);
         ret->type = f->result == RESULT_SAME ? common : f->result;
     }
     parse_leave(p);
@@ -657,17 +588,17 @@ int tpi_parse_pipe(struct parser *p, struct operand *value)
         return tpi_expr_error(&p->lx, TPC_EINVAL, name.start, "%s() cannot stand behind |",
                               f->name);
     }
-    rc = check_arg(p, f, 0, value, &common);
+    rc = tpi_parse_arg(p, f, 0, value, &common);
     rc = rc != 0 ? rc : parse_next(p);
     if (rc == 0 && p->tok.type == TOKEN_OPEN) {
         rc = parse_args(p, f, &count, &common);
         rc = rc != 0 ? rc : parse_next(p);
     } else if (rc == 0 && f->min > 1) {
-        return wrong_count(p, f, 1);
+        return tpi_parse_wrong_count(p, f, 1);
     }
     value->type = f->result == RESULT_SAME ? common : f->result;
     value->is_name = false;
-    return rc != 0 ? rc : emit_call(p, number, count);
+    return rc != 0 ? rc : tpi_emit_call(p, number, count);
 }
 
 /* ---- all of them ---- */

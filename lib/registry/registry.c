@@ -106,6 +106,17 @@ static int init_locks(struct tpi_registry *r)
     return 0;
 }
 
+int tpi_registry_codec(struct tpi_registry *r, struct tpc_str name,
+                       const struct tpc_codec_ops **ret_ops, void **ret_self)
+{
+    return r->host.codec_find(r->host.user, name, ret_ops, ret_self);
+}
+
+const struct tpc_allocator *tpi_registry_allocator(const struct tpi_registry *r)
+{
+    return r->env->alloc;
+}
+
 int tpi_registry_create(const struct tpi_env *env, const struct tpi_registry_host *host,
                         struct tpc_error *err, struct tpi_registry **ret)
 {

@@ -124,6 +124,11 @@ const struct tpi_kind *tpi_registry_kinds(struct tpi_registry *r);
 
 const struct tpi_registry_counters *tpi_registry_counters(const struct tpi_registry *r);
 
+/* As codec_find of the host. Any thread. */
+int tpi_registry_codec(struct tpi_registry *r, struct tpc_str name,
+                       const struct tpc_codec_ops **ret_ops, void **ret_self);
+const struct tpc_allocator *tpi_registry_allocator(const struct tpi_registry *r);
+
 void tpi_registry_read_lock(struct tpi_registry *r);
 void tpi_registry_read_unlock(struct tpi_registry *r);
 

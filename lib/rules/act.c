@@ -202,6 +202,22 @@ static bool act_one(const struct tpi_act *act, struct tpi_action *a, uint32_t nu
     return a->many == NULL && tpi_act_do(act, a, &deed);
 }
 
+int tpi_act_made(const struct tpi_act *act, const struct tpi_action *a, uint32_t number,
+                 struct tpc_device *about)
+{
+    struct tpi_deed deed = { .number = number, .target = about, .params = &a->params };
+    int rc = 0;
+    if (a->device.len > 0 ? !find_target(act, a, &deed.target) : about == NULL) {
+        rc = TPC_ENOENT;
+    }
+    rc = rc != 0 ? rc : make_id(act, number, &deed.id);
+    rc = rc != 0 ? rc : a->type->act(act, a, &deed);
+    if (is_traced(act)) {
+        trace(act, a, &a->params, deed.target, rc, rc == TPC_ENOENT ? "no such device" : NULL);
+    }
+    return rc == TPC_EEXIST ? 0 : rc;
+}
+
 uint32_t tpi_act(const struct tpi_act *act, struct tpi_actions *actions)
 {
     uint32_t failed = 0;

@@ -158,6 +158,10 @@ int tpi_actions_compile(struct tpi_actions *actions, const struct tpc_allocator 
         if (rc != 0) {
             return path_error(err, rc, i, a->type->name, a->type->params);
         }
+        rc = a->type->compile != NULL ? a->type->compile(a, scope, err) : 0;
+        if (rc != 0) {
+            return path_error(err, rc, i, a->type->name, NULL);
+        }
     }
     return 0;
 }
@@ -165,7 +169,11 @@ int tpi_actions_compile(struct tpi_actions *actions, const struct tpc_allocator 
 void tpi_actions_uncompile(struct tpi_actions *actions)
 {
     for (uint32_t i = 0; i < actions->count; i++) {
-        tpi_fills_fini(&actions->items[i].fills);
+        struct tpi_action *a = &actions->items[i];
+        tpi_fills_fini(&a->fills);
+        if (a->type->uncompile != NULL) {
+            a->type->uncompile(a);
+        }
     }
 }
 

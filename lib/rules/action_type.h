@@ -38,6 +38,9 @@ struct tpi_action_type {
      */
     int (*read)(struct tpi_action *a, struct tpc_arena *arena, const struct tpc_value *doc,
                 struct tpc_error *err);
+    /* Makes what its document alone cannot say, after read(), and takes that back. May be NULL. */
+    int (*compile)(struct tpi_action *a, const struct tpi_expr_scope *scope, struct tpc_error *err);
+    void (*uncompile)(struct tpi_action *a);
     /* Frees what read() made beside the arena. May be NULL. */
     void (*fini)(struct tpi_action *a);
     /* Checks it when it is put, not when it is loaded. Returns 0 or an error (path in the document).
@@ -73,9 +76,18 @@ extern const struct tpi_action_type tpi_action_run;
 extern const struct tpi_action_type tpi_action_enable;
 extern const struct tpi_action_type tpi_action_disable;
 extern const struct tpi_action_type tpi_action_delay;
+extern const struct tpi_action_type tpi_action_lua;
 
 /* All of them, NULL at the end; and their names for people: "command, notify, ..". */
 extern const struct tpi_action_type *const tpi_action_types[];
-#define TPI_ACTION_NAMES "command, set, notify, alert, clear, run, enable, disable, delay"
+#define TPI_ACTION_NAMES "command, set, notify, alert, clear, run, enable, disable, delay, lua"
+
+/*
+ * Does an action that another one made, of a type that compiles nothing; number: one that no action of
+ * the rule has; about: whom that one is about. Returns 0, TPC_ENOENT (no such device) or what its act()
+ * said.
+ */
+int tpi_act_made(const struct tpi_act *act, const struct tpi_action *a, uint32_t number,
+                 struct tpc_device *about);
 
 #endif

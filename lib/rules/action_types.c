@@ -3,6 +3,7 @@
 
 #include "entity/entity.h"
 #include "rules/rules.h"
+#include "rules/script.h"
 
 /* Devices that have something in common, in place of one. */
 #define TARGETS                                                                                    \
@@ -167,6 +168,22 @@ static const struct tpc_option switch_options[] = {
       .help = "its key" },
 };
 
+static const struct tpc_option lua_options[] = {
+    { .name = "code",
+      .type = TPC_OPT_TEXT,
+      .flags = TPC_OPT_REQUIRED,
+      .min = 1,
+      .max = TPI_SCRIPT_CODE_BYTES,
+      .since = "0.1",
+      .help = "a function's body: params and device in, a list of actions out" },
+    { .name = "params", .type = TPC_OPT_ANY, .since = "0.1", .help = "a map" },
+    { .name = "device",
+      .type = TPC_OPT_TEXT,
+      .flags = TPC_OPT_KEY,
+      .since = "0.1",
+      .help = "whom it is about; absent = the device that set it off" },
+};
+
 static const struct tpc_option item_options[] = {
     { .name = "command",
       .type = TPC_OPT_TABLE,
@@ -214,6 +231,11 @@ static const struct tpc_option item_options[] = {
       .max = 2592000000,
       .since = "0.1",
       .help = "what follows is done after this time" },
+    { .name = "lua",
+      .type = TPC_OPT_TABLE,
+      .sub = TPC_OPTIONS(lua_options),
+      .since = "0.1",
+      .help = "does what a script says" },
 };
 
 const struct tpc_option tpi_action_item = { .name = "then",
@@ -221,9 +243,15 @@ const struct tpc_option tpi_action_item = { .name = "then",
                                             .sub = TPC_OPTIONS(item_options) };
 
 const struct tpi_action_type *const tpi_action_types[] = {
-    &tpi_action_command, &tpi_action_set,
-    &tpi_action_notify,  &tpi_action_alert,
-    &tpi_action_clear,   &tpi_action_run,
-    &tpi_action_enable,  &tpi_action_disable,
-    &tpi_action_delay,   NULL,
+    &tpi_action_command,
+    &tpi_action_set,
+    &tpi_action_notify,
+    &tpi_action_alert,
+    &tpi_action_clear,
+    &tpi_action_run,
+    &tpi_action_enable,
+    &tpi_action_disable,
+    &tpi_action_delay,
+    &tpi_action_lua,
+    NULL,
 };

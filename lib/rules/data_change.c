@@ -160,7 +160,7 @@ int tpi_data_rules_prepare(void *user, struct tpi_change *change, struct tpc_err
         return 0;
     }
     struct tpi_data_rule *d = NULL;
-    int rc = tpi_data_rule_create(r->env->alloc, change, err, &d);
+    int rc = tpi_data_rule_create(r->env->alloc, r->host.registry, change, err, &d);
     if (rc == 0) {
         d->env = r->env;
         d->zone_dir = r->host.zone_dir;

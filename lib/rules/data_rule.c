@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "data/member.h"
 #include "data/msg.h"
+#include "rules/script.h"
 
 #include <string.h>
 
@@ -199,12 +200,15 @@ static int resolve_column(void *user, struct tpc_str name, uint32_t *ret_index, 
     return TPC_ENOENT;
 }
 
-static int read_actions(struct tpi_data_rule *d, const struct tpc_value *then,
-                        struct tpc_error *err)
+static int read_actions(struct tpi_data_rule *d, struct tpi_registry *registry,
+                        const struct tpc_value *then, struct tpc_error *err)
 {
     struct tpi_expr_scope scope = { .resolve = resolve_column,
                                     .user = d,
-                                    .features = TPI_EXPR_OTHER | TPI_EXPR_NOW | TPI_EXPR_EVENT };
+                                    .features = TPI_EXPR_OTHER | TPI_EXPR_NOW | TPI_EXPR_EVENT |
+                                                TPI_EXPR_SCRIPT,
+                                    .script = tpi_script_open,
+                                    .script_user = registry };
     int rc = then == NULL ? 0 : tpi_actions_read(&d->actions, d->arena, then, err);
     if (rc == 0 && tpi_actions_wait(&d->actions)) {
         tpi_error_set(err, TPC_EINVAL, "rules", "a row does not wait: a scene that runs can delay");
@@ -214,7 +218,8 @@ static int read_actions(struct tpi_data_rule *d, const struct tpc_value *then,
     return rc != 0 ? rc : tpi_actions_compile(&d->actions, d->alloc, &scope, err);
 }
 
-static int fill(struct tpi_data_rule *d, const struct tpi_change *change, struct tpc_error *err)
+static int fill(struct tpi_data_rule *d, struct tpi_registry *registry,
+                const struct tpi_change *change, struct tpc_error *err)
 {
     const struct tpc_value *doc = change->doc;
     const struct tpc_value *list = tpc_value_get(doc, TPC_STR("then"));
@@ -250,11 +255,12 @@ static int fill(struct tpi_data_rule *d, const struct tpi_change *change, struct
         return TPC_EINVAL;
     }
     d->actions.document = tpi_actions_hash(change->doc);
-    return rc != 0 ? rc : read_actions(d, list != NULL ? &then : NULL, err);
+    return rc != 0 ? rc : read_actions(d, registry, list != NULL ? &then : NULL, err);
 }
 
-int tpi_data_rule_create(const struct tpc_allocator *alloc, const struct tpi_change *change,
-                         struct tpc_error *err, struct tpi_data_rule **ret)
+int tpi_data_rule_create(const struct tpc_allocator *alloc, struct tpi_registry *registry,
+                         const struct tpi_change *change, struct tpc_error *err,
+                         struct tpi_data_rule **ret)
 {
     struct tpi_data_rule *d = tpi_alloc_zero(alloc, sizeof(*d));
     if (d == NULL) {
@@ -265,7 +271,7 @@ int tpi_data_rule_create(const struct tpc_allocator *alloc, const struct tpi_cha
     int rc = tpc_arena_create(alloc, 0, &d->arena);
     if (rc == 0) {
         tpi_arena_small(d->arena, ARENA_BYTES);
-        rc = fill(d, change, err);
+        rc = fill(d, registry, change, err);
     }
     if (rc != 0) {
         if (rc == TPC_ENOMEM) {
@@ -313,6 +319,7 @@ struct compiler {
     struct tpi_program *p;
     struct tpc_error *err;
     char *buf;
+    struct tpi_registry *registry;
 };
 
 static int resolve(void *user, struct tpc_str name, uint32_t *ret_index, uint8_t *ret_type)
@@ -384,9 +391,12 @@ static int compile_part(struct compiler *c, struct tpi_sql_span span, bool calls
     struct tpi_expr_scope scope = { .resolve = calls ? resolve_calls : resolve,
                                     .constant = constant,
                                     .user = c,
-                                    .features = TPI_EXPR_OTHER | TPI_EXPR_NOW | TPI_EXPR_EVENT,
+                                    .features = TPI_EXPR_OTHER | TPI_EXPR_NOW | TPI_EXPR_EVENT |
+                                                TPI_EXPR_SCRIPT,
                                     .env = c->d->env,
-                                    .zone_dir = c->d->zone_dir };
+                                    .zone_dir = c->d->zone_dir,
+                                    .script = tpi_script_open,
+                                    .script_user = c->registry };
     if (span.to == span.from) {
         return 0;
     }
@@ -447,14 +457,14 @@ static int compile_parts(struct compiler *c)
     return rc != 0 ? rc : compile_part(c, s->having, true, TPI_EXPR_BOOL, TPI_PART_HAVING);
 }
 
-static int compile_for(const struct tpi_data_rule *d, struct tpi_product *product,
-                       struct tpc_error *err, struct tpi_program *ret)
+static int compile_for(const struct tpi_data_rule *d, struct tpi_registry *registry,
+                       struct tpi_product *product, struct tpc_error *err, struct tpi_program *ret)
 {
     struct tpi_program p = { .good = true, .product_id = product->id };
     struct tpi_sql *s = tpi_alloc(d->alloc, sizeof(*s));
     char *buf = tpi_alloc(d->alloc, d->text.len);
     p.exprs = tpi_alloc_zero(d->alloc, expr_count(d) * sizeof(struct tpi_expr *));
-    struct compiler c = { d, s, product, &p, err, buf };
+    struct compiler c = { d, s, product, &p, err, buf, registry };
     int rc = s != NULL && buf != NULL && p.exprs != NULL ? 0 : TPC_ENOMEM;
     rc = rc != 0 ? rc : tpi_sql_parse(d->alloc, d->text, err, s);
     rc = rc != 0 ? rc : compile_parts(&c);
@@ -484,7 +494,7 @@ int tpi_data_rule_compile(const struct tpi_data_rule *d, struct tpi_registry *re
         tpi_error_at(err, "sql");
         return TPC_ENOENT;
     }
-    int rc = compile_for(d, product, err, ret);
+    int rc = compile_for(d, registry, product, err, ret);
     tpi_product_unref(product);
     return rc;
 }

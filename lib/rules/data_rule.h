@@ -118,8 +118,9 @@ extern const struct tpc_list tpi_data_rule_schema;
 
 /* Makes a rule of a checked document; it is not compiled yet. Returns 0, TPC_EINVAL, TPC_ETOOBIG or
  * TPC_ENOMEM. */
-int tpi_data_rule_create(const struct tpc_allocator *alloc, const struct tpi_change *change,
-                         struct tpc_error *err, struct tpi_data_rule **ret);
+int tpi_data_rule_create(const struct tpc_allocator *alloc, struct tpi_registry *registry,
+                         const struct tpi_change *change, struct tpc_error *err,
+                         struct tpi_data_rule **ret);
 void tpi_data_rule_destroy(struct tpi_data_rule *d);
 
 /* Compiles its statement against the product's model as it is now; the rule is unchanged. Takes the

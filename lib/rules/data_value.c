@@ -1,6 +1,7 @@
 /* What expressions of data rules see: of a message, of a window, of a row. */
 #include "registry/device.h"
 #include "rules/data_run.h"
+#include "rules/script.h"
 
 static bool give_text(struct tpc_str s, struct tpc_value *ret)
 {
@@ -103,18 +104,33 @@ static int64_t event_time(void *user)
     return x->msg != NULL ? x->msg->unix_ms : x->end_ms;
 }
 
-const struct tpi_expr_host tpi_run_message_host = {
-    .load = load_message, .other = load_other, .now = now, .event_time = event_time
-};
-const struct tpi_expr_host tpi_run_group_host = {
-    .load = load_group, .other = load_other, .now = now, .event_time = event_time
-};
-const struct tpi_expr_host tpi_run_window_host = {
-    .load = load_window, .other = load_other, .now = now, .event_time = event_time
-};
-const struct tpi_expr_host tpi_run_row_host = {
-    .load = load_row, .other = load_other, .now = now, .event_time = event_time
-};
+static bool run_script(void *user, struct tpi_expr_script *script, const struct tpc_value *args,
+                       uint32_t count, struct tpi_expr_scratch *scratch, struct tpc_value *ret)
+{
+    const struct run *x = user;
+    return tpi_script_call(x->r, x->worker, script, args, count, scratch, ret);
+}
+
+const struct tpi_expr_host tpi_run_message_host = { .load = load_message,
+                                                    .other = load_other,
+                                                    .now = now,
+                                                    .event_time = event_time,
+                                                    .script = run_script };
+const struct tpi_expr_host tpi_run_group_host = { .load = load_group,
+                                                  .other = load_other,
+                                                  .now = now,
+                                                  .event_time = event_time,
+                                                  .script = run_script };
+const struct tpi_expr_host tpi_run_window_host = { .load = load_window,
+                                                   .other = load_other,
+                                                   .now = now,
+                                                   .event_time = event_time,
+                                                   .script = run_script };
+const struct tpi_expr_host tpi_run_row_host = { .load = load_row,
+                                                .other = load_other,
+                                                .now = now,
+                                                .event_time = event_time,
+                                                .script = run_script };
 
 struct tpc_value tpi_run_text(struct tpc_str s)
 {

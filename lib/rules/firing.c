@@ -2,6 +2,7 @@
 #include "rules/firing.h"
 
 #include "registry/device.h"
+#include "rules/script.h"
 #include "rules/trace.h"
 
 /* As conditions saw the last message about it: the same again when the log is replayed. */
@@ -124,12 +125,20 @@ static bool age(void *user, uint32_t id, int64_t *ret_ms)
     return true;
 }
 
+static bool run_script(void *user, struct tpi_expr_script *script, const struct tpc_value *args,
+                       uint32_t count, struct tpi_expr_scratch *scratch, struct tpc_value *ret)
+{
+    const struct rule_firing *f = user;
+    return tpi_script_call(f->r, f->worker, script, args, count, scratch, ret);
+}
+
 const struct tpi_expr_host tpi_firing_host = { .load = load_latest,
                                                .previous = load_previous,
                                                .other = load_other,
                                                .now = now,
                                                .event_time = event_time,
-                                               .age = age };
+                                               .age = age,
+                                               .script = run_script };
 
 static bool do_scene(struct tpi_act *act, struct tpi_scene *s, bool ask)
 {

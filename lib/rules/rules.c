@@ -58,6 +58,8 @@ const struct tpi_metric_def tpi_rules_metrics[] = {
     COUNTER(fans_full, "Actions about more devices than are allowed: the rest is left out"),
     COUNTER(fans_dropped,
             "Actions about many devices whose rule was changed before they were done"),
+    COUNTER(scripts, "Scripts of rules that were run"),
+    COUNTER(scripts_failed, "Scripts of rules that failed, or went over a limit"),
 };
 const uint32_t tpi_rules_metric_count = sizeof(tpi_rules_metrics) / sizeof(tpi_rules_metrics[0]);
 
@@ -84,7 +86,8 @@ static int make_workers(struct tpi_rules *r)
             tpc_arena_create(alloc, SAY_BYTES, &r->workers[i].fan_arena) != 0 ||
             tpc_arena_create(alloc, SAY_BYTES, &r->workers[i].arena) != 0 ||
             tpc_arena_create(alloc, SAY_BYTES, &r->workers[i].vars_arena) != 0 ||
-            tpc_arena_create(alloc, SAY_BYTES, &r->workers[i].input_arena) != 0) {
+            tpc_arena_create(alloc, SAY_BYTES, &r->workers[i].input_arena) != 0 ||
+            tpc_arena_create(alloc, SAY_BYTES, &r->workers[i].script_arena) != 0) {
             return TPC_ENOMEM;
         }
     }
@@ -188,6 +191,7 @@ static void destroy_workers(struct tpi_rules *r)
         tpc_arena_destroy(r->workers[i].vars_arena);
         tpc_arena_destroy(r->workers[i].input_arena);
         tpi_buf_fini(&r->workers[i].input);
+        tpc_arena_destroy(r->workers[i].script_arena);
         tpi_free(r->env->alloc, r->workers[i].marks, TPI_RULES_MAX_WATCHES * sizeof(uint32_t));
     }
     tpi_free(r->env->alloc, r->workers, workers_bytes(r));

@@ -131,6 +131,9 @@ struct tpi_rules_host {
     /* A worker's next time has changed: it shall look. Any thread, under our locks. May be NULL. */
     void (*wake)(void *user, uint32_t worker);
     const char *zone_dir; /* of time zones; NULL = the system's */
+    /* Where codecs run scripts (tpc_codec_ops.encode's worker); 0 = the worker itself. Whoever runs
+     * rules beside the core's workers says the place that codecs have for trials. */
+    uint32_t script_place;
 };
 
 struct tpi_rules_counters {
@@ -166,6 +169,8 @@ struct tpi_rules_counters {
     _Atomic uint64_t delays_dropped;
     _Atomic uint64_t fans_full;
     _Atomic uint64_t fans_dropped;
+    _Atomic uint64_t scripts;
+    _Atomic uint64_t scripts_failed;
 };
 
 extern const struct tpi_metric_def tpi_rules_metrics[];

@@ -71,6 +71,7 @@ struct rule_worker {
     struct tpc_arena *vars_arena;     /* variables of the rule that is looked at */
     struct tpi_buf input;             /* a message for a window over several devices */
     struct tpc_arena *input_arena;    /* values of one that came */
+    struct tpc_arena *script_arena;   /* what a script returned */
     struct tpi_due due;               /* pairs of its partitions that wait */
     int64_t closed_ms;                /* windows were ended by the clock then */
     _Atomic int64_t next_unix_ms;     /* the earliest of them; INT64_MAX = none */

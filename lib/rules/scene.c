@@ -9,6 +9,7 @@
 #include "data/msg.h"
 #include "registry/device.h"
 #include "rules/rules.h"
+#include "rules/script.h"
 
 #include <string.h>
 
@@ -453,15 +454,18 @@ static int resolve(void *user, struct tpc_str name, uint32_t *ret_index, uint8_t
     return rc;
 }
 
-static struct tpi_expr_scope scope_of(const struct tpi_scene *s, struct tpi_product *product)
+static struct tpi_expr_scope scope_of(const struct tpi_scene *s, struct tpi_product *product,
+                                      struct tpi_registry *registry)
 {
     return (struct tpi_expr_scope){ .resolve = resolve,
                                     .constant = tpi_scene_constant,
                                     .user = product,
                                     .features = TPI_EXPR_OTHER | TPI_EXPR_NOW | TPI_EXPR_EVENT |
-                                                TPI_EXPR_AGE,
+                                                TPI_EXPR_AGE | TPI_EXPR_SCRIPT,
                                     .env = s->env,
-                                    .zone_dir = s->zone_dir };
+                                    .zone_dir = s->zone_dir,
+                                    .script = tpi_script_open,
+                                    .script_user = registry };
 }
 
 static int compile_text(const struct tpi_scene *s, struct tpc_str text, const char *name,
@@ -525,7 +529,7 @@ int tpi_scene_compile(const struct tpi_scene *s, struct tpi_registry *registry,
         return rc;
     }
     c.product_id = product != NULL ? product->id : 0;
-    struct tpi_expr_scope below = scope_of(s, product);
+    struct tpi_expr_scope below = scope_of(s, product, registry);
     below.features |= TPI_EXPR_PREVIOUS;
     struct tpi_vars_scope known = { &c.vars, &below };
     struct tpi_expr_scope scope = tpi_vars_scope(&known);
@@ -552,7 +556,7 @@ int tpi_scene_compile_actions(struct tpi_scene *s, const struct tpi_condition *c
     if (rc != 0) {
         return rc;
     }
-    struct tpi_expr_scope below = scope_of(s, product);
+    struct tpi_expr_scope below = scope_of(s, product, registry);
     struct tpi_vars_scope known = { &c->vars, &below };
     struct tpi_expr_scope scope = tpi_vars_scope(&known);
     rc = tpi_actions_compile(&s->actions, s->alloc, &scope, err);

@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "data/msg.h"
 #include "rules/action_type.h"
+#include "rules/script.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -280,9 +281,12 @@ static int read_texts(struct tpi_rules *r, struct tpi_rule_schedule *s, struct t
     struct tpi_expr_scope below = { .resolve = resolve,
                                     .constant = constant,
                                     .user = change,
-                                    .features = TPI_EXPR_OTHER | TPI_EXPR_NOW | TPI_EXPR_EVENT,
+                                    .features = TPI_EXPR_OTHER | TPI_EXPR_NOW | TPI_EXPR_EVENT |
+                                                TPI_EXPR_SCRIPT,
                                     .env = r->env,
-                                    .zone_dir = r->host.zone_dir };
+                                    .zone_dir = r->host.zone_dir,
+                                    .script = tpi_script_open,
+                                    .script_user = r->host.registry };
     struct tpi_vars_scope known = { &s->vars, &below };
     struct tpi_expr_scope scope = tpi_vars_scope(&known);
     rc = rc != 0 ? rc : tpi_vars_make(s->alloc, tpi_member(doc, "vars"), &below, err, &s->vars);

@@ -2,6 +2,7 @@
 #include "base/error.h"
 #include "rules/action.h"
 #include "rules/schedule.h"
+#include "rules/script.h"
 #include "rules/trace.h"
 
 const struct tpi_kind *tpi_rules_schedule_kind(struct tpi_rules *r)
@@ -17,6 +18,7 @@ int64_t tpi_schedules_next_ms(const struct tpi_rules *r, uint32_t worker)
 /* Who fires, for the values in texts. */
 struct planned {
     struct tpi_rules *r;
+    uint32_t worker;
     const struct tpi_rule_schedule *s;
     int64_t at_ms;
     struct tpi_var_values vars;
@@ -53,8 +55,15 @@ static int64_t event_time(void *user)
     return p->at_ms;
 }
 
+static bool run_script(void *user, struct tpi_expr_script *script, const struct tpc_value *args,
+                       uint32_t count, struct tpi_expr_scratch *scratch, struct tpc_value *ret)
+{
+    const struct planned *p = user;
+    return tpi_script_call(p->r, p->worker, script, args, count, scratch, ret);
+}
+
 static const struct tpi_expr_host expr_host = {
-    .load = load, .other = load_other, .now = now, .event_time = event_time
+    .load = load, .other = load_other, .now = now, .event_time = event_time, .script = run_script
 };
 
 static void fire(struct planned *p, uint32_t worker, struct tpi_rule_schedule *s, uint64_t offset)
@@ -119,7 +128,7 @@ static void do_schedule(struct tpi_act *act, struct tpi_rule_schedule *s)
     struct tpi_rules *r = act->rules;
     struct rule_worker *w = &r->workers[act->worker];
     struct tpi_expr_scratch scratch = { w->texts, sizeof(w->texts), 0, 0 };
-    struct planned p = { .r = r, .s = s, .at_ms = act->unix_ms };
+    struct planned p = { .r = r, .worker = act->worker, .s = s, .at_ms = act->unix_ms };
     if (!tpi_rules_is_moment(act->offset)) {
         p.at_ms = (int64_t) act->offset;
     }
@@ -174,7 +183,7 @@ static void eval_vars(struct planned *p, uint32_t worker)
 static bool run(struct tpi_rules *r, uint32_t worker, struct tpi_rule_schedule *s, int64_t at_ms)
 {
     const struct rule_worker *w = &r->workers[worker];
-    struct planned p = { .r = r, .s = s, .at_ms = at_ms };
+    struct planned p = { .r = r, .worker = worker, .s = s, .at_ms = at_ms };
     eval_vars(&p, worker);
     s->ledger.workers[worker].evaluated++;
     int result = test(&p, worker);
@@ -209,7 +218,7 @@ static bool run(struct tpi_rules *r, uint32_t worker, struct tpi_rule_schedule *
 void tpi_schedule_run(struct tpi_rules *r, uint32_t worker, struct tpi_rule_schedule *s,
                       uint64_t offset)
 {
-    struct planned p = { .r = r, .s = s, .at_ms = tpi_unix_ms(r->env) };
+    struct planned p = { .r = r, .worker = worker, .s = s, .at_ms = tpi_unix_ms(r->env) };
     struct rule_worker *w = &r->workers[worker];
     struct tpi_tally *tally = &s->ledger.workers[worker];
     struct tpi_trace *outer = w->trace; /* of the rule that runs it */

@@ -490,6 +490,13 @@ static bool see_age(void *user, uint32_t index, int64_t *ret_ms)
     return s->host->age != NULL && s->host->age(s->user, index, ret_ms);
 }
 
+static bool see_script(void *user, struct tpi_expr_script *script, const struct tpc_value *args,
+                       uint32_t count, struct tpi_expr_scratch *scratch, struct tpc_value *ret)
+{
+    const struct seeing *s = user;
+    return s->host->script != NULL && s->host->script(s->user, script, args, count, scratch, ret);
+}
+
 /* All of them or none: it stays JSON. */
 static void put_values(struct tpi_note *n, const struct tpi_buf *values)
 {
@@ -510,7 +517,8 @@ int tpi_trace_test(const struct tpi_trace_test *x, const struct tpi_expr *e,
                                                .other = see_other,
                                                .now = see_now,
                                                .event_time = see_event_time,
-                                               .age = see_age };
+                                               .age = see_age,
+                                               .script = see_script };
     struct tpi_note n;
     struct seeing s = { .x = x, .host = host, .user = user, .note = &n };
     tpi_note_begin(&n, x->trace, TPC_STEP_CONDITION, x->device, x->unix_ms);

@@ -61,7 +61,9 @@ struct tpi_expr_scope tpi_vars_scope(struct tpi_vars_scope *s)
                                     .user = s,
                                     .features = s->below->features,
                                     .env = s->below->env,
-                                    .zone_dir = s->below->zone_dir };
+                                    .zone_dir = s->below->zone_dir,
+                                    .script = s->below->script,
+                                    .script_user = s->below->script_user };
 }
 
 /* ---- compiling ---- */

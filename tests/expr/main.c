@@ -2,6 +2,7 @@
 
 int main(void)
 {
-    static tk_suite_fn *const suites[] = { expr_suite, functions_suite, template_suite, NULL };
+    static tk_suite_fn *const suites[] = { expr_suite, functions_suite, template_suite,
+                                           script_suite, NULL };
     return tk_main("expr", suites);
 }

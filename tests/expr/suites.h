@@ -7,5 +7,6 @@
 Suite *expr_suite(void);
 Suite *functions_suite(void);
 Suite *template_suite(void);
+Suite *script_suite(void);
 
 #endif
