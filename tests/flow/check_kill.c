@@ -456,6 +456,10 @@ static const char each[] =
     TPC_JSON({
     "key": "each", "sql": "SELECT temperature AS t FROM thermo WHERE temperature > 30",
     "to": { "event": "each" } });
+static const char heard[] =
+    TPC_JSON({
+    "key": "heard", "when": { "product": "thermo", "on": "event", "event": "each" },
+    "then": [{ "notify": { "handler": "ops" } }] });
 static const char three[] = TPC_JSON({
     "key": "three", "sql": "SELECT count(*) AS n, sum(temperature) AS s FROM thermo GROUP BY device, COUNTWINDOW(3)",
     "to": { "event": "three" } });
@@ -474,6 +478,7 @@ struct rows {
     int messages;
     int warm;
     int each;
+    int heard; /* notifications of a scene, one for each of them */
     int three;
     int ticks;      /* rows of windows that the clock ends */
     int64_t ticked; /* messages in them */
@@ -521,6 +526,8 @@ static int on_rows(void *user, const struct tpc_batch *batch)
             (void) tpc_value_double(&tpc_msg_point(m, 0)->value, &d);
             t->messages++;
             t->warm += d > 30;
+        } else if (m->kind == TPC_MSG_NOTIFY) {
+            t->heard++;
         } else if (m->kind == TPC_MSG_EVENT) {
             count_row(t, m);
         }
@@ -560,7 +567,7 @@ static void count_rows(struct fx *f, struct rows *t)
     for (int same = 0; same < 1500;) { /* until nothing more comes for a while */
         pause_ms(1);
         pthread_mutex_lock(&t->lock);
-        int now = t->messages + t->each + t->three + t->ticks + t->events;
+        int now = t->messages + t->each + t->heard + t->three + t->ticks + t->events;
         pthread_mutex_unlock(&t->lock);
         same = now == before ? same + 1 : 0;
         before = now;
@@ -586,6 +593,7 @@ START_TEST(each_row_comes_once_over_kills)
     fx_entities(&f);
     fx_put(&f, "rule", each);
     fx_put(&f, "rule", three);
+    fx_put(&f, "scene", heard);
     fx_put(&f, "rule", ticks);
     fx_put(&f, "rule", events);
     fx_start(&f);
@@ -603,6 +611,7 @@ START_TEST(each_row_comes_once_over_kills)
     ck_assert_int_eq(t.twice, 0);
     ck_assert_int_eq(t.wrong, 0);
     ck_assert_int_eq(t.each, t.warm);
+    ck_assert_int_eq(t.heard, t.each);
     ck_assert_int_eq(t.three, t.messages / 3);
     ck_assert_int_eq(t.ticked, t.messages);
     ck_assert_int_eq(t.events, t.messages / 3);
