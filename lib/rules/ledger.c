@@ -11,9 +11,15 @@
 _Static_assert(sizeof(struct tpi_tally) == (size_t) 2 * TPI_LEDGER_LINE, "whole cache lines");
 _Static_assert(offsetof(struct tpi_tally, failed) == TPI_LEDGER_LINE, "a look touches one");
 
+/* Room to begin with a line, where there is somebody to share one with. */
+static size_t slack(uint32_t workers)
+{
+    return workers > 1 ? TPI_LEDGER_LINE : 0;
+}
+
 static size_t memory_bytes(uint32_t workers)
 {
-    return (size_t) workers * sizeof(struct tpi_tally) + TPI_LEDGER_LINE;
+    return (size_t) workers * sizeof(struct tpi_tally) + slack(workers);
 }
 
 int tpi_ledger_init(struct tpi_ledger *l, const struct tpc_allocator *alloc, uint32_t workers)
@@ -23,7 +29,7 @@ int tpi_ledger_init(struct tpi_ledger *l, const struct tpc_allocator *alloc, uin
         return TPC_ENOMEM;
     }
     size_t over = (uintptr_t) l->memory % TPI_LEDGER_LINE;
-    size_t skip = over > 0 ? TPI_LEDGER_LINE - over : 0;
+    size_t skip = over > 0 && slack(workers) > 0 ? TPI_LEDGER_LINE - over : 0;
     l->workers = (struct tpi_tally *) (void *) ((char *) l->memory + skip);
     l->count = workers;
     for (uint32_t i = 0; i < workers; i++) {
