@@ -60,6 +60,20 @@ int tpc_rule_list(struct tpc_core *core, struct tpc_str tenant, struct tpc_str k
     return tell(core, tenant, kind, TPC_STR(""), fn, user);
 }
 
+static int keep_text(struct tpc_arena *arena, struct tpc_str *text)
+{
+    char *copy = tpc_arena_take(arena, text->len + 1);
+    if (copy == NULL) {
+        return TPC_ENOMEM;
+    }
+    if (text->len > 0) {
+        memcpy(copy, text->ptr, text->len);
+    }
+    copy[text->len] = '\0';
+    text->ptr = copy;
+    return 0;
+}
+
 int tpc_rule_import_thingspanel(struct tpc_arena *arena, struct tpc_str json, struct tpc_str names,
                                 struct tpc_error *err, struct tpc_value *ret)
 {
@@ -68,7 +82,13 @@ int tpc_rule_import_thingspanel(struct tpc_arena *arena, struct tpc_str json, st
     if (arena == NULL || ret == NULL) {
         return tpi_error_set(err, TPC_EINVAL, "rules", "arena or ret is NULL");
     }
-    int rc = tpc_json_parse(arena, json, 0, err, &in);
+    /* trees show into their text: documents outlive the caller's */
+    int rc = keep_text(arena, &json);
+    rc = rc != 0 ? rc : keep_text(arena, &names);
+    if (rc != 0) {
+        return tpi_error_set(err, rc, "rules", "out of memory");
+    }
+    rc = tpc_json_parse(arena, json, 0, err, &in);
     if (rc == 0 && names.len > 0) {
         rc = tpc_json_parse(arena, names, 0, err, &known);
         if (rc != 0) {
