@@ -272,6 +272,7 @@ int tpi_sandbox_message(struct tpi_sandbox *s, const struct tpc_rule_test_messag
     int rc = 0;
     tpc_arena_reset(s->room);
     tell_input(s, m);
+    pthread_mutex_lock(&s->core->trial_lock); /* of scripts in rules */
     tpi_registry_read_lock(s->registry);
     struct coming c = { .s = s, .device = tpi_registry_find(s->registry, s->tenant, m->device) };
     if (c.device == NULL || c.device->product == NULL) {
@@ -287,6 +288,7 @@ int tpi_sandbox_message(struct tpi_sandbox *s, const struct tpc_rule_test_messag
     }
     tpi_registry_read_unlock(s->registry);
     (void) tpi_sandbox_fans(s);
+    pthread_mutex_unlock(&s->core->trial_lock);
     return rc;
 }
 
@@ -305,10 +307,12 @@ int64_t tpi_sandbox_next_ms(struct tpi_sandbox *s)
 
 bool tpi_sandbox_turn(struct tpi_sandbox *s)
 {
+    pthread_mutex_lock(&s->core->trial_lock); /* as above */
     bool did = tpi_rules_turn(s->rules, 0) > 0;
     did |= tpi_sandbox_fans(s);
     for (int i = 0; i < TURNS_MAX && tpi_alerts_turn(s->alerts, 0); i++) {
         did = true;
     }
+    pthread_mutex_unlock(&s->core->trial_lock);
     return did;
 }
