@@ -200,6 +200,7 @@ struct tpi_worker {
     uint64_t sequence;          /* of its last append */
     atomic_uint batches;        /* that ended */
     atomic_bool busy;           /* between a batch's append and the last of its commands */
+    bool reserve;               /* values of a rule are appended */
     atomic_bool renew;          /* its open commands keep a full log */
     atomic_bool adding;         /* a COMMAND is appended and not yet in the downlink */
     struct tpi_ticket *tickets; /* ring */
@@ -651,6 +652,10 @@ int tpi_effect_remember(struct tpc_core *core, const struct tpc_msg *msg);
 int tpi_input_say(struct tpc_core *core, uint32_t worker, const struct tpi_rule_message *message);
 /* One that is in the log comes into its windows. Returns 0, TPC_ECORRUPT, TPC_EVERSION or TPC_ENOMEM. */
 int tpi_input_apply(struct tpi_worker *w, const struct tpc_record *record);
+
+/* ---- rule_values.c ---- */
+/* Queues values of a device that a rule made: params are its points. */
+int tpi_values_say(struct tpc_core *core, uint32_t worker, const struct tpi_rule_message *message);
 
 /* A time of CLOCK_MONOTONIC that is so far away. */
 void tpi_deadline(struct timespec *ret, uint64_t ms);

@@ -178,6 +178,9 @@ int tpi_effect_say(void *user, uint32_t worker, const struct tpi_rule_message *m
     if (m->kind == TPC_MSG_ALERT) {
         return tpi_alert_say(core, worker, m);
     }
+    if (m->kind == TPC_MSG_TELEMETRY) {
+        return tpi_values_say(core, worker, m);
+    }
     if (m->kind == TPI_MSG_RULE_INPUT) {
         return tpi_input_say(core, worker, m);
     }

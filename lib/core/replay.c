@@ -120,12 +120,12 @@ static int replay_said(struct replay *x, const struct tpc_record *r)
     return rc == TPC_ENOMEM ? rc : 0;
 }
 
-/* An event that a data rule made, and no device. */
-static bool is_row(const struct tpc_msg *m)
+/* An event or values that a data rule made, and no device. */
+static bool is_of_rule(const struct tpc_msg *m)
 {
     static const char prefix[] = "rule:";
     size_t n = sizeof(prefix) - 1;
-    return m->kind == TPC_MSG_EVENT && m->origin.len > n && memcmp(m->origin.ptr, prefix, n) == 0;
+    return m->origin.len > n && memcmp(m->origin.ptr, prefix, n) == 0;
 }
 
 /* Scenes may look at it as at any event. */
@@ -181,7 +181,7 @@ static int replay_data(struct replay *x, const struct tpc_record *r)
     if (rc != 0) {
         return rc == TPC_ENOMEM ? rc : 0;
     }
-    if (is_row(&m)) {
+    if (m.kind == TPC_MSG_EVENT && is_of_rule(&m)) {
         rc = tpi_effect_remember(x->core, &m); /* its device may be of another partition */
         apply_row(x, d, &m);
         tpi_device_unref(d);
@@ -189,7 +189,9 @@ static int replay_data(struct replay *x, const struct tpc_record *r)
     }
     tpi_uplink_remember(x->w->uplink, &m);
     if (d != NULL && d->partition == x->partition) {
-        apply_state(x, d, &m);
+        if (!is_of_rule(&m)) {
+            apply_state(x, d, &m);
+        }
         if (m.kind == TPC_MSG_TELEMETRY || m.kind == TPC_MSG_ATTRIBUTES) {
             apply_data(x, d, &m);
         } else if (m.kind == TPC_MSG_EVENT || m.kind == TPC_MSG_PRESENCE) {

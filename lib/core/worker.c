@@ -78,7 +78,8 @@ void tpi_worker_fini(struct tpi_worker *w)
 static int append_batch(void *user, struct tpc_record *records, uint32_t count,
                         struct tpc_error *err)
 {
-    return tpi_log_append(user, records, count, 0, err);
+    struct tpi_worker *w = user;
+    return tpi_log_append(w, records, count, w->reserve ? TPC_APPEND_RESERVE : 0, err);
 }
 
 static void rules_begin(void *user)
@@ -375,7 +376,7 @@ static void follow_route(struct tpi_worker *w, const struct tpi_up_item *item)
 static void act_on(struct tpi_worker *w, const struct tpi_up_msg *um)
 {
     struct tpc_device *d = um->device;
-    if (d == NULL || um->msg.kind == TPC_MSG_DEAD_LETTER) {
+    if (d == NULL || um->said || um->msg.kind == TPC_MSG_DEAD_LETTER) {
         return;
     }
     if (um->msg.kind != TPC_MSG_PRESENCE && (um->msg.flags & TPC_MSG_RETAINED) == 0) {

@@ -153,7 +153,8 @@ uint32_t tpi_chain_before(struct tpi_rules *r, const struct tpc_device *device,
     if (msg == NULL) {
         return 0;
     }
-    if (msg->kind == TPC_MSG_EVENT && has_prefix(msg->origin, TPC_STR("rule:"))) {
+    bool row = msg->kind == TPC_MSG_EVENT || msg->kind == TPC_MSG_TELEMETRY;
+    if (row && has_prefix(msg->origin, TPC_STR("rule:"))) {
         *ret_origin = msg->origin;
         return msg->code > 0 ? (uint32_t) msg->code : 1;
     }

@@ -3,7 +3,8 @@
  * many stand before it; a chain of TPI_RULES_HOPS links is cut. The number travels
  *
  *   - inside a batch with "run" (struct tpi_act.hops);
- *   - in a row that a data rule gives to its topic: the message's code;
+ *   - in a row that a data rule makes an event or values: the message's code; a window over several
+ *     devices takes it along, one that a time ends does not;
  *   - over a device: a command of a rule is remembered for TPI_CHAIN_MS, and what the device says
  *     meanwhile of a property that it was told to set is taken for a consequence, as is the end of
  *     the command.

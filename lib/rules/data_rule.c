@@ -20,6 +20,11 @@ static const struct tpc_option to_options[] = {
       .max = 128,
       .since = "0.1",
       .help = "each row is an event of this name of the row's device" },
+    { .name = "values",
+      .type = TPC_OPT_BOOL,
+      .def = "false",
+      .since = "0.1",
+      .help = "true = columns that are properties of the row's device become its values" },
     { .name = "device",
       .type = TPC_OPT_TEXT,
       .min = 1,
@@ -242,15 +247,17 @@ static int fill(struct tpi_data_rule *d, struct tpi_registry *registry,
     d->lateness_ms = tpi_member_int(doc, "lateness", TPI_RULE_LATENESS_MS);
     d->idle_ms = tpi_member_int(doc, "idle", TPI_RULE_IDLE_MS);
     d->hash = (uint32_t) tpi_hash(d->text.ptr, d->text.len, d->by_event);
-    if (d->event.len == 0 && list == NULL) {
-        tpi_error_set(err, TPC_EINVAL, "rules", "nothing is done with its rows: to.event or then");
+    d->values = to != NULL && tpi_member_bool(to, "values", false);
+    if (d->event.len == 0 && !d->values && list == NULL) {
+        tpi_error_set(err, TPC_EINVAL, "rules",
+                      "nothing is done with its rows: to.event, to.values or then");
         tpi_error_at(err, "to");
         return TPC_EINVAL;
     }
     rc = read_statement(d, err);
-    if (rc == 0 && d->spread && d->event.len > 0 && d->target.len == 0) {
+    if (rc == 0 && d->spread && (d->event.len > 0 || d->values) && d->target.len == 0) {
         tpi_error_set(err, TPC_EINVAL, "rules",
-                      "a row of several devices is an event of which one? to.device is missing");
+                      "a row of several devices is of which one? to.device is missing");
         tpi_error_at(err, "to.device");
         return TPC_EINVAL;
     }

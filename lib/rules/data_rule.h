@@ -70,6 +70,7 @@ struct tpi_data_rule {
     bool all;      /* SELECT * */
     bool by_event; /* time is that of the messages */
     bool lanes;    /* devices keep messages */
+    bool values;   /* rows are values, too */
     bool spread;   /* its windows are over several devices */
     bool bags;     /* one of the functions keeps a list or set */
     uint32_t column_count;

@@ -9,7 +9,7 @@
 #include <string.h>
 
 /* For who follows the rule; only where somebody does. */
-static struct tpi_data_trace trace_at(const struct run *x)
+struct tpi_data_trace tpi_run_trace(const struct run *x)
 {
     return (struct tpi_data_trace){ .trace = x->r->workers[x->worker].trace,
                                     .rule = x->d,
@@ -22,7 +22,7 @@ static void tell_window(const struct run *x, enum tpi_window_step step, const st
                         int64_t start_ms, int64_t end_ms)
 {
     if (x->r->workers[x->worker].trace != NULL) {
-        struct tpi_data_trace at = trace_at(x);
+        struct tpi_data_trace at = tpi_run_trace(x);
         tpi_data_trace_window(&at, step, p, start_ms, end_ms);
     }
 }
@@ -33,7 +33,7 @@ static bool holds(struct run *x, uint32_t part, const struct tpi_expr_host *host
     struct tpi_expr_scratch scratch = { w->texts, sizeof(w->texts), 0, 0 };
     const struct tpi_expr *e = x->d->program.exprs[part];
     if (e != NULL && w->trace != NULL) {
-        struct tpi_data_trace at = trace_at(x);
+        struct tpi_data_trace at = tpi_run_trace(x);
         return tpi_data_trace_test(&at, part, host, x, &scratch) == 1;
     }
     return e == NULL || tpi_expr_test(e, host, x, &scratch) == 1;
@@ -45,6 +45,7 @@ static bool holds(struct run *x, uint32_t part, const struct tpi_expr_host *host
 struct row {
     struct tpc_member *members;
     uint32_t count;
+    uint32_t own;                 /* of them, those that the statement names */
     struct tpi_expr_scratch rest; /* of the worker's texts */
 };
 
@@ -117,42 +118,6 @@ static void add_extra(const struct run *x, struct row *row)
     }
 }
 
-static void warn(struct run *x, const char *what)
-{
-    if (!atomic_exchange_explicit(&x->d->warned, true, memory_order_relaxed)) {
-        tpi_log(x->r->env, TPC_LOG_WARN, "rules", "%.*s: %s", (int) x->d->by.len, x->d->by.ptr,
-                what);
-    }
-}
-
-static void append_event(struct run *x, const struct tpi_act *act, const struct tpc_value *row)
-{
-    struct tpi_rules *r = x->r;
-    struct tpi_rule_message m = { .device = x->target,
-                                  .partition = x->target->partition,
-                                  .kind = TPC_MSG_EVENT,
-                                  .name = x->d->event,
-                                  .params = row,
-                                  .by = x->d->by,
-                                  .again = act->again,
-                                  .hops = act->hops + 1 };
-    int rc = tpi_rules_action_id(act->rule, act->revision, act->partition, act->offset,
-                                 TPI_ACTIONS_MAX, &m.id);
-    rc = rc != 0 ? rc : r->host.message(r->host.user, x->worker, &m);
-    if (r->workers[x->worker].trace != NULL) {
-        struct tpi_data_trace at = trace_at(x);
-        struct tpi_trace_action told = { "event", m.name, x->target->key, row, rc, NULL };
-        tpi_trace_action(at.trace, tpi_data_trace_key(&at), at.unix_ms, &told);
-    }
-    if (rc == 0) {
-        TPI_METRIC_ADD(r->counters.messages, 1);
-    } else if (rc != TPC_EEXIST) {
-        TPI_METRIC_ADD(r->counters.refused, 1);
-        tpi_tally_failed(act->tally, tpi_unix_ms(r->env), TPI_LEDGER_EVENT, rc, x->target->id);
-        warn(x, tpc_error_name(rc));
-    }
-}
-
 /* Whom rows are about. false: the device that they name does not exist. */
 static bool find_target(struct run *x)
 {
@@ -166,7 +131,7 @@ static bool find_target(struct run *x)
     TPI_METRIC_ADD(x->r->counters.missing_target, 1);
     tpi_tally_failed(&x->d->ledger.workers[x->worker], tpi_unix_ms(x->r->env),
                      TPI_LEDGER_EVENT | TPI_LEDGER_MISSING, TPC_ENOENT, 0);
-    warn(x, "the device that its rows are about does not exist");
+    tpi_run_warn(x, "the device that its rows are about does not exist");
     return false;
 }
 
@@ -197,12 +162,16 @@ static void give_row(struct run *x, struct row *row, uint64_t offset)
     tally->fired_ms = x->msg != NULL ? x->msg->received_unix_ms : x->end_ms;
     x->row = row->members;
     if (x->r->workers[x->worker].trace != NULL) {
-        struct tpi_data_trace at = trace_at(x);
+        struct tpi_data_trace at = tpi_run_trace(x);
         tpi_data_trace_row(&at, &value);
     }
     if (d->event.len > 0 && x->target != NULL &&
         act.hops < TPI_RULES_HOPS) { /* else it is cut below */
-        append_event(x, &act, &value);
+        tpi_run_event(x, &act, &value);
+    }
+    if (d->values && x->target != NULL && act.hops < TPI_RULES_HOPS) {
+        struct tpc_value own = { .type = TPC_MAP, .len = row->own, .as.members = row->members };
+        tpi_run_values(x, &act, &own);
     }
     tpi_act(&act, &x->d->actions);
 }
@@ -212,7 +181,7 @@ static void emit(struct run *x, uint64_t offset)
 {
     struct tpc_member local[TPI_SQL_MAX_ITEMS + TPI_ROW_EXTRA];
     struct rule_worker *w = &x->r->workers[x->worker];
-    struct row row = { local, 0, { w->texts, sizeof(w->texts), 0, 0 } };
+    struct row row = { local, 0, 0, { w->texts, sizeof(w->texts), 0, 0 } };
     /* A window of the clock's ended at its end, whoever looks at it when. */
     int64_t ms = x->pane != NULL && !x->d->by_event ? x->end_ms : x->caused_ms;
     if (ms < x->d->watch.fence_ms) {
@@ -234,6 +203,7 @@ static void emit(struct run *x, uint64_t offset)
     } else {
         fill_columns(x, &row);
     }
+    row.own = row.count;
     add_extra(x, &row);
     give_row(x, &row, offset);
     if (row.members != local) {
@@ -317,7 +287,7 @@ static uint32_t close_until(const struct run *x, struct tpi_flow *f, int64_t uni
 static void warn_full(struct run *x)
 {
     TPI_METRIC_ADD(x->r->counters.panes_full, 1);
-    warn(x, "messages are not in a window: no memory for it");
+    tpi_run_warn(x, "messages are not in a window: no memory for it");
 }
 
 static void wait_for(struct run *x, int64_t at_ms, uint64_t device, uint32_t tag)
@@ -482,10 +452,12 @@ static int write_input(struct run *x, struct tpi_buf *out)
 {
     const struct tpi_data_rule *d = x->d;
     struct rule_worker *w = &x->r->workers[x->worker];
+    struct tpc_str origin;
     struct tpi_group_input in = { .rule = d->id,
                                   .hash = d->hash,
                                   .partition = x->msg->partition,
                                   .offset = x->msg->offset,
+                                  .hops = tpi_chain_before(x->r, x->device, x->msg, &origin),
                                   .count = d->call_count };
     if (d->window.type == TPI_WINDOW_STATE) {
         in.flags |= holds(x, TPI_PART_BEGIN, &tpi_run_message_host) ? TPI_RECENT_BEGIN : 0U;
@@ -629,8 +601,11 @@ void tpi_data_rule_input(struct tpi_rules *r, uint32_t worker, struct tpi_data_r
 {
     struct rule_worker *w = &r->workers[worker];
     struct tpc_msg head = { .size = sizeof(head),
+                            .kind = TPC_MSG_TELEMETRY,
                             .partition = d->partition,
                             .offset = in->own_offset,
+                            .origin = in->hops > 0 ? d->by : TPC_STR(""),
+                            .code = (int32_t) in->hops,
                             .unix_ms = in->unix_ms,
                             .received_unix_ms = in->received_unix_ms };
     struct run x = { .r = r,

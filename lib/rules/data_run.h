@@ -2,7 +2,9 @@
 #ifndef TPI_RULES_DATA_RUN_H
 #define TPI_RULES_DATA_RUN_H
 
+#include "rules/action_type.h"
 #include "rules/data_rule.h"
+#include "rules/data_trace.h"
 #include "rules/group.h"
 
 /* One device at one rule. */
@@ -26,6 +28,14 @@ struct run {
     int64_t caused_ms;               /* when the message came, or the clock said it */
     struct tpc_value *groups;        /* of a window that is emitted */
 };
+
+/* data_out.c: a row as an event, and as values, of the run's target; Logs what is wrong once per rule. */
+void tpi_run_event(struct run *x, const struct tpi_act *act, const struct tpc_value *row);
+void tpi_run_values(struct run *x, const struct tpi_act *act, const struct tpc_value *row);
+void tpi_run_warn(struct run *x, const char *what);
+
+/* For who follows the rule; only where somebody does. */
+struct tpi_data_trace tpi_run_trace(const struct run *x);
 
 /* data_value.c: hosts of its expressions; user is the run. What is absent from a message is null to the
  * first, and the device's latest to the one of groups. */

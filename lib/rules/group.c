@@ -15,6 +15,7 @@ int tpi_group_head(struct tpi_buf *out, const struct tpi_group_input *in)
     rc = rc != 0 ? rc : tpi_buf_varint(out, in->partition);
     rc = rc != 0 ? rc : tpi_buf_varint(out, in->offset);
     rc = rc != 0 ? rc : tpi_buf_u8(out, (uint8_t) in->flags);
+    rc = rc != 0 ? rc : tpi_buf_varint(out, in->hops);
     return rc != 0 ? rc : tpi_buf_varint(out, in->count);
 }
 
@@ -63,6 +64,7 @@ int tpi_group_read(struct tpc_bytes raw, struct tpc_arena *arena, struct tpi_gro
     ret->partition = (uint32_t) tpi_read_varint(&in);
     ret->offset = tpi_read_varint(&in);
     ret->flags = tpi_read_u8(&in);
+    ret->hops = (uint32_t) tpi_read_varint(&in);
     ret->count = (uint32_t) tpi_read_varint(&in);
     if (in.bad || ret->count > TPI_SQL_MAX_AGGREGATES) {
         return TPC_ECORRUPT;

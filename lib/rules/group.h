@@ -9,8 +9,8 @@
  * is known, and nothing is counted twice (struct tpi_flow, marks).
  *
  * Record (the raw part of a message of kind TPI_MSG_RULE_INPUT; docs/format/record.md): rule
- * (varint), hash of its statement (u32), partition, offset (varints), flags (u8), count of values
- * (varint), then values and groups as their length (varint) and bytes (tpi_value_encode).
+ * (varint), hash of its statement (u32), partition, offset (varints), flags (u8), links before it
+ * (varint), count of values (varint), then values and groups as their length (varint) and bytes (tpi_value_encode).
  */
 #ifndef TPI_RULES_GROUP_H
 #define TPI_RULES_GROUP_H
@@ -38,6 +38,7 @@ struct tpi_group_input {
     uint64_t offset;
     uint32_t
         flags; /* TPI_RECENT_BEGIN, _EMIT: conditions of a state window, as the device saw them */
+    uint32_t hops; /* links of the chain before the message */
     int64_t unix_ms;
     int64_t received_unix_ms;
     uint64_t own_offset; /* of the record */

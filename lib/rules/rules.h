@@ -74,7 +74,8 @@ struct tpi_rule_message {
     struct tpc_id id;
     struct tpc_device *device; /* whom it is about, borrowed; NULL = nobody */
     uint32_t partition;
-    uint16_t kind; /* TPC_MSG_NOTIFY, TPC_MSG_ALERT, TPC_MSG_EVENT: a row, or TPI_MSG_RULE_INPUT */
+    uint16_t kind; /* TPC_MSG_NOTIFY, TPC_MSG_ALERT, TPC_MSG_EVENT: a row, TPC_MSG_TELEMETRY:
+                    * values (params; their time is unix_ms), or TPI_MSG_RULE_INPUT */
     struct tpc_str name;
     const struct tpc_value *params;
     struct tpc_str by;

@@ -197,6 +197,7 @@ static int sink_begin(void *user, uint32_t frame, const struct tpc_decoded *head
     um->answer_name = answer_name(head);
     um->part = (head->flags & TPC_DECODED_PART) != 0;
     um->got = (head->flags & TPC_DECODED_GOT) != 0;
+    um->said = in->type == TPI_UP_VALUES;
     um->first_point = u->point_count;
     struct tpc_msg *m = &um->msg;
     m->size = sizeof(*m);
@@ -503,12 +504,16 @@ int up_take_points(struct tpi_uplink *u, uint32_t input, struct tpc_error *err)
         return rc != 0 ? rc : TPC_ENOMEM;
     }
     memset(taken, 0, fed.point_count + 1);
+    if (in->type == TPI_UP_VALUES) {
+        u->inputs[input].origin = fed.origin;
+    }
     for (uint32_t i = 0; rc == 0 && i < fed.point_count; i++) {
         if (taken[i]) {
             continue;
         }
         struct tpc_decoded head = { .size = sizeof(head),
                                     .kind = in->frame.kind,
+                                    .code = fed.code,
                                     .unix_ms = fed.points[i].unix_ms };
         rc = sink_begin(u, 0, &head);
         for (uint32_t k = i; rc == 0 && k < fed.point_count; k++) {

@@ -369,9 +369,12 @@ static void apply_one(struct tpi_uplink *u, struct tpi_up_msg *um)
     m->tenant = tpi_device_tenant(d);
     m->product = tpi_device_product_key(d);
     m->device = d->key;
-    tpi_device_seen(d, m->received_unix_ms);
+    if (!um->said) {
+        tpi_device_seen(d, m->received_unix_ms);
+    }
     bool reported = (um->part && d != um->asked) || u->inputs[um->input].type == TPI_UP_PART;
-    um->wakes = (d->product->silence_ms != 0 ||
+    um->wakes = !um->said &&
+                (d->product->silence_ms != 0 ||
                  (reported && !atomic_load_explicit(&d->online, memory_order_relaxed))) &&
                 m->kind != TPC_MSG_PRESENCE && (m->flags & TPC_MSG_RETAINED) == 0 &&
                 (!atomic_load_explicit(&d->online, memory_order_relaxed) ||

@@ -84,8 +84,9 @@ struct tpi_uplink_host {
 enum tpi_up_type {
     TPI_UP_FRAME = 0,
     TPI_UP_POINTS = 1, /* frame.payload is a record body (data/msg.h) with the points */
-    TPI_UP_PART = 2 /* .. with a message of frame.kind that another worker took out of a gateway's;
+    TPI_UP_PART = 2, /* .. with a message of frame.kind that another worker took out of a gateway's;
                         * frame.code: enum tpc_decoded_flags */
+    TPI_UP_VALUES = 3 /* as points, with origin and code: a rule said it, and no sign of life */
 };
 
 /* What was received. Views and the device live until tpi_uplink_clear(). */
@@ -108,6 +109,7 @@ struct tpi_up_msg {
     struct tpc_str answer_name; /* of the answer */
     bool part;                  /* of a gateway's message */
     bool got;                   /* answers a get under way */
+    bool said;                  /* a rule said it: no sign of life */
     bool wakes;                 /* its device is offline, or not watched, and its product minds */
     struct tpc_device
         *asked;           /* who gets the answer: the device, or the gateway that spoke for it */

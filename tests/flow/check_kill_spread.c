@@ -32,6 +32,11 @@ static const char threes[] =
     "key": "threes", "to": { "event": "three", "device": "fan2" },
     "sql": "SELECT odd, count(*) AS n FROM thermo WHERE seq > 0 GROUP BY seq % 2 AS odd, COUNTWINDOW(3)" });
 
+/* Values of one device as values of another. */
+static const char copy[] = TPC_JSON({
+    "key": "copy", "to": { "values": true, "device": "fan2" },
+    "sql": "SELECT seq AS temperature FROM thermo WHERE device = 't1' AND seq > 0" });
+
 static void pause_ms(long ms)
 {
     nanosleep(&(struct timespec){ ms / 1000, ms % 1000 * 1000000 }, NULL);
@@ -92,6 +97,8 @@ struct tally {
     int threes;
     int wrong; /* windows that did not have three messages */
     int twice;
+    int said;   /* messages of t1 */
+    int copied; /* and of fan2 that were made of them */
     int ids_count;
     struct tpc_id ids[IDS];
 };
@@ -127,8 +134,12 @@ static int on_rows(void *user, const struct tpc_batch *batch)
     for (uint32_t i = 0; i < batch->count; i++) {
         const struct tpc_msg *m = tpc_batch_msg(batch, i);
         t->seen++;
+        bool data = m->kind == TPC_MSG_TELEMETRY;
+        t->said += data && tpc_str_equal(m->device, TPC_STR("t1"));
         if (m->kind == TPC_MSG_EVENT) {
             count_row(t, m);
+        } else if (data && tpc_str_equal(m->origin, TPC_STR("rule:copy"))) {
+            t->copied++;
         }
     }
     pthread_mutex_unlock(&t->lock);
@@ -196,6 +207,7 @@ static void over_kills(const char *log_options, long most_ms, bool whole_log)
     fx_entities(&f);
     fx_put(&f, "rule", whole);
     fx_put(&f, "rule", threes);
+    fx_put(&f, "rule", copy);
     fx_start(&f);
     fx_close(&f);
     for (int i = 0; i < KILLS; i++) {
@@ -217,7 +229,10 @@ static void over_kills(const char *log_options, long most_ms, bool whole_log)
     ck_assert_int_eq(t.whole, 1);
     ck_assert_int_eq(t.n, n + 1);
     ck_assert_int_eq(t.s, s - 4);
+    struct fx_rows copies = fx_history(&f, "fan2", "temperature");
+    ck_assert_uint_eq(copies.count, fx_history(&f, "t1", "seq").count - 1); /* not the last */
     if (whole_log) {
+        ck_assert_int_eq(t.copied, t.said - 1);
         ck_assert_int_eq(t.threes, even / 3 + ((int) n - even) / 3);
     }
     fx_fini(&f);
@@ -237,12 +252,65 @@ START_TEST(the_same_while_the_log_is_trimmed)
 }
 END_TEST
 
+/* ---- values of rules ---- */
+
+static const char around[] =
+    TPC_JSON({
+    "key": "around", "to": { "values": true },
+    "sql": "SELECT temperature + 1 AS temperature, 5 AS nothing FROM thermo" });
+
+START_TEST(values_that_set_off_their_own_rule_are_cut)
+{
+    struct fx f;
+    fx_init(&f, 0, 0);
+    fx_run(&f);
+    fx_put(&f, "rule", around);
+    fx_ok(fx_feed(&f, "t1", "{\"temperature\":1}"), "feed");
+    fx_settle(&f);
+    for (int i = 0; i < 100; i++) {
+        (void) fx_step(&f);
+    }
+    ck_assert_double_eq(fx_latest(&f, "t1", "temperature"), 17);
+    ck_assert_double_eq(fx_metric(&f, "tpc_rules_loops_total"), 1);
+    ck_assert_double_eq(fx_metric(&f, "tpc_rules_refused_total"), 0);
+    fx_fini(&f);
+}
+END_TEST
+
+static const char mean[] =
+    TPC_JSON({
+    "key": "mean", "to": { "values": true, "device": "fan1" },
+    "sql": "SELECT avg(temperature) AS temperature FROM thermo WHERE device <> 'fan1' GROUP BY COUNTWINDOW(2)" });
+
+START_TEST(a_mean_over_devices_is_a_value_of_another)
+{
+    struct fx f;
+    fx_init(&f, 0, 0);
+    fx_run(&f);
+    fx_put(&f, "rule", mean);
+    fx_ok(fx_feed(&f, "t1", "{\"temperature\":10}"), "feed");
+    fx_ok(fx_feed(&f, "t2", "{\"temperature\":30}"), "feed");
+    fx_settle(&f);
+    for (int i = 0; i < 20; i++) {
+        (void) fx_step(&f);
+    }
+    ck_assert_double_eq(fx_latest(&f, "fan1", "temperature"), 20);
+    ck_assert_double_eq(fx_history(&f, "fan1", "temperature").sum, 20);
+    struct tpc_device_info s = { .size = sizeof(s) };
+    tk_ok(tpc_device_info(fx_device(&f, "fan1"), &s));
+    ck_assert_int_eq(s.last_seen_unix_ms, 0); /* it said nothing */
+    fx_fini(&f);
+}
+END_TEST
+
 Suite *kill_spread_suite(void)
 {
     Suite *s = suite_create("kill spread");
     TCase *t = tcase_create("kill");
     tcase_add_test(t, windows_over_devices_count_each_message_once_over_kills);
     tcase_add_test(t, the_same_while_the_log_is_trimmed);
+    tcase_add_test(t, values_that_set_off_their_own_rule_are_cut);
+    tcase_add_test(t, a_mean_over_devices_is_a_value_of_another);
     tcase_set_timeout(t, 240);
     suite_add_tcase(s, t);
     return s;
