@@ -647,16 +647,6 @@ int tpi_effect_say(void *core, uint32_t worker, const struct tpi_rule_message *m
 /* At start: a message of a rule that is in the log. Returns 0 or TPC_ENOMEM. */
 int tpi_effect_remember(struct tpc_core *core, const struct tpc_msg *msg);
 
-/* ---- rule_input.c ---- */
-/* Queues a message for a window over several devices. */
-int tpi_input_say(struct tpc_core *core, uint32_t worker, const struct tpi_rule_message *message);
-/* One that is in the log comes into its windows. Returns 0, TPC_ECORRUPT, TPC_EVERSION or TPC_ENOMEM. */
-int tpi_input_apply(struct tpi_worker *w, const struct tpc_record *record);
-
-/* ---- rule_values.c ---- */
-/* Queues values of a device that a rule made: params are its points. */
-int tpi_values_say(struct tpc_core *core, uint32_t worker, const struct tpi_rule_message *message);
-
 /* A time of CLOCK_MONOTONIC that is so far away. */
 void tpi_deadline(struct timespec *ret, uint64_t ms);
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/core.h"
+#include "core/rule_say.h"
 #include "data/msg.h"
 #include "rules/group.h"
 #include "registry/about.h"

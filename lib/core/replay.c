@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/core.h"
+#include "core/rule_say.h"
 #include "rules/group.h"
 
 /* Commands before data, which fires new ones; what is in windows over several devices before the

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/core.h"
+#include "core/rule_say.h"
 #include "data/msg.h"
 
 enum { ID_TEXT = 33 };

@@ -49,8 +49,7 @@ void tpi_run_event(struct run *x, const struct tpi_act *act, const struct tpc_va
 void tpi_run_values(struct run *x, const struct tpi_act *act, const struct tpc_value *row)
 {
     struct tpc_member known[TPI_SQL_MAX_ITEMS];
-    const struct tpi_model *model =
-        x->target->product != NULL ? x->target->product->model : NULL;
+    const struct tpi_model *model = x->target->product != NULL ? x->target->product->model : NULL;
     struct tpc_value values = { .type = TPC_MAP, .as.members = known };
     for (size_t i = 0; model != NULL && i < row->len && values.len < TPI_SQL_MAX_ITEMS; i++) {
         const struct tpc_member *m = &row->as.members[i];
