@@ -51,6 +51,7 @@ TABLE = [
     ("rule_window_memory", "the same, memory of a device and window", "value", "<=", 200),
     ("rule_memory", "a rule of two conditions and one action", "value", "<=", 2048),
     ("rule_compile", "the same, compiled", "value", "<=", 50),
+    ("rule_lua", "the same condition as `lua(..)` in the sandbox, against the expression", None, None, None),
     ("expr_eval", "`temperature > 30 && humidity < 40`, against Lua 5.4 compiled before, values in globals", "ratio", ">=", 10),
     ("expr_eval_arguments", "the same, values as arguments of a Lua function", None, None, None),
     ("expr_eval_c", "the same, against C", "ratio", "<=", 8),
