@@ -1,14 +1,12 @@
 /* Scenes are put, deleted, and compiled again when their product changes. */
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/hash.h"
 #include "rules/chain.h"
 #include "rules/data_rule.h"
 #include "rules/rules_state.h"
 
 #include <assert.h>
-#include <string.h>
-
-enum { SCENE_KEY_MAX = 128 };
 
 void tpi_rules_lock_all(struct tpi_rules *r)
 {
@@ -108,26 +106,42 @@ static int compile(struct tpi_rules *r, struct tpi_scene *s, struct tpi_change *
     return rc != 0 || !listed ? rc : reserve(r, s, &s->condition);
 }
 
-/* The tenant's number and the key. Returns its length. */
-static size_t scene_key(uint64_t tenant_id, struct tpc_str key, char ret[8 + SCENE_KEY_MAX])
+static uint64_t scene_hash(uint64_t tenant_id, struct tpc_str key)
 {
-    size_t n = key.len < SCENE_KEY_MAX ? key.len : SCENE_KEY_MAX;
-    memcpy(ret, &tenant_id, 8);
-    memcpy(ret + 8, key.len > 0 ? key.ptr : "", n);
-    return n + 8;
+    return tpi_hash(key.ptr, key.len, tenant_id);
+}
+
+static bool is_named(const struct tpi_scene *s, uint64_t tenant_id, struct tpc_str key)
+{
+    return s->tenant_id == tenant_id && tpc_str_equal(s->key, key);
 }
 
 struct tpi_scene *tpi_rules_scene(const struct tpi_rules *r, uint64_t tenant_id, struct tpc_str key)
 {
-    char name[8 + SCENE_KEY_MAX];
-    return tpi_map_get(&r->scene_keys, name, scene_key(tenant_id, key, name));
+    struct tpi_scene *s = tpi_map64_get(&r->scene_keys, scene_hash(tenant_id, key));
+    if (s != NULL && is_named(s, tenant_id, key)) {
+        return s;
+    }
+    size_t iter = 0;
+    void *value;
+    while (r->key_clash && tpi_map64_next(&r->scenes, &iter, NULL, &value)) {
+        s = value;
+        if (is_named(s, tenant_id, key)) {
+            return s;
+        }
+    }
+    return NULL;
 }
 
 /* Under all locks. Replacing needs no memory. */
 static int name_scene(struct tpi_rules *r, struct tpi_scene *s)
 {
-    char name[8 + SCENE_KEY_MAX];
-    return tpi_map_put(&r->scene_keys, name, scene_key(s->tenant_id, s->key, name), s, NULL);
+    void *old = NULL;
+    int rc = tpi_map64_put(&r->scene_keys, scene_hash(s->tenant_id, s->key), s, &old);
+    if (rc == 0 && old != NULL && !is_named(old, s->tenant_id, s->key)) {
+        r->key_clash = true;
+    }
+    return rc;
 }
 
 /* A place for a new scene, which nobody looks at before apply. */
@@ -198,8 +212,10 @@ static void forget_edges(struct tpi_rules *r, uint64_t scene)
 /* Under all locks. */
 static void drop(struct tpi_rules *r, struct tpi_scene *s)
 {
-    char name[8 + SCENE_KEY_MAX];
-    (void) tpi_map_remove(&r->scene_keys, name, scene_key(s->tenant_id, s->key, name));
+    uint64_t hash = scene_hash(s->tenant_id, s->key);
+    if (tpi_map64_get(&r->scene_keys, hash) == s) {
+        tpi_map64_remove(&r->scene_keys, hash);
+    }
     tpi_map64_remove(&r->scenes, s->id);
     r->free_numbers[r->free_count++] = s->watch.number;
 }

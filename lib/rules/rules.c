@@ -118,7 +118,7 @@ static int make(struct tpi_rules *r)
     const struct tpc_allocator *alloc = r->env->alloc;
     pthread_mutex_init(&r->changes, NULL);
     tpi_chain_init(r);
-    tpi_map_init(&r->scene_keys, alloc);
+    tpi_map64_init(&r->scene_keys, alloc);
     tpi_map64_init(&r->scenes, alloc);
     tpi_map64_init(&r->sets, alloc);
     tpi_map64_init(&r->schedules, alloc);
@@ -208,7 +208,7 @@ void tpi_rules_destroy(struct tpi_rules *r)
         tpi_scene_destroy(scene);
     }
     tpi_map64_fini(&r->scenes);
-    tpi_map_fini(&r->scene_keys);
+    tpi_map64_fini(&r->scene_keys);
     tpi_rules_sets_fini(r);
     tpi_chain_fini(r);
     tpi_schedules_fini(r);

@@ -107,7 +107,8 @@ struct tpi_rules {
      */
     pthread_mutex_t changes;
     struct tpi_map64 scenes;     /* by id */
-    struct tpi_map scene_keys;   /* struct tpi_scene by number of the tenant and key */
+    struct tpi_map64 scene_keys; /* struct tpi_scene by hash of tenant and key */
+    bool key_clash;              /* two had the same hash: it may name the other one */
     struct tpi_map64 sets;       /* struct rule_set by product id */
     struct tpi_map64 schedules;  /* struct tpi_rule_schedule by id; changed under all locks */
     uint32_t previous;           /* of all sets; changed under all locks */
