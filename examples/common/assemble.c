@@ -216,6 +216,9 @@ static int add_modules(struct config *c, struct tpc_core *core)
 #ifdef HAVE_MQTT
         tpc_module_mqtt,
 #endif
+#ifdef HAVE_MODBUS
+        tpc_module_modbus,
+#endif
 #ifdef HAVE_HTTP_CLIENT
         tpc_module_http_client,
 #endif

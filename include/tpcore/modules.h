@@ -15,6 +15,7 @@ const struct tpc_module *tpc_module_exec(void);        /* sink: runs programs of
 const struct tpc_module *tpc_module_http_client(void); /* service http.client, by libcurl */
 const struct tpc_module *tpc_module_log(void);         /* sink: lines in the log */
 const struct tpc_module *tpc_module_lua(void);         /* codec: scripts in Lua 5.4 */
+const struct tpc_module *tpc_module_modbus(void);      /* adapter: slaves of a Modbus line */
 const struct tpc_module *
 tpc_module_mqtt(void); /* adapter: devices behind an MQTT broker; service mqtt.link */
 const struct tpc_module *tpc_module_mqtt_publish(void); /* sink: publishes to an MQTT broker */

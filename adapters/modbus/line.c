@@ -1,0 +1,311 @@
+/* Lines over TCP. */
+#include "line.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { RTU_SILENCE_MS = 200 /* after a time-out: a late answer must not pass for the next one */ };
+
+void mb_lines_init(struct mb_lines *l)
+{
+    for (uint32_t i = 0; i < MB_LINES; i++) {
+        l->lines[i] = (struct mb_line){ .fd = -1 };
+    }
+}
+
+static uint32_t jobs_most(const struct mb_lines *l)
+{
+    return l->url->transport == MB_TCP ? l->bus->config->pipeline : 1;
+}
+
+/* ---- connections ---- */
+
+static void line_down(struct mb_lines *l, struct mb_line *line, const char *why)
+{
+    const struct mb_config *c = l->bus->config;
+    uint64_t now = l->now_ms(l->user);
+    if (line->fd >= 0) {
+        close(line->fd);
+    }
+    if (line->answered || line->pause_ms == 0) {
+        line->pause_ms = c->back_off_min_ms;
+    } else {
+        line->pause_ms =
+            line->pause_ms > c->back_off_max_ms / 2 ? c->back_off_max_ms : line->pause_ms * 2;
+    }
+    bool was_up = line->state == MB_LINE_UP;
+    uint32_t n = line->job_count;
+    line->fd = -1;
+    line->state = MB_LINE_DOWN;
+    /* One that worked is made again at once. */
+    line->retry_ms = now + (was_up && line->answered ? 0 : line->pause_ms);
+    line->answered = false;
+    line->len = 0;
+    line->job_count = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        mb_bus_done(l->bus, line->jobs[i], MB_LOST, NULL, 0, now);
+    }
+    if (line == &l->lines[0]) {
+        if (!was_up) {
+            mb_bus_unreachable(l->bus, why);
+        }
+        if (!l->told) {
+            l->told = true;
+            l->failed(l->user, why);
+        }
+    }
+}
+
+static void line_up(struct mb_lines *l, struct mb_line *line)
+{
+    line->state = MB_LINE_UP;
+    line->quiet_ms = 0;
+    l->counters.connects++;
+    if (line == &l->lines[0]) {
+        l->told = false;
+        l->connected(l->user);
+    }
+}
+
+static void failed(struct mb_lines *l, struct mb_line *line, const char *what, const char *why)
+{
+    char text[160];
+    l->counters.connect_failures++;
+    snprintf(text, sizeof(text), "%s: %s", what, why);
+    line_down(l, line, text);
+}
+
+static void line_connect(struct mb_lines *l, struct mb_line *line)
+{
+    struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
+    struct addrinfo *found = NULL;
+    int one = 1;
+    int rc = getaddrinfo(l->url->host, l->url->port, &hints, &found);
+    if (rc != 0 || found == NULL) {
+        failed(l, line, "name", gai_strerror(rc));
+        return;
+    }
+    line->fd = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (line->fd >= 0) {
+        setsockopt(line->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+        setsockopt(line->fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+    }
+    rc = line->fd < 0 ? -1 : connect(line->fd, found->ai_addr, found->ai_addrlen);
+    int error = errno;
+    freeaddrinfo(found);
+    if (rc == 0) {
+        line_up(l, line);
+    } else if (line->fd >= 0 && error == EINPROGRESS) {
+        line->state = MB_LINE_CONNECTING;
+        line->deadline_ms = l->now_ms(l->user) + l->bus->config->connect_ms;
+    } else {
+        char text[80];
+        failed(l, line, "connect", strerror_r(error, text, sizeof(text)));
+    }
+}
+
+static void line_connecting(struct mb_lines *l, struct mb_line *line, uint64_t now)
+{
+    struct sockaddr_storage peer;
+    socklen_t len = sizeof(peer);
+    int error = 0;
+    socklen_t error_len = sizeof(error);
+    char text[80];
+    getsockopt(line->fd, SOL_SOCKET, SO_ERROR, &error, &error_len);
+    if (error != 0) {
+        failed(l, line, "connect", strerror_r(error, text, sizeof(text)));
+    } else if (getpeername(line->fd, (struct sockaddr *) &peer, &len) == 0) {
+        line_up(l, line);
+    } else if (now >= line->deadline_ms) {
+        failed(l, line, "connect", "no answer in time");
+    }
+}
+
+/* ---- requests ---- */
+
+static bool send_job(struct mb_lines *l, struct mb_line *line, struct mb_job *job)
+{
+    uint8_t pdu[MB_PDU_MAX], out[MB_FRAME_MAX];
+    size_t len = mb_pdu_write(&job->request, pdu);
+    len = l->url->transport == MB_TCP
+              ? mb_tcp_wrap(job->transaction, job->request.unit, pdu, len, out)
+              : mb_rtu_wrap(job->request.unit, pdu, len, out);
+    line->jobs[line->job_count++] = job;
+    return send(line->fd, out, len, MSG_NOSIGNAL) == (ssize_t) len;
+}
+
+static void job_over(struct mb_lines *l, struct mb_line *line, uint32_t i, enum mb_outcome outcome,
+                     const uint8_t *data, int exception)
+{
+    struct mb_job *job = line->jobs[i];
+    uint64_t now = l->now_ms(l->user);
+    line->jobs[i] = line->jobs[--line->job_count];
+    line->quiet_ms = now + l->bus->config->delay_ms;
+    if (outcome == MB_SILENT && l->url->transport == MB_RTU_TCP) {
+        line->quiet_ms = now + RTU_SILENCE_MS;
+        line->len = 0;
+    }
+    mb_bus_done(l->bus, job, outcome, data, exception, now);
+}
+
+static void time_outs(struct mb_lines *l, struct mb_line *line, uint64_t now)
+{
+    for (uint32_t i = line->job_count; i > 0; i--) {
+        if (i <= line->job_count && line->jobs[i - 1]->deadline_ms <= now) {
+            job_over(l, line, i - 1, MB_SILENT, NULL, 0);
+        }
+    }
+}
+
+/* ---- answers ---- */
+
+static void take_answer(struct mb_lines *l, struct mb_line *line, const struct mb_answer *a)
+{
+    for (uint32_t i = 0; i < line->job_count; i++) {
+        struct mb_job *job = line->jobs[i];
+        const uint8_t *data = NULL;
+        bool ours = job->request.unit == a->unit &&
+                    (l->url->transport != MB_TCP || job->transaction == a->transaction);
+        int rc = ours ? mb_pdu_read(&job->request, a->pdu, a->len, &data) : -1;
+        if (rc >= 0) {
+            line->answered = true;
+            l->bus->slaves[job->slave].stats.rtt_ms = l->now_ms(l->user) - job->sent_ms;
+            job_over(l, line, i, rc == 0 ? MB_ANSWERED : MB_REFUSED, data, rc);
+            return;
+        }
+    }
+    l->counters.stray++;
+}
+
+/* False: the connection has to begin anew. */
+static bool take_answers(struct mb_lines *l, struct mb_line *line)
+{
+    size_t at = 0;
+    while (at < line->len) {
+        struct mb_answer a;
+        int n = l->url->transport == MB_TCP ? mb_tcp_peel(line->in + at, line->len - at, &a)
+                                            : mb_rtu_peel(line->in + at, line->len - at, &a);
+        if (n < 0) {
+            l->counters.garbage++;
+            line->len = 0;
+            return l->url->transport != MB_TCP; /* a line of RTU frames is silent between them */
+        }
+        if (n == 0) {
+            break;
+        }
+        take_answer(l, line, &a);
+        at += (size_t) n;
+    }
+    line->len -= at;
+    memmove(line->in, line->in + at, line->len);
+    return true;
+}
+
+static void line_read(struct mb_lines *l, struct mb_line *line)
+{
+    while (line->state == MB_LINE_UP) {
+        ssize_t n = recv(line->fd, line->in + line->len, sizeof(line->in) - line->len, 0);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+            return;
+        }
+        if (n <= 0) {
+            char text[80];
+            l->counters.lost++;
+            line_down(l, line,
+                      n == 0 ? "closed by the other side" : strerror_r(errno, text, sizeof(text)));
+            return;
+        }
+        if (line->quiet_ms > l->now_ms(l->user) && l->url->transport == MB_RTU_TCP &&
+            line->job_count == 0) {
+            l->counters.stray++; /* it came too late */
+            continue;
+        }
+        line->len += (size_t) n;
+        if (!take_answers(l, line)) {
+            line_down(l, line, "what it sends is no Modbus");
+        }
+    }
+}
+
+/* ---- turns ---- */
+
+static uint32_t sooner(uint32_t wait, uint64_t at, uint64_t now)
+{
+    uint64_t ms = at > now ? at - now : 0;
+    return ms < wait ? (uint32_t) ms : wait;
+}
+
+static uint32_t line_turn(struct mb_lines *l, struct mb_line *line, enum mb_lane lane)
+{
+    uint64_t now = l->now_ms(l->user);
+    uint32_t wait = UINT32_MAX, idle = UINT32_MAX;
+    if (line->state == MB_LINE_DOWN && line->retry_ms <= now) {
+        line_connect(l, line);
+    } else if (line->state == MB_LINE_CONNECTING) {
+        line_connecting(l, line, now);
+    }
+    time_outs(l, line, now); /* first: an answer behind its time is none */
+    line_read(l, line);
+    while (line->state == MB_LINE_UP && line->job_count < jobs_most(l) && line->quiet_ms <= now) {
+        struct mb_job *job = mb_bus_next(l->bus, lane, now, &idle);
+        if (job == NULL) {
+            wait = idle < wait ? idle : wait;
+            break;
+        }
+        if (!send_job(l, line, job)) {
+            l->counters.lost++;
+            line_down(l, line, "it takes no bytes");
+        }
+    }
+    if (line->state == MB_LINE_DOWN) {
+        return sooner(wait, line->retry_ms, now);
+    }
+    if (line->state == MB_LINE_CONNECTING) {
+        return sooner(wait, line->deadline_ms, now);
+    }
+    if (line->quiet_ms > now) {
+        wait = sooner(wait, line->quiet_ms, now);
+    }
+    for (uint32_t i = 0; i < line->job_count; i++) {
+        wait = sooner(wait, line->jobs[i]->deadline_ms, now);
+    }
+    return wait;
+}
+
+uint32_t mb_lines_turn(struct mb_lines *l)
+{
+    if (l->url->transport == MB_RTU) {
+        return mb_serial_turn(l);
+    }
+    struct mb_line *second = &l->lines[1];
+    bool two = l->url->transport == MB_TCP &&
+               (l->bus->degraded.count > 0 || second->job_count > 0) &&
+               l->lines[0].state == MB_LINE_UP;
+    uint32_t wait = UINT32_MAX;
+    if (two) {
+        wait = line_turn(l, second, MB_LANE_DEGRADED);
+    } else if (second->state != MB_LINE_DOWN) {
+        line_down(l, second, "not needed");
+        second->retry_ms = 0;
+    }
+    uint32_t first =
+        line_turn(l, &l->lines[0], second->state == MB_LINE_UP ? MB_LANE_HEALTHY : MB_LANE_BOTH);
+    return first < wait ? first : wait;
+}
+
+void mb_lines_close(struct mb_lines *l)
+{
+    l->told = true; /* nobody needs to hear of it */
+    for (uint32_t i = 0; i < MB_LINES; i++) {
+        if (l->lines[i].state != MB_LINE_DOWN) {
+            line_down(l, &l->lines[i], "stopped");
+        }
+    }
+    mb_serial_close(l);
+}

@@ -1,0 +1,300 @@
+/* Whose turn it is, without a socket: the test is the line and the clock. */
+#include <string.h>
+
+#include "bus.h"
+#include "modbus_suites.h"
+
+enum { TAGS = 4 };
+
+static struct mb_tag tags[TAGS];
+static struct mb_slave_config slaves[3];
+static struct mb_config config;
+static struct mb_bus bus;
+static struct tpc_arena *arena;
+static struct tk_alloc memory;
+static uint64_t now;
+static uint32_t values, offline, online, ended, refused;
+static char failure[120];
+
+static void on_values(void *user, struct mb_slave *s, const struct mb_read *read,
+                      const struct mb_tag *tag, const uint8_t *data)
+{
+    (void) user, (void) s, (void) tag, (void) data;
+    values += read != NULL ? read->spans : 1;
+}
+
+static void on_presence(void *user, struct mb_slave *s, bool is)
+{
+    (void) user, (void) s;
+    online += is;
+    offline += !is;
+}
+
+static void on_ended(void *user, struct mb_command *c)
+{
+    (void) user;
+    ended++;
+    memcpy(failure, c->failure, sizeof(failure));
+    memory.base.resize(memory.base.user, c, sizeof(*c) + c->count * sizeof(c->items[0]), 0);
+}
+
+static void on_refused(void *user, struct mb_slave *s, const struct mb_request *r, int exception)
+{
+    (void) user, (void) s, (void) r, (void) exception;
+    refused++;
+}
+
+static const struct mb_listener listener = { NULL, on_values, on_presence, on_ended, on_refused };
+
+/* Slaves of the same four registers: 0, 1, 10, 11. */
+static void begin(uint32_t count)
+{
+    static const uint16_t places[TAGS] = { 0, 1, 10, 11 };
+    static const char *const names[TAGS] = { "a", "b", "c", "d" };
+    tk_alloc_init(&memory);
+    tk_ok(tpc_arena_create(&memory.base, 0, &arena));
+    for (uint32_t i = 0; i < TAGS; i++) {
+        tags[i] = (struct mb_tag){ .name = tpc_str_from(names[i]),
+                                   .function = 3,
+                                   .writing = MB_WRITE_AUTO,
+                                   .poll_ms = 1000,
+                                   .address = places[i] };
+        tags[i].shape = (struct mb_shape){ .type = MB_UINT, .width = 16, .count = 1, .bit = -1 };
+    }
+    for (uint32_t i = 0; i < 3; i++) {
+        slaves[i] = (struct mb_slave_config){
+            .unit = (uint8_t) (i + 1), .tags = tags, .count = TAGS, .limits = { 125, 2000, 16, 256 }
+        };
+    }
+    config = (struct mb_config){ .slaves = slaves,
+                                 .slave_count = count,
+                                 .timeout_ms = 100,
+                                 .retries = 1,
+                                 .pipeline = 1,
+                                 .degraded_after = 2,
+                                 .back_off_min_ms = 1000,
+                                 .back_off_max_ms = 8000 };
+    now = 1000;
+    values = offline = online = ended = refused = 0;
+    tk_ok(mb_bus_init(&bus, &config, &memory.base, &listener, arena, now));
+}
+
+static void end(void)
+{
+    mb_bus_fini(&bus);
+    tpc_arena_destroy(arena);
+    tk_alloc_check(&memory);
+}
+
+static struct mb_job *next(enum mb_lane lane)
+{
+    uint32_t wait;
+    return mb_bus_next(&bus, lane, now, &wait);
+}
+
+static void answer(struct mb_job *job)
+{
+    static const uint8_t data[250];
+    mb_bus_done(&bus, job, MB_ANSWERED, data, 0, now);
+}
+
+static void be_silent(struct mb_job *job)
+{
+    now = job->deadline_ms;
+    mb_bus_done(&bus, job, MB_SILENT, NULL, 0, now);
+}
+
+static void refuse(struct mb_job *job, int exception)
+{
+    mb_bus_done(&bus, job, MB_REFUSED, NULL, exception, now);
+}
+
+static struct mb_command *command(uint32_t slave, uint32_t tag)
+{
+    size_t size = sizeof(struct mb_command) + sizeof(struct mb_item);
+    struct mb_command *c = memory.base.resize(memory.base.user, NULL, 0, size);
+    memset(c, 0, size);
+    c->slave = slave;
+    c->count = 1;
+    c->items[0].tag = &tags[tag];
+    return c;
+}
+
+START_TEST(each_slave_is_asked_once_a_period)
+{
+    begin(3);
+    for (uint32_t turn = 0; turn < 3; turn++) {
+        for (uint32_t i = 0; i < 3; i++) {
+            struct mb_job *j = next(MB_LANE_BOTH);
+            ck_assert_ptr_nonnull(j);
+            ck_assert_uint_eq(j->request.count, 12);
+            answer(j);
+        }
+        uint32_t wait;
+        ck_assert_ptr_null(mb_bus_next(&bus, MB_LANE_BOTH, now, &wait));
+        ck_assert_uint_eq(wait, 1000);
+        now += 1000;
+    }
+    ck_assert_uint_eq(values, 3 * 3 * TAGS);
+    ck_assert_uint_eq(online, 3);
+    end();
+}
+END_TEST
+
+START_TEST(writes_overtake_reads)
+{
+    begin(3);
+    tk_ok(mb_bus_give(&bus, command(2, 1)));
+    struct mb_job *j = next(MB_LANE_BOTH);
+    ck_assert_uint_eq(j->request.function, MB_WRITE_REGISTER);
+    ck_assert_uint_eq(j->request.unit, 3);
+    ck_assert_uint_eq(j->request.address, 1);
+    mb_bus_done(&bus, j, MB_ANSWERED, NULL, 0, now);
+    ck_assert_uint_eq(ended, 1);
+    ck_assert_str_eq(failure, "");
+    end();
+}
+END_TEST
+
+START_TEST(a_write_is_read_back_if_it_is_asked_for)
+{
+    begin(1);
+    tags[1].read_back = true;
+    tk_ok(mb_bus_give(&bus, command(0, 1)));
+    struct mb_job *j = next(MB_LANE_BOTH);
+    mb_bus_done(&bus, j, MB_ANSWERED, NULL, 0, now);
+    ck_assert_uint_eq(ended, 0);
+    j = next(MB_LANE_BOTH);
+    ck_assert_uint_eq(j->request.function, 3);
+    ck_assert_uint_eq(j->request.address, 1);
+    answer(j);
+    ck_assert_uint_eq(values, 1);
+    ck_assert_uint_eq(ended, 1);
+    end();
+}
+END_TEST
+
+START_TEST(a_write_without_an_answer_fails_and_is_not_sent_twice)
+{
+    begin(1);
+    tk_ok(mb_bus_give(&bus, command(0, 1)));
+    be_silent(next(MB_LANE_BOTH));
+    ck_assert_uint_eq(ended, 1);
+    ck_assert_str_eq(failure, "b: no answer");
+    ck_assert_uint_eq(next(MB_LANE_BOTH)->request.function, 3);
+    end();
+}
+END_TEST
+
+START_TEST(a_silent_slave_is_asked_less_and_less)
+{
+    begin(2);
+    for (uint32_t silences = 0; silences < 2; silences++) { /* each: a read and its retry */
+        struct mb_job *j = next(MB_LANE_BOTH);
+        while (j->slave != 0) {
+            answer(j);
+            j = next(MB_LANE_BOTH);
+        }
+        be_silent(j);
+        j = next(MB_LANE_BOTH);
+        ck_assert_uint_eq(j->slave, 0);
+        ck_assert_uint_eq(j->attempt, 1);
+        be_silent(j);
+        now += 1000;
+    }
+    ck_assert_uint_eq(bus.slaves[0].pause_ms, 1000);
+    uint64_t asked = 0, last = now;
+    for (now = last; now < last + 40000; now += 100) {
+        struct mb_job *j = next(MB_LANE_DEGRADED);
+        if (j != NULL) {
+            asked++;
+            mb_bus_done(&bus, j, MB_SILENT, NULL, 0, now);
+        }
+        j = next(MB_LANE_HEALTHY);
+        if (j != NULL) {
+            ck_assert_uint_eq(j->slave, 1); /* nobody else waits for it */
+            answer(j);
+        }
+    }
+    ck_assert_uint_ge(asked, 6); /* 1, 2, 4, 8, 8, 8 .. s */
+    ck_assert_uint_le(asked, 8);
+    struct mb_job *j = NULL;
+    for (; j == NULL; now += 100) {
+        j = next(MB_LANE_DEGRADED);
+    }
+    answer(j);
+    ck_assert_uint_eq(bus.slaves[0].pause_ms, 0);
+    ck_assert_uint_eq(bus.degraded.count, 0);
+    end();
+}
+END_TEST
+
+START_TEST(a_refused_read_is_split_until_the_hole_is_alone)
+{
+    begin(1);
+    for (int turn = 0; turn < 20; turn++) {
+        struct mb_job *j = next(MB_LANE_BOTH);
+        if (j == NULL) {
+            now += 1000;
+            continue;
+        }
+        uint32_t last = (uint32_t) j->request.address + j->request.count - 1;
+        if (j->request.address <= 10 && last >= 10) {
+            refuse(j, MB_ILLEGAL_ADDRESS);
+        } else {
+            answer(j);
+        }
+    }
+    ck_assert_uint_ge(values, 6); /* a, b and d come, c is told */
+    ck_assert_uint_eq(bus.cuts, 2);
+    ck_assert_uint_ge(refused, 1);
+    ck_assert_uint_eq(offline, 0);
+    end();
+}
+END_TEST
+
+START_TEST(periods_without_a_turn_are_counted_and_not_made_up_for)
+{
+    begin(1);
+    struct mb_job *j = next(MB_LANE_BOTH);
+    now += 5500;
+    answer(j);
+    ck_assert_uint_eq(bus.missed, 5);
+    ck_assert_ptr_null(next(MB_LANE_BOTH));
+    now += 500;
+    ck_assert_ptr_nonnull(next(MB_LANE_BOTH));
+    end();
+}
+END_TEST
+
+START_TEST(commands_beyond_the_limit_come_later)
+{
+    begin(1);
+    for (uint32_t i = 0; i < MB_COMMANDS_MAX; i++) {
+        tk_ok(mb_bus_give(&bus, command(0, 0)));
+    }
+    struct mb_command *one = command(0, 0);
+    ck_assert_int_eq(mb_bus_give(&bus, one), TPC_EAGAIN);
+    on_ended(NULL, one);
+    mb_bus_unreachable(&bus, "the line is cut");
+    ck_assert_uint_eq(ended, MB_COMMANDS_MAX + 1);
+    ck_assert_str_eq(failure, "the line is cut");
+    end();
+}
+END_TEST
+
+Suite *bus_suite(void)
+{
+    Suite *s = suite_create("bus");
+    TCase *t = tcase_create("bus");
+    tcase_add_test(t, each_slave_is_asked_once_a_period);
+    tcase_add_test(t, writes_overtake_reads);
+    tcase_add_test(t, a_write_is_read_back_if_it_is_asked_for);
+    tcase_add_test(t, a_write_without_an_answer_fails_and_is_not_sent_twice);
+    tcase_add_test(t, a_silent_slave_is_asked_less_and_less);
+    tcase_add_test(t, a_refused_read_is_split_until_the_hole_is_alone);
+    tcase_add_test(t, periods_without_a_turn_are_counted_and_not_made_up_for);
+    tcase_add_test(t, commands_beyond_the_limit_come_later);
+    suite_add_tcase(s, t);
+    return s;
+}

@@ -1,0 +1,369 @@
+/* The adapter on a host without a core, against slaves that fail on demand. The clock is the real one. */
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <tpcore/modules.h>
+
+#include "adapter_suite.h"
+#include "modbus_suites.h"
+#include "slave.h"
+
+static struct tk_env env;
+static struct fake_host h;
+static struct slave slave;
+
+#define TAGS                                                                                       \
+    "[{\"name\":\"a\",\"address\":1},{\"name\":\"b\",\"address\":2},"                              \
+    "{\"name\":\"far\",\"address\":15},{\"name\":\"z\",\"address\":21},"                           \
+    "{\"name\":\"on\",\"area\":\"coil\",\"address\":4}]"
+
+static char options[2000];
+
+static void begin(const char *scheme, const char *more)
+{
+    snprintf(
+        options, sizeof(options),
+        "{\"url\":\"%s://127.0.0.1:%u\",\"maps\":[{\"name\":\"m\",\"poll\":\"100ms\",\"tags\":" TAGS
+        "}],\"slaves\":[{\"device\":\"d1\",\"unit\":1,\"map\":\"m\"},"
+        "{\"device\":\"d2\",\"unit\":2,\"map\":\"m\"}],\"timeout\":\"200ms\",\"retries\":0,"
+        "\"retry_min\":\"20ms\",\"retry_max\":\"200ms\"%s}",
+        scheme, slave.port, more);
+    tk_env_init(&env);
+    tk_ok(fake_init(&h, &env, fake_adapter_of(tpc_module_modbus()), options));
+    tk_ok(fake_start(&h));
+}
+
+static void end(void)
+{
+    fake_stop(&h);
+    fake_fini(&h);
+    tk_env_fini(&env);
+    slave_stop(&slave);
+}
+
+/* The clock goes four times as fast as the real one, until the test has what it waits for. */
+static bool until(bool (*there)(uint32_t), uint32_t n)
+{
+    for (int i = 0; i < 10000 && !there(n); i++) {
+        fake_run(&h, 4, 4);
+        poll(NULL, 0, 1);
+    }
+    return there(n);
+}
+
+static bool degraded(uint32_t n)
+{
+    return fake_metric(&h, "degraded_slaves") == (int64_t) n;
+}
+
+static bool offline(uint32_t n)
+{
+    return fake_metric(&h, "went_offline") >= (int64_t) n;
+}
+
+static bool held_back(uint32_t n)
+{
+    return fake_metric(&h, "held_back") >= (int64_t) n;
+}
+
+/* How many frames of a device have this text. */
+static uint32_t said(const char *device, const char *text)
+{
+    uint32_t n = 0;
+    pthread_mutex_lock(&h.lock);
+    for (uint32_t i = 0; i < h.frame_count; i++) {
+        const struct fake_frame *f = &h.frames[i];
+        n += strcmp(h.sessions[f->session - 1].device, device) == 0 &&
+             strstr(f->payload, text) != NULL;
+    }
+    pthread_mutex_unlock(&h.lock);
+    return n;
+}
+
+static bool d1_said_a(uint32_t n)
+{
+    return said("d1", "\"a\":1001") >= n;
+}
+
+static bool d2_said_a(uint32_t n)
+{
+    return said("d2", "\"a\":2001") >= n;
+}
+
+static void start(const char *scheme, const char *more)
+{
+    slave.port = 0;
+    ck_assert(slave_start(&slave, strcmp(scheme, "rtutcp") == 0));
+    begin(scheme, more);
+}
+
+START_TEST(values_of_each_slave_come_every_period)
+{
+    static const char *const schemes[] = { "tcp", "rtutcp" };
+    for (int i = 0; i < 2; i++) {
+        start(schemes[i], "");
+        ck_assert(until(d1_said_a, 5) && until(d2_said_a, 5));
+        ck_assert_uint_gt(said("d1", "{\"a\":1001,\"b\":1002,\"far\":1015,\"z\":1021}"), 0);
+        ck_assert_uint_gt(said("d2", "{\"on\":true}"), 0);
+        ck_assert_int_eq(h.frames[0].kind, TPC_MSG_TELEMETRY);
+        ck_assert_int_eq(h.sessions[0].flags & TPC_SESSION_PRESENCE, TPC_SESSION_PRESENCE);
+        end();
+    }
+}
+END_TEST
+
+START_TEST(a_hole_costs_one_refusal_and_no_value)
+{
+    slave.port = 0;
+    ck_assert(slave_start(&slave, false));
+    atomic_store(&slave.fault[1], SLAVE_HOLE);
+    begin("tcp", "");
+    ck_assert(until(d1_said_a, 5));
+    ck_assert_uint_gt(said("d1", "\"z\":1021"), 0);
+    ck_assert_uint_eq(said("d1", "far"), 0);
+    ck_assert_uint_gt(said("d2", "\"far\":2015"), 0);
+    ck_assert_int_ge(fake_metric(&h, "cuts"), 1);
+    end();
+}
+END_TEST
+
+static void suffers(int fault)
+{
+    slave.port = 0;
+    ck_assert(slave_start(&slave, false));
+    begin("tcp", ",\"degraded_after\":2");
+    ck_assert(until(d1_said_a, 2) && until(d2_said_a, 2));
+    atomic_store(&slave.fault[1], fault);
+    uint32_t before = said("d1", "\"a\"");
+    uint32_t well = said("d2", "\"a\"");
+    ck_assert_msg(until(offline, 1), "fault %d", fault);
+    ck_assert_uint_le(said("d1", "\"a\""), before + 2); /* what was under way */
+    ck_assert_uint_eq(said("d1", "\"a\":2"), 0);
+    ck_assert(until(d2_said_a, well + 3));
+    atomic_store(&slave.fault[1], SLAVE_WELL);
+    ck_assert_msg(until(d1_said_a, before + 3), "fault %d", fault);
+    end();
+}
+
+START_TEST(a_bad_slave_goes_offline_and_comes_back)
+{
+    suffers(SLAVE_SILENT);
+    suffers(SLAVE_OTHER_UNIT);
+    suffers(SLAVE_WRONG_TRANSACTION);
+}
+END_TEST
+
+/* What answers to nobody's question must not be taken for another's value. */
+START_TEST(late_answers_are_nobodys)
+{
+    start("rtutcp", ",\"degraded_after\":2");
+    ck_assert(until(d1_said_a, 2));
+    atomic_store(&slave.late_ms, 85); /* of the real clock */
+    atomic_store(&slave.fault[1], SLAVE_LATE);
+    ck_assert(until(offline, 1));
+    atomic_store(&slave.fault[1], SLAVE_WELL);
+    uint32_t before = said("d1", "\"a\":1001");
+    ck_assert(until(d1_said_a, before + 3));
+    ck_assert_uint_eq(said("d1", "\"a\":2001") + said("d2", "\"a\":1001"), 0);
+    end();
+}
+END_TEST
+
+START_TEST(connections_that_break_are_made_again)
+{
+    static const int faults[] = { SLAVE_GARBAGE, SLAVE_HALF, SLAVE_CLOSES };
+    for (int i = 0; i < 3; i++) {
+        start("tcp", "");
+        ck_assert(until(d1_said_a, 2));
+        atomic_store(&slave.fault[1], faults[i]);
+        unsigned before = atomic_load(&slave.connections);
+        for (int n = 0; n < 5000 && atomic_load(&slave.connections) < before + 3; n++) {
+            fake_run(&h, 1, 1);
+            poll(NULL, 0, 1);
+        }
+        ck_assert_uint_ge(atomic_load(&slave.connections), before + 3);
+        atomic_store(&slave.fault[1], SLAVE_WELL);
+        uint32_t said_before = said("d1", "\"a\":1001");
+        ck_assert(until(d1_said_a, said_before + 2));
+        end();
+    }
+}
+END_TEST
+
+START_TEST(silent_slaves_have_a_connection_of_their_own)
+{
+    slave.port = 0;
+    ck_assert(slave_start(&slave, false));
+    atomic_store(&slave.fault[1], SLAVE_SILENT);
+    begin("tcp", ",\"degraded_after\":1");
+    ck_assert(until(degraded, 1));
+    ck_assert(until(d2_said_a, 20));
+    ck_assert_uint_eq(atomic_load(&slave.most_open), 2);
+    end();
+}
+END_TEST
+
+START_TEST(a_server_that_is_absent_is_waited_for)
+{
+    slave.port = 0;
+    ck_assert(slave_start(&slave, false));
+    slave_stop(&slave);
+    begin("tcp", "");
+    for (int i = 0; i < 200 && fake_metric(&h, "connect_failures") < 2; i++) {
+        fake_run(&h, 10, 1);
+        poll(NULL, 0, 1);
+    }
+    ck_assert_int_ge(fake_metric(&h, "connect_failures"), 2);
+    ck_assert(slave_start(&slave, false));
+    ck_assert(until(d1_said_a, 1));
+    end();
+}
+END_TEST
+
+static void command(const char *name, const char *json)
+{
+    struct tpc_frame f = { .size = sizeof(f), .kind = TPC_MSG_COMMAND };
+    f.name = tpc_str_from(name);
+    f.correlation = TPC_STR("c1");
+    f.payload = (struct tpc_bytes){ (const uint8_t *) json, strlen(json) };
+    tk_ok(fake_send(&h, 1, "p", "d1", &f, 7));
+}
+
+static char wanted[200];
+
+static bool d1_said(uint32_t n)
+{
+    return said("d1", wanted) >= n;
+}
+
+static bool replied(const char *text)
+{
+    snprintf(wanted, sizeof(wanted), "%s", text);
+    return until(d1_said, 1);
+}
+
+START_TEST(set_writes_and_get_reads_now)
+{
+    start("tcp", "");
+    ck_assert(until(d1_said_a, 1));
+    ck_assert_str_eq(h.sessions[0].device, "d1");
+    command("set", "{\"a\":77,\"on\":false}");
+    ck_assert(replied("{\"id\":\"c1\",\"code\":0,\"message\":\"success\"}"));
+    ck_assert_uint_eq(atomic_load(&slave.written[1][1]), 77);
+    ck_assert_uint_eq(h.sent_count, 1);
+    command("get", "{\"keys\":[\"b\"]}");
+    ck_assert(replied("{\"b\":1002}"));
+    end();
+}
+END_TEST
+
+START_TEST(what_cannot_be_set_is_answered_with_the_reason)
+{
+    start("tcp", "");
+    ck_assert(until(d1_said_a, 1));
+    command("set", "{\"b\":5,\"nothing\":1}");
+    ck_assert(replied("\"code\":1,\"message\":\"nothing: no such tag\""));
+    ck_assert_uint_eq(atomic_load(&slave.written[1][2]), 0); /* all or nothing */
+    command("set", "{\"a\":70000}");
+    ck_assert(replied("\"message\":\"a: out of the range of its type\""));
+    atomic_store(&slave.fault[1], SLAVE_EXCEPTION);
+    command("set", "{\"a\":7}");
+    ck_assert(replied("\"message\":\"a: device failure\""));
+    end();
+}
+END_TEST
+
+START_TEST(while_the_core_says_later_nothing_is_lost_and_nothing_asked)
+{
+    start("tcp", "");
+    ck_assert(until(d1_said_a, 2));
+    fake_answer(&h, TPC_EAGAIN);
+    ck_assert(until(held_back, 1));
+    unsigned asked = atomic_load(&slave.requests);
+    fake_run(&h, 500, 1);
+    ck_assert_uint_le(atomic_load(&slave.requests), asked + 1);
+    fake_answer(&h, 0);
+    uint32_t before = said("d1", "\"a\":1001");
+    ck_assert(until(d1_said_a, before + 2));
+    end();
+}
+END_TEST
+
+static void refused_options(const char *text, const char *why)
+{
+    tk_env_init(&env);
+    tk_fails(TPC_EINVAL, fake_init(&h, &env, fake_adapter_of(tpc_module_modbus()), text));
+    ck_assert_msg(strstr(h.last_fail, why) != NULL, "%s", h.last_fail);
+    fake_fini(&h);
+    tk_env_fini(&env);
+}
+
+#define ONE(tag) "{\"url\":\"tcp://localhost\",\"slaves\":[{\"device\":\"d\",\"tags\":[" tag "]}]}"
+
+START_TEST(options_that_make_no_sense_are_refused_with_their_place)
+{
+    refused_options("{\"url\":\"udp://x\",\"slaves\":[{\"device\":\"d\",\"tags\":[{\"name\":\"a\","
+                    "\"address\":1}]}]}",
+                    "url: tcp://, rtutcp:// or rtu://");
+    refused_options(ONE("{\"name\":\"a\",\"address\":65535,\"type\":\"int32\"}"),
+                    "slaves[0].tags[0]: lies behind address 65535");
+    refused_options(ONE("{\"name\":\"a\",\"address\":1,\"area\":\"coil\",\"type\":\"int16\"}"),
+                    "slaves[0].tags[0]: bits are of the type bool or bits");
+    refused_options(ONE("{\"name\":\"a\",\"address\":1,\"divider\":0}"),
+                    "multiplier and divider cannot be 0");
+    refused_options(ONE("{\"name\":\"a\",\"address\":1,\"names\":{\"x\":\"y\"}}"),
+                    "slaves[0].tags[0].names: 'x' is no number");
+    refused_options("{\"url\":\"tcp://h\",\"slaves\":[{\"device\":\"d\",\"map\":\"none\"}]}",
+                    "slaves[0].map: there is no 'none'");
+    refused_options("{\"url\":\"tcp://h:99999\",\"slaves\":[{\"device\":\"d\",\"tags\":[{\"name\":"
+                    "\"a\",\"address\":1}]}]}",
+                    "the port is no number");
+}
+END_TEST
+
+/* A slave for all that every adapter must do; it runs until the program ends. */
+static struct slave steady;
+static char steady_options[600];
+static void provoke(struct fake_host *host, uint32_t n);
+static struct adapter_subject subject = { tpc_module_modbus, steady_options, provoke };
+
+static void provoke(struct fake_host *host, uint32_t n)
+{
+    (void) n;
+    for (int i = 0; i < 50; i++) { /* its next reports are due, and come */
+        fake_run(host, 4, 4);
+        poll(NULL, 0, 1);
+    }
+}
+
+static void start_steady(void)
+{
+    (void) slave_start(&steady, false); /* no port: its cases fail */
+    snprintf(steady_options, sizeof(steady_options),
+             "{\"url\":\"tcp://"
+             "127.0.0.1:%u\",\"maps\":[{\"name\":\"m\",\"poll\":\"100ms\",\"tags\":" TAGS
+             "}],\"slaves\":[{\"device\":\"d1\",\"map\":\"m\"}]}",
+             steady.port);
+}
+
+Suite *modbus_suite(void)
+{
+    Suite *s = suite_create("modbus");
+    TCase *t = tcase_create("modbus");
+    tcase_add_test(t, values_of_each_slave_come_every_period);
+    tcase_add_test(t, a_hole_costs_one_refusal_and_no_value);
+    tcase_add_test(t, a_bad_slave_goes_offline_and_comes_back);
+    tcase_add_test(t, late_answers_are_nobodys);
+    tcase_add_test(t, connections_that_break_are_made_again);
+    tcase_add_test(t, silent_slaves_have_a_connection_of_their_own);
+    tcase_add_test(t, a_server_that_is_absent_is_waited_for);
+    tcase_add_test(t, set_writes_and_get_reads_now);
+    tcase_add_test(t, what_cannot_be_set_is_answered_with_the_reason);
+    tcase_add_test(t, while_the_core_says_later_nothing_is_lost_and_nothing_asked);
+    tcase_add_test(t, options_that_make_no_sense_are_refused_with_their_place);
+    tcase_set_timeout(t, 60);
+    suite_add_tcase(s, t);
+    start_steady();
+    suite_add_tcase(s, adapter_suite(&subject));
+    return s;
+}
