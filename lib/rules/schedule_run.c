@@ -235,7 +235,7 @@ void tpi_schedule_run(struct tpi_rules *r, uint32_t worker, struct tpi_rule_sche
 /* What is in the log is dropped by its id; what a kill kept from it is done. */
 static void redo(struct tpi_rules *r, uint32_t worker, struct tpi_rule_schedule *s)
 {
-    struct planned p = { .r = r, .s = s, .at_ms = s->judged.redo_ms };
+    struct planned p = { .r = r, .worker = worker, .s = s, .at_ms = s->judged.redo_ms };
     s->judged.redo_ms = 0;
     if (s->judged.off_until_ms == 0) {
         s->judged.run_ms = p.at_ms;
