@@ -610,6 +610,7 @@ bool tpi_scene_run(struct tpi_rules *r, struct tpi_scene *scene, const struct tp
     struct tpi_trace *outer = w->trace; /* of the rule that runs it */
     uint64_t from = tpi_mono_ns(r->env);
     w->trace = tpi_trace_look(tally, run->device != NULL ? run->device->id : 0);
+    tpc_arena_reset(w->vars_arena);
     make_vars(&f);
     bool fires = !run->ask || expr == NULL || test(expr, &f) == 1;
     if (fires) {

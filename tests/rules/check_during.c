@@ -359,6 +359,27 @@ static int run(struct house *h, const char *kind, const char *key, const char *d
     return rc;
 }
 
+START_TEST(variables_of_what_is_run_by_hand_take_no_more_room_each_time)
+{
+    struct house *h = house_new();
+    char json[4000];
+    char pad[3000];
+    memset(pad, 'x', sizeof(pad) - 1);
+    pad[sizeof(pad) - 1] = '\0';
+    snprintf(json, sizeof(json),
+             "{'key':'m','when':{'on':'manual'},'vars':{'v':'{{ 1 }} %s','w':'{{ v }}{{ v }}{{ v "
+             "}}'},'then':["
+             "{'notify':{'handler':'ops','params':{'n':'{{ length(w) }}'}}}]}",
+             pad);
+    tk_ok(house_put(h, "scene", json));
+    for (unsigned i = 0; i < 200; i++) {
+        tk_ok(run(h, "scene", "m", NULL));
+        ck_assert_str_eq(h->messages[i].text, "scene:m notify - ops {\"n\":9003}");
+    }
+    house_free(h);
+}
+END_TEST
+
 START_TEST(it_is_run_by_hand)
 {
     struct house *h = house_new();
@@ -510,6 +531,7 @@ Suite *during_suite(void)
     tcase_add_test(c, debounce_waits_for_quiet);
     tcase_add_test(c, it_fires_on_commands_and_their_ends);
     tcase_add_test(c, it_is_run_by_hand);
+    tcase_add_test(c, variables_of_what_is_run_by_hand_take_no_more_room_each_time);
     tcase_add_test(c, a_manual_scene_without_product_names_its_devices);
     tcase_add_test(c, conditions_know_who_is_online);
     tcase_add_test(c, conditions_know_the_age_of_values_and_the_local_time);
