@@ -37,16 +37,17 @@ static bool load_name(const struct rule_firing *f, uint32_t id, struct tpc_value
 }
 
 /* Of a device that another product has, or that another worker owns. */
-static bool load_foreign(const struct rule_firing *f, uint32_t id, struct tpc_value *ret)
+static bool load_foreign(const struct rule_firing *f, uint32_t id, struct tpc_value *ret,
+                         int64_t *ret_unix_ms)
 {
     if (f->device->product->id != f->scene->condition.product_id) {
         return false;
     }
     int index = tpi_model_find_id(f->device->product->model, (uint16_t) id);
     struct tpc_buf rest = tpi_expr_rest(f->room);
-    return index >= 0 &&
-           tpi_expr_took(f->room, &rest,
-                         tpi_device_latest_copy(f->device, (uint32_t) index, &rest, ret, NULL));
+    return index >= 0 && tpi_expr_took(f->room, &rest,
+                                       tpi_device_latest_copy(f->device, (uint32_t) index, &rest,
+                                                              ret, ret_unix_ms));
 }
 
 /* Values of a condition: the latest of the device, by property id. */
@@ -63,7 +64,7 @@ static bool load_latest(void *user, uint32_t id, struct tpc_value *ret)
         return load_name(f, id, ret);
     }
     if (f->room != NULL) {
-        return load_foreign(f, id, ret);
+        return load_foreign(f, id, ret, NULL);
     }
     int index = tpi_model_find_id(f->device->product->model, (uint16_t) id);
     return index >= 0 && tpi_device_latest_peek(f->device, (uint32_t) index, ret, NULL) == 0;
@@ -115,10 +116,14 @@ static bool age(void *user, uint32_t id, int64_t *ret_ms)
     const struct rule_firing *f = user;
     struct tpc_value value;
     int64_t unix_ms = 0;
-    int index = f->device != NULL && id < TPI_NAME_DEVICE
-                    ? tpi_model_find_id(f->device->product->model, (uint16_t) id)
-                    : -1;
-    if (index < 0 || tpi_device_latest_peek(f->device, (uint32_t) index, &value, &unix_ms) != 0) {
+    if (f->device == NULL || id >= TPI_NAME_DEVICE) {
+        return false;
+    }
+    int index = tpi_model_find_id(f->device->product->model, (uint16_t) id);
+    bool known = f->room != NULL ? load_foreign(f, id, &value, &unix_ms)
+                                 : index >= 0 && tpi_device_latest_peek(f->device, (uint32_t) index,
+                                                                        &value, &unix_ms) == 0;
+    if (!known) {
         return false;
     }
     *ret_ms = tpi_unix_ms(f->r->env) - unix_ms;
