@@ -17,12 +17,20 @@ static int act(const struct tpi_act *act, const struct tpi_action *a, const stru
 {
     struct tpi_rules *r = act->rules;
     struct tpi_scene *s = tpi_rules_scene(r, act->tenant_id, a->name);
+    uint32_t *runs = &r->workers[act->worker].runs;
     if (s == NULL || !s->live) {
         return TPC_ENOENT;
     }
     if (!s->enabled || !s->condition.good) {
         return TPC_ESTATE;
     }
+    if (act->parent == NULL) {
+        *runs = 0;
+    }
+    if (*runs == TPI_RULES_MAX_RUNS) { /* each may run many: links alone are no limit */
+        return TPC_ETOOBIG;
+    }
+    ++*runs;
     struct tpi_act inner = *act;
     inner.rule = s->id;
     inner.revision = s->revision;

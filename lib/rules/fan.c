@@ -69,6 +69,16 @@ void tpi_fan_drop(struct tpi_rules *r, struct tpi_fan *fan)
     }
 }
 
+/* Chains branch here: so that their ends are not too many, each doubling is a link. */
+static uint32_t links_of(uint32_t count)
+{
+    uint32_t n = 0;
+    while (n < 32 && (uint64_t) 1 << n < count) {
+        n++;
+    }
+    return n;
+}
+
 /* Each has an id of its own; a failure is that of the action. */
 static void do_all(struct tpi_act *act, struct tpi_action *a, const struct fan *f,
                    const uint64_t *devices, uint32_t count)
@@ -126,6 +136,7 @@ void tpi_fan_done(struct tpi_rules *r, uint32_t worker, struct tpi_fan *fan, int
         if (code != 0) {
             tpi_act_failed(&act, a, f->kept.action, code, false, NULL);
         } else {
+            act.hops += links_of(count);
             do_all(&act, a, f, devices, count);
         }
         tpi_trace_leave(&w->trace, entered);

@@ -48,6 +48,7 @@ enum {
     TPI_RULES_MAX_EDGES = 1 << 20, /* pairs of scene and device that are true now, per partition */
     TPI_RULES_HOPS = 16,           /* links of a chain of rules: one of so many is cut */
     TPI_RULES_MAX_TARGETS = 1000,  /* devices that one action is done for */
+    TPI_RULES_MAX_RUNS = 256,      /* scenes that one action runs, those that they run among them */
     TPI_RULES_MAX_LATERS =
         1 << 16 /* lists of actions that wait for the end of a delay, per partition */
 };

@@ -69,6 +69,7 @@ struct rule_worker {
     struct tpc_arena *arena;          /* what one action says */
     struct tpc_arena *fan_arena;      /* what one action about many devices says */
     struct tpc_arena *vars_arena;     /* variables of the rule that is looked at */
+    uint32_t runs;                    /* scenes that an action runs: act_scene.c */
     struct tpi_buf input;             /* a message for a window over several devices */
     struct tpc_arena *input_arena;    /* values of one that came */
     struct tpc_arena *script_arena;   /* what a script returned */

@@ -134,6 +134,50 @@ START_TEST(a_scene_that_triggers_itself_is_cut_and_says_so)
 }
 END_TEST
 
+START_TEST(a_scene_that_runs_itself_twice_comes_to_an_end)
+{
+    struct house *h = house_new();
+    tk_ok(hot(h, "a", "{'run':{'scene':'a'}},{'run':{'scene':'a'}}"));
+    house_temperature(h, "t1", 31);
+    ck_assert_uint_gt(COUNT(h, loops), 0);
+    ck_assert_uint_le(COUNT(h, loops), 2 * TPI_RULES_MAX_RUNS);
+    ck_assert_uint_gt(COUNT(h, refused), 0);
+    tk_ok(fan(h, "b", "{'notify':{'handler':'ops'}}"));
+    tk_ok(hot(h, "a", "{'run':{'scene':'b'}}"));
+    house_temperature(h, "t1", 32); /* the next message begins anew */
+    ck_assert_uint_eq(atomic_load(&h->message_count), 1);
+    house_free(h);
+}
+END_TEST
+
+START_TEST(a_scene_that_runs_itself_for_all_devices_comes_to_an_end)
+{
+    struct house *h = house_new();
+    tk_ok(hot(h, "a", "{'run':{'scene':'a','product':'thermo'}}"));
+    house_temperature(h, "t1", 31);
+    house_settle(h);
+    ck_assert_uint_gt(COUNT(h, loops), 0);
+    ck_assert_uint_eq(h->fan_count, 0);
+    house_free(h);
+}
+END_TEST
+
+START_TEST(the_age_of_a_value_is_that_of_the_scene_s_product)
+{
+    struct house *h = house_new();
+    tk_ok(fan(h, "b",
+              "{'notify':{'handler':'ops','params':{'text':'{{ age(on) is null }} {{ age(level) is "
+              "null }}'}}}"));
+    tk_ok(hot(h, "a", "{'run':{'scene':'b'}},{'run':{'scene':'b','device':'fan-1'}}"));
+    struct house_point level = { "level", 2 };
+    house_say(h, "fan-1", &level, 1);
+    house_temperature(h, "t1", 31);
+    ck_assert_str_eq(h->messages[0].text, "scene:b notify t1 ops {\"text\":\"true true\"}");
+    ck_assert_str_eq(h->messages[1].text, "scene:b notify fan-1 ops {\"text\":\"true false\"}");
+    house_free(h);
+}
+END_TEST
+
 START_TEST(two_scenes_that_run_each_other_are_cut)
 {
     struct house *h = house_new();
@@ -544,6 +588,9 @@ Suite *act_suite(void)
     tcase_add_test(c, a_scene_that_is_run_is_asked_only_if_that_is_said);
     tcase_add_test(c, a_scene_that_cannot_be_run_is_a_failed_action);
     tcase_add_test(c, a_scene_that_triggers_itself_is_cut_and_says_so);
+    tcase_add_test(c, a_scene_that_runs_itself_twice_comes_to_an_end);
+    tcase_add_test(c, a_scene_that_runs_itself_for_all_devices_comes_to_an_end);
+    tcase_add_test(c, the_age_of_a_value_is_that_of_the_scene_s_product);
     tcase_add_test(c, two_scenes_that_run_each_other_are_cut);
     tcase_add_test(c, two_devices_that_set_each_other_are_cut);
     tcase_add_test(c, what_a_device_says_of_other_things_is_no_link_of_a_chain);

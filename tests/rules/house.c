@@ -112,7 +112,7 @@ static int on_fan(void *user, uint32_t worker, struct tpi_fan *fan)
     if (h->command_code != 0) {
         return h->command_code;
     }
-    ck_assert_uint_lt(h->fan_count, 16);
+    ck_assert_uint_lt(h->fan_count, HOUSE_FANS);
     h->fans[h->fan_count++] = (struct house_fan){ fan, worker };
     return 0;
 }

@@ -17,7 +17,8 @@ enum {
     HOUSE_WORKERS = 2,
     HOUSE_PARTITIONS = 4,
     HOUSE_TOLD = 1024,
-    HOUSE_INPUTS = 256
+    HOUSE_INPUTS = 256,
+    HOUSE_FANS = 512
 };
 
 struct house_command {
@@ -84,7 +85,7 @@ struct house {
     struct house_fan {
         struct tpi_fan *fan;
         uint32_t worker;
-    } fans[16]; /* not done yet */
+    } fans[HOUSE_FANS]; /* not done yet */
     unsigned switch_count;
     char switches[16][96]; /* "by kind key on" */
     atomic_uint wakes;     /* a worker was told to look at its schedules */
