@@ -69,9 +69,9 @@ static bool double_to_half(double v, uint16_t *ret)
     if (!isfinite(v) || exponent > 16) {
         return false;
     }
-    uint16_t bits = (uint16_t) units;
-    *ret = units < 1024 ? (uint16_t) (sign | bits)
-                        : (uint16_t) (sign | (exponent + 14) << 10 | (bits & 1023));
+    uint32_t bits = (uint32_t) units; /* below 1024 the number is subnormal */
+    bits = bits < 1024 ? bits : (uint32_t) (exponent + 14) << 10 | (bits & 1023);
+    *ret = (uint16_t) (sign | bits);
     return true;
 }
 
