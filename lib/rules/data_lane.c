@@ -242,6 +242,17 @@ static uint32_t pass(struct run *x, struct tpi_flow *f, struct tpi_lane *lane, i
     return n;
 }
 
+/* One too many waits: the oldest, the new one perhaps, is taken in before its time. */
+static void pass_oldest(struct run *x, struct tpi_flow *f, struct tpi_lane *lane)
+{
+    struct tpi_moment first;
+    const uint8_t *values;
+    uint32_t at = 0;
+    (void) tpi_recent_next(&lane->early, &at, &first, &values);
+    TPI_METRIC_ADD(x->r->counters.kept_full, 1);
+    pass(x, f, lane, first.ms);
+}
+
 /* All that a time can end ends, and time begins anew. */
 static uint32_t go_idle(struct run *x, struct tpi_flow *f, struct tpi_lane *lane)
 {
@@ -263,8 +274,9 @@ static bool is_time(int64_t unix_ms)
 static void decide(const struct run *x, int64_t now_ms, const char *word, const char *text)
 {
     struct tpi_trace *trace = x->r->workers[x->worker].trace;
-    if (trace != NULL) {
-        tpi_trace_decide(trace, x->device->key, now_ms, word, 0, "%s", text);
+    if (trace != NULL) { /* a group has no device */
+        struct tpc_str key = x->device != NULL ? x->device->key : TPC_STR("");
+        tpi_trace_decide(trace, key, now_ms, word, 0, "%s", text);
     }
 }
 
@@ -281,16 +293,11 @@ static void event_message(struct run *x, struct tpi_flow *f, struct tpi_lane *la
         TPI_METRIC_ADD(x->r->counters.late, 1);
         decide(x, now, "late", "is too late: in no window");
     } else {
-        if (lane->early.count == TPI_SQL_MAX_KEPT) {
-            uint32_t at = 0;
-            struct tpi_moment first;
-            const uint8_t *values;
-            (void) tpi_recent_next(&lane->early, &at, &first, &values);
-            TPI_METRIC_ADD(x->r->counters.kept_full, 1);
-            pass(x, f, lane, first.ms < p->m.ms ? first.ms : p->m.ms);
-        }
         if (put(f, &lane->early, &p->m, p->values.ptr, true) != 0) {
             tpi_run_full(x);
+        }
+        if (lane->early.count > TPI_SQL_MAX_KEPT) {
+            pass_oldest(x, f, lane);
         }
         lane->high_ms = p->m.ms > lane->high_ms ? p->m.ms : lane->high_ms;
         lane->seen_ms = now;

@@ -169,6 +169,29 @@ START_TEST(a_data_rule_tells_windows_and_rows)
 }
 END_TEST
 
+/* Several devices share the window: nobody is named. */
+START_TEST(a_window_over_event_time_and_several_devices_tells_what_is_kept_and_late)
+{
+    struct house *h = house_new();
+    tk_clock_set_unix(&h->env.clock, 1795000000000);
+    tk_ok(house_put(h, "rule",
+                    "{'key':'r','time':'event','to':{'event':'row','device':'fan-1'},"
+                    "'sql':'SELECT count(*) AS n FROM thermo GROUP BY TUMBLINGWINDOW(ss, 10)'}"));
+    struct tpi_trace *t = follow(h, "rule", "r", 0);
+    house_temperature(h, "t1", 1);
+    tk_clock_set_unix(&h->env.clock, 1794999990000);
+    house_temperature(h, "t2", 2);
+    struct told told = { .count = 0 };
+    tk_ok(tpc_arena_create(NULL, 0, &told.arena));
+    tk_ok(tpi_trace_take(t, tell, &told));
+    tpc_arena_destroy(told.arena);
+    ck_assert_ptr_nonnull(strstr(told.text, " -: is kept until no earlier one is expected\n"));
+    ck_assert_ptr_nonnull(strstr(told.text, " -: is too late: in no window\n"));
+    tpi_trace_unref(t);
+    house_free(h);
+}
+END_TEST
+
 START_TEST(a_trace_ends_after_its_looks_and_goes_with_a_changed_rule_but_not_a_deleted_one)
 {
     struct house *h = house_new();
@@ -299,6 +322,7 @@ Suite *trace_suite(void)
     tcase_add_test(c, a_scene_tells_values_edges_waiting_and_actions);
     tcase_add_test(c, a_scene_tells_what_it_saw_of_others_and_of_before);
     tcase_add_test(c, a_data_rule_tells_windows_and_rows);
+    tcase_add_test(c, a_window_over_event_time_and_several_devices_tells_what_is_kept_and_late);
     tcase_add_test(c,
                    a_trace_ends_after_its_looks_and_goes_with_a_changed_rule_but_not_a_deleted_one);
     tcase_add_test(c, what_nobody_takes_is_counted_as_lost);
