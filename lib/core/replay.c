@@ -334,6 +334,21 @@ struct again {
     uint64_t said_from;
 };
 
+/* Of messages that the log has lost rules know nothing: others come with their offsets. */
+static int end_inputs(struct tpc_core *core)
+{
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < core->options.partitions; i++) {
+        uint64_t first;
+        uint64_t end = 0;
+        rc = core->bus->range(core->bus_self, i, &first, &end);
+        if (rc == 0) {
+            tpi_rules_inputs_end(core->rules, i, end);
+        }
+    }
+    return rc;
+}
+
 /* Loads the states of the rules. */
 static int load_states(struct tpc_core *core, struct tpc_error *err, struct again *ret)
 {
@@ -346,13 +361,7 @@ static int load_states(struct tpc_core *core, struct tpc_error *err, struct agai
         rc = rc != 0 ? rc : find_state(&x, end, err);
         ret[i] = (struct again){ x.rules_from, x.said_from };
     }
-    for (uint32_t i = 0; rc == 0 && i < core->options.partitions; i++) {
-        uint64_t first;
-        uint64_t end = 0;
-        rc = core->bus->range(core->bus_self, i, &first, &end);
-        tpi_rules_inputs_end(core->rules, i, end);
-    }
-    return rc;
+    return rc != 0 ? rc : end_inputs(core);
 }
 
 /* When the first record came that rules have not seen for certain; INT64_MAX = there is none. */
@@ -421,6 +430,8 @@ static int replay_all_data(struct tpc_core *core, struct tpc_error *err)
     for (uint32_t i = 0; rc == 0 && spread && i < n; i++) {
         rc = replay_partition(core, i, PASS_INPUTS, again[i], err);
     }
+    /* They may be of messages that the log has lost since. */
+    rc = rc == 0 && spread ? end_inputs(core) : rc;
     for (uint32_t i = 0; rc == 0 && i < n; i++) {
         rc = replay_partition(core, i, PASS_DATA, again[i], err);
     }

@@ -56,7 +56,8 @@ static bool append(struct tpi_worker *w, struct input *in)
                             .kind = TPI_MSG_RULE_INPUT,
                             .partition = in->effect.partition,
                             .unix_ms = in->unix_ms,
-                            .received_unix_ms = in->received_unix_ms,
+                            .received_unix_ms =
+                                tpi_rules_received(core->rules, w->index, in->received_unix_ms),
                             .body = { (const uint8_t *) (in + 1), in->body_len } };
     int rc = tpi_log_append(w, &r, 1, TPC_APPEND_RESERVE, &err);
     if (rc == TPC_EAGAIN || rc == TPC_ENOSPC || rc == TPC_EIO || rc == TPC_ENOMEM) {

@@ -65,8 +65,9 @@ const uint32_t tpi_rules_metric_count = sizeof(tpi_rules_metrics) / sizeof(tpi_r
 
 enum {
     KIND_VERSION = 1,
-    HAND_OVER_MS = 10000, /* a receipt that is older still means that the clock was set back */
-    SAY_BYTES = 1 << 20   /* what one action says */
+    HAND_OVER_MS =
+        10000, /* a clock that is set back by less is not told from a message that waited */
+    SAY_BYTES = 1 << 20 /* what one action says */
 };
 
 static int make_workers(struct tpi_rules *r)
@@ -104,7 +105,11 @@ static int make_workers(struct tpi_rules *r)
 int64_t tpi_rules_received(const struct tpi_rules *r, uint32_t worker, int64_t received_unix_ms)
 {
     int64_t closed = r->workers[worker].closed_ms;
-    bool between = received_unix_ms < closed && closed - received_unix_ms < HAND_OVER_MS;
+    if (received_unix_ms >= closed) {
+        return received_unix_ms;
+    }
+    /* It may have waited for long, for a log that was full; the clock tells that from one set back. */
+    bool between = closed - received_unix_ms < HAND_OVER_MS || tpi_unix_ms(r->env) >= closed;
     return between ? closed : received_unix_ms;
 }
 
