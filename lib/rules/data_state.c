@@ -38,23 +38,23 @@ void tpi_data_rule_forget(struct tpi_rules *r, uint64_t rule)
     }
 }
 
-/* A few at a time: states are saved often. */
+/* A few at a time: states are saved often. own: panes that no time ends, or NULL. */
 static void sweep(struct tpi_rules *r, struct tpi_flow *f, struct tpi_map64 *devices,
-                  struct tpi_open *o)
+                  struct tpi_open *own, size_t *at)
 {
     uint64_t device;
     for (int i = 0; i < SWEEP; i++) {
-        if (!tpi_map64_next(devices, &f->sweep, &device, NULL)) {
-            f->sweep = 0;
+        if (!tpi_map64_next(devices, at, &device, NULL)) {
+            *at = 0;
             return;
         }
         if (tpi_registry_by_id(r->host.registry, device) != NULL) {
             continue;
         }
-        f->sweep--; /* a later one may stand there now */
+        (*at)--; /* a later one may stand there now */
         tpi_flow_drop_lane(f, device);
-        if (o != NULL) {
-            tpi_flow_drop_pane(f, o, device);
+        if (own != NULL) {
+            tpi_flow_drop_pane(f, own, device);
         }
     }
 }
@@ -68,10 +68,11 @@ void tpi_data_rules_expire(struct tpi_rules *r, uint32_t partition)
         struct tpi_open *own = f->first != NULL && f->first->end_ms == INT64_MAX ? f->first : NULL;
         if (f->spread) {
             tpi_flow_sweep_groups(f);
-        } else if (tpi_map64_count(&f->lanes) > 0) {
-            sweep(r, f, &f->lanes, own);
-        } else if (own != NULL) {
-            sweep(r, f, &own->panes, own);
+            continue;
+        }
+        sweep(r, f, &f->lanes, own, &f->sweep);
+        if (own != NULL) { /* of a device that is silent, the lane may be gone and a pane not */
+            sweep(r, f, &own->panes, own, &f->sweep_panes);
         }
     }
 }

@@ -112,6 +112,7 @@ int tpi_flow_spread(struct tpi_flow *f, uint32_t partitions)
 
 static void free_group(struct tpi_flow *f, struct tpi_group *g)
 {
+    f->bytes -= sizeof(*g) + g->len;
     tpi_free(f->alloc, g, sizeof(*g) + g->len);
 }
 
@@ -151,22 +152,14 @@ void tpi_flow_sweep_groups(struct tpi_flow *f)
     }
 }
 
-int tpi_flow_group(struct tpi_flow *f, uint64_t key, struct tpc_bytes bytes)
+/* It is not there yet. */
+static int put_group(struct tpi_flow *f, uint64_t key, struct tpc_bytes bytes)
 {
-    if (tpi_map64_get(&f->groups, key) != NULL) {
-        return 0;
-    }
-    size_t live = f->panes + tpi_map64_count(&f->lanes);
-    if (tpi_map64_count(&f->groups) > 2 * live + SWEEP_FROM) {
-        tpi_flow_sweep_groups(f);
-    }
-    if (tpi_map64_count(&f->groups) >= TPI_FLOW_MAX_PANES) {
-        return TPC_ETOOBIG;
-    }
     struct tpi_group *g = tpi_alloc(f->alloc, sizeof(*g) + bytes.len);
     if (g == NULL) {
         return TPC_ENOMEM;
     }
+    f->bytes += sizeof(*g) + bytes.len;
     g->len = (uint32_t) bytes.len;
     if (bytes.len > 0) {
         memcpy(g->bytes, bytes.ptr, bytes.len);
@@ -176,6 +169,23 @@ int tpi_flow_group(struct tpi_flow *f, uint64_t key, struct tpc_bytes bytes)
         return TPC_ENOMEM;
     }
     return 0;
+}
+
+int tpi_flow_group(struct tpi_flow *f, uint64_t key, struct tpc_bytes bytes)
+{
+    if (tpi_map64_get(&f->groups, key) != NULL) {
+        return 0;
+    }
+    size_t live = f->panes + tpi_map64_count(&f->lanes);
+    size_t count = tpi_map64_count(&f->groups);
+    bool full = f->bytes >= TPI_FLOW_MAX_BYTES;
+    if (count > 2 * live + SWEEP_FROM || (full && count > live)) {
+        tpi_flow_sweep_groups(f);
+    }
+    if (tpi_map64_count(&f->groups) >= TPI_FLOW_MAX_PANES || f->bytes >= TPI_FLOW_MAX_BYTES) {
+        return TPC_ETOOBIG;
+    }
+    return put_group(f, key, bytes);
 }
 
 /* Count of marks (varint), marks (varints); count of groups (varint), of each its hash and length
@@ -213,9 +223,10 @@ int tpi_flow_read_groups(struct tpi_flow *f, struct tpi_reader *in)
     for (uint64_t i = 0; rc == 0 && !in->bad && i < groups; i++) {
         uint64_t key = tpi_read_varint(in);
         struct tpc_bytes bytes = read_bytes(in);
-        rc = in->bad ? TPC_ECORRUPT : tpi_flow_group(f, key, bytes);
+        bool fresh = !in->bad && tpi_map64_get(&f->groups, key) == NULL;
+        rc = fresh ? put_group(f, key, bytes) : TPC_ECORRUPT;
     }
-    return in->bad || rc == TPC_ETOOBIG ? TPC_ECORRUPT : rc;
+    return in->bad ? TPC_ECORRUPT : rc;
 }
 
 /* ---- records ---- */

@@ -11,7 +11,8 @@
 
 enum {
     TPI_FLOW_MAX_PANES = 1 << 20, /* of one rule in one partition; and as many lanes */
-    TPI_FLOW_MAX_BYTES = 64 << 20 /* of one rule in one partition: lists, sets and kept messages */
+    TPI_FLOW_MAX_BYTES =
+        64 << 20 /* of one rule in one partition: lists, sets, kept messages, groups */
 };
 
 struct tpi_pane {
@@ -64,7 +65,8 @@ struct tpi_flow {
     struct tpi_buf pack;    /* one message as it is kept */
     struct tpi_pane *spare; /* of a window that is made of kept messages; NULL = none yet */
     size_t bytes;           /* of TPI_FLOW_MAX_BYTES */
-    size_t sweep;           /* where the next look for devices that are gone begins */
+    size_t sweep;           /* where the next look for devices that are gone begins: lanes, */
+    size_t sweep_panes;     /* and panes that no time ends */
     /* Over several devices: panes and lanes stand by the hash of their groups instead of by device. */
     bool spread;
     uint32_t mark_count;     /* partitions */
@@ -78,7 +80,7 @@ void tpi_flow_init(struct tpi_flow *f, const struct tpc_allocator *alloc, const 
 void tpi_flow_fini(struct tpi_flow *f);
 
 /* group.c: makes a fresh flow one over several devices; frees what it has as such; keeps a group. Return
- * 0, TPC_ENOMEM, or TPC_ETOOBIG (TPI_FLOW_MAX_PANES). */
+ * 0, TPC_ENOMEM, or TPC_ETOOBIG (TPI_FLOW_MAX_PANES, _BYTES). */
 int tpi_flow_spread(struct tpi_flow *f, uint32_t partitions);
 void tpi_flow_spread_fini(struct tpi_flow *f);
 int tpi_flow_group(struct tpi_flow *f, uint64_t key, struct tpc_bytes group);

@@ -108,6 +108,10 @@ int tpi_flow_save(const struct tpi_flow *f, struct tpi_buf *out)
 
 /* ---- reading ---- */
 
+/* Order and room differ from those of the flow that was saved, so that its limit of memory must not hold
+ * here: what is read is bounded by the state, and the flow takes no more until it is below the limit. */
+#define NO_LIMIT SIZE_MAX
+
 /* Sums of times and lengths must not overflow. */
 static bool is_time(int64_t unix_ms)
 {
@@ -137,8 +141,8 @@ static int fill_pane(struct tpi_flow *f, struct tpi_pane *p, struct tpi_reader *
         if (old) {
             read_old(&p->aggregates[i], in);
         } else {
-            rc = tpi_aggregate_read(f->alloc, f->functions[i], &p->aggregates[i], in,
-                                    TPI_FLOW_MAX_BYTES, &f->bytes);
+            rc = tpi_aggregate_read(f->alloc, f->functions[i], &p->aggregates[i], in, NO_LIMIT,
+                                    &f->bytes);
         }
     }
     rc = rc == TPC_ETOOBIG ? TPC_ECORRUPT : rc;
@@ -207,7 +211,7 @@ static int read_recent(struct tpi_flow *f, struct tpi_recent *r, struct tpi_read
             !tpi_recent_is_good(f->functions, f->aggregates, &m, values)) {
             return TPC_ECORRUPT;
         }
-        rc = tpi_recent_put(r, f->alloc, &m, values, false, TPI_FLOW_MAX_BYTES, &f->bytes);
+        rc = tpi_recent_put(r, f->alloc, &m, values, false, NO_LIMIT, &f->bytes);
     }
     return rc == TPC_ETOOBIG ? TPC_ECORRUPT : rc;
 }

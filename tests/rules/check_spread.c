@@ -3,6 +3,7 @@
 #include "suites.h"
 
 #include "rules/group.h"
+#include "rules/window.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -270,6 +271,30 @@ static int spread_and_use(const struct tpc_allocator *a, void *user)
     return rc;
 }
 
+START_TEST(what_groups_take_is_bounded)
+{
+    static uint8_t long_text[TPI_GROUP_BYTES];
+    struct tpi_flow f;
+    uint64_t n = 0;
+    tpi_flow_init(&f, NULL, NULL, 0);
+    tk_ok(tpi_flow_spread(&f, 4));
+    struct tpi_open *o;
+    bool fresh;
+    ck_assert_ptr_nonnull(o = tpi_flow_open(&f, 0, INT64_MAX, &fresh));
+    struct tpc_bytes text = { long_text, sizeof(long_text) };
+    while (n < 5000 && tpi_flow_group(&f, n + 1, text) == 0) {
+        ck_assert_ptr_nonnull(tpi_flow_pane(&f, o, ++n, &fresh));
+    }
+    ck_assert_uint_eq(n, TPI_FLOW_MAX_BYTES / TPI_GROUP_BYTES);
+    ck_assert_int_eq(tpi_flow_group(&f, n + 1, text), TPC_ETOOBIG);
+    tpi_flow_drop_pane(&f, o, 1); /* its window has ended: there is room */
+    tk_ok(tpi_flow_group(&f, n + 1, text));
+    tpi_flow_spread_fini(&f);
+    ck_assert_uint_eq(f.bytes, 0);
+    tpi_flow_fini(&f);
+}
+END_TEST
+
 START_TEST(a_record_survives_each_failure_of_memory)
 {
     ck_assert_uint_gt(tk_each_alloc_fails(spread_and_use, NULL), 1);
@@ -289,6 +314,7 @@ Suite *spread_suite(void)
     tcase_add_test(t, inputs_of_another_statement_are_not_counted);
     tcase_add_test(t, what_is_wrong_is_told);
     tcase_add_test(t, rows_of_one_device_may_be_about_another);
+    tcase_add_test(t, what_groups_take_is_bounded);
     tcase_add_test(t, a_record_survives_each_failure_of_memory);
     suite_add_tcase(s, t);
     return s;

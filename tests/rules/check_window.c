@@ -225,6 +225,24 @@ START_TEST(a_device_that_is_deleted_takes_no_state)
 }
 END_TEST
 
+/* A window of a count stays open when the device's event time stands still. */
+START_TEST(a_silent_device_that_is_deleted_takes_no_state_while_others_send)
+{
+    struct house *h = house_new();
+    at(h, 1000000);
+    tk_ok(put_timed(h, "SELECT count(*) AS n FROM thermo GROUP BY device, COUNTWINDOW(4)",
+                    ",'time':'event','idle':'10s'"));
+    event(h, 1000000, 1);
+    house_wait(h, 10000);
+    humidity(h, "t2", 1);
+    humidity(h, "t3", 1);
+    size_t all = state_bytes(h);
+    tk_ok(house_delete(h, "device", "t1"));
+    ck_assert_uint_lt(state_bytes(h), all);
+    house_free(h);
+}
+END_TEST
+
 /* ---- lists and sets ---- */
 
 START_TEST(collect_gives_a_list_and_count_distinct_how_many_differ)
@@ -433,6 +451,38 @@ START_TEST(too_many_early_events_are_taken_in_before_their_time)
 }
 END_TEST
 
+/* The newest event comes first: each is the oldest of those that wait. */
+START_TEST(early_events_that_come_backwards_are_bounded_and_their_state_loads)
+{
+    enum { MORE = 200 };
+    struct house *h = house_new();
+    at(h, 9000000);
+    tk_ok(put_timed(h, "SELECT count(*) AS n FROM thermo GROUP BY device, TUMBLINGWINDOW(hh, 1)",
+                    ",'time':'event','lateness':'1h'"));
+    for (int i = 0; i <= TPI_SQL_MAX_KEPT; i++) {
+        event(h, 3700000 - i, i);
+    }
+    ck_assert_uint_eq(COUNT(h, kept_full), 1);
+    for (int i = 1; i <= MORE; i++) {
+        event(h, 3700000 + i, i);
+    }
+    ck_assert_uint_eq(COUNT(h, kept_full), 1 + MORE);
+    ck_assert_uint_eq(COUNT(h, late), 0);
+    struct tpi_buf *state = save(h);
+    tk_ok(house_restart(h));
+    for (uint32_t i = 0; i < HOUSE_PARTITIONS; i++) {
+        uint64_t next;
+        struct tpc_bytes bytes = { state[i].ptr, state[i].len };
+        tk_ok(tpi_rules_state_load(h->rules, i, bytes, NULL, &next));
+        tpi_buf_fini(&state[i]);
+    }
+    house_wait(h, 60000);
+    ck_assert_uint_eq(rows(h), 1);
+    expect(h, 0, "{\"n\":1225");
+    house_free(h);
+}
+END_TEST
+
 /* ---- what waits ---- */
 
 START_TEST(sessions_that_ended_leave_nothing_behind)
@@ -471,7 +521,10 @@ START_TEST(what_is_taken_in_after_the_clock_ended_a_window_says_so)
     ck_assert_uint_eq(rows(h), 1);
     ck_assert_int_eq(tpi_rules_received(h->rules, worker, 1009999), 1010003);
     ck_assert_int_eq(tpi_rules_received(h->rules, worker, 1010004), 1010004);
-    ck_assert_int_eq(tpi_rules_received(h->rules, worker, 1000), 1000); /* the clock was set back */
+    ck_assert_int_eq(tpi_rules_received(h->rules, worker, 990000),
+                     1010003); /* it waited for long */
+    at(h, 990001);
+    ck_assert_int_eq(tpi_rules_received(h->rules, worker, 990000), 990000); /* set back */
     house_free(h);
 }
 END_TEST
@@ -599,6 +652,50 @@ END_TEST
 
 /* ---- memory ---- */
 
+/* As many as find room; the last one may take more than was left. */
+static uint64_t fill_lanes(struct tpi_flow *f)
+{
+    static const uint8_t null = TPC_NULL;
+    bool fresh;
+    uint64_t n = 0;
+    for (uint64_t device = 1;; device++) {
+        struct tpi_lane *lane = tpi_flow_lane(f, device, &fresh);
+        for (int i = 0; i < TPI_SQL_MAX_KEPT; i++, n++) {
+            struct tpi_moment m = { .ms = i, .mark = n, .bytes = 1 };
+            if (tpi_recent_put(&lane->past, NULL, &m, &null, false, TPI_FLOW_MAX_BYTES,
+                               &f->bytes) != 0) {
+                return n;
+            }
+        }
+    }
+}
+
+START_TEST(a_state_of_all_that_may_be_kept_loads)
+{
+    static const uint8_t functions[] = { TPI_SQL_SUM };
+    struct tpi_flow f;
+    struct tpi_flow again;
+    struct tpi_buf b;
+    struct tpi_reader in;
+    size_t iter = 0;
+    void *lane;
+    tpi_flow_init(&f, NULL, functions, 1);
+    uint64_t n = fill_lanes(&f);
+    tpi_buf_init(&b, NULL, 0);
+    tk_ok(tpi_flow_save(&f, &b));
+    tpi_flow_fini(&f);
+    tpi_flow_init(&again, NULL, functions, 1);
+    tpi_reader_init(&in, b.ptr, b.len);
+    tk_ok(tpi_flow_read(&again, &in, false));
+    while (tpi_map64_next(&again.lanes, &iter, NULL, &lane)) {
+        n -= ((const struct tpi_lane *) lane)->past.count;
+    }
+    ck_assert_uint_eq(n, 0);
+    tpi_flow_fini(&again);
+    tpi_buf_fini(&b);
+}
+END_TEST
+
 static int add_and_read(const struct tpc_allocator *a, void *user)
 {
     static const uint8_t functions[] = { TPI_SQL_COLLECT, TPI_SQL_DISTINCT, TPI_SQL_AVG };
@@ -657,6 +754,7 @@ Suite *window_suite(void)
     tcase_add_test(t, a_sliding_window_is_bounded_and_freed);
     tcase_add_test(t, windows_of_a_count_overlap);
     tcase_add_test(t, a_device_that_is_deleted_takes_no_state);
+    tcase_add_test(t, a_silent_device_that_is_deleted_takes_no_state_while_others_send);
     tcase_add_test(t, collect_gives_a_list_and_count_distinct_how_many_differ);
     tcase_add_test(t, lists_and_sets_stand_in_having_filter_and_every_window);
     tcase_add_test(t, what_collect_and_distinct_keep_is_bounded);
@@ -665,12 +763,14 @@ Suite *window_suite(void)
     tcase_add_test(t, a_clock_that_was_ahead_does_no_harm_for_ever);
     tcase_add_test(t, a_device_that_sends_events_no_more_takes_no_state);
     tcase_add_test(t, too_many_early_events_are_taken_in_before_their_time);
+    tcase_add_test(t, early_events_that_come_backwards_are_bounded_and_their_state_loads);
     tcase_add_test(t, sessions_that_ended_leave_nothing_behind);
     tcase_add_test(t, what_is_taken_in_after_the_clock_ended_a_window_says_so);
     tcase_add_test(t, wrong_windows_are_told_with_their_place);
     tcase_add_test(t, recipes_do_what_the_guide_says);
     tcase_add_test(t, a_clock_that_is_set_back_does_not_keep_messages_for_long);
     tcase_add_test(t, windows_of_an_older_state_are_read);
+    tcase_add_test(t, a_state_of_all_that_may_be_kept_loads);
     tcase_add_test(t, no_memory_for_lists_sets_and_kept_messages_leaks_nothing);
     suite_add_tcase(s, t);
     return s;
