@@ -38,7 +38,7 @@ struct tpc_mycontroller_options {
  * {"of": "task fan", "at": "evaluationConfig", "text": ".."}: what is not, or not quite, the same.
  *
  * Returns 0, TPC_EINVAL (doc is neither a map nor a list, options), TPC_ETOOBIG (deeper than 16) or TPC_ENOMEM.
- * Ownership: *ret is the arena's and points into doc and the options.
+ * Ownership: *ret is the arena's and points into doc, whose texts have to outlive it, and into the options.
  * Thread: the arena's thread.
  * Since: 0.1
  */

@@ -8,7 +8,7 @@
 
 enum {
     TPI_MC_DEPTH = 16,   /* maps and lists inside one another */
-    TPI_MC_MEMBERS = 24, /* of a document that is made */
+    TPI_MC_MEMBERS = 32, /* of a map that is made; no fewer than variables */
     TPI_MC_VARS = 32
 };
 
@@ -114,6 +114,8 @@ struct tpc_str tpi_mc_reference(struct tpi_mc *m, struct tpc_str text);
 
 /* ---- mycontroller_rule.c ---- */
 
+/* What a task that becomes a schedule is called: a schedule may have its id already. */
+struct tpc_str tpi_mc_task_key(struct tpi_mc *m, struct tpc_str id);
 void tpi_mc_task(struct tpi_mc *m, const struct tpc_value *doc);
 void tpi_mc_schedule(struct tpi_mc *m, const struct tpc_value *doc);
 void tpi_mc_forward(struct tpi_mc *m, const struct tpc_value *doc);

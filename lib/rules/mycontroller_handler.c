@@ -78,13 +78,28 @@ static void put_percent(struct tpi_mc *m, struct tpi_buf *b, struct tpc_str text
     }
 }
 
+/* A text, number or bool. */
+static void put_scalar(struct tpi_mc *m, struct tpi_buf *b, const struct tpc_value *v)
+{
+    uint8_t text[64];
+    struct tpc_buf room = { text, sizeof(text), 0 };
+    if (v->type == TPC_TEXT) {
+        put_percent(m, b, tpc_value_text(v));
+    } else if (v->type == TPC_BOOL || v->type == TPC_INT || v->type == TPC_DOUBLE) {
+        bool fits = tpc_json_write(v, 0, &room) == 0;
+        put_percent(m, b, (struct tpc_str){ (const char *) text, fits ? room.need : 0 });
+    } else if (v->type != TPC_NULL) {
+        tpi_mc_lame(m, "queryParameters", "neither a text nor a number: left out");
+    }
+}
+
 static void put_query(struct tpi_mc *m, struct tpi_buf *b, const struct tpc_value *query)
 {
     for (size_t i = 0; query != NULL && query->type == TPC_MAP && i < query->len; i++) {
         tpi_mc_write(m, b, i == 0 ? TPC_STR("?") : TPC_STR("&"));
         put_percent(m, b, query->as.members[i].key);
         tpi_mc_write(m, b, TPC_STR("="));
-        put_percent(m, b, tpc_value_text(&query->as.members[i].value));
+        put_scalar(m, b, &query->as.members[i].value);
     }
 }
 
@@ -265,7 +280,7 @@ static bool act_switch(struct tpi_mc *m, struct acting *a, const struct tpc_valu
     }
     bool scene = task && tpi_mc_truthy(tpi_member(doc, "triggerOnEvent"));
     tpi_mc_put_text(&map, "kind", scene ? TPC_STR("scene") : task ? TPC_STR("schedule") : resource);
-    tpi_mc_put_text(&map, "key", id);
+    tpi_mc_put_text(&map, "key", task && !scene ? tpi_mc_task_key(m, id) : id);
     act(m, a, off ? "disable" : "enable", tpi_mc_map_value(m, &map), delay_ms);
     return true;
 }
@@ -312,11 +327,16 @@ static struct tpc_value say(struct tpi_mc *m, const struct tpc_value *p)
     for (size_t i = 4; i < sizeof(plain) / sizeof(plain[0]); i++) {
         note_if(m, p, plain[i], "belongs to the handler: make one for each");
     }
-    for (size_t i = 0; i < p->len && map.count < TPI_MC_MEMBERS; i++) {
+    for (size_t i = 0; i < p->len; i++) {
         bool known = false;
         const struct tpc_member *member = &p->as.members[i];
         for (size_t k = 0; k < sizeof(plain) / sizeof(plain[0]); k++) {
             known = known || tpc_str_equal(member->key, tpc_str_from(plain[k]));
+        }
+        if (!known && map.count == TPI_MC_MEMBERS) {
+            tpi_mc_note(m, "handlerParameters", "more than %d members: the others are left out",
+                        TPI_MC_MEMBERS);
+            break;
         }
         if (!known && member->value.type != TPC_NULL) {
             map.members[map.count++] =

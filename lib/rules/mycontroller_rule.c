@@ -329,17 +329,24 @@ static void event_task(struct tpi_mc *m, const struct tpc_value *doc, bool risin
     finish(m, &out, doc, &then);
 }
 
-static struct tpc_str task_key(struct tpi_mc *m)
+struct tpc_str tpi_mc_task_key(struct tpi_mc *m, struct tpc_str id)
 {
     struct tpi_buf b;
-    if (tpi_mc_find(m, TPI_MC_SCHEDULE, m->id) == NULL) {
-        return m->id;
+    if (tpi_mc_find(m, TPI_MC_SCHEDULE, id) == NULL) {
+        return id;
     }
-    tpi_mc_note(m, "id", "there is a schedule of this id: it becomes task-<id>");
     tpi_mc_buf(&b);
     tpi_mc_write(m, &b, TPC_STR("task-"));
-    tpi_mc_write(m, &b, m->id);
+    tpi_mc_write(m, &b, id);
     return tpi_mc_take(m, &b);
+}
+
+static struct tpc_value interval(struct tpi_mc *m, const char *name, int64_t ms)
+{
+    if (ms < 1000) {
+        tpi_mc_note(m, name, "a second is the least");
+    }
+    return tpi_mc_int(ms < 1000 ? 1000 : ms);
 }
 
 static void interval_task(struct tpi_mc *m, const struct tpc_value *doc, bool rising)
@@ -347,13 +354,17 @@ static void interval_task(struct tpi_mc *m, const struct tpc_value *doc, bool ri
     struct tpi_mc_map out = { .count = 0 };
     struct tpc_value d;
     int64_t ms;
-    put_head(m, &out, "schedule", task_key(m));
+    struct tpc_str key = tpi_mc_task_key(m, m->id);
+    if (!tpc_str_equal(key, m->id)) {
+        tpi_mc_note(m, "id", "there is a schedule of this id: it becomes task-<id>");
+    }
+    put_head(m, &out, "schedule", key);
     if (!read_ms(m, doc, "executionInterval", &ms)) {
         tpi_mc_note(m, "executionInterval", "missing: not made");
         return;
     }
     tpi_mc_put_text(&out, "type", TPC_STR("repeat"));
-    tpi_mc_put(&out, "interval", tpi_mc_int(ms < 1000 ? 1000 : ms));
+    tpi_mc_put(&out, "interval", interval(m, "executionInterval", ms));
     struct tpc_str expr = condition(m, doc);
     put_vars(m, &out);
     bool damped = dampen(m, doc, &d);
@@ -466,8 +477,11 @@ static void put_plan(struct tpi_mc *m, struct tpi_mc_map *out, const struct tpc_
     tpi_mc_put_text(out, "type", type);
     if (tpc_str_equal(type, TPC_STR("repeat"))) {
         int64_t count = tpi_mc_number(spec, "repeatCount", 0);
-        ms = read_ms(m, spec, "interval", &ms) ? ms : 0;
-        tpi_mc_put(out, "interval", tpi_mc_int(ms < 1000 ? 1000 : ms));
+        if (!read_ms(m, spec, "interval", &ms)) {
+            ms = 1000;
+            tpi_mc_lame(m, "interval", "missing: a second is put");
+        }
+        tpi_mc_put(out, "interval", interval(m, "interval", ms));
         if (count > 0) {
             tpi_mc_put(out, "count", tpi_mc_int(count));
         }
@@ -481,6 +495,9 @@ static void put_plan(struct tpi_mc *m, struct tpi_mc_map *out, const struct tpc_
             struct tpc_str offset = tpi_member_text(spec, "offset");
             if (offset.len > 0 && tpi_mc_duration(offset, &ms)) {
                 tpi_mc_put(out, "offset", tpi_mc_int(ms));
+            } else if (offset.len > 0) {
+                tpi_mc_lame(m, "offset", "no duration: '%.*s'",
+                            (int) (offset.len < 60 ? offset.len : 60), offset.ptr);
             }
             put_place(m, out);
         }

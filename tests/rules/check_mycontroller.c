@@ -356,6 +356,83 @@ START_TEST(conditions_keep_their_meaning_or_are_told)
 }
 END_TEST
 
+/* Of a task with so many variables and parameters. */
+static struct import import_many(int vars, int params)
+{
+    char json[8192];
+    int n = snprintf(json, sizeof(json),
+                     "{'id':'x','enabled':true,'executionInterval':'1m',"
+                     "'variables':{");
+    for (int i = 0; i < vars; i++) {
+        n += snprintf(json + n, sizeof(json) - (size_t) n, "%s'v%d':'a'", i > 0 ? "," : "", i);
+    }
+    n += snprintf(json + n, sizeof(json) - (size_t) n,
+                  "},'handlers':['phone'],'handlerParameters':{'p':{'type':'webhook'");
+    for (int i = 0; i < params; i++) {
+        n += snprintf(json + n, sizeof(json) - (size_t) n, ",'p%d':%d", i, i);
+    }
+    snprintf(json + n, sizeof(json) - (size_t) n, "}}}");
+    return import(json, &house_names);
+}
+
+START_TEST(nothing_is_dropped_for_want_of_room_without_a_word)
+{
+    char text[8000];
+    struct import i = import_many(32, 32);
+    struct tpc_value v = member(&i, "entities");
+    print(&v, text, sizeof(text));
+    ck_assert_ptr_nonnull(strstr(text, "'v31':"));
+    ck_assert_ptr_nonnull(strstr(text, "'p31':"));
+    ck_assert_uint_eq(member(&i, "notes").len, 0);
+    tpc_arena_destroy(i.arena);
+    i = import_many(1, 33);
+    v = member(&i, "notes");
+    print(&v, text, sizeof(text));
+    ck_assert_ptr_nonnull(strstr(text, "more than 32 members"));
+    tpc_arena_destroy(i.arena);
+}
+END_TEST
+
+START_TEST(a_task_that_gives_way_to_a_schedule_of_its_id_is_switched_by_its_new_key)
+{
+    char text[4000];
+    struct import i = import(
+        "[{'id':'x','type':'repeat','enabled':true,'spec':{'interval':'1m'},'handlers':['r'],"
+        "'handlerParameters':{'p':{'type':'resource_by_quick_id','resourceType':'task',"
+        "'quickId':'x','payload':'disable'}}},"
+        "{'id':'x','enabled':true,'executionInterval':'1m'," TELL "},"
+        "{'id':'r','type':'resource'}]",
+        &house_names);
+    tk_ok(i.rc);
+    struct tpc_value v = member(&i, "entities");
+    print(&v, text, sizeof(text));
+    ck_assert_ptr_nonnull(strstr(text, "{'disable':{'kind':'schedule','key':'task-x'}}"));
+    ck_assert_ptr_nonnull(strstr(text, "'kind':'schedule','key':'task-x'"));
+    tpc_arena_destroy(i.arena);
+}
+END_TEST
+
+START_TEST(plans_and_addresses_lose_nothing_without_a_word)
+{
+    char text[4000];
+    struct import i =
+        import("[{'id':'x','type':'repeat','enabled':true,'spec':{}," TELL "},"
+               "{'id':'y','type':'sunset','enabled':true,'spec':{'offset':'early'}," TELL "},"
+               "{'id':'h','type':'webhook','enabled':true,'spec':{'server':'http://h/',"
+               "'queryParameters':{'n':5,'b':true,'t':'a b'}}}]",
+               &house_names);
+    tk_ok(i.rc);
+    struct tpc_value v = member(&i, "entities");
+    print(&v, text, sizeof(text));
+    ck_assert_ptr_nonnull(strstr(text, "http://h/?n=5&b=true&t=a%20b"));
+    v = member(&i, "notes");
+    print(&v, text, sizeof(text));
+    ck_assert_ptr_nonnull(strstr(text, "{'of':'schedule x','at':'interval'"));
+    ck_assert_ptr_nonnull(strstr(text, "{'of':'schedule y','at':'offset'"));
+    tpc_arena_destroy(i.arena);
+}
+END_TEST
+
 START_TEST(nonsense_is_refused_and_memory_may_end)
 {
     struct tpc_arena *arena = NULL;
@@ -397,6 +474,9 @@ Suite *mycontroller_suite(void)
     tcase_add_test(t, forward_payloads_become_scenes);
     tcase_add_test(t, templates_keep_their_meaning_or_are_told);
     tcase_add_test(t, conditions_keep_their_meaning_or_are_told);
+    tcase_add_test(t, nothing_is_dropped_for_want_of_room_without_a_word);
+    tcase_add_test(t, a_task_that_gives_way_to_a_schedule_of_its_id_is_switched_by_its_new_key);
+    tcase_add_test(t, plans_and_addresses_lose_nothing_without_a_word);
     tcase_add_test(t, nonsense_is_refused_and_memory_may_end);
     suite_add_tcase(s, t);
     return s;
