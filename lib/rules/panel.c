@@ -529,10 +529,13 @@ int tpi_panel_import(struct tpc_arena *arena, const struct tpc_value *in,
     }
     tpi_panel_set(&m, "entities", tpi_panel_array(&p.docs));
     tpi_panel_set(&m, "notes", tpi_panel_array(&p.notes));
-    *ret = tpi_panel_map(&p, &m);
-    return p.rc == 0 ? 0
-                     : tpi_error_set(err, p.rc, "rules",
-                                     p.rc == TPC_ETOOBIG ? "more than %d documents or notes"
-                                                         : "out of memory (%d)",
-                                     TPI_PANEL_DOCS);
+    struct tpc_value v = tpi_panel_map(&p, &m);
+    if (p.rc != 0) {
+        return tpi_error_set(err, p.rc, "rules",
+                             p.rc == TPC_ETOOBIG ? "more than %d documents or notes"
+                                                 : "out of memory (%d)",
+                             TPI_PANEL_DOCS);
+    }
+    *ret = v;
+    return 0;
 }

@@ -273,17 +273,20 @@ static bool put_and(struct panel *p, struct tpi_buf *out, bool *first)
 /* A list as a text with commas; [20, 30] of between as "20-30". */
 static struct tpc_str joined(struct panel *p, const struct tpc_value *v, bool between)
 {
-    struct tpc_str all = tpi_panel_scalar(p, v);
-    for (size_t i = 0; v != NULL && v->type == TPC_ARRAY && i < v->len; i++) {
-        struct tpc_str one = tpi_panel_scalar(p, &v->as.items[i]);
-        struct tpc_value sum = tpi_panel_format(p, "%.*s%s%.*s", (int) all.len, all.ptr,
-                                                i == 0    ? ""
-                                                : between ? "-"
-                                                          : ",",
-                                                (int) one.len, one.ptr);
-        all = tpc_value_text(&sum);
+    struct tpi_buf sum;
+    int rc = 0;
+    if (v == NULL || v->type != TPC_ARRAY) {
+        return tpi_panel_scalar(p, v);
     }
-    return all;
+    tpi_buf_init(&sum, NULL, 0);
+    for (size_t i = 0; rc == 0 && i < v->len; i++) {
+        rc = i > 0 ? tpi_buf_u8(&sum, between ? '-' : ',') : 0;
+        rc = rc != 0 ? rc : tpi_buf_text(&sum, tpi_panel_scalar(p, &v->as.items[i]));
+    }
+    struct tpc_value all = tpi_panel_text(p, (struct tpc_str){ (const char *) sum.ptr, sum.len });
+    tpi_buf_fini(&sum);
+    p->rc = rc != 0 ? rc : p->rc;
+    return tpc_value_text(&all);
 }
 
 static bool put_field(struct panel *p, const struct tpc_value *c, struct tpi_buf *out)

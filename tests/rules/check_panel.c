@@ -357,6 +357,32 @@ START_TEST(what_is_imported_works)
 }
 END_TEST
 
+START_TEST(long_lists_of_events_are_whole)
+{
+    char json[8192];
+    static char text[16384];
+    struct tpc_arena *arena;
+    struct tpc_value out;
+    struct tpc_buf buf = { (uint8_t *) text, sizeof(text) - 1, 0 };
+    int n = snprintf(json, sizeof(json),
+                     "{'id':'r','trigger_condition_groups':[[{'trigger_conditions_type':'10',"
+                     "'trigger_source':'d-1','trigger_param_type':'EVT','trigger_param':'smoke',"
+                     "'trigger_value':{'match_mode':'field','conditions':[{'field':'room',"
+                     "'operator':'in','value':[");
+    for (int i = 0; i < 200; i++) {
+        n += snprintf(json + n, sizeof(json) - (size_t) n, "%s'room %d'", i > 0 ? "," : "", i);
+    }
+    snprintf(json + n, sizeof(json) - (size_t) n, "]}]}}]]," ON "}");
+    tk_ok(tpc_arena_create(NULL, 0, &arena));
+    tk_ok(import(arena, json, NULL, &out));
+    tk_ok(tpc_json_write(&out, 0, &buf));
+    text[buf.need] = '\0';
+    ck_assert_ptr_nonnull(strstr(text, "'room 0', "));
+    ck_assert_ptr_nonnull(strstr(text, ", 'room 199')"));
+    tpc_arena_destroy(arena);
+}
+END_TEST
+
 static int import_once(const struct tpc_allocator *a, void *user)
 {
     struct tpc_arena *arena;
@@ -387,6 +413,7 @@ Suite *panel_suite(void)
     tcase_add_test(c, what_has_no_place_is_noted);
     tcase_add_test(c, lists_and_answers_of_the_interface_are_understood);
     tcase_add_test(c, what_is_imported_works);
+    tcase_add_test(c, long_lists_of_events_are_whole);
     tcase_add_test(c, without_memory_nothing_is_imported);
     suite_add_tcase(s, c);
     return s;
