@@ -21,8 +21,8 @@ enum tpc_rule_flags {
 };
 
 /* One rule; of an alert its configuration: wishes of rules and of silence are its looks, those that want it
- * raised match, alerts raised are its firings. Counts are since the process started or since the rule was made; a changed document goes
- * on with them, but for the failure, which was the old one's. */
+ * raised match, alerts raised are its firings. Counts are since the process started or since the rule was
+ * made; a changed document goes on with them, but for the failure, which was the old one's. */
 struct tpc_rule_info {
     uint32_t size;
     uint32_t flags; /* enum tpc_rule_flags */
@@ -112,7 +112,8 @@ TPC_API int tpc_rule_run(struct tpc_core *core, const struct tpc_actor *actor,
 /*
  * Has a scene forget what it remembers of a device, NULL = of all: that it fired ("once"), that its condition
  * is true, what waits, its dampened runs. It may fire again with the next message. A schedule, or with device
- * NULL a scene, that switched itself off is on again. Stored when it returns, if nothing keeps the rules' state from being stored now; else a moment later.
+ * NULL a scene, that switched itself off is on again. Stored when it returns, if nothing keeps the rules' state
+ * from being stored now; else a moment later.
  *
  * Returns 0, TPC_EINVAL (core is NULL, key is empty, no such kind), TPC_ENOENT or TPC_ESTATE (the core is not
  * started, or this is a worker's thread).
@@ -171,7 +172,8 @@ struct tpc_rule_test_message {
     uint32_t size;
     uint16_t kind; /* TPC_MSG_TELEMETRY, _ATTRIBUTES, _EVENT, _PRESENCE, _COMMAND, _ALERT */
     uint16_t reserved;
-    int64_t unix_ms; /* when it comes; what is not after the one before, or 0, comes with that */
+    /* When it comes, up to the year 9999; what is not after the one before, or 0, comes with that. */
+    int64_t unix_ms;
     int64_t event_unix_ms; /* when it happened, as the device says; 0 = when it comes */
     struct tpc_str device;
     struct tpc_str name; /* of an event, a command; of an alert its key, empty = the tested one's */

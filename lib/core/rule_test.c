@@ -13,6 +13,8 @@ enum {
     MEMBERS_MAX = 256 /* of a document */
 };
 
+static const int64_t TIME_MAX_MS = INT64_C(253402300799999); /* the end of 9999 */
+
 struct test {
     struct tpi_sandbox house;
     const char *kind;
@@ -166,6 +168,10 @@ static int put_rule(struct test *t, struct tpc_str document, struct tpc_error *e
     int rc = document.len == 0 ? read_stored(t, err, &document) : 0;
     rc = rc != 0 ? rc : tpc_json_parse(s->arena, document, 0, err, &doc);
     rc = rc != 0 ? rc : rewrite(t, &doc, err, &document);
+    if (rc == 0 && strcmp(t->kind, "scene") == 0) {
+        bool fresh;
+        rc = tpi_sandbox_scene(s, t->key, &fresh); /* the tried one is it, not the stored one */
+    }
     rc = rc != 0 ? rc : tpi_sandbox_named(s, &doc, err);
     rc = rc != 0 ? rc
                  : tpi_entities_put(s->entities, NULL, t->kind, document, TPC_ANY_REV, err, NULL);
@@ -193,12 +199,19 @@ static bool is_kind(const char *kind)
            strcmp(kind, "schedule") == 0 || strcmp(kind, "alert") == 0;
 }
 
+/* 0, too: it says nothing. */
+static bool is_time(int64_t unix_ms)
+{
+    return unix_ms >= 0 && unix_ms <= TIME_MAX_MS;
+}
+
 static bool is_message(const struct tpc_rule_test_message *m)
 {
     bool known = m->kind == TPC_MSG_TELEMETRY || m->kind == TPC_MSG_ATTRIBUTES ||
                  m->kind == TPC_MSG_EVENT || m->kind == TPC_MSG_PRESENCE ||
                  m->kind == TPC_MSG_COMMAND || m->kind == TPC_MSG_ALERT;
-    return m->size >= sizeof(*m) && known && m->device.len > 0;
+    return m->size >= sizeof(*m) && known && m->device.len > 0 && is_time(m->unix_ms) &&
+           is_time(m->event_unix_ms);
 }
 
 static int check(const struct tpc_core *core, const char *kind, struct tpc_str document,
@@ -212,10 +225,14 @@ static int check(const struct tpc_core *core, const char *kind, struct tpc_str d
                         "it needs a core, a kind (scene, rule, schedule, alert), a document or a "
                         "key, and a function");
     }
+    if (options != NULL && (!is_time(options->from_unix_ms) || !is_time(options->until_unix_ms))) {
+        return tpi_fail(TPC_EINVAL, "rules", "times are from 1970 to 9999");
+    }
     for (uint32_t i = 0; i < count; i++) {
         if (!is_message(&messages[i])) {
             return tpi_fail(TPC_EINVAL, "rules",
-                            "message %u has no device or a kind that cannot be", (unsigned) i);
+                            "message %u has no device, or a kind or a time that cannot be",
+                            (unsigned) i);
         }
     }
     return 0;

@@ -471,19 +471,39 @@ static int names_in(struct tpi_sandbox *s, struct tpc_str text, struct tpc_error
     return rc;
 }
 
+int tpi_sandbox_scene(struct tpi_sandbox *s, struct tpc_str key, bool *ret_new)
+{
+    struct tpi_sandbox_scene *one = s->scenes;
+    while (one != NULL && !tpc_str_equal(one->key, key)) {
+        one = one->next;
+    }
+    *ret_new = one == NULL;
+    if (one != NULL) {
+        return 0;
+    }
+    one = tpc_arena_take(s->arena, sizeof(*one));
+    if (one == NULL) {
+        return TPC_ENOMEM;
+    }
+    *one = (struct tpi_sandbox_scene){ s->scenes, key };
+    s->scenes = one;
+    return 0;
+}
+
 /* A scene that the rule runs, with what that one names. */
 static int copy_scene(struct tpi_sandbox *s, struct tpc_str key, struct tpc_error *err)
 {
     struct wanted w = { .s = s };
     struct tpc_value doc;
-    if ((s->core->options.flags & TPC_CORE_OBSERVE) != 0 ||
-        tpi_entities_get(s->entities, s->tenant, "scene", key, NULL, keep_doc, &w) == 0) {
-        return 0; /* nobody knows it, or it is there */
+    bool fresh = false;
+    int rc = tpi_sandbox_scene(s, key, &fresh);
+    if (rc != 0 || !fresh || (s->core->options.flags & TPC_CORE_OBSERVE) != 0) {
+        return rc; /* it is there, or on its way; or nobody knows it */
     }
-    int rc = tpi_entities_get(s->core->entities, s->tenant, "scene", key, err, keep_doc, &w);
+    rc = tpi_entities_get(s->core->entities, s->tenant, "scene", key, err, keep_doc, &w);
     rc = rc != 0 ? rc : take_place(s, err);
     rc = rc != 0 ? rc : tpc_json_parse(s->arena, w.json, 0, err, &doc);
-    /* those that it runs come before it: a ring of them ends at the number of copies */
+    /* those that it runs come before it */
     rc = rc != 0 ? rc : tpi_sandbox_named(s, &doc, err);
     rc =
         rc != 0 ? rc : tpi_entities_put(s->entities, NULL, "scene", w.json, TPC_ANY_REV, err, NULL);

@@ -32,10 +32,11 @@ struct tpi_sandbox {
     uint64_t number;                  /* of messages */
     struct tpi_sandbox_input *inputs; /* of windows over several devices, the last one first */
     uint32_t copies;
-    struct tpi_sandbox_fan *fans; /* actions about many devices, to be done after the batch */
-    bool empty;                   /* devices come without their latest values */
-    struct tpc_arena *arena;      /* of the whole trial */
-    struct tpc_arena *room;       /* of one step */
+    struct tpi_sandbox_scene *scenes; /* that are copied, or are not to be */
+    struct tpi_sandbox_fan *fans;     /* actions about many devices, to be done after the batch */
+    bool empty;                       /* devices come without their latest values */
+    struct tpc_arena *arena;          /* of the whole trial */
+    struct tpc_arena *room;           /* of one step */
 };
 
 /* What a message gives to the owner of a window; its bytes follow. */
@@ -52,6 +53,16 @@ void tpi_sandbox_fini(struct tpi_sandbox *s);
 /* A device with its product and, unless empty, its latest values and presence; it may be there already, or
  * nowhere. Returns 0, TPC_ETOOBIG (TPI_SANDBOX_COPIES) or another error. */
 int tpi_sandbox_device(struct tpi_sandbox *s, struct tpc_str key, struct tpc_error *err);
+
+/* Scenes run each other, in rings, too. */
+struct tpi_sandbox_scene {
+    struct tpi_sandbox_scene *next;
+    struct tpc_str key;
+};
+
+/* Takes down that a scene needs no copy. The key lives as long as the arena. *ret_new: it was not taken down
+ * before. Returns 0 or TPC_ENOMEM. */
+int tpi_sandbox_scene(struct tpi_sandbox *s, struct tpc_str key, bool *ret_new);
 
 /* Devices and products whose keys stand in the texts of a document. */
 int tpi_sandbox_named(struct tpi_sandbox *s, const struct tpc_value *doc, struct tpc_error *err);

@@ -352,6 +352,29 @@ START_TEST(actions_about_many_devices_other_scenes_and_later_are_played)
 }
 END_TEST
 
+START_TEST(scenes_that_run_each_other_in_a_ring_are_tried_until_it_is_cut)
+{
+    struct flow f;
+    static const char ping[] =
+        TPC_JSON({ "key": "ping",
+                                          "when": { "product": "thermo", "expr": "temperature > 30" },
+                                          "then": [ { "run": { "scene": "pong" } } ] });
+    static const char pong[] =
+        TPC_JSON({ "key": "pong", "when": { "product": "thermo", "on": "manual" },
+                                          "then": [ { "run": { "scene": "ping" } } ] });
+    static const struct line lines[] = { { "t1", 0, TPC_MSG_TELEMETRY, "{\"temperature\":31}" } };
+    begin(&f);
+    tk_ok(tpc_entity_put(f.core, NULL, "scene", TPC_STR(ping), TPC_ANY_REV, NULL));
+    tk_ok(tpc_entity_put(f.core, NULL, "scene", TPC_STR(pong), TPC_ANY_REV, NULL));
+    int rc = try_for(&f, "scene", ping, lines, 1, 1);
+    ck_assert_msg(rc == 0, "%s", tpc_error_last()->text);
+    ck_assert_uint_eq(count_lines("action: run pong to t1"), 8);
+    ck_assert_uint_eq(count_lines("action: run ping to t1"), 8);
+    ck_assert_uint_eq(count_lines("decision: does nothing: the chain of rules is too long"), 1);
+    flow_fini(&f);
+}
+END_TEST
+
 START_TEST(a_stored_rule_is_tried_with_what_its_devices_say_last)
 {
     struct flow f;
@@ -437,6 +460,11 @@ START_TEST(what_cannot_be_tried_is_said_as_when_it_is_put)
     tk_fails(TPC_EDECODE, try_for(&f, "scene", "{", NULL, 0, 1));
     tk_fails(TPC_EINVAL, try_for(&f, "scene", "[]", NULL, 0, 1));
     tk_fails(TPC_EINVAL, try_for(&f, "device", scene, NULL, 0, 1));
+    tk_fails(TPC_EINVAL, tpc_rule_test(f.core, "scene", TPC_STR(scene), &m, 1, NULL, tell, &told));
+    m.device = TPC_STR("t1");
+    m.unix_ms = INT64_MAX;
+    tk_fails(TPC_EINVAL, tpc_rule_test(f.core, "scene", TPC_STR(scene), &m, 1, NULL, tell, &told));
+    m.unix_ms = -1;
     tk_fails(TPC_EINVAL, tpc_rule_test(f.core, "scene", TPC_STR(scene), &m, 1, NULL, tell, &told));
     tk_fails(TPC_EINVAL, tpc_rule_test(f.core, "scene", TPC_STR(""), NULL, 0, NULL, tell, &told));
     tk_fails(TPC_EINVAL, tpc_rule_test(f.core, "scene", TPC_STR(scene), NULL, 0, NULL, NULL, NULL));
@@ -604,6 +632,7 @@ Suite *rule_test_flow_suite(void)
     tcase_add_test(c, scenes_of_each_trigger_say_what_they_pass_over);
     tcase_add_test(c, computed_properties_come_by_themselves);
     tcase_add_test(c, actions_about_many_devices_other_scenes_and_later_are_played);
+    tcase_add_test(c, scenes_that_run_each_other_in_a_ring_are_tried_until_it_is_cut);
     tcase_add_test(c, a_stored_rule_is_tried_with_what_its_devices_say_last);
     tcase_add_test(c, nothing_of_it_reaches_the_core);
     tcase_add_test(c, what_cannot_be_tried_is_said_as_when_it_is_put);
