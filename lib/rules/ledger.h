@@ -57,6 +57,10 @@ void tpi_ledger_move(struct tpi_ledger *to, struct tpi_ledger *from);
 /* A look was timed. */
 static inline void tpi_tally_timed(struct tpi_tally *t, uint64_t from_ns, uint64_t to_ns)
 {
+    if (t->timed == UINT32_MAX) { /* the mean stays */
+        t->timed /= 2;
+        t->timed_ns /= 2;
+    }
     t->timed++;
     t->timed_ns += to_ns - from_ns;
 }

@@ -416,10 +416,13 @@ static void take_down(struct seeing *s, struct tpc_str name, bool known, const s
     keep(s->note, rc != 0 ? rc : put_json(&s->said, value));
 }
 
+/* What of a name is asked for. */
+enum { OF_VALUE, OF_PREVIOUS, OF_AGE, OF_KINDS };
+
 /* Whether it comes for the first time; more than SEEN_MAX are not told. */
-static bool is_new(struct seeing *s, uint32_t index, bool before)
+static bool is_new(struct seeing *s, uint32_t index, uint32_t what)
 {
-    uint64_t mark = (uint64_t) index * 2 + before;
+    uint64_t mark = (uint64_t) index * OF_KINDS + what;
     for (uint32_t i = 0; i < s->count; i++) {
         if (s->seen[i] == mark) {
             return false;
@@ -432,11 +435,22 @@ static bool is_new(struct seeing *s, uint32_t index, bool before)
     return true;
 }
 
+/* "last(temperature)" */
+static void take_down_of(struct seeing *s, const char *function, uint32_t index, bool known,
+                         const struct tpc_value *v)
+{
+    char text[200];
+    struct tpc_str name = s->x->name(s->x->name_user, index);
+    int n = snprintf(text, sizeof(text), "%s(%.*s)", function, (int) name.len, name.ptr);
+    size_t len = n > 0 && (size_t) n < sizeof(text) ? (size_t) n : 0;
+    take_down(s, (struct tpc_str){ text, len }, known, v);
+}
+
 static bool see(void *user, uint32_t index, struct tpc_value *ret)
 {
     struct seeing *s = user;
     bool known = s->host->load(s->user, index, ret);
-    if (is_new(s, index, false)) {
+    if (is_new(s, index, OF_VALUE)) {
         take_down(s, s->x->name(s->x->name_user, index), known, ret);
     }
     return known;
@@ -445,13 +459,9 @@ static bool see(void *user, uint32_t index, struct tpc_value *ret)
 static bool see_previous(void *user, uint32_t index, struct tpc_value *ret)
 {
     struct seeing *s = user;
-    char text[200];
     bool known = s->host->previous != NULL && s->host->previous(s->user, index, ret);
-    if (is_new(s, index, true)) {
-        struct tpc_str name = s->x->name(s->x->name_user, index);
-        int n = snprintf(text, sizeof(text), "last(%.*s)", (int) name.len, name.ptr);
-        size_t len = n > 0 && (size_t) n < sizeof(text) ? (size_t) n : 0;
-        take_down(s, (struct tpc_str){ text, len }, known, ret);
+    if (is_new(s, index, OF_PREVIOUS)) {
+        take_down_of(s, "last", index, known, ret);
     }
     return known;
 }
@@ -486,8 +496,13 @@ static int64_t see_event_time(void *user)
 
 static bool see_age(void *user, uint32_t index, int64_t *ret_ms)
 {
-    const struct seeing *s = user;
-    return s->host->age != NULL && s->host->age(s->user, index, ret_ms);
+    struct seeing *s = user;
+    bool known = s->host->age != NULL && s->host->age(s->user, index, ret_ms);
+    if (is_new(s, index, OF_AGE)) {
+        struct tpc_value v = { .type = TPC_INT, .as.i = known ? *ret_ms : 0 };
+        take_down_of(s, "age", index, known, &v);
+    }
+    return known;
 }
 
 static bool see_script(void *user, struct tpi_expr_script *script, const struct tpc_value *args,

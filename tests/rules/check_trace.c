@@ -192,6 +192,24 @@ START_TEST(a_window_over_event_time_and_several_devices_tells_what_is_kept_and_l
 }
 END_TEST
 
+START_TEST(a_scene_tells_ages_apart_from_values)
+{
+    struct house *h = house_new();
+    tk_ok(house_put(h, "scene",
+                    "{'key':'s','when':{'product':'thermo','expr':'temperature > 30 && "
+                    "age(humidity) > 1000 && age(temperature) < 1000'},"
+                    "'then':[{'notify':{'handler':'ops'}}]}"));
+    struct tpi_trace *t = follow(h, "scene", "s", 0);
+    house_temperature(h, "t1", 31);
+    expect(t, "look t1: looked at: telemetry of t1\n"
+              "condition t1: expr: temperature > 30 && age(humidity) > 1000 && age(temperature) < "
+              "1000 is false (temperature = 31.0, age(humidity) = null, age(temperature) = "
+              "1795175999000)\n");
+    tpi_trace_unref(t);
+    house_free(h);
+}
+END_TEST
+
 START_TEST(a_trace_ends_after_its_looks_and_goes_with_a_changed_rule_but_not_a_deleted_one)
 {
     struct house *h = house_new();
@@ -319,6 +337,7 @@ Suite *trace_suite(void)
 {
     Suite *s = suite_create("trace");
     TCase *c = tcase_create("trace");
+    tcase_add_test(c, a_scene_tells_ages_apart_from_values);
     tcase_add_test(c, a_scene_tells_values_edges_waiting_and_actions);
     tcase_add_test(c, a_scene_tells_what_it_saw_of_others_and_of_before);
     tcase_add_test(c, a_data_rule_tells_windows_and_rows);
