@@ -61,7 +61,7 @@ static const struct command commands[] = {
       "tp-tool log DIR\n"
       "  segments, cursors with their lags and dead letters of a log that is not open\n" },
     { "rule", tool_rule,
-      "tp-tool rule list CONFIG\n"
+      "tp-tool rule list CONFIG [--kind scene|rule|schedule|alert] [--tenant T]\n"
       "tp-tool rule run|reset CONFIG KEY [--kind scene|schedule] [--device D] [--tenant T]\n"
       "  does now what a scene or schedule does, without asking its condition; has it forget\n"
       "  that it fired; the platform must not run\n" },

@@ -33,9 +33,9 @@ static int parse(int argc, char **argv, struct rule *r)
             *places[place++] = argv[i];
         }
     }
-    bool list = place == 2 && strcmp(r->what, "list") == 0;
+    bool all = place == 2 && strcmp(r->what, "list") == 0 && r->device == NULL;
     bool one = place == 3 && (strcmp(r->what, "run") == 0 || strcmp(r->what, "reset") == 0);
-    return list || one ? 0 : -1;
+    return all || one ? 0 : -1;
 }
 
 static int print(void *user, const struct tpc_rule_info *info)
@@ -55,8 +55,8 @@ static int print(void *user, const struct tpc_rule_info *info)
 static int act(struct tpc_core *core, const struct rule *r)
 {
     const struct tpc_actor actor = { .size = sizeof(actor), .name = TPC_STR("tp-tool") };
-    struct tpc_str tenant = tpc_str_from(r->tenant);
-    struct tpc_str kind = tpc_str_from(r->kind);
+    struct tpc_str tenant = tpc_str_from(r->tenant != NULL ? r->tenant : "main");
+    struct tpc_str kind = tpc_str_from(r->kind != NULL ? r->kind : "scene");
     struct tpc_str key = tpc_str_from(r->key);
     struct tpc_device *device = NULL;
     if (r->device != NULL &&
@@ -71,9 +71,16 @@ static int act(struct tpc_core *core, const struct rule *r)
     return rc != 0 ? rc : tool_restart(core);
 }
 
+static int list(struct tpc_core *core, const struct rule *r)
+{
+    struct tpc_str tenant = tpc_str_from(r->tenant != NULL ? r->tenant : "");
+    struct tpc_str kind = tpc_str_from(r->kind != NULL ? r->kind : "");
+    return tpc_rule_list(core, tenant, kind, print, NULL) != 0 ? tool_fail("list") : 0;
+}
+
 int tool_rule(int argc, char **argv)
 {
-    struct rule r = { .kind = "scene", .tenant = "main" };
+    struct rule r = { .kind = NULL };
     struct config c;
     struct tpc_core *core = NULL;
     if (parse(argc, argv, &r) != 0) {
@@ -82,10 +89,7 @@ int tool_rule(int argc, char **argv)
     if (tool_open(r.config, true, &c, &core) != 0) {
         return 1;
     }
-    struct tpc_str any = TPC_STR("");
-    int rc = strcmp(r.what, "list") != 0                       ? act(core, &r)
-             : tpc_rule_list(core, any, any, print, NULL) != 0 ? tool_fail("list")
-                                                               : 0;
+    int rc = strcmp(r.what, "list") != 0 ? act(core, &r) : list(core, &r);
     tool_close(&c, core);
     return rc != 0;
 }

@@ -13,6 +13,8 @@
 
 enum { MESSAGES_MAX = 10000, STEP_BYTES = 1 << 18 };
 
+static const int64_t TIME_MAX_MS = INT64_C(253402300799999); /* the end of 9999 */
+
 struct trial {
     const char *config, *rule, *messages;
     const char *kind, *key; /* NULL = as the document says; the first */
@@ -54,19 +56,35 @@ static int read_span(const char *text, int64_t *ret_ms)
     return sum < 1e14 ? 0 : -1;
 }
 
-/* "2026-11-20T12:00:00Z", or unix milliseconds. */
+/* ".5Z", ".250Z" or "Z" behind the seconds; -1 = neither. */
+static int64_t read_fraction(const char *text)
+{
+    int64_t ms = 0;
+    size_t n = text[0] == '.' ? strspn(text + 1, "0123456789") : 0;
+    if ((text[0] == '.' && (n == 0 || n > 3)) || strcmp(text + n + (text[0] == '.'), "Z") != 0) {
+        return -1;
+    }
+    for (size_t i = 0; i < 3; i++) {
+        ms = ms * 10 + (i < n ? text[1 + i] - '0' : 0);
+    }
+    return ms;
+}
+
+/* "2026-11-20T12:00:00Z", also with milliseconds as they are told; or unix milliseconds. */
 static int read_time(const char *text, int64_t *ret_ms)
 {
     struct tm t = { 0 };
-    const char *end = strptime(text, "%Y-%m-%dT%H:%M:%SZ", &t);
-    if (end != NULL && *end == '\0') {
-        *ret_ms = (int64_t) timegm(&t) * 1000;
-        return 0;
+    const char *end = strptime(text, "%Y-%m-%dT%H:%M:%S", &t);
+    int64_t ms = end != NULL ? read_fraction(end) : -1;
+    if (ms >= 0) {
+        *ret_ms = (int64_t) timegm(&t) * 1000 + ms;
+        return *ret_ms >= 0 ? 0 : -1;
     }
     char *rest;
     errno = 0;
     *ret_ms = strtoll(text, &rest, 10);
-    return errno != 0 || rest == text || *rest != '\0' ? -1 : 0;
+    bool good = errno == 0 && rest != text && *rest == '\0';
+    return good && *ret_ms >= 0 && *ret_ms <= TIME_MAX_MS ? 0 : -1;
 }
 
 static const char *plain(const struct tpc_value *v, char *buf, size_t cap)
@@ -384,7 +402,10 @@ static int parse_option(struct trial *t, const char *name, const char *value)
     } else if (strcmp(name, "--tenant") == 0) {
         t->options.tenant = tpc_str_from(value);
     } else if (strcmp(name, "--steps") == 0) {
-        t->options.steps = (uint32_t) strtoul(value, NULL, 10);
+        char *rest;
+        unsigned long steps = strtoul(value, &rest, 10);
+        t->options.steps = (uint32_t) steps;
+        return *rest != '\0' || steps == 0 || steps > UINT32_MAX ? -1 : 0;
     } else if (strcmp(name, "--from") == 0) {
         return read_time(value, &t->options.from_unix_ms);
     } else if (strcmp(name, "--for") == 0) {

@@ -52,6 +52,13 @@ def main():
         (folder / 'messages.yaml').write_text('- {device: t1}\n', encoding='utf-8')
         code, out, err = run(tool, folder)
         assert code == 1 and 'message 1: it needs' in err, err
+        (folder / 'messages.yaml').write_text(
+            '- {at: "2026-11-20T12:00:00.250Z", device: t1, values: {temperature: 31}}\n',
+            encoding='utf-8')
+        code, out, err = run(tool, folder)
+        assert code == 0 and out.startswith('2026-11-20T12:00:00.250Z telemetry'), out + err
+        code, out, err = run(tool, folder, '--steps', 'many')
+        assert code == 2 and '--steps N' in err, err
         (folder / 'hot.yaml').write_text(rule.replace('temperature > 30', 'tempo > 30'),
                                          encoding='utf-8')
         (folder / 'messages.yaml').write_text('[]\n', encoding='utf-8')
