@@ -53,7 +53,8 @@ static void leave(struct mb_heap *h, struct mb_slave *s)
     }
 }
 
-/* When the slave wants its turn: a degraded one when its pause is over, unless it is being asked. */
+/* When the slave wants its turn: a degraded one when its pause is over, unless it is being asked. One whose
+ * reads were cut waits for those under way: until then the numbers of its reads must stay. */
 static void set_next(struct mb_bus *b, struct mb_slave *s)
 {
     uint64_t next = UINT64_MAX;
@@ -62,7 +63,8 @@ static void set_next(struct mb_bus *b, struct mb_slave *s)
         next = s->due_ms[i] < next ? s->due_ms[i] : next;
         busy = busy || s->due_ms[i] == UINT64_MAX;
     }
-    s->next_ms = s->pause_ms == 0 ? next : busy ? UINT64_MAX : s->retry_ms;
+    next = s->pause_ms != 0 ? s->retry_ms : next;
+    s->next_ms = busy && (s->pause_ms != 0 || s->replan) ? UINT64_MAX : next;
     sift(heap_of(b, s), s->place);
 }
 
@@ -292,14 +294,15 @@ struct mb_job *mb_bus_next(struct mb_bus *b, enum mb_lane lane, uint64_t now_ms,
         }
         end_command(b, c, NULL); /* refused before: nothing of it is done */
     }
+    struct mb_slave *s = NULL;
     for (uint32_t i = 0; i < 2; i++) {
-        if ((lane & 1u << i) != 0 && heaps[i]->count > 0) {
-            struct mb_slave *s = heaps[i]->slaves[1];
-            if (s->next_ms <= now_ms) {
-                return start_read(b, job, s, now_ms);
-            }
-            next = s->next_ms < next ? s->next_ms : next;
+        if ((lane & 1u << i) != 0 && heaps[i]->count > 0 && heaps[i]->slaves[1]->next_ms < next) {
+            s = heaps[i]->slaves[1];
+            next = s->next_ms;
         }
+    }
+    if (s != NULL && next <= now_ms) {
+        return start_read(b, job, s, now_ms);
     }
     if (next != UINT64_MAX) {
         *ret_wait_ms = (uint32_t) (next - now_ms < 3600000 ? next - now_ms : 3600000);
@@ -332,7 +335,7 @@ static void answered(struct mb_bus *b, struct mb_slave *s, uint64_t now_ms)
     tell_presence(b, s, true);
 }
 
-/* Its period counts from when it was due; periods that are over are passed over. */
+/* Its period counts from when it was asked; periods that are over are passed over. */
 static void due_again(struct mb_bus *b, struct mb_slave *s, const struct mb_job *job,
                       uint64_t now_ms, uint64_t wait_ms)
 {
@@ -358,6 +361,7 @@ static void degrade(struct mb_bus *b, struct mb_slave *s, uint64_t now_ms)
         s->pause_ms = s->pause_ms > most / 2 ? most : s->pause_ms * 2;
         s->retry_ms = now_ms + s->pause_ms;
     }
+    set_next(b, s);
     tell_presence(b, s, false);
 }
 
@@ -368,10 +372,10 @@ static bool can_split(int exception)
            exception == MB_DEVICE_FAILURE;
 }
 
-static bool other_reads_under_way(const struct mb_slave *s, uint32_t but)
+static bool reads_under_way(const struct mb_slave *s)
 {
     for (uint32_t i = 0; i < s->read_count; i++) {
-        if (i != but && s->due_ms[i] == UINT64_MAX) {
+        if (s->due_ms[i] == UINT64_MAX) {
             return true;
         }
     }
@@ -382,17 +386,12 @@ static void read_refused(struct mb_bus *b, struct mb_job *job, int exception, ui
 {
     struct mb_slave *s = &b->slaves[job->slave];
     const struct mb_read *r = &s->reads[job->read];
-    if (can_split(exception) && r->spans > 1) {
-        if (other_reads_under_way(s, job->read)) { /* their numbers must stay: once they are back */
-            due_again(b, s, job, now_ms, b->config->timeout_ms);
-            return;
-        }
-        if (mb_plan_cut(s->spans, r)) {
-            b->cuts++;
-            plan(s, now_ms);
-            set_next(b, s);
-            return;
-        }
+    if (can_split(exception) && r->spans > 1 && mb_plan_cut(s->spans, r)) {
+        b->cuts++;
+        s->replan = true;
+        s->due_ms[job->read] = now_ms;
+        set_next(b, s);
+        return;
     }
     b->listener.refused(b->listener.user, s, &job->request, exception);
     bool for_long = exception <= MB_DEVICE_FAILURE;
@@ -452,12 +451,18 @@ static void read_done(struct mb_bus *b, struct mb_job *job, enum mb_outcome outc
     } else {
         due_again(b, s, job, now_ms, r->poll_ms);
     }
+    if (s->replan && !reads_under_way(s)) {
+        s->replan = false;
+        plan(s, now_ms);
+        set_next(b, s);
+    }
 }
 
 void mb_bus_done(struct mb_bus *b, struct mb_job *job, enum mb_outcome outcome, const uint8_t *data,
                  int exception, uint64_t now_ms)
 {
     struct mb_slave *s = &b->slaves[job->slave];
+    bool read = job->command == NULL;
     bool gateway_says =
         outcome == MB_REFUSED && (exception == MB_GATEWAY_PATH || exception == MB_GATEWAY_TARGET);
     s->stats.exceptions += outcome == MB_REFUSED;
@@ -470,21 +475,30 @@ void mb_bus_done(struct mb_bus *b, struct mb_job *job, enum mb_outcome outcome, 
     }
     if (outcome == MB_ANSWERED || outcome == MB_REFUSED) {
         answered(b, s, now_ms);
-    } else if (outcome == MB_SILENT &&
-               (s->pause_ms != 0 || ++s->silences >= b->config->degraded_after)) {
-        degrade(b, s, now_ms);
     }
+    /* Before it is offline: the reply of a command needs its session. */
     if (job->command != NULL) {
         command_done(b, job, outcome, data, exception);
-    } else {
+    }
+    if (outcome == MB_SILENT && (s->pause_ms != 0 || ++s->silences >= b->config->degraded_after)) {
+        degrade(b, s, now_ms);
+    }
+    if (read) {
         read_done(b, job, outcome, data, exception, now_ms);
     }
 }
 
 void mb_bus_unreachable(struct mb_bus *b, const char *why)
 {
-    for (uint32_t i = 0; i < b->config->slave_count; i++) {
-        tell_presence(b, &b->slaves[i], false);
+    for (uint32_t i = 0; i < MB_JOBS_MAX; i++) {
+        struct mb_job *j = &b->jobs[i];
+        if (j->used && j->again && j->command != NULL) { /* the rest of one that was begun */
+            j->used = false;
+            end_command(b, j->command, why);
+        }
     }
     end_all_commands(b, why);
+    for (uint32_t i = 0; i < b->config->slave_count; i++) { /* last: replies need sessions */
+        tell_presence(b, &b->slaves[i], false);
+    }
 }

@@ -2,9 +2,9 @@
  * One bus: whose turn it is, and what follows from an answer. It knows slaves, their reads and the writes
  * that wait, and no socket: who carries the bytes asks for the next request and tells what became of it.
  *
- * Writes go first. Then comes the read that is due longest, of the slaves that answer; one that was silent
- * degraded_after times in a row is offline, and asked only now and then, with pauses that double. One thread
- * calls all of it but mb_bus_give().
+ * Writes go first. Then comes the read that is due longest; a slave that was silent degraded_after times in
+ * a row is offline, and due only now and then, with pauses that double. One thread calls all of it but
+ * mb_bus_give().
  */
 #ifndef MB_BUS_H
 #define MB_BUS_H
@@ -15,7 +15,7 @@
 #include "tag.h"
 
 enum {
-    MB_JOBS_MAX = 18,      /* under way: of both lanes */
+    MB_JOBS_MAX = 32,      /* under way: of both lanes, 16 each */
     MB_COMMANDS_MAX = 256, /* that wait; more are told to come later */
     MB_ITEMS_MAX = 64,     /* tags of one command */
     MB_CORRELATION_MAX = 128
@@ -49,6 +49,7 @@ struct mb_slave {
     uint64_t retry_ms;
     uint64_t next_ms; /* when it wants its turn */
     bool online;
+    bool replan;              /* reads were cut: planned anew once none is under way */
     bool told;                /* its first exception was logged */
     _Atomic uint64_t session; /* 0 = none */
     uint64_t session_retry_ms;
@@ -140,7 +141,8 @@ struct mb_job *mb_bus_next(struct mb_bus *b, enum mb_lane lane, uint64_t now_ms,
 void mb_bus_done(struct mb_bus *b, struct mb_job *job, enum mb_outcome outcome, const uint8_t *data,
                  int exception, uint64_t now_ms);
 
-/* The connection cannot be made: everybody is offline, and commands fail. */
+/* The connection cannot be made: commands that wait or are between two requests fail, and everybody is
+ * offline. */
 void mb_bus_unreachable(struct mb_bus *b, const char *why);
 
 #endif

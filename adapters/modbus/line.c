@@ -41,6 +41,8 @@ static void line_down(struct mb_lines *l, struct mb_line *line, const char *why)
     }
     bool was_up = line->state == MB_LINE_UP;
     uint32_t n = line->job_count;
+    /* A gateway without its line takes connections, and ends them when something is asked. */
+    bool useless = !was_up || (!line->answered && n > 0);
     line->fd = -1;
     line->state = MB_LINE_DOWN;
     /* One that worked is made again at once. */
@@ -52,7 +54,7 @@ static void line_down(struct mb_lines *l, struct mb_line *line, const char *why)
         mb_bus_done(l->bus, line->jobs[i], MB_LOST, NULL, 0, now);
     }
     if (line == &l->lines[0]) {
-        if (!was_up) {
+        if (useless) {
             mb_bus_unreachable(l->bus, why);
         }
         if (!l->told) {
@@ -78,18 +80,28 @@ static void failed(struct mb_lines *l, struct mb_line *line, const char *what, c
     char text[160];
     l->counters.connect_failures++;
     snprintf(text, sizeof(text), "%s: %s", what, why);
+    line->place++;
     line_down(l, line, text);
 }
 
 static void line_connect(struct mb_lines *l, struct mb_line *line)
 {
     struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
-    struct addrinfo *found = NULL;
+    struct addrinfo *all = NULL;
+    const struct addrinfo *found;
     int one = 1;
-    int rc = getaddrinfo(l->url->host, l->url->port, &hints, &found);
-    if (rc != 0 || found == NULL) {
+    uint32_t count = 0;
+    int rc = getaddrinfo(l->url->host, l->url->port, &hints, &all);
+    if (rc != 0 || all == NULL) {
         failed(l, line, "name", gai_strerror(rc));
         return;
+    }
+    for (found = all; found != NULL; found = found->ai_next) {
+        count++;
+    }
+    found = all;
+    for (uint32_t i = line->place % count; i > 0; i--) {
+        found = found->ai_next;
     }
     line->fd = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (line->fd >= 0) {
@@ -98,7 +110,7 @@ static void line_connect(struct mb_lines *l, struct mb_line *line)
     }
     rc = line->fd < 0 ? -1 : connect(line->fd, found->ai_addr, found->ai_addrlen);
     int error = errno;
-    freeaddrinfo(found);
+    freeaddrinfo(all);
     if (rc == 0) {
         line_up(l, line);
     } else if (line->fd >= 0 && error == EINPROGRESS) {
@@ -250,8 +262,15 @@ static uint32_t line_turn(struct mb_lines *l, struct mb_line *line, enum mb_lane
     } else if (line->state == MB_LINE_CONNECTING) {
         line_connecting(l, line, now);
     }
-    time_outs(l, line, now); /* first: an answer behind its time is none */
-    line_read(l, line);
+    if (l->url->transport == MB_TCP) { /* what came while the core said later was in time */
+        line_read(l, line);
+        now = l->now_ms(l->user);
+        time_outs(l, line, now);
+    } else { /* an answer behind its time may be another's */
+        time_outs(l, line, now);
+        line_read(l, line);
+        now = l->now_ms(l->user);
+    }
     while (line->state == MB_LINE_UP && line->job_count < jobs_most(l) && line->quiet_ms <= now) {
         struct mb_job *job = mb_bus_next(l->bus, lane, now, &idle);
         if (job == NULL) {

@@ -28,6 +28,7 @@ struct mb_line {
     bool answered; /* since it is up: the pause begins anew */
     int fd;
     uint32_t pause_ms;
+    uint32_t place; /* which of the host's addresses is tried; the next one after a failure */
     uint64_t retry_ms, deadline_ms; /* of the connection */
     uint64_t quiet_ms;              /* nothing is sent before */
     uint32_t job_count;

@@ -19,7 +19,7 @@
 enum {
     PAYLOAD_MAX = 64 * 1024,
     VALUES_MAX = MB_READ_BITS_MAX, /* of one read */
-    /* A read of registers has at most as many texts and lists as registers. */
+    /* What one report holds of texts and lists; more are told by a second one. */
     SPACE_MAX = (MB_READ_REGISTERS_MAX + 1) * MB_VALUE_SPACE,
     SESSION_RETRY_MS = 10000
 };
@@ -143,9 +143,6 @@ static bool add_value(struct modbus *m, const struct mb_tag *t, const uint8_t *d
 {
     uint8_t *space = m->space + m->space_used;
     struct tpc_value v;
-    if (m->space_used + MB_VALUE_SPACE > SPACE_MAX) {
-        return false;
-    }
     bool good = mb_is_bits(t->function)
                     ? mb_value_of_bits(&t->shape, data, place, space, &v)
                     : mb_value_of_registers(&t->shape, data + 2 * (size_t) place, space, &v);
@@ -171,13 +168,19 @@ static void on_values(void *user, struct mb_slave *s, const struct mb_read *read
     for (uint32_t k = 0; k < 2; k++) {
         uint32_t n = 0;
         m->space_used = 0;
-        for (uint32_t i = 0; i < spans && n < VALUES_MAX; i++) {
+        for (uint32_t i = 0; i < spans; i++) {
             const struct mb_span *span = read != NULL ? &s->spans[read->first + i] : NULL;
             const struct mb_tag *t = span != NULL ? &s->config->tags[span->tag] : tag;
             uint32_t place = span != NULL ? (uint32_t) (span->address - read->address) : 0;
-            if (t->attribute == (k == 1)) {
-                n += add_value(m, t, data, place, n);
+            if (t->attribute != (k == 1)) {
+                continue;
             }
+            if (n == VALUES_MAX || m->space_used + MB_VALUE_SPACE > SPACE_MAX) {
+                (void) report(m, s, kinds[k], 0, n); /* tags may lie over each other: many */
+                n = 0;
+                m->space_used = 0;
+            }
+            n += add_value(m, t, data, place, n);
         }
         if (n > 0) {
             (void) report(m, s, kinds[k], 0, n);
@@ -328,6 +331,8 @@ static int fill_item(const struct mb_tag *t, const struct tpc_value *v, struct m
     }
     if (t->writing == MB_WRITE_NO) {
         *ret_why = "cannot be written";
+    } else if (!mb_is_bits(t->function) && t->shape.count > MB_WRITE_REGISTERS_MAX) {
+        *ret_why = "has more registers than one request writes";
     } else if (mb_is_bits(t->function)) {
         *ret_why = mb_value_to_bits(&t->shape, v, item->data);
     } else {
@@ -363,6 +368,9 @@ static void fill_command(const struct mb_slave *s, const struct tpc_value *doc,
 static uint32_t items_of(const struct mb_slave *s, const struct tpc_value *doc, bool reads)
 {
     const struct tpc_value *keys = reads ? tpi_member(doc, "keys") : NULL;
+    if (keys != NULL && keys->type != TPC_ARRAY) {
+        return 0;
+    }
     size_t n = !reads ? doc->len : keys != NULL && keys->len > 0 ? keys->len : s->config->count;
     return n <= MB_ITEMS_MAX ? (uint32_t) n : 0;
 }

@@ -158,8 +158,8 @@ static const char *wrong_with(const struct mb_tag *t)
     if (bits && s->type != MB_BOOL && s->type != MB_BITS) {
         return "bits are of the type bool or bits";
     }
-    if (s->bit >= 0 && (bits || s->count != 1)) {
-        return "bit is of one register";
+    if (s->bit >= 0 && (bits || s->count != 1 || s->type != MB_BOOL)) {
+        return "bit is of one register, as bool";
     }
     if (s->type == MB_BITS && s->count > (bits ? MB_BITS_AS_LIST : MB_BITS_AS_LIST / 16)) {
         return "a list has at most 128 bits";

@@ -14,6 +14,7 @@ static struct tpc_arena *arena;
 static struct tk_alloc memory;
 static uint64_t now;
 static uint32_t values, offline, online, ended, refused;
+static uint32_t offline_at_end; /* when the last command ended */
 static char failure[120];
 
 static void on_values(void *user, struct mb_slave *s, const struct mb_read *read,
@@ -34,6 +35,7 @@ static void on_ended(void *user, struct mb_command *c)
 {
     (void) user;
     ended++;
+    offline_at_end = offline;
     memcpy(failure, c->failure, sizeof(failure));
     memory.base.resize(memory.base.user, c, sizeof(*c) + c->count * sizeof(c->items[0]), 0);
 }
@@ -283,6 +285,90 @@ START_TEST(commands_beyond_the_limit_come_later)
 }
 END_TEST
 
+/* Two reads of one period, always under way together. */
+START_TEST(a_read_is_split_though_another_is_always_under_way)
+{
+    begin(1);
+    tags[2].address = 40;
+    tags[3].address = 41;
+    mb_bus_fini(&bus);
+    config.timeout_ms = 1000; /* as the period */
+    tk_ok(mb_bus_init(&bus, &config, &memory.base, &listener, arena, now));
+    for (int turn = 0; turn < 10; turn++, now += 1000) {
+        struct mb_job *jobs[4] = { NULL };
+        for (int i = 0; i < 4 && (jobs[i] = next(MB_LANE_BOTH)) != NULL; i++) {
+        }
+        for (int i = 0; i < 4 && jobs[i] != NULL; i++) {
+            if (jobs[i]->request.address == 0 && jobs[i]->request.count == 2) {
+                refuse(jobs[i], MB_ILLEGAL_ADDRESS);
+            } else {
+                answer(jobs[i]);
+            }
+        }
+    }
+    ck_assert_uint_eq(bus.cuts, 1);
+    ck_assert_uint_eq(bus.slaves[0].read_count, 3);
+    ck_assert_uint_ge(values, 30);
+    end();
+}
+END_TEST
+
+/* Its connection went between two of its requests, and is not made again. */
+START_TEST(a_command_that_was_begun_does_not_wait_for_a_new_connection)
+{
+    begin(1);
+    tags[1].read_back = true;
+    tk_ok(mb_bus_give(&bus, command(0, 1)));
+    mb_bus_done(&bus, next(MB_LANE_BOTH), MB_ANSWERED, NULL, 0, now);
+    ck_assert_uint_eq(ended, 0);
+    mb_bus_unreachable(&bus, "the line is cut");
+    ck_assert_uint_eq(ended, 1);
+    ck_assert_str_eq(failure, "the line is cut");
+    ck_assert_uint_eq(offline, 1);
+    ck_assert_uint_eq(offline_at_end, 0); /* the reply had a session */
+    ck_assert_uint_eq(next(MB_LANE_BOTH)->request.count, 12);
+    end();
+}
+END_TEST
+
+START_TEST(a_command_is_told_to_have_failed_before_its_slave_is_offline)
+{
+    begin(1);
+    config.degraded_after = 1;
+    answer(next(MB_LANE_BOTH));
+    tk_ok(mb_bus_give(&bus, command(0, 1)));
+    be_silent(next(MB_LANE_BOTH));
+    ck_assert_uint_eq(ended, 1);
+    ck_assert_uint_eq(offline, 1);
+    ck_assert_uint_eq(offline_at_end, 0);
+    now += 950; /* its reads are due, but its pause is not over */
+    ck_assert_ptr_null(next(MB_LANE_BOTH));
+    now += 50;
+    ck_assert_ptr_nonnull(next(MB_LANE_BOTH));
+    end();
+}
+END_TEST
+
+/* On a line that has no time left the others are always due. */
+START_TEST(a_silent_slave_comes_back_though_the_line_is_too_slow)
+{
+    begin(3);
+    bool silent = true;
+    uint32_t asked = 0;
+    for (int turn = 0; turn < 200; turn++, now += 600) {
+        struct mb_job *j = next(MB_LANE_BOTH);
+        ck_assert_ptr_nonnull(j);
+        silent = silent && bus.slaves[0].pause_ms == 0;
+        asked += !silent && j->slave == 0;
+        mb_bus_done(&bus, j, j->slave == 0 && silent ? MB_SILENT : MB_ANSWERED,
+                    (const uint8_t[250]){ 0 }, 0, now);
+    }
+    ck_assert_uint_ge(asked, 1);
+    ck_assert_uint_eq(bus.degraded.count, 0);
+    end();
+}
+END_TEST
+
 Suite *bus_suite(void)
 {
     Suite *s = suite_create("bus");
@@ -295,6 +381,10 @@ Suite *bus_suite(void)
     tcase_add_test(t, a_refused_read_is_split_until_the_hole_is_alone);
     tcase_add_test(t, periods_without_a_turn_are_counted_and_not_made_up_for);
     tcase_add_test(t, commands_beyond_the_limit_come_later);
+    tcase_add_test(t, a_read_is_split_though_another_is_always_under_way);
+    tcase_add_test(t, a_command_that_was_begun_does_not_wait_for_a_new_connection);
+    tcase_add_test(t, a_command_is_told_to_have_failed_before_its_slave_is_offline);
+    tcase_add_test(t, a_silent_slave_comes_back_though_the_line_is_too_slow);
     suite_add_tcase(s, t);
     return s;
 }

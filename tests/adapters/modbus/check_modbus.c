@@ -220,13 +220,18 @@ START_TEST(a_server_that_is_absent_is_waited_for)
 }
 END_TEST
 
-static void command(const char *name, const char *json)
+static int try_command(const char *name, const char *json)
 {
     struct tpc_frame f = { .size = sizeof(f), .kind = TPC_MSG_COMMAND };
     f.name = tpc_str_from(name);
     f.correlation = TPC_STR("c1");
     f.payload = (struct tpc_bytes){ (const uint8_t *) json, strlen(json) };
-    tk_ok(fake_send(&h, 1, "p", "d1", &f, 7));
+    return fake_send(&h, 1, "p", "d1", &f, 7);
+}
+
+static void command(const char *name, const char *json)
+{
+    tk_ok(try_command(name, json));
 }
 
 static char wanted[200];
@@ -273,6 +278,57 @@ START_TEST(what_cannot_be_set_is_answered_with_the_reason)
 }
 END_TEST
 
+/* What a user sends: not every JSON has keys in a list. */
+START_TEST(commands_of_another_form_are_refused)
+{
+    static const char *const forms[] = { "{\"keys\":\"a, b and all the others\"}",
+                                         "{\"keys\":{\"a\":1}}", "{\"keys\":7}", "[1]", "7" };
+    start("tcp", "");
+    ck_assert(until(d1_said_a, 1));
+    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+        ck_assert_int_eq(try_command("get", forms[i]), TPC_EUNSUPPORTED);
+    }
+    command("get", "{\"keys\":[7]}");
+    ck_assert(replied("no such tag"));
+    end();
+}
+END_TEST
+
+/* As a gateway whose line is away, or a tunnel without its other end. */
+START_TEST(a_server_that_takes_connections_and_ends_them_makes_all_offline)
+{
+    start("tcp", "");
+    ck_assert(until(d1_said_a, 1) && until(d2_said_a, 1));
+    atomic_store(&slave.fault[1], SLAVE_CLOSES);
+    atomic_store(&slave.fault[2], SLAVE_CLOSES);
+    ck_assert(until(offline, 2));
+    atomic_store(&slave.fault[1], SLAVE_WELL);
+    atomic_store(&slave.fault[2], SLAVE_WELL);
+    uint32_t before = said("d1", "\"a\":1001");
+    ck_assert(until(d1_said_a, before + 2));
+    end();
+}
+END_TEST
+
+START_TEST(more_registers_than_a_request_writes_are_refused_with_the_reason)
+{
+    slave.port = 0;
+    ck_assert(slave_start(&slave, false));
+    snprintf(options, sizeof(options),
+             "{\"url\":\"tcp://127.0.0.1:%u\",\"slaves\":[{\"device\":\"d1\",\"tags\":["
+             "{\"name\":\"a\",\"address\":1},{\"name\":\"note\",\"address\":30,"
+             "\"type\":\"string\",\"count\":125}]}]}",
+             slave.port);
+    tk_env_init(&env);
+    tk_ok(fake_init(&h, &env, fake_adapter_of(tpc_module_modbus()), options));
+    tk_ok(fake_start(&h));
+    ck_assert(until(d1_said_a, 1));
+    command("set", "{\"note\":\"x\"}");
+    ck_assert(replied("note: has more registers than one request writes"));
+    end();
+}
+END_TEST
+
 START_TEST(while_the_core_says_later_nothing_is_lost_and_nothing_asked)
 {
     start("tcp", "");
@@ -309,6 +365,8 @@ START_TEST(options_that_make_no_sense_are_refused_with_their_place)
                     "slaves[0].tags[0]: lies behind address 65535");
     refused_options(ONE("{\"name\":\"a\",\"address\":1,\"area\":\"coil\",\"type\":\"int16\"}"),
                     "slaves[0].tags[0]: bits are of the type bool or bits");
+    refused_options(ONE("{\"name\":\"a\",\"address\":1,\"type\":\"uint16\",\"bit\":3}"),
+                    "slaves[0].tags[0]: bit is of one register, as bool");
     refused_options(ONE("{\"name\":\"a\",\"address\":1,\"divider\":0}"),
                     "multiplier and divider cannot be 0");
     refused_options(ONE("{\"name\":\"a\",\"address\":1,\"names\":{\"x\":\"y\"}}"),
@@ -359,6 +417,9 @@ Suite *modbus_suite(void)
     tcase_add_test(t, a_server_that_is_absent_is_waited_for);
     tcase_add_test(t, set_writes_and_get_reads_now);
     tcase_add_test(t, what_cannot_be_set_is_answered_with_the_reason);
+    tcase_add_test(t, commands_of_another_form_are_refused);
+    tcase_add_test(t, a_server_that_takes_connections_and_ends_them_makes_all_offline);
+    tcase_add_test(t, more_registers_than_a_request_writes_are_refused_with_the_reason);
     tcase_add_test(t, while_the_core_says_later_nothing_is_lost_and_nothing_asked);
     tcase_add_test(t, options_that_make_no_sense_are_refused_with_their_place);
     tcase_set_timeout(t, 60);
