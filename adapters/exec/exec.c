@@ -146,9 +146,28 @@ static struct target *target_of(struct exec_job *job)
 
 /* ---- a run ---- */
 
+static size_t digits(const char *s)
+{
+    return strspn(s, "0123456789");
+}
+
+/* -12.5e-3: not "-e", which is an option of many programs, nor "--". */
 static bool is_number(const char *s)
 {
-    return s[strspn(s, "+-.0123456789eE")] == '\0';
+    s += *s == '-';
+    size_t n = digits(s);
+    s += n;
+    if (*s == '.') {
+        size_t behind = digits(++s);
+        s += behind;
+        n += behind;
+    }
+    if (n > 0 && (*s == 'e' || *s == 'E')) {
+        s += 1 + (s[1] == '-' || s[1] == '+');
+        n = digits(s);
+        s += n;
+    }
+    return n > 0 && *s == '\0';
 }
 
 /* Argument i as filled, from `at` of the text. What a device says must not become an option of the
@@ -186,7 +205,8 @@ static int make_args(struct target *t, const struct tpc_msg *m, struct tpc_error
         if (rc != 0) {
             return rc;
         }
-        over = over || strcmp((const char *) t->text.ptr + at[i], "--") == 0;
+        /* A value that is "--" may be what an option before it takes. */
+        over = over || tpc_str_equal(t->arg_text[i], TPC_STR("--"));
     }
     for (size_t i = 0; i < t->arg_count; i++) {
         t->argv[i + 1] = (char *) t->text.ptr + at[i];

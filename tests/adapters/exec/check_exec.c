@@ -323,6 +323,27 @@ START_TEST(value_that_would_be_an_option_is_refused)
 }
 END_TEST
 
+/* "-e" is an option of many programs, "--" what an option before it may take. */
+START_TEST(only_what_is_a_number_may_begin_with_a_minus)
+{
+    static const char *const options[] = { "-e", "-E", "--", "---", "-.", "-+1", "-1e", "-1-1" };
+    static const char *const numbers[] = { "-", "-1", "-1.5", "-.5", "-1e3", "-1.5E-3" };
+    begin("echo \"$@\" > $out", "");
+    void *t = target(",\"args\":[\"-o\",\"{{ _device }}\"]");
+    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+        struct tpc_batch b = batch_of(1, options[i]);
+        ck_assert_msg(fake_sink_whole(&h, t, &b) == TPC_EINVAL, "%s", options[i]);
+    }
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        struct tpc_batch b = batch_of(1, numbers[i]);
+        tk_ok(fake_sink_whole(&h, t, &b));
+    }
+    ck_assert_str_eq(written(), "-o -1.5E-3\n");
+    close_target(t);
+    end();
+}
+END_TEST
+
 START_TEST(only_so_many_run_at_once)
 {
     void *targets[4];
@@ -433,6 +454,7 @@ Suite *exec_suite(void)
     tcase_add_test(c, signal_from_elsewhere_is_tried_again_and_a_crash_is_not);
     tcase_add_test(c, program_that_is_missing_or_not_executable_waits_for_somebody);
     tcase_add_test(c, value_that_would_be_an_option_is_refused);
+    tcase_add_test(c, only_what_is_a_number_may_begin_with_a_minus);
     tcase_add_test(c, only_so_many_run_at_once);
     tcase_add_test(c, stop_kills_what_runs_and_what_waits);
     tcase_add_test(c, list_of_programs_is_needed_and_has_no_shell_in_it);
