@@ -113,7 +113,7 @@ static const struct tpc_option target_options[] = {
       .type = TPC_OPT_SIZE,
       .def = "256KiB",
       .min = 16,
-      .max = 8 << 20,
+      .max = MQTT_QUEUE_BYTES_MAX / 2, /* with its topic it has to fit into the queue */
       .since = "0.1",
       .help = "largest payload; what is larger is refused" },
 };
@@ -145,10 +145,11 @@ struct target {
     struct tpi_buf parts; /* struct part */
     struct tpc_id acked; /* last of those that were acknowledged in a row, of a batch that failed */
 
-    pthread_mutex_t lock; /* over the three below: no publish is told before all are queued */
+    pthread_mutex_t lock; /* over those below: no publish is told before all are queued */
     uint32_t next;        /* part whose end comes next if all goes well */
     uint32_t left;        /* that are not told */
-    struct tpc_error err; /* code 0 = none failed */
+    bool broken;          /* one was not acknowledged */
+    struct tpc_error err; /* code 0 = none failed, and all were queued */
 };
 
 static struct instance *instance_of(const struct target *t)
@@ -266,12 +267,14 @@ static void on_published(void *user, const struct tpc_error *err)
     struct target *t = user;
     struct tpc_error own;
     pthread_mutex_lock(&t->lock);
-    if (err != NULL && t->err.code == 0) {
+    if (err != NULL && !t->broken) {
+        t->broken = true;
         t->err = *err;
         if (atomic_load(&instance_of(t)->stopping)) {
             t->err.code = TPC_ECANCELED;
         }
-    } else if (err == NULL && t->err.code == 0 && t->next < part_count(t)) {
+    } else if (err == NULL && !t->broken && t->next < part_count(t)) {
+        /* Also if not all found room in the queue: the rest comes next, so a large batch ends. */
         t->acked = part_at(t, t->next++)->id;
     }
     bool over = --t->left == 0;
@@ -298,6 +301,7 @@ static int submit(struct turn *turn, struct tpc_error *err, uint64_t *ret_id)
     int rc = 0;
     pthread_mutex_lock(&t->lock);
     t->next = 0;
+    t->broken = false;
     memset(&t->err, 0, sizeof(t->err));
     while (done < count && (rc = publish(t, part_at(t, done))) == 0) {
         done++;

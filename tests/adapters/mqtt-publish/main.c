@@ -202,6 +202,35 @@ START_TEST(broker_that_goes_and_comes_back_gets_all_in_order)
 }
 END_TEST
 
+/* What found room the first time does not come again: else such a batch would never end. */
+START_TEST(batch_larger_than_the_queue_goes_in_parts)
+{
+    enum { TEXT = 60000, DEVICE = 40000 };
+    static char device[DEVICE + 1], json[TEXT + 200];
+    real_broker_init(&broker);
+    real_broker_start(&broker);
+    begin(",\"max_inflight\":1");
+    memset(device, 'd', DEVICE);
+    int n = snprintf(json, sizeof(json), "{\"topic\":\"out/n\",\"payload\":\"{{ n }} ");
+    memset(json + n, 't', TEXT);
+    snprintf(json + n + TEXT, sizeof(json) - (size_t) n - TEXT, "{{ _device }}\"}");
+    void *t = target(json);
+    struct tpc_batch b = batch_of(1, MESSAGES, device);
+    int rc = TPC_EOFFLINE;
+    for (int i = 0; i < WAIT_MS / 20 && rc == TPC_EOFFLINE; i++) {
+        struct timespec pause = { 0, 20000000 };
+        nanosleep(&pause, NULL);
+        rc = fake_sink_whole(&h, t, &b);
+    }
+    ck_assert_int_eq(rc, TPC_EAGAIN); /* else it is no such batch */
+    tk_ok(fake_sink_whole(&h, t, &b));
+    ck_assert_uint_eq(fake_sink_metric(&h, "delivered"), MESSAGES);
+    h.ops->target_close(h.self, t);
+    end();
+    real_broker_kill(&broker);
+}
+END_TEST
+
 START_TEST(topic_that_is_none_is_refused_and_nothing_is_published)
 {
     real_broker_init(&broker);
@@ -256,6 +285,7 @@ static Suite *publish_suite(void)
     Suite *s = suite_create("mqtt_publish");
     TCase *c = tcase_create("mqtt_publish");
     tcase_set_timeout(c, 120);
+    tcase_add_test(c, batch_larger_than_the_queue_goes_in_parts);
     tcase_add_test(c, topic_that_is_none_is_refused_and_nothing_is_published);
     if (real_broker_there()) {
         tcase_add_test(c, batch_arrives_in_order_with_topic_and_payload_of_each);
