@@ -104,7 +104,8 @@ static void apply_state(const struct replay *x, struct tpc_device *d, const stru
 }
 
 /* What rules said, and what became of alerts. All that is read again is remembered: a message about a
- * device of another partition stands there, whatever that one's rules have seen. */
+ * device of another partition stands there, whatever that one's rules have seen. What is older than all
+ * states tells schedules nothing: they know it, or were reset since. */
 static int replay_said(struct replay *x, const struct tpc_record *r)
 {
     struct tpc_msg m;
@@ -114,7 +115,9 @@ static int replay_said(struct replay *x, const struct tpc_record *r)
     int rc = tpi_record_msg(x->core, r, x->w->send_arena, &m, &d);
     if (rc == 0) {
         rc = tpi_effect_remember(x->core, &m);
-        tpi_rules_said(x->core->rules, &m);
+        if (r->offset >= x->said_from) {
+            tpi_rules_said(x->core->rules, &m);
+        }
         rc = rc == 0 && alert ? tpi_alerts_replay(x->core->alerts, &m) : rc;
         tpi_device_unref(d);
     }
@@ -141,19 +144,20 @@ static void apply_row(struct replay *x, struct tpc_device *d, const struct tpc_m
     }
 }
 
-/* Commands and their ends, for scenes. */
+/* Commands and their ends, for scenes; and for schedules, which may be of another partition. */
 static int replay_heard(struct replay *x, const struct tpc_record *r)
 {
     struct tpc_msg m;
     struct tpc_device *d;
-    bool heard = tpi_rules_on_commands(x->core->rules);
-    if (r->offset < x->rules_from || r->device_id == 0 || (!heard && r->kind != TPC_MSG_COMMAND)) {
+    bool heard = r->offset >= x->rules_from && tpi_rules_on_commands(x->core->rules);
+    bool said = r->offset >= x->said_from && r->kind == TPC_MSG_COMMAND;
+    if (r->device_id == 0 || (!heard && !said)) {
         return 0;
     }
     tpc_arena_reset(x->w->send_arena);
     int rc = tpi_record_msg(x->core, r, x->w->send_arena, &m, &d);
     if (rc == 0) {
-        if (r->kind == TPC_MSG_COMMAND) {
+        if (said) {
             tpi_rules_said(x->core->rules, &m);
         }
         if (heard) {

@@ -240,6 +240,64 @@ START_TEST(a_delay_is_over_once_over_restarts)
 }
 END_TEST
 
+/* Time goes by, second for second. */
+static void wait_for(struct flow *f, int64_t *now, int seconds)
+{
+    for (int i = 0; i < seconds; i++) {
+        *now += 1000;
+        tk_clock_set_unix(&f->e.clock, *now);
+        flow_settle(f);
+    }
+}
+
+static int keep_fired(void *user, const struct tpc_rule_info *info)
+{
+    *(uint64_t *) user = info->fired;
+    return 0;
+}
+
+static uint64_t fired(struct flow *f, const char *kind, const char *key)
+{
+    uint64_t n = 0;
+    tk_ok(
+        tpc_rule_info(f->core, TPC_STR(""), tpc_str_from(kind), tpc_str_from(key), keep_fired, &n));
+    return n;
+}
+
+/* The log tells at a start what a schedule did, also from before it was reset. */
+START_TEST(a_schedule_that_was_reset_stays_on_over_a_restart)
+{
+    char dir[256], entities[320];
+    int64_t now = 0;
+    snprintf(dir, sizeof(dir), "%s/reset", tk_tmpdir());
+    snprintf(entities, sizeof(entities), "{\"dump_dir\":\"%s/entities\"}", dir);
+    for (int i = 0; i < 2; i++) {
+        struct flow f;
+        flow_init(&f, 0);
+        now = i == 0 ? tpi_unix_ms(&f.e.env) : now;
+        tk_clock_set_unix(&f.e.clock, now);
+        f.o.flags = TPC_CORE_ACCEPT_GAP;
+        flow_create(&f);
+        flow_file_log(&f, dir, "");
+        tk_ok(tpc_core_open(f.core, "entities", "memory", tpc_str_from(entities)));
+        if (i == 0) {
+            put(&f, "schedule",
+                "{\"key\":\"tick\",\"type\":\"repeat\",\"interval\":\"1m\",\"auto_disable\":true,"
+                "\"then\":[{\"notify\":{\"handler\":\"ops\"}}]}");
+        }
+        flow_start(&f);
+        wait_for(&f, &now, 5);
+        ck_assert_uint_eq(fired(&f, "schedule", "tick"), 0);
+        wait_for(&f, &now, 150); /* it switches itself off */
+        ck_assert_uint_eq(fired(&f, "schedule", "tick"), 1);
+        tk_ok(
+            tpc_rule_reset(f.core, NULL, TPC_STR(""), TPC_STR("schedule"), TPC_STR("tick"), NULL));
+        flow_settle(&f);
+        flow_fini(&f);
+    }
+}
+END_TEST
+
 START_TEST(scenes_look_at_rows_of_data_rules)
 {
     struct flow f;
@@ -348,6 +406,7 @@ Suite *act_flow_suite(void)
     tcase_add_test(t, a_group_that_is_not_there_is_a_failed_action);
     tcase_add_loop_test(t, a_scene_switches_itself_off_and_does_the_rest, 0, 3);
     tcase_add_test(t, a_delay_is_over_once_over_restarts);
+    tcase_add_test(t, a_schedule_that_was_reset_stays_on_over_a_restart);
     tcase_add_loop_test(t, scenes_look_at_rows_of_data_rules, 0, 3);
     tcase_add_loop_test(t, rows_and_devices_that_set_each_other_off_are_cut, 0, 3);
     tcase_add_loop_test(t, two_scenes_whose_commands_set_each_other_off_are_cut, 0, 3);
