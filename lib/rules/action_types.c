@@ -94,6 +94,11 @@ static const struct tpc_option notify_options[] = {
       .since = "0.1",
       .help = "who is told: an entity of kind handler" },
     { .name = "params", .type = TPC_OPT_ANY, .since = "0.1", .help = "a map" },
+    { .name = "device",
+      .type = TPC_OPT_TEXT,
+      .flags = TPC_OPT_KEY,
+      .since = "0.1",
+      .help = "whom it is about; absent = the device that set it off" },
 };
 
 static const struct tpc_option alert_options[] = {

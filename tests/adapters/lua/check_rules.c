@@ -143,17 +143,18 @@ START_TEST(actions_of_a_script_are_done)
         "'params':{'t':'{{ temperature }}'},"
         "'code':'for i = 1, 2 do rule.command(^fan-1^, ^spin^, {speed = i}) end\\n"
         "rule.alert(^hot^, ^major^, device.key .. ^ {{ n }} ^ .. params.t)\\n"
+        "rule.notify(^ops^, {n = 1}, ^t2^)\\n"
         "return {{notify = {handler = ^ops^, params = {t = params.t + 1, of = device.product}}}}'"
         "}}]}");
     start();
     feed("t1", "{\"temperature\":31}");
     flow_settle(&f);
     ck_assert_uint_eq(atomic_load(&told.alerts), 1);
-    ck_assert_uint_eq(atomic_load(&told.notes), 1);
+    ck_assert_uint_eq(atomic_load(&told.notes), 2);
     ck_assert_str_eq(told.last, "{\"of\":\"thermo\",\"t\":32}");
     ck_assert_uint_eq((unsigned) flow_metric(&f, "tpc_rules_commands_total"), 2);
     feed("t1", "{\"temperature\":32}");
-    ck_assert_uint_eq(atomic_load(&told.notes), 1);
+    ck_assert_uint_eq(atomic_load(&told.notes), 2);
     end();
 }
 END_TEST
