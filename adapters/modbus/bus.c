@@ -156,26 +156,35 @@ static void end_all_commands(struct mb_bus *b, const char *why)
     }
 }
 
-void mb_bus_fini(struct mb_bus *b)
+void mb_bus_close(struct mb_bus *b)
 {
-    if (!b->made) {
-        return;
-    }
+    pthread_mutex_lock(&b->lock);
+    b->closed = true;
+    pthread_mutex_unlock(&b->lock);
     for (uint32_t i = 0; i < MB_JOBS_MAX; i++) {
-        if (b->jobs[i].used && b->jobs[i].command != NULL) {
-            end_command(b, b->jobs[i].command, "stopped");
+        struct mb_job *j = &b->jobs[i];
+        if (j->used && j->command != NULL) {
+            j->used = false;
+            end_command(b, j->command, "stopped");
         }
     }
     end_all_commands(b, "stopped");
-    pthread_mutex_destroy(&b->lock);
-    b->made = false;
+}
+
+void mb_bus_fini(struct mb_bus *b)
+{
+    if (b->made) {
+        mb_bus_close(b);
+        pthread_mutex_destroy(&b->lock);
+        b->made = false;
+    }
 }
 
 int mb_bus_give(struct mb_bus *b, struct mb_command *c)
 {
-    int rc = TPC_EAGAIN;
     pthread_mutex_lock(&b->lock);
-    if (b->waiting < MB_COMMANDS_MAX) {
+    int rc = b->closed ? TPC_EOFFLINE : TPC_EAGAIN;
+    if (!b->closed && b->waiting < MB_COMMANDS_MAX) {
         c->next = NULL;
         *b->last = c;
         b->last = &c->next;

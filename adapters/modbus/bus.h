@@ -118,15 +118,20 @@ struct mb_bus {
     pthread_mutex_t lock; /* over the commands that wait */
     struct mb_command *first, **last;
     uint32_t waiting;
+    bool closed; /* none is taken any more */
     bool made;
 };
 
 /* Returns 0 or TPC_ENOMEM. */
 int mb_bus_init(struct mb_bus *b, const struct mb_config *config, const struct tpc_allocator *alloc,
                 const struct mb_listener *listener, struct tpc_arena *arena, uint64_t now_ms);
+/* Ends all commands, and takes none after it: who gives one at that moment may still do so, until
+ * mb_bus_fini(). The bus' thread is gone. */
+void mb_bus_close(struct mb_bus *b);
 void mb_bus_fini(struct mb_bus *b);
 
-/* The command becomes the bus's. Any thread. Returns 0 or TPC_EAGAIN (the command stays the caller's). */
+/* The command becomes the bus's. Any thread. Returns 0, or TPC_EAGAIN (too many wait) or TPC_EOFFLINE (closed):
+ * the command stays the caller's. */
 int mb_bus_give(struct mb_bus *b, struct mb_command *c);
 
 /*

@@ -446,7 +446,9 @@ static int modbus_send(void *self, const struct tpc_peer *peer, const struct tpc
     rc = mb_bus_give(&m->bus, c);
     if (rc != 0) {
         free_command(m, c);
-        m->host->count(m->ctx, "commands_later", 1);
+        if (rc == TPC_EAGAIN) {
+            m->host->count(m->ctx, "commands_later", 1);
+        }
         return rc;
     }
     m->host->sent(m->ctx, ticket, NULL);
@@ -550,7 +552,7 @@ static void modbus_stop(void *self)
         return;
     }
     mb_lines_close(&m->lines);
-    mb_bus_fini(&m->bus);
+    mb_bus_close(&m->bus); /* a worker may be giving it a command: its lock stays */
     for (uint32_t i = 0; i < m->config.slave_count; i++) {
         uint64_t session = atomic_exchange(&m->bus.slaves[i].session, 0);
         if (session != 0) {
@@ -562,9 +564,7 @@ static void modbus_stop(void *self)
 static void modbus_fini(void *self)
 {
     struct modbus *m = self;
-    if (m->bus.made) { /* init went well and start did not come */
-        mb_bus_fini(&m->bus);
-    }
+    mb_bus_fini(&m->bus);
     if (m->wake >= 0) {
         close(m->wake);
     }

@@ -285,6 +285,24 @@ START_TEST(commands_beyond_the_limit_come_later)
 }
 END_TEST
 
+/* Workers still send while the core stops. */
+START_TEST(a_command_that_comes_while_the_bus_is_closed_stays_its_senders)
+{
+    begin(1);
+    tk_ok(mb_bus_give(&bus, command(0, 0)));
+    tk_ok(mb_bus_give(&bus, command(0, 1)));
+    ck_assert_ptr_nonnull(next(MB_LANE_BOTH));
+    mb_bus_close(&bus);
+    ck_assert_uint_eq(ended, 2);
+    ck_assert_str_eq(failure, "stopped");
+    struct mb_command *late = command(0, 0);
+    ck_assert_int_eq(mb_bus_give(&bus, late), TPC_EOFFLINE);
+    on_ended(NULL, late);
+    end();
+    ck_assert_uint_eq(ended, 3);
+}
+END_TEST
+
 /* Two reads of one period, always under way together. */
 START_TEST(a_read_is_split_though_another_is_always_under_way)
 {
@@ -381,6 +399,7 @@ Suite *bus_suite(void)
     tcase_add_test(t, a_refused_read_is_split_until_the_hole_is_alone);
     tcase_add_test(t, periods_without_a_turn_are_counted_and_not_made_up_for);
     tcase_add_test(t, commands_beyond_the_limit_come_later);
+    tcase_add_test(t, a_command_that_comes_while_the_bus_is_closed_stays_its_senders);
     tcase_add_test(t, a_read_is_split_though_another_is_always_under_way);
     tcase_add_test(t, a_command_that_was_begun_does_not_wait_for_a_new_connection);
     tcase_add_test(t, a_command_is_told_to_have_failed_before_its_slave_is_offline);
