@@ -156,6 +156,13 @@ static void end_all_commands(struct mb_bus *b, const char *why)
     }
 }
 
+void mb_bus_open(struct mb_bus *b)
+{
+    pthread_mutex_lock(&b->lock);
+    b->closed = false;
+    pthread_mutex_unlock(&b->lock);
+}
+
 void mb_bus_close(struct mb_bus *b)
 {
     pthread_mutex_lock(&b->lock);

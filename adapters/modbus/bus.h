@@ -128,6 +128,8 @@ int mb_bus_init(struct mb_bus *b, const struct mb_config *config, const struct t
 /* Ends all commands, and takes none after it: who gives one at that moment may still do so, until
  * mb_bus_fini(). The bus' thread is gone. */
 void mb_bus_close(struct mb_bus *b);
+/* Commands are taken again: the core that was stopped starts. */
+void mb_bus_open(struct mb_bus *b);
 void mb_bus_fini(struct mb_bus *b);
 
 /* The command becomes the bus's. Any thread. Returns 0, or TPC_EAGAIN (too many wait) or TPC_EOFFLINE (closed):

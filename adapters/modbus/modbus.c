@@ -531,6 +531,8 @@ static int modbus_init(void *self, const struct tpc_host *host, void *ctx,
 static int modbus_start(void *self)
 {
     struct modbus *m = self;
+    mb_bus_open(&m->bus); /* a core that was stopped can be started again */
+    atomic_store(&m->stopping, false);
     if (pthread_create(&m->thread, NULL, run, m) != 0) {
         return m->host->fail(m->ctx, TPC_EIO, "no thread");
     }
@@ -555,6 +557,7 @@ static void modbus_stop(void *self)
     mb_bus_close(&m->bus); /* a worker may be giving it a command: its lock stays */
     for (uint32_t i = 0; i < m->config.slave_count; i++) {
         uint64_t session = atomic_exchange(&m->bus.slaves[i].session, 0);
+        m->bus.slaves[i].online = false;
         if (session != 0) {
             m->host->session_close(m->ctx, session);
         }

@@ -294,6 +294,21 @@ START_TEST(commands_of_another_form_are_refused)
 }
 END_TEST
 
+START_TEST(an_adapter_that_was_stopped_can_be_started_again)
+{
+    static const char *const schemes[] = { "tcp", "rtutcp" };
+    for (int i = 0; i < 2; i++) {
+        start(schemes[i], "");
+        ck_assert(until(d1_said_a, 1) && until(d2_said_a, 1));
+        fake_stop(&h);
+        uint32_t before = said("d1", "\"a\":1001");
+        tk_ok(fake_start(&h));
+        ck_assert(until(d1_said_a, before + 2));
+        end();
+    }
+}
+END_TEST
+
 /* As a gateway whose line is away, or a tunnel without its other end. */
 START_TEST(a_server_that_takes_connections_and_ends_them_makes_all_offline)
 {
@@ -418,6 +433,7 @@ Suite *modbus_suite(void)
     tcase_add_test(t, set_writes_and_get_reads_now);
     tcase_add_test(t, what_cannot_be_set_is_answered_with_the_reason);
     tcase_add_test(t, commands_of_another_form_are_refused);
+    tcase_add_test(t, an_adapter_that_was_stopped_can_be_started_again);
     tcase_add_test(t, a_server_that_takes_connections_and_ends_them_makes_all_offline);
     tcase_add_test(t, more_registers_than_a_request_writes_are_refused_with_the_reason);
     tcase_add_test(t, while_the_core_says_later_nothing_is_lost_and_nothing_asked);
