@@ -343,22 +343,23 @@ struct known {
     bool online;
     int64_t since_ms;
     struct tpc_member *values;
+    int64_t *times; /* of the values */
     size_t count;
 };
 
 static int copy_value(struct tpi_sandbox *s, struct tpc_device *d, uint32_t index,
-                      struct tpc_value *ret)
+                      struct tpc_value *ret, int64_t *ret_unix_ms)
 {
     uint8_t small[VALUE_BYTES];
     struct tpc_buf buf = { small, sizeof(small), 0 };
-    int rc = tpi_device_latest_copy(d, index, &buf, ret, NULL);
+    int rc = tpi_device_latest_copy(d, index, &buf, ret, ret_unix_ms);
     if (rc == TPC_ENOENT || (rc == 0 && ret->type < TPC_TEXT)) {
         return rc;
     }
     /* Again, to where it stays. Room for one that grew meanwhile is not needed: it is left out. */
     buf.cap = buf.need;
     buf.ptr = tpc_arena_take(s->arena, buf.need + 1);
-    return buf.ptr != NULL ? tpi_device_latest_copy(d, index, &buf, ret, NULL) : TPC_ENOMEM;
+    return buf.ptr != NULL ? tpi_device_latest_copy(d, index, &buf, ret, ret_unix_ms) : TPC_ENOMEM;
 }
 
 /* Under the core's registry's read lock. */
@@ -369,10 +370,12 @@ static int know(struct tpi_sandbox *s, struct tpc_device *d, struct known *k)
     *k = (struct known){ .online = atomic_load(&d->online),
                          .since_ms = atomic_load(&d->presence_unix_ms) };
     k->values = tpc_arena_take(s->arena, (count + 1) * sizeof(*k->values));
-    int rc = k->values != NULL ? keep(s, d->product->key, &k->product) : TPC_ENOMEM;
+    k->times = tpc_arena_take(s->arena, (count + 1) * sizeof(*k->times));
+    int rc =
+        k->values != NULL && k->times != NULL ? keep(s, d->product->key, &k->product) : TPC_ENOMEM;
     for (uint32_t i = 0; rc == 0 && !s->empty && i < count; i++) {
         struct tpc_value v;
-        rc = copy_value(s, d, i, &v);
+        rc = copy_value(s, d, i, &v, &k->times[k->count]);
         if (rc == 0) {
             k->values[k->count].value = v;
             rc = keep(s, tpi_model_property(m, i)->key, &k->values[k->count++].key);
@@ -382,7 +385,7 @@ static int know(struct tpi_sandbox *s, struct tpc_device *d, struct known *k)
     return rc;
 }
 
-/* Values come with the earliest time, so that those of the trial replace them. */
+/* Values come with a time before the trial, so that those of the trial replace them. */
 static int give(struct tpi_sandbox *s, struct tpc_str key, const struct known *k)
 {
     int rc = 0;
@@ -391,7 +394,8 @@ static int give(struct tpi_sandbox *s, struct tpc_str key, const struct known *k
     for (size_t i = 0; d != NULL && rc == 0 && i < k->count; i++) {
         int index = tpi_model_find(d->product->model, k->values[i].key, NULL);
         if (index >= 0) {
-            rc = tpi_device_latest_set(d, (uint32_t) index, &k->values[i].value, 1);
+            int64_t at = k->times[i] < s->begin_ms ? k->times[i] : s->begin_ms - 1;
+            rc = tpi_device_latest_set(d, (uint32_t) index, &k->values[i].value, at);
             rc = rc == TPC_ENOMEM ? rc : 0;
         }
     }

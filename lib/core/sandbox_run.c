@@ -227,10 +227,15 @@ static int rules_see(struct coming *c, const struct tpc_rule_test_message *m)
     return rc;
 }
 
-static void presence(struct coming *c, bool online)
+/* As the core does: the device is online before rules look at the message that says so. */
+static int presence(struct coming *c, const struct tpc_rule_test_message *m)
 {
     struct tpi_sandbox *s = c->s;
-    if (tpi_device_presence(c->device, online, true, s->unix_ms)) {
+    bool online = tpi_member_bool(&m->params, "online", false);
+    tpi_rules_seen(c->device, atomic_load(&c->device->online));
+    bool turned = tpi_device_presence(c->device, online, true, s->unix_ms);
+    int rc = rules_see(c, m);
+    if (rc == 0 && turned) {
         tpi_alerts_presence(s->alerts, 0, c->device, online, s->unix_ms);
     }
     uint64_t next = tpi_alerts_next_ms(s->alerts, 0);
@@ -238,6 +243,7 @@ static void presence(struct coming *c, bool online)
         tpi_trace_decide(s->trace, c->device->key, s->unix_ms, "waits", s->unix_ms + (int64_t) next,
                          "waits");
     }
+    return rc;
 }
 
 static int wish(struct coming *c, const struct tpc_rule_test_message *m, struct tpc_str alert)
@@ -281,10 +287,7 @@ int tpi_sandbox_message(struct tpi_sandbox *s, const struct tpc_rule_test_messag
         rc = wish(&c, m, alert);
     } else {
         c.model = c.device->product->model;
-        rc = rules_see(&c, m);
-        if (rc == 0 && m->kind == TPC_MSG_PRESENCE) {
-            presence(&c, tpi_member_bool(&m->params, "online", false));
-        }
+        rc = m->kind == TPC_MSG_PRESENCE ? presence(&c, m) : rules_see(&c, m);
     }
     tpi_registry_read_unlock(s->registry);
     (void) tpi_sandbox_fans(s);

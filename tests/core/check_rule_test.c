@@ -416,6 +416,28 @@ END_TEST
 static const struct line hot[] = { { "t1", 0, TPC_MSG_TELEMETRY, "{\"temperature\":31}" },
                                    { "t1", 1, TPC_MSG_PRESENCE, "{\"online\":true}" } };
 
+START_TEST(values_that_are_there_keep_their_age_and_presence_is_set_before_rules_look)
+{
+    struct flow f;
+    static const char old[] =
+        TPC_JSON({
+        "when": { "product": "thermo", "on": "online",
+                  "expr": "device('t1').online and age(temperature) < 86400000" },
+        "then": [ { "notify": { "handler": "ops" } } ] });
+    static const struct line lines[] = { { "t1", 0, TPC_MSG_PRESENCE, "{\"online\":false}" },
+                                         { "t1", 1, TPC_MSG_PRESENCE, "{\"online\":true}" } };
+    begin(&f);
+    struct tpc_device *d = flow_device(&f, "t1");
+    tk_ok(flow_feed(d, "{\"temperature\":31}"));
+    flow_settle(&f);
+    int rc = try_for(&f, "scene", old, lines, 2, 10);
+    ck_assert_msg(rc == 0, "%s", tpc_error_last()->text);
+    ck_assert_msg(count_lines("decision: fires") == 1, "%s", told.text);
+    tpc_device_unref(d);
+    flow_fini(&f);
+}
+END_TEST
+
 START_TEST(nothing_of_it_reaches_the_core)
 {
     struct flow f;
@@ -634,6 +656,7 @@ Suite *rule_test_flow_suite(void)
     tcase_add_test(c, actions_about_many_devices_other_scenes_and_later_are_played);
     tcase_add_test(c, scenes_that_run_each_other_in_a_ring_are_tried_until_it_is_cut);
     tcase_add_test(c, a_stored_rule_is_tried_with_what_its_devices_say_last);
+    tcase_add_test(c, values_that_are_there_keep_their_age_and_presence_is_set_before_rules_look);
     tcase_add_test(c, nothing_of_it_reaches_the_core);
     tcase_add_test(c, what_cannot_be_tried_is_said_as_when_it_is_put);
     tcase_add_test(c, it_ends_where_it_is_told_to);
