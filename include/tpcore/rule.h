@@ -41,7 +41,8 @@ struct tpc_rule_info {
     struct tpc_str error; /* "'set' to 'fan-1': no such device" */
     struct tpc_str
         broken; /* why it does not compile, with path, line and column; empty = it does */
-    int64_t off_until_unix_ms; /* 0 = it is on; INT64_MAX = until its document is put again */
+    int64_t
+        off_until_unix_ms; /* 0 = it is on; INT64_MAX = until its document is put again, or a reset */
     uint64_t ns; /* time that it took, with its actions: every 64th look at a message is timed and
                   * stands for the others; what the clock sets off is timed always */
 };

@@ -118,6 +118,9 @@ static void trace(const struct tpi_act *act, const struct tpi_action *a,
                   const char *what)
 {
     struct rule_worker *w = &act->rules->workers[act->worker];
+    if (params->type == TPC_NULL && act->row != NULL && a->type == &tpi_action_notify) {
+        params = act->row; /* as the action does */
+    }
     struct tpi_trace_action told = { .type = a->type->name,
                                      .name = a->name,
                                      .target = target != NULL ? target->key : a->device,

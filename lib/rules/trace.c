@@ -369,7 +369,10 @@ void tpi_trace_action(struct tpi_trace *t, struct tpc_str device, int64_t unix_m
     bool done = a->code == 0 || a->code == TPC_EEXIST;
     tpi_note_begin(&n, t, done ? TPC_STEP_ACTION : TPC_STEP_REFUSED, device, unix_ms);
     n.code = a->code;
-    tpi_note_text(&n, "%s %.*s", a->type, (int) a->name.len, a->name.ptr);
+    tpi_note_text(&n, "%s", a->type);
+    if (a->name.len > 0 && !tpc_str_equal(a->name, tpc_str_from(a->type))) {
+        tpi_note_text(&n, " %.*s", (int) a->name.len, a->name.ptr);
+    }
     tpi_note_str(&n, "action", tpc_str_from(a->type));
     tpi_note_str(&n, "name", a->name);
     if (a->target.len > 0) {

@@ -192,6 +192,24 @@ START_TEST(a_window_over_event_time_and_several_devices_tells_what_is_kept_and_l
 }
 END_TEST
 
+START_TEST(a_notification_without_params_is_told_with_its_row)
+{
+    struct house *h = house_new();
+    tk_ok(house_put(h, "rule",
+                    "{'key':'r','sql':'SELECT temperature AS t FROM thermo','then':["
+                    "{'notify':{'handler':'ops'}},"
+                    "{'set':{'device':'fan-1','values':{'on':true}}}]}"));
+    struct tpi_trace *t = follow(h, "rule", "r", 0);
+    house_temperature(h, "t1", 31);
+    expect(t, "look t1: looked at: telemetry of t1\n"
+              "row t1: row {\"t\":31.0,\"device\":\"t1\"}\n"
+              "action t1: notify ops to t1 {\"t\":31.0,\"device\":\"t1\"}\n"
+              "action t1: set to fan-1 {\"on\":true}\n");
+    tpi_trace_unref(t);
+    house_free(h);
+}
+END_TEST
+
 START_TEST(a_scene_tells_ages_apart_from_values)
 {
     struct house *h = house_new();
@@ -337,6 +355,7 @@ Suite *trace_suite(void)
 {
     Suite *s = suite_create("trace");
     TCase *c = tcase_create("trace");
+    tcase_add_test(c, a_notification_without_params_is_told_with_its_row);
     tcase_add_test(c, a_scene_tells_ages_apart_from_values);
     tcase_add_test(c, a_scene_tells_values_edges_waiting_and_actions);
     tcase_add_test(c, a_scene_tells_what_it_saw_of_others_and_of_before);
