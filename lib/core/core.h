@@ -52,6 +52,7 @@ enum {
     TPI_MEMORY_HIGH_PCT = 80, /* of the limit less reserve: caches shrink, open chunks are stored */
     TPI_MEMORY_TIGHT_PCT = 95,  /* .. receive() says later */
     TPI_STALL_MS = 20,          /* until a log that said later is asked again */
+    TPI_INPUTS_PENDING = 65536, /* for windows over several devices; then uplinks wait */
     TPI_FLUSH_RETRY_MS = 100,   /* until a log that failed is flushed again */
     TPI_FLUSH_POLL_MS = 2,      /* until a log that syncs now and then is asked again */
     TPI_READ_RECORDS = 512,     /* of one read of the log */
@@ -313,6 +314,7 @@ struct tpi_core_counters {
     _Atomic uint64_t rule_switches_failed;
     _Atomic uint64_t rule_commands_lost; /* too many open, or out of memory */
     _Atomic uint64_t rule_messages_lost;
+    _Atomic uint64_t rule_inputs_waits; /* uplinks waited for owners of windows */
     _Atomic uint64_t announcements_lost;
     _Atomic uint64_t records_unreadable; /* of the log, by consumers */
     _Atomic uint64_t stream_retries;
@@ -368,8 +370,9 @@ struct tpc_core {
     bool threads;            /* workers run on threads of their own */
     atomic_int stop_workers; /* enum tpi_stop */
     atomic_uint workers_gone;
-    atomic_uint rule_pending; /* commands and messages of rules that are not in the log yet */
-    atomic_size_t handed;     /* bytes of parts that are in no ring yet: up to about one ring's */
+    atomic_uint rule_pending;   /* commands and messages of rules that are not in the log yet */
+    atomic_uint inputs_pending; /* of them, what comes into windows over several devices */
+    atomic_size_t handed;       /* bytes of parts that are in no ring yet: up to about one ring's */
     bool replaying;
     struct tpi_map said; /* ids of messages of rules that the last replay found in the log */
     atomic_uint inside;  /* calls of the program that use what a stop takes away */

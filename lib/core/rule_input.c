@@ -21,6 +21,7 @@ struct input {
 static void free_input(struct tpc_core *core, struct input *in)
 {
     atomic_fetch_sub(&core->rule_pending, 1);
+    atomic_fetch_sub(&core->inputs_pending, 1);
     tpi_free(core->env.alloc, in, sizeof(*in) + in->body_len);
 }
 
@@ -113,6 +114,7 @@ int tpi_input_say(struct tpc_core *core, uint32_t worker, const struct tpi_rule_
                           .body_len = body.len };
     memcpy(in + 1, body.ptr, body.len);
     tpi_buf_fini(&body);
+    atomic_fetch_add(&core->inputs_pending, 1);
     tpi_effect_queue(&core->workers[worker], &in->effect);
     return 0;
 }

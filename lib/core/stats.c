@@ -36,6 +36,8 @@ static const struct tpi_metric_def core_metrics[] = {
     CORE_COUNTER(rule_switches_failed, "Entities that a rule could not switch on or off"),
     CORE_COUNTER(rule_commands_lost, "Commands without a waiting caller that were dropped"),
     CORE_COUNTER(rule_messages_lost, "Notifications and alerts of rules that were dropped"),
+    CORE_COUNTER(rule_inputs_waits,
+                 "Times that uplinks waited for windows over several devices to take what came"),
     CORE_COUNTER(announcements_lost, "Changes of entities that were not announced"),
     CORE_COUNTER(records_unreadable, "Records of the log that could not be read"),
     CORE_COUNTER(stream_retries, "Batches that a consumer refused"),

@@ -465,6 +465,19 @@ static void put_back(struct tpi_worker *w, int rc)
     }
 }
 
+/* Owners of windows over several devices are behind: what they have to take must not grow for ever. */
+static bool owners_are_behind(struct tpi_worker *w)
+{
+    struct tpc_core *core = w->core;
+    if (atomic_load_explicit(&core->inputs_pending, memory_order_relaxed) < TPI_INPUTS_PENDING) {
+        return false;
+    }
+    w->stalled = true;
+    w->retry_ms = tpi_mono_ms(&core->env) + TPI_STALL_MS;
+    tpi_count(&core->counters.rule_inputs_waits, 1);
+    return true;
+}
+
 static bool drain(struct tpi_worker *w)
 {
     const struct tpi_up_item *item;
@@ -473,6 +486,9 @@ static bool drain(struct tpi_worker *w)
     uint32_t n = 0;
     size_t len;
     if (w->stalled && tpi_mono_ms(&w->core->env) < w->retry_ms) {
+        return false;
+    }
+    if (tpi_ring_used(&w->ring) > 0 && owners_are_behind(w)) {
         return false;
     }
     while (n < w->batch_limit && (item = tpi_ring_peek(&w->ring, &len)) != NULL) {

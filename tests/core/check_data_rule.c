@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/core.h"
 #include "flow.h"
 
 struct told {
@@ -184,6 +185,38 @@ START_TEST(what_is_taken_in_after_the_clock_ended_its_window_is_in_the_next_one)
 }
 END_TEST
 
+/* As many as that wait only where owners are slower than all others. */
+START_TEST(uplinks_wait_while_owners_of_windows_are_behind)
+{
+    static const char all[] =
+        TPC_JSON({ "key": "all", "sql": "SELECT count(*) AS n FROM thermo GROUP BY COUNTWINDOW(2)",
+                   "to": { "event": "all", "device": "t1" } });
+    struct told t;
+    struct flow f;
+    flow_init(&f, 0);
+    flow_create(&f);
+    flow_file_log(&f, tk_tmpdir(), "");
+    flow_devices(&f, 2);
+    tk_ok(tpc_entity_put(f.core, NULL, "rule", TPC_STR(all), TPC_ANY_REV, NULL));
+    flow_start(&f);
+    struct tpc_device *d = flow_device(&f, "t2");
+    atomic_fetch_add(&f.core->inputs_pending, TPI_INPUTS_PENDING);
+    tk_ok(flow_feed(d, "{\"temperature\":31}"));
+    tk_ok(flow_feed(d, "{\"temperature\":32}"));
+    tk_ok(tpc_core_step(f.core, 0, NULL));
+    ck_assert(flow_metric(&f, "tpc_core_rule_inputs_waits_total") == 1);
+    ck_assert_uint_eq(flow_stored(&f, "t2", "temperature"), 0);
+    atomic_fetch_sub(&f.core->inputs_pending, TPI_INPUTS_PENDING);
+    tk_clock_advance(&f.e.clock, TPI_STALL_MS);
+    flow_settle(&f);
+    ck_assert_uint_eq(count_rows(&f, &t), 1);
+    ck_assert_str_eq(t.last, "t1 all rule:all 2");
+    ck_assert_uint_eq(atomic_load(&f.core->inputs_pending), 0);
+    tpc_device_unref(d);
+    flow_fini(&f);
+}
+END_TEST
+
 Suite *data_rule_flow_suite(void)
 {
     Suite *s = suite_create("data rule");
@@ -192,6 +225,7 @@ Suite *data_rule_flow_suite(void)
     tcase_add_test(t, a_window_goes_on_over_restarts_and_gives_one_row);
     tcase_add_test(t, a_row_that_the_log_has_is_not_appended_again);
     tcase_add_test(t, what_is_taken_in_after_the_clock_ended_its_window_is_in_the_next_one);
+    tcase_add_test(t, uplinks_wait_while_owners_of_windows_are_behind);
     suite_add_tcase(s, t);
     return s;
 }
