@@ -375,6 +375,7 @@ static void move_device(struct tpi_registry *r, const struct device_change *c)
 {
     struct tpc_device *d = c->device;
     struct tpi_product *old = d->product;
+    r->generation++;
     tpi_device_list_remove(slot_of(r, d), d);
     tpi_latest_free(r->env->alloc, atomic_exchange(&d->latest, NULL), old->model);
     d->product = tpi_product_ref(c->slot->current);
@@ -389,6 +390,7 @@ static void move_device(struct tpi_registry *r, const struct device_change *c)
 
 static void remove_device(struct tpi_registry *r, struct tpc_device *d)
 {
+    r->generation++;
     tpi_table_remove(&r->by_key, d);
     tpi_table_remove(&r->by_id, d);
     tpi_device_list_remove(slot_of(r, d), d);

@@ -53,6 +53,7 @@ struct tpi_registry {
     const struct tpi_env *env;
     struct tpi_registry_host host;
     pthread_rwlock_t lock; /* guards all below */
+    uint64_t generation;   /* of what look.h keeps; 1 at first */
     uint64_t seed;
     uint64_t main_tenant;
     struct tpi_map tenants;       /* key -> struct tpi_tenant */

@@ -648,6 +648,7 @@ static void swap_product(struct tpi_registry *r, struct product_change *c)
     struct tpi_product *old = c->slot->current;
     uint32_t i = 0;
     pthread_rwlock_wrlock(&r->lock);
+    r->generation++; /* before the old model goes */
     c->slot->current = c->product;
     if (old != NULL &&
         (old->presence != c->product->presence || old->silence_ms != c->product->silence_ms)) {

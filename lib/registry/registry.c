@@ -134,6 +134,7 @@ int tpi_registry_create(const struct tpi_env *env, const struct tpi_registry_hos
     }
     r->env = env;
     r->host = *host;
+    r->generation = 1;
     if (tpi_why_init(&r->why, env) != 0) {
         pthread_mutex_destroy(&r->gone_lock);
         pthread_rwlock_destroy(&r->lock);

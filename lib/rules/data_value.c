@@ -88,7 +88,8 @@ static bool load_other(void *user, struct tpc_str device, struct tpc_str name,
 {
     const struct run *x = user;
     struct tpc_buf room = tpi_expr_rest(scratch);
-    int rc = tpi_registry_latest(x->r->host.registry, x->d->tenant_id, device, name, &room, ret);
+    int rc = tpi_looks_latest(&x->r->workers[x->worker].looks, x->r->host.registry, x->d->tenant_id,
+                              device, name, &room, ret);
     return tpi_expr_took(scratch, &room, rc);
 }
 

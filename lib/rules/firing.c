@@ -87,15 +87,8 @@ static bool load_other(void *user, struct tpc_str device, struct tpc_str name,
 {
     const struct rule_firing *f = user;
     struct tpc_buf room = tpi_expr_rest(scratch);
-    int rc =
-        tpi_registry_latest(f->r->host.registry, f->scene->tenant_id, device, name, &room, ret);
-    if (rc == TPC_ENOENT && tpc_str_equal(name, TPC_STR("online"))) {
-        const struct tpc_device *d =
-            tpi_registry_find_in(f->r->host.registry, f->scene->tenant_id, device);
-        *ret = (struct tpc_value){ .type = TPC_BOOL };
-        ret->as.b = d != NULL && atomic_load(&d->online);
-        return d != NULL && !atomic_load_explicit(&d->deleted, memory_order_relaxed);
-    }
+    int rc = tpi_looks_state(&f->r->workers[f->worker].looks, f->r->host.registry,
+                             f->scene->tenant_id, device, name, &room, ret);
     return tpi_expr_took(scratch, &room, rc);
 }
 

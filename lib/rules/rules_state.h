@@ -7,6 +7,7 @@
 
 #include "base/map.h"
 #include "entity/entity.h"
+#include "registry/look.h"
 #include "rules/due.h"
 #include "rules/edge.h"
 #include "rules/later.h"
@@ -65,6 +66,7 @@ struct rule_worker {
     struct tpi_trace *trace;          /* whom the present look is told to; NULL = nobody */
     char reason[200];                 /* why the host refused the action that is told next */
     char texts[TPI_EXPR_SCRATCH];     /* that a condition makes */
+    struct tpi_looks looks;           /* where device('key').name led */
     struct rule_before before;        /* of the message that comes */
     struct tpc_arena *arena;          /* what one action says */
     struct tpc_arena *fan_arena;      /* what one action about many devices says */

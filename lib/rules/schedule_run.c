@@ -39,7 +39,8 @@ static bool load_other(void *user, struct tpc_str device, struct tpc_str name,
 {
     const struct planned *p = user;
     struct tpc_buf room = tpi_expr_rest(scratch);
-    int rc = tpi_registry_latest(p->r->host.registry, p->s->tenant_id, device, name, &room, ret);
+    int rc = tpi_looks_latest(&p->r->workers[p->worker].looks, p->r->host.registry, p->s->tenant_id,
+                              device, name, &room, ret);
     return tpi_expr_took(scratch, &room, rc);
 }
 

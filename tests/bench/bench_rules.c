@@ -2,7 +2,8 @@
  * Data rules inside the path of a message, feed to history's door, one worker in steps over a log in
  * memory; CPU time. rule_match: what one of 100 rules that take the message into a window adds;
  * rule_index: 10,000 rules that name another property, against none; rule_window: what a tumbling
- * mean adds with 10,000 devices, and its memory; rule_memory
+ * mean adds with 10,000 devices, and its memory; expr_other: what one of 100 scenes adds whose
+ * condition looks at another device, against one that looks twice at its own; rule_memory
  * and scene_memory: what a rule or a scene adds to what is allocated, its document in the store in memory
  * counted; the audit trail, which has a limit, is kept short.
  */
@@ -86,6 +87,18 @@ static void put_rules(struct platform *b, uint32_t count, const char *sql)
     }
 }
 
+static void put_scenes(struct platform *b, uint32_t count, const char *expr)
+{
+    char text[400];
+    for (uint32_t i = 0; i < count; i++) {
+        snprintf(text, sizeof(text),
+                 "{\"key\":\"s%u\",\"when\":{\"product\":\"meter\",\"expr\":\"%s\"},"
+                 "\"then\":[{\"notify\":{\"handler\":\"ops\"}}]}",
+                 i, expr);
+        put(b, "scene", text);
+    }
+}
+
 static void step(struct platform *b)
 {
     bench_must(tpc_core_step(b->core, 0, NULL) == 0, "step");
@@ -109,14 +122,17 @@ static void feed_all(void *user, uint32_t times)
     step(b);
 }
 
-/* A platform with rules against one without, turn by turn. */
-static struct bench_pair compare(uint32_t devices, uint32_t rules, const char *sql)
+typedef void put_fn(struct platform *b, uint32_t count, const char *text);
+
+/* A platform with rules or scenes against one without, turn by turn. */
+static struct bench_pair compare(uint32_t devices, put_fn *put_them, uint32_t rules,
+                                 const char *text)
 {
     static struct platform with, without;
     struct bench_pair best = { 1e18, 1e18 };
     open_core(&with, devices);
     open_core(&without, devices);
-    put_rules(&with, rules, sql);
+    put_them(&with, rules, text);
     for (int i = 0; i < ROUNDS; i++) {
         double theirs = bench_round(feed_all, &without, MESSAGES);
         double ours = bench_round(feed_all, &with, MESSAGES);
@@ -167,22 +183,35 @@ static double rule_bytes(const char *kind, const char *json)
     return bytes;
 }
 
+/* Devices by name are looked for in a table of MANY. */
+static void bench_other(void)
+{
+    struct bench_pair other =
+        compare(MANY, put_scenes, 100, "temperature > -1 && device('d77').temperature > 1000");
+    struct bench_pair own =
+        compare(MANY, put_scenes, 100, "temperature > -1 && temperature > 1000");
+    double ns = (other.ours - other.theirs) / 100;
+    bench_line("expr_other", ns, "ns/scene", "own property", ns / ((own.ours - own.theirs) / 100));
+}
+
 int main(void)
 {
     struct bench_pair match =
-        compare(FEW, 100,
+        compare(FEW, put_rules, 100,
                 "SELECT avg(temperature) AS mean FROM meter WHERE temperature > -1 "
                 "GROUP BY device, COUNTWINDOW(1000000)");
     double ns = (match.ours - match.theirs) / 100;
     bench_line("rule_match", ns, "ns/rule", "80 ns", 80 / ns);
-    struct bench_pair index = compare(FEW, MANY, "SELECT other FROM meter WHERE other > 3");
+    struct bench_pair index =
+        compare(FEW, put_rules, MANY, "SELECT other FROM meter WHERE other > 3");
     bench_line("rule_index", index.ours, "ns/message", "no rules", index.ours / index.theirs);
     struct bench_pair window =
-        compare(MANY, 1,
+        compare(MANY, put_rules, 1,
                 "SELECT avg(temperature) AS mean FROM meter GROUP BY device, "
                 "TUMBLINGWINDOW(dd, 1)");
     ns = window.ours - window.theirs;
     bench_line("rule_window", ns, "ns/message", "150 ns", 150 / ns);
+    bench_other();
     double bytes = pane_bytes();
     bench_line("rule_window_memory", bytes, "B/device", "200 B", 200 / bytes);
     double rule =

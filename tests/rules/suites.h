@@ -11,6 +11,7 @@ Suite *data_rule_suite(void);
 Suite *during_suite(void);
 Suite *fence_suite(void);
 Suite *info_suite(void);
+Suite *look_suite(void);
 Suite *mycontroller_suite(void);
 Suite *panel_suite(void);
 Suite *scene_suite(void);
