@@ -36,6 +36,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         must(err.text[0] != '\0' && (rc == TPC_ETOOBIG || (err.line > 0 && err.column > 0)));
         return 0;
     }
+    must(s.topic.filter.len == 0 || (s.topic.kinds != 0 && s.topic.tenant.len > 0));
     must(s.product.len > 0 && (s.all || s.item_count > 0));
     for (uint32_t i = 0; i < s.item_count; i++) {
         must(s.items[i].name.len > 0);

@@ -5,6 +5,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/hash.h"
+#include "bus/topic.h"
 #include "data/member.h"
 #include "data/msg.h"
 #include "rules/script.h"
@@ -137,6 +138,37 @@ static int keep_statement(struct tpi_data_rule *d, const struct tpi_sql *s)
     return 0;
 }
 
+/* A level as the key that it stands for. */
+static int level_key(struct tpi_data_rule *d, struct tpc_str level, struct tpc_str *ret)
+{
+    struct tpi_buf key;
+    tpi_buf_init(&key, d->alloc, 0);
+    int rc = tpi_topic_unescape(&key, level);
+    rc = rc != 0 ? rc
+                 : join(d->arena, (struct tpc_str){ (const char *) key.ptr, key.len }, TPC_STR(""),
+                        ret);
+    tpi_buf_fini(&key);
+    return rc;
+}
+
+static int keep_topic(struct tpi_data_rule *d, const struct tpi_sql *s, struct tpc_error *err)
+{
+    struct tpc_str tenant;
+    if (s->topic.filter.len == 0) {
+        return 0;
+    }
+    int rc = level_key(d, s->topic.tenant, &tenant);
+    rc = rc != 0 ? rc : level_key(d, s->product, &d->product);
+    rc = rc != 0 ? rc : level_key(d, s->topic.device, &d->device);
+    if (rc == 0 && !tpc_str_equal(tenant, d->tenant)) {
+        return tpi_sql_error(s, err, TPC_EINVAL, (size_t) (s->topic.tenant.ptr - s->text.ptr),
+                             "the topic is of another tenant");
+    }
+    d->kinds = s->topic.kinds;
+    d->watch.kind = s->topic.narrow ? TPI_WATCH_TOPIC_RULE : TPI_WATCH_DATA_RULE;
+    return rc;
+}
+
 static int read_statement(struct tpi_data_rule *d, struct tpc_error *err)
 {
     struct tpi_sql *s = tpi_alloc(d->alloc, sizeof(*s));
@@ -144,10 +176,11 @@ static int read_statement(struct tpi_data_rule *d, struct tpc_error *err)
         return TPC_ENOMEM;
     }
     int rc = tpi_sql_parse(d->alloc, d->text, err, s);
+    rc = rc != 0 ? rc : keep_statement(d, s);
+    rc = rc != 0 ? rc : keep_topic(d, s, err);
     if (rc != 0 && rc != TPC_ENOMEM) {
         tpi_error_at(err, "sql");
     }
-    rc = rc != 0 ? rc : keep_statement(d, s);
     tpi_free(d->alloc, s, sizeof(*s));
     return rc;
 }

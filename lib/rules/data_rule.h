@@ -20,6 +20,7 @@
 #ifndef TPI_RULES_DATA_RULE_H
 #define TPI_RULES_DATA_RULE_H
 
+#include "registry/device.h"
 #include "rules/rules_state.h"
 #include "rules/window.h"
 
@@ -62,6 +63,8 @@ struct tpi_data_rule {
     struct tpc_str tenant;
     struct tpc_str by; /* "rule:key" */
     struct tpc_str product;
+    struct tpc_str device; /* of a topic: whose messages alone count; empty = any */
+    uint64_t kinds;        /* of a topic that is narrow: bits of the kinds that count */
     struct tpc_str text;
     struct tpc_str event;  /* empty = none */
     struct tpc_str target; /* device that rows are about; empty = the one that sent the messages */
@@ -110,6 +113,14 @@ static inline const struct tpi_expr *tpi_data_rule_column(const struct tpi_data_
 static inline const struct tpi_expr *tpi_data_rule_group(const struct tpi_data_rule *d, uint32_t i)
 {
     return d->program.exprs[TPI_PART_FIRST_ARG + d->call_count + d->column_count + i];
+}
+
+/* Whether a message of its product is one of its topic. */
+static inline bool tpi_data_rule_takes(const struct tpi_data_rule *d,
+                                       const struct tpc_device *device, const struct tpc_msg *msg)
+{
+    return (d->kinds >> msg->kind & 1) != 0 &&
+           (d->device.len == 0 || tpc_str_equal(d->device, device->key));
 }
 
 /* Whether no column of a rule is this group: then rows have it behind their columns. */

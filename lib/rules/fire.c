@@ -506,6 +506,13 @@ static uint32_t next_stamp(struct rule_worker *w)
     return w->stamp;
 }
 
+static void look_at_topic(struct rule_firing *f, struct tpi_data_rule *d)
+{
+    if (tpi_data_rule_takes(d, f->device, f->msg)) {
+        tpi_data_rule_message(f->r, f->worker, d, f->device, f->msg);
+    }
+}
+
 static void look_at_list(struct rule_firing *f, const struct rule_list *list, uint32_t stamp)
 {
     uint32_t *marks = f->r->workers[f->worker].marks;
@@ -521,6 +528,8 @@ static void look_at_list(struct rule_firing *f, const struct rule_list *list, ui
         } else if (w->kind == TPI_WATCH_SCENE) {
             f->scene = (struct tpi_scene *) (void *) w;
             look_at(f);
+        } else if (w->kind == TPI_WATCH_TOPIC_RULE && !is_before(f, w)) {
+            look_at_topic(f, (struct tpi_data_rule *) (void *) w);
         }
     }
 }

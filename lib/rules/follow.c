@@ -149,6 +149,10 @@ static const char *why_data_rule(const struct tpi_data_rule *d, const struct tpc
     if (d->program.product_id != device->product->id) {
         return "the device is of another product";
     }
+    if (d->watch.kind == TPI_WATCH_TOPIC_RULE && is_data(msg) &&
+        !tpi_data_rule_takes(d, device, msg)) {
+        return "the message is not of its topic";
+    }
     return is_data(msg) ? "no property that its statement names is in the message"
                         : "it looks at properties alone";
 }

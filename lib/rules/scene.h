@@ -27,7 +27,11 @@ enum {
 };
 
 /* First member of what stands in the lists of products. */
-enum tpi_watch_kind { TPI_WATCH_SCENE = 0, TPI_WATCH_DATA_RULE = 1 };
+enum tpi_watch_kind {
+    TPI_WATCH_SCENE = 0,
+    TPI_WATCH_DATA_RULE = 1,
+    TPI_WATCH_TOPIC_RULE = 2 /* a data rule that takes only some messages of its product */
+};
 
 struct tpi_watch {
     uint32_t kind;    /* enum tpi_watch_kind */

@@ -261,7 +261,7 @@ static int read_items(struct reader *x)
     return rc;
 }
 
-/* A name, or a text without escapes where the product's key is no name. */
+/* A name, or a text without escapes: a topic, or a product's key that is no name. */
 static int read_product(struct reader *x)
 {
     int rc = expect(x, "from", "FROM product is missing");
@@ -269,8 +269,17 @@ static int read_product(struct reader *x)
         return rc;
     }
     if (x->t.type == TOKEN_TEXT && x->t.value.len + 2 == x->t.end - x->t.start) {
-        x->sql->product = (struct tpc_str){ x->lx.text.ptr + x->t.start + 1, x->t.value.len };
-        return next(x);
+        struct tpc_str text = { x->lx.text.ptr + x->t.start + 1, x->t.value.len };
+        if (text.len == 0) {
+            return fail(x, x->t.start, "the name of a product has to follow FROM");
+        }
+        if (memchr(text.ptr, '/', text.len) != NULL) {
+            x->sql->topic.filter = text;
+            rc = tpi_sql_topic(x->sql, x->lx.err);
+        } else {
+            x->sql->product = text;
+        }
+        return rc != 0 ? rc : next(x);
     }
     x->sql->product = x->t.name;
     return expect_type(x, TOKEN_NAME, "the name of a product has to follow FROM");

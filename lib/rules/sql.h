@@ -2,7 +2,7 @@
  * Statements of data rules: their parts, found in one pass over the words. Expressions are not
  * compiled here: a part is a span of the text.
  *
- *     SELECT item [AS name], .. | * FROM product [WHERE condition]
+ *     SELECT item [AS name], .. | * FROM product|'topic' [WHERE condition]
  *     [GROUP BY device | item [AS name], .., WINDOW(..) [FILTER (WHERE condition)]] [HAVING condition]
  *
  * docs/reference/rule-sql.md says what they mean.
@@ -89,10 +89,20 @@ struct tpi_sql_window {
     struct tpi_sql_span filter; /* of what comes into the window */
 };
 
+/* What stands behind FROM, where that is a topic. Levels are as written, %XX and all. */
+struct tpi_sql_topic {
+    struct tpc_str filter; /* empty = it is a product */
+    struct tpc_str tenant;
+    struct tpc_str device; /* empty = any */
+    uint64_t kinds;        /* bit TPC_MSG_TELEMETRY, TPC_MSG_ATTRIBUTES */
+    bool narrow;           /* not all that a product's devices say */
+};
+
 /* Views into the statement. */
 struct tpi_sql {
     struct tpc_str text;
-    struct tpc_str product;
+    struct tpc_str product; /* of a topic: its level */
+    struct tpi_sql_topic topic;
     bool all;    /* SELECT * */
     bool spread; /* its windows are over several devices: not GROUP BY device */
     uint32_t item_count;
@@ -118,6 +128,9 @@ int tpi_sql_parse(const struct tpc_allocator *alloc, struct tpc_str text, struct
  */
 struct tpc_str tpi_sql_part(const struct tpi_sql *s, struct tpi_sql_span part, bool replace,
                             char *buf);
+
+/* Reads what topic.filter says. Returns 0 or TPC_EINVAL (err has line and column). */
+int tpi_sql_topic(struct tpi_sql *s, struct tpc_error *err);
 
 /* Which call a name of tpi_sql_part() stands for; -1 = none. */
 int tpi_sql_call_of(struct tpc_str name);

@@ -164,6 +164,30 @@ START_TEST(a_windowed_rule_is_played_with_its_rows)
 }
 END_TEST
 
+START_TEST(a_rule_over_a_topic_is_played_and_tells_what_is_not_of_it)
+{
+    struct flow f;
+    static const char rule[] =
+        "{\"sql\":\"SELECT temperature AS t FROM 'main/up/thermo/t1/telemetry'\","
+        "\"to\":{\"event\":\"e\"}}";
+    static const struct line lines[] = { { "t1", 0, TPC_MSG_TELEMETRY, "{\"temperature\":20}" },
+                                         { "t2", 1, TPC_MSG_TELEMETRY, "{\"temperature\":21}" },
+                                         { "t1", 2, TPC_MSG_ATTRIBUTES, "{\"temperature\":22}" } };
+    begin(&f);
+    int rc = try_for(&f, "rule", rule, lines, 3, 60);
+    ck_assert_msg(rc == 0, "%s", tpc_error_last()->text);
+    ck_assert_str_eq(told.text, "+0 input: telemetry of t1 {\"temperature\":20}\n"
+                                "+0 look: looked at: telemetry of t1\n"
+                                "+0 row: row {\"t\":20.0,\"device\":\"t1\"}\n"
+                                "+0 action: event e to t1 {\"t\":20.0,\"device\":\"t1\"}\n"
+                                "+1 input: telemetry of t2 {\"temperature\":21}\n"
+                                "+1 pass: not looked at: the message is not of its topic\n"
+                                "+2 input: attributes of t1 {\"temperature\":22}\n"
+                                "+2 pass: not looked at: the message is not of its topic\n");
+    flow_fini(&f);
+}
+END_TEST
+
 START_TEST(a_schedule_is_played_until_its_end)
 {
     struct flow f;
@@ -649,6 +673,7 @@ Suite *rule_test_flow_suite(void)
     TCase *c = tcase_create("rule test");
     tcase_add_test(c, a_scene_is_played_step_by_step);
     tcase_add_test(c, a_windowed_rule_is_played_with_its_rows);
+    tcase_add_test(c, a_rule_over_a_topic_is_played_and_tells_what_is_not_of_it);
     tcase_add_test(c, a_schedule_is_played_until_its_end);
     tcase_add_test(c, an_alert_is_played_with_presence_and_wishes);
     tcase_add_test(c, scenes_of_each_trigger_say_what_they_pass_over);

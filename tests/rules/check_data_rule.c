@@ -496,19 +496,13 @@ static int put_and_use(const struct tpc_allocator *a, void *user)
     return rc;
 }
 
-START_TEST(no_memory_refuses_the_rule_and_leaks_nothing)
+static void fail_each_allocation(const char *json)
 {
-    static const char json[] = TPC_JSON({
-            "key" : "r",
-            "sql" : "SELECT avg(temperature) AS mean, min(temperature) AS m, 'a' AS b FROM thermo WHERE temperature > 0 GROUP BY device, TUMBLINGWINDOW(ss, 10) HAVING count(*) > 0",
-            "to" : { "event" : "e" },
-            "then" : [ { "notify" : { "handler" : "ops", "params" : { "t" : "{{ mean }} at {{ device }}" } } } ]
-        });
     struct oom o = { .h = house_new() };
     at(o.h, 2000000);
     struct tpc_value doc;
     tk_ok(tpc_arena_create(NULL, 0, &o.change.arena));
-    tk_ok(tpc_json_parse(o.change.arena, TPC_STR(json), 0, NULL, &doc));
+    tk_ok(tpc_json_parse(o.change.arena, tpc_str_from(json), 0, NULL, &doc));
     tk_ok(tpi_registry_open(o.h->registry, TPC_STR("main"), TPC_STR("t1"), NULL, &o.device));
     o.change.doc = &doc;
     o.change.id = 77;
@@ -520,6 +514,28 @@ START_TEST(no_memory_refuses_the_rule_and_leaks_nothing)
     tpi_device_unref(o.device);
     tpc_arena_destroy(o.change.arena);
     house_free(o.h);
+}
+
+START_TEST(no_memory_refuses_the_rule_and_leaks_nothing)
+{
+    static const char json[] = TPC_JSON({
+            "key" : "r",
+            "sql" : "SELECT avg(temperature) AS mean, min(temperature) AS m, 'a' AS b FROM thermo WHERE temperature > 0 GROUP BY device, TUMBLINGWINDOW(ss, 10) HAVING count(*) > 0",
+            "to" : { "event" : "e" },
+            "then" : [ { "notify" : { "handler" : "ops", "params" : { "t" : "{{ mean }} at {{ device }}" } } } ]
+        });
+    fail_each_allocation(json);
+}
+END_TEST
+
+START_TEST(no_memory_refuses_a_topic_and_leaks_nothing)
+{
+    fail_each_allocation(
+        TPC_JSON({
+        "key" : "r",
+        "sql" : "SELECT max(temperature) AS m FROM 'main/up/thermo/t%31/telemetry' GROUP BY device, TUMBLINGWINDOW(ss, 10)",
+        "to" : { "event" : "e" }
+    }));
 }
 END_TEST
 
@@ -545,6 +561,7 @@ Suite *data_rule_suite(void)
     tcase_add_test(t, a_changed_model_keeps_rule_and_windows);
     tcase_add_test(t, what_is_wrong_is_told_with_its_place);
     tcase_add_test(t, no_memory_refuses_the_rule_and_leaks_nothing);
+    tcase_add_test(t, no_memory_refuses_a_topic_and_leaks_nothing);
     tcase_add_test(t, a_thousand_rules_go_while_messages_come);
     suite_add_tcase(s, t);
     return s;

@@ -426,7 +426,7 @@ void house_message(struct house *h, struct tpc_device *device, uint64_t offset,
         list[i] = (struct tpc_point){ .property = p->id, .value = make_value(p, points[i].value) };
     }
     struct tpc_msg m = { .size = sizeof(m),
-                         .kind = TPC_MSG_TELEMETRY,
+                         .kind = h->data_kind != 0 ? h->data_kind : TPC_MSG_TELEMETRY,
                          .partition = device->partition,
                          .offset = offset,
                          .device_id = device->id,

@@ -89,6 +89,7 @@ struct house {
     unsigned switch_count;
     char switches[16][96]; /* "by kind key on" */
     atomic_uint wakes;     /* a worker was told to look at its schedules */
+    uint16_t data_kind;    /* of messages with points; 0 = telemetry */
     int64_t event_ms;      /* time of the messages' events */
     int command_code;      /* what the core answers */
     bool count_only;

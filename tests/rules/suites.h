@@ -19,6 +19,7 @@ Suite *schedule_suite(void);
 Suite *spread_suite(void);
 Suite *state_suite(void);
 Suite *task_suite(void);
+Suite *topic_suite(void);
 Suite *trace_suite(void);
 Suite *when_suite(void);
 Suite *window_suite(void);
