@@ -298,6 +298,14 @@ static Suite *publish_suite(void)
     return s;
 }
 
+/* paho 1.3.12 forgets, once in many runs, the messages that were on their way to a broker that was killed: a list of
+ * its own, all made inside it. tests/adapters/mqtt looks for leaks of paho without this. */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:libpaho-mqtt3as\n";
+}
+
 int main(void)
 {
     static tk_suite_fn *const all[] = { publish_suite, NULL };
