@@ -519,7 +519,9 @@ int tpi_panel_import(struct tpc_arena *arena, const struct tpc_value *in,
     bool list = doc->type == TPC_ARRAY;
     size_t n = list ? doc->len : 1;
     for (size_t i = 0; i < n && p.rc == 0; i++) {
-        snprintf(p.path, sizeof(p.path), list ? "[%zu]" : "", i);
+        if (list) {
+            snprintf(p.path, sizeof(p.path), "[%zu]", i);
+        }
         if (!import_one(&p, list ? &doc->as.items[i] : doc, i)) {
             if (!list) {
                 return tpi_error_set(err, TPC_EINVAL, "rules", "no automation: no list of actions");
