@@ -246,6 +246,9 @@ static bool put_relation(struct panel *p, struct tpc_str op, struct tpc_str valu
 
 static bool put_path(struct panel *p, struct tpc_str path, struct tpi_buf *out)
 {
+    if (path.len == 0) {
+        return fail_name(p, "trigger_value", TPC_STR("")) != 0;
+    }
     int rc = tpi_buf_text(out, TPC_STR("params"));
     for (size_t i = 0; rc == 0 && i <= path.len;) {
         const char *dot = i < path.len ? memchr(path.ptr + i, '.', path.len - i) : NULL;
