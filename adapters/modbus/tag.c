@@ -1,5 +1,6 @@
 #include "tag.h"
 
+#include "base/text.h"
 #include "data/member.h"
 
 #include <stdio.h>
@@ -202,9 +203,7 @@ static int read_tag(struct reading *r, const struct tpc_value *doc, uint32_t pol
 static int by_name(const void *a, const void *b)
 {
     const struct mb_tag *x = a, *y = b;
-    size_t least = x->name.len < y->name.len ? x->name.len : y->name.len;
-    int c = memcmp(x->name.ptr, y->name.ptr, least);
-    return c != 0 ? c : (x->name.len > y->name.len) - (x->name.len < y->name.len);
+    return tpi_text_order(x->name, y->name);
 }
 
 /* Sorted by name. */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "data/msg.h"
 
 struct looking {
     const struct fill *f;
@@ -130,19 +131,7 @@ static bool load(void *user, uint32_t index, struct tpc_value *ret)
         *ret = (struct tpc_value){ .type = TPC_TEXT, .len = text.len, .as.text = text.ptr };
         return text.len > 0;
     }
-    for (uint32_t i = 0; i < l->m->point_count; i++) {
-        const struct tpc_point *p = tpc_msg_point(l->m, i);
-        if (tpc_str_equal(p->key, name)) {
-            *ret = p->value;
-            return true;
-        }
-    }
-    const struct tpc_value *v =
-        l->m->params.type == TPC_MAP ? tpc_value_get(&l->m->params, name) : NULL;
-    if (v != NULL) {
-        *ret = *v;
-    }
-    return v != NULL;
+    return tpi_msg_value(l->m, name, ret);
 }
 
 static int64_t now(void *user)

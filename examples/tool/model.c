@@ -68,25 +68,6 @@ static char *read_all(const char *name, size_t *ret_len)
     return text;
 }
 
-static int write_json(const struct request *r, const struct tpc_value *v)
-{
-    struct tpc_buf buf = { NULL, 0, 0 };
-    (void) tpc_json_write(v, TPC_JSON_PRETTY, &buf);
-    buf.cap = buf.need;
-    buf.ptr = malloc(buf.cap + 1);
-    FILE *f = r->out != NULL ? fopen(r->out, "wb") : stdout;
-    int rc = buf.ptr == NULL || f == NULL || tpc_json_write(v, TPC_JSON_PRETTY, &buf) != 0;
-    rc = rc != 0 || fwrite(buf.ptr, 1, buf.need, f) != buf.need || fputc('\n', f) == EOF;
-    if (f != NULL && f != stdout) {
-        rc = fclose(f) != 0 || rc;
-    }
-    if (rc != 0) {
-        fprintf(stderr, "tp-tool: %s: %s\n", r->out != NULL ? r->out : "stdout", strerror(errno));
-    }
-    free(buf.ptr);
-    return rc;
-}
-
 static size_t count(const struct tpc_value *model, const char *list)
 {
     const struct tpc_value *v = tpc_value_get(model, tpc_str_from(list));
@@ -111,14 +92,14 @@ static int work(struct tpc_arena *arena, const struct request *r, struct tpc_str
         return 0;
     }
     if (!export) {
-        return write_json(r, &model);
+        return tool_write_json(r->out, &model);
     }
     rc = tpc_model_export(arena, &model, form, &err, &out);
     if (rc != 0) {
         fprintf(stderr, "tp-tool: %s: %s (%s)\n", err.path, err.text, tpc_error_name(rc));
         return 1;
     }
-    return write_json(r, &out);
+    return tool_write_json(r->out, &out);
 }
 
 int tool_model(int argc, char **argv)

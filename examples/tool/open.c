@@ -1,8 +1,11 @@
 /* A platform that does not run, opened by its configuration: log and stores, no adapters. */
 #include "tool.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <tpcore/json.h>
 #include <time.h>
 
 enum { STOP_MS = 30000 };
@@ -102,4 +105,23 @@ void tool_close(struct config *c, struct tpc_core *core)
 {
     tpc_core_destroy(core);
     config_free(c);
+}
+
+int tool_write_json(const char *file, const struct tpc_value *v)
+{
+    struct tpc_buf buf = { NULL, 0, 0 };
+    (void) tpc_json_write(v, TPC_JSON_PRETTY, &buf);
+    buf.cap = buf.need;
+    buf.ptr = malloc(buf.cap + 1);
+    FILE *f = file != NULL ? fopen(file, "wb") : stdout;
+    int rc = buf.ptr == NULL || f == NULL || tpc_json_write(v, TPC_JSON_PRETTY, &buf) != 0;
+    rc = rc != 0 || fwrite(buf.ptr, 1, buf.need, f) != buf.need || fputc('\n', f) == EOF;
+    if (f != NULL && f != stdout) {
+        rc = fclose(f) != 0 || rc;
+    }
+    if (rc != 0) {
+        fprintf(stderr, "tp-tool: %s: %s\n", file != NULL ? file : "stdout", strerror(errno));
+    }
+    free(buf.ptr);
+    return rc;
 }

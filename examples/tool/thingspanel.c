@@ -50,25 +50,6 @@ static int read_text(struct tpc_arena *arena, const char *name, struct tpc_str *
     return copy != NULL ? 0 : -1;
 }
 
-static int write_json(const struct request *r, const struct tpc_value *v)
-{
-    struct tpc_buf buf = { NULL, 0, 0 };
-    (void) tpc_json_write(v, TPC_JSON_PRETTY, &buf);
-    buf.cap = buf.need;
-    buf.ptr = malloc(buf.cap + 1);
-    FILE *f = r->out != NULL ? fopen(r->out, "wb") : stdout;
-    int rc = buf.ptr == NULL || f == NULL || tpc_json_write(v, TPC_JSON_PRETTY, &buf) != 0;
-    rc = rc != 0 || fwrite(buf.ptr, 1, buf.need, f) != buf.need || fputc('\n', f) == EOF;
-    if (f != NULL && f != stdout) {
-        rc = fclose(f) != 0 || rc;
-    }
-    if (rc != 0) {
-        fprintf(stderr, "tp-tool: cannot write %s\n", r->out != NULL ? r->out : "stdout");
-    }
-    free(buf.ptr);
-    return rc;
-}
-
 static void print_notes(const struct request *r, const struct tpc_value *notes)
 {
     for (size_t i = 0; i < notes->len; i++) {
@@ -97,7 +78,7 @@ static int work(struct tpc_arena *arena, const struct request *r)
         return 1;
     }
     print_notes(r, tpc_value_get(&out, TPC_STR("notes")));
-    return write_json(r, tpc_value_get(&out, TPC_STR("entities")));
+    return tool_write_json(r->out, tpc_value_get(&out, TPC_STR("entities")));
 }
 
 int tool_thingspanel(int argc, char **argv)

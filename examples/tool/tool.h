@@ -36,6 +36,8 @@ void tool_time(int64_t unix_ms, char ret[32]);
 void tool_close(struct config *c, struct tpc_core *core);
 /* Warnings and errors of a core on stderr. */
 void tool_log_line(void *user, int level, const char *subject, const char *text);
+/* The value as JSON with line breaks, into a file or to stdout (NULL). 0, or 1 when that was said. */
+int tool_write_json(const char *file, const struct tpc_value *v);
 /* Says what failed with the last error on stderr. Returns -1. */
 int tool_fail(const char *what);
 

@@ -43,3 +43,10 @@ size_t tpi_text_format(char *ret, size_t cap, const char *fmt, va_list args)
     }
     return len;
 }
+
+int tpi_text_order(struct tpc_str a, struct tpc_str b)
+{
+    size_t n = a.len < b.len ? a.len : b.len;
+    int c = n > 0 ? memcmp(a.ptr, b.ptr, n) : 0;
+    return c != 0 ? c : (a.len > b.len) - (a.len < b.len);
+}

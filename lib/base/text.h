@@ -1,11 +1,12 @@
 /*
- * Texts in fixed fields: cut at the border of a UTF-8 character, always with a NUL.
+ * Texts in fixed fields: cut at the border of a UTF-8 character, always with a NUL; the order of texts.
  */
 #ifndef TPI_BASE_TEXT_H
 #define TPI_BASE_TEXT_H
 
 #include <stdarg.h>
 #include <stddef.h>
+#include <tpcore/bytes.h>
 #include <tpcore/export.h>
 
 /* Copies as much of text as fits cap bytes with the NUL; cap > 0. Returns the length copied. */
@@ -16,5 +17,8 @@ size_t tpi_text_format(char *ret, size_t cap, const char *fmt, va_list args) TPC
 
 /* Length of the first len bytes of text without a character that is cut at their end. */
 size_t tpi_text_whole(const char *text, size_t len);
+
+/* By bytes, as memcmp(); a text comes before those that begin with it. < 0, 0 or > 0. */
+int tpi_text_order(struct tpc_str a, struct tpc_str b);
 
 #endif

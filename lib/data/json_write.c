@@ -1,5 +1,6 @@
 #include <tpcore/json.h>
 
+#include "base/text.h"
 #include "data/number.h"
 #include "data/utf8.h"
 
@@ -146,13 +147,6 @@ static int put_array(struct out *o, const struct tpc_value *v)
     return 0;
 }
 
-static int key_order(struct tpc_str a, struct tpc_str b)
-{
-    size_t n = a.len < b.len ? a.len : b.len;
-    int order = n > 0 ? memcmp(a.ptr, b.ptr, n) : 0;
-    return order != 0 ? order : (a.len > b.len) - (a.len < b.len);
-}
-
 /* The member that comes after `last` (NULL = the first of all) in the order of keys, equal keys in
  * their own order. Looks at all members each time: sorting would need memory. */
 static const struct tpc_member *next_sorted(const struct tpc_value *map,
@@ -162,12 +156,12 @@ static const struct tpc_member *next_sorted(const struct tpc_value *map,
     for (size_t i = 0; i < map->len; i++) {
         const struct tpc_member *m = &map->as.members[i];
         if (last != NULL) {
-            int order = key_order(m->key, last->key);
+            int order = tpi_text_order(m->key, last->key);
             if (order < 0 || (order == 0 && m <= last)) {
                 continue;
             }
         }
-        if (best == NULL || key_order(m->key, best->key) < 0) {
+        if (best == NULL || tpi_text_order(m->key, best->key) < 0) {
             best = m;
         }
     }

@@ -17,6 +17,22 @@ const struct tpc_point *tpc_msg_point(const struct tpc_msg *msg, uint32_t i)
     return (const struct tpc_point *) (const void *) (first + (size_t) i * msg->point_size);
 }
 
+bool tpi_msg_value(const struct tpc_msg *m, struct tpc_str name, struct tpc_value *ret)
+{
+    for (uint32_t i = 0; i < m->point_count; i++) {
+        const struct tpc_point *p = tpc_msg_point(m, i);
+        if (tpc_str_equal(p->key, name)) {
+            *ret = p->value;
+            return true;
+        }
+    }
+    const struct tpc_value *v = m->params.type == TPC_MAP ? tpc_value_get(&m->params, name) : NULL;
+    if (v != NULL) {
+        *ret = *v;
+    }
+    return v != NULL;
+}
+
 const char *tpc_kind_name(uint16_t kind)
 {
     static const char *const names[] = {

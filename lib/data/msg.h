@@ -36,6 +36,9 @@ int tpi_msg_encode(const struct tpc_msg *m, struct tpi_buf *out);
 int tpi_msg_decode(struct tpc_bytes body, struct tpc_arena *arena, struct tpc_error *err,
                    struct tpc_msg *ret);
 
+/* The value of that name: a point's, else a member's of params. false: there is none. */
+bool tpi_msg_value(const struct tpc_msg *m, struct tpc_str name, struct tpc_value *ret);
+
 /* The encoding of one value alone, tag byte first; codes as above. */
 int tpi_value_encode(const struct tpc_value *v, struct tpi_buf *out);
 int tpi_value_decode(struct tpc_bytes bytes, struct tpc_arena *arena, struct tpc_error *err,

@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/text.h"
 
 /* A row that names something which is not loaded yet. */
 struct late {
@@ -109,12 +110,6 @@ static int next_secrets(struct tpi_loader *l)
     return 0;
 }
 
-static int compare_keys(struct tpc_str a, struct tpc_str b)
-{
-    int c = memcmp(a.ptr, b.ptr, a.len < b.len ? a.len : b.len);
-    return c != 0 ? c : (a.len > b.len) - (a.len < b.len);
-}
-
 /* As tpi_secret_read(). */
 static int find_secrets(struct tpi_loader *l, const struct tpi_entity_row *row,
                         const struct tpi_change *change, struct tpc_value *ret)
@@ -130,7 +125,7 @@ static int find_secrets(struct tpi_loader *l, const struct tpi_entity_row *row,
         if (rc != 0 || s->at == s->count) {
             return rc;
         }
-        compared = compare_keys(s->rows[s->at].key, row->key);
+        compared = tpi_text_order(s->rows[s->at].key, row->key);
         s->at += compared < 0;
     }
     return compared > 0 ? 0

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "data/msg.h"
 #include "forward/inside.h"
 
 static int resolve(void *user, struct tpc_str name, uint32_t *ret_index, uint8_t *ret_type)
@@ -81,19 +82,7 @@ static bool load(void *user, uint32_t index, struct tpc_value *ret)
     if (name.len > 0 && name.ptr[0] == '_') {
         return text_of(l->m, name, ret);
     }
-    for (uint32_t i = 0; i < l->m->point_count; i++) {
-        const struct tpc_point *p = tpc_msg_point(l->m, i);
-        if (tpc_str_equal(p->key, name)) {
-            *ret = p->value;
-            return true;
-        }
-    }
-    const struct tpc_value *v =
-        l->m->params.type == TPC_MAP ? tpc_value_get(&l->m->params, name) : NULL;
-    if (v != NULL) {
-        *ret = *v;
-    }
-    return v != NULL;
+    return tpi_msg_value(l->m, name, ret);
 }
 
 static int64_t now(void *user)

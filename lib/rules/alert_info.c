@@ -1,4 +1,5 @@
 /* What configurations of alerts did, copied out of them. */
+#include "base/text.h"
 #include "rules/alert.h"
 #include "rules/alert_state.h"
 
@@ -91,26 +92,19 @@ static int describe(struct tpc_arena *arena, const struct tpi_alert_config *c,
     int rc = copy(arena, c->tenant, &ret->tenant);
     rc = rc != 0 ? rc : copy(arena, c->key, &ret->key);
     if (rc == 0 && ret->error_code != 0) {
-        int n = snprintf(text, sizeof(text), "'%.*s': %s", (int) (c->key.len % 128), c->key.ptr,
+        int n = snprintf(text, sizeof(text), "'%.*s': %s", (int) c->key.len, c->key.ptr,
                          tpc_error_name(ret->error_code));
         rc = copy(arena, (struct tpc_str){ text, n > 0 ? (size_t) n : 0 }, &ret->error);
     }
     return rc;
 }
 
-static int order(struct tpc_str a, struct tpc_str b)
-{
-    size_t n = a.len < b.len ? a.len : b.len;
-    int c = n > 0 ? memcmp(a.ptr, b.ptr, n) : 0;
-    return c != 0 ? c : (a.len > b.len) - (a.len < b.len);
-}
-
 static int compare(const void *a, const void *b)
 {
     const struct tpc_rule_info *x = a;
     const struct tpc_rule_info *y = b;
-    int c = order(x->tenant, y->tenant);
-    return c != 0 ? c : order(x->key, y->key);
+    int c = tpi_text_order(x->tenant, y->tenant);
+    return c != 0 ? c : tpi_text_order(x->key, y->key);
 }
 
 int tpi_alerts_info(struct tpi_alerts *a, struct tpc_str tenant, struct tpc_str key,

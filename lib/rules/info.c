@@ -1,4 +1,5 @@
 /* What rules did, copied out of their ledgers. */
+#include "base/text.h"
 #include "registry/device.h"
 #include "rules/chain.h"
 #include "rules/data_rule.h"
@@ -222,20 +223,13 @@ static void take_schedules(struct finding *f)
     }
 }
 
-static int order(struct tpc_str a, struct tpc_str b)
-{
-    size_t n = a.len < b.len ? a.len : b.len;
-    int c = n > 0 ? memcmp(a.ptr, b.ptr, n) : 0;
-    return c != 0 ? c : (a.len > b.len) - (a.len < b.len);
-}
-
 static int compare(const void *a, const void *b)
 {
     const struct tpc_rule_info *x = a;
     const struct tpc_rule_info *y = b;
-    int c = order(x->tenant, y->tenant);
-    c = c != 0 ? c : order(x->kind, y->kind);
-    return c != 0 ? c : order(x->key, y->key);
+    int c = tpi_text_order(x->tenant, y->tenant);
+    c = c != 0 ? c : tpi_text_order(x->kind, y->kind);
+    return c != 0 ? c : tpi_text_order(x->key, y->key);
 }
 
 static int take_all(struct finding *f)

@@ -5,17 +5,11 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/hash.h"
+#include "base/text.h"
 
 static const char origin[] = "memory";
 
 enum { QUERY_LIMIT = 1000, QUERY_LIMIT_MAX = 100000 };
-
-static int compare_text(struct tpc_str a, struct tpc_str b)
-{
-    size_t n = a.len < b.len ? a.len : b.len;
-    int c = n == 0 ? 0 : memcmp(a.ptr, b.ptr, n);
-    return c != 0 ? c : (a.len > b.len) - (a.len < b.len);
-}
 
 /* Order of (space, kind, tenant, key). */
 static int compare(const struct tpc_row *a, const struct tpc_row *b)
@@ -23,14 +17,14 @@ static int compare(const struct tpc_row *a, const struct tpc_row *b)
     if (a->space != b->space) {
         return a->space < b->space ? -1 : 1;
     }
-    int c = compare_text(a->kind, b->kind);
+    int c = tpi_text_order(a->kind, b->kind);
     if (c != 0) {
         return c;
     }
     if (a->tenant != b->tenant) {
         return a->tenant < b->tenant ? -1 : 1;
     }
-    return compare_text(a->key, b->key);
+    return tpi_text_order(a->key, b->key);
 }
 
 /* Level of a node: each with a quarter of the chance of the one below. The same row always has the
