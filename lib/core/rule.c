@@ -1,13 +1,11 @@
 /* Rules as they run, for the program; and what commands set off. */
 #include <string.h>
-#include <tpcore/json.h>
 #include <tpcore/rule.h>
 
 #include "core/core.h"
 #include "data/msg.h"
 #include "registry/device.h"
 #include "rules/alert.h"
-#include "rules/panel.h"
 
 static bool is_kind(struct tpc_str kind)
 {
@@ -58,44 +56,6 @@ int tpc_rule_list(struct tpc_core *core, struct tpc_str tenant, struct tpc_str k
                         "alert");
     }
     return tell(core, tenant, kind, TPC_STR(""), fn, user);
-}
-
-static int keep_text(struct tpc_arena *arena, struct tpc_str *text)
-{
-    char *copy = tpc_arena_take(arena, text->len + 1);
-    if (copy == NULL) {
-        return TPC_ENOMEM;
-    }
-    if (text->len > 0) {
-        memcpy(copy, text->ptr, text->len);
-    }
-    copy[text->len] = '\0';
-    text->ptr = copy;
-    return 0;
-}
-
-int tpc_rule_import_thingspanel(struct tpc_arena *arena, struct tpc_str json, struct tpc_str names,
-                                struct tpc_error *err, struct tpc_value *ret)
-{
-    struct tpc_value in;
-    struct tpc_value known = { .type = TPC_NULL };
-    if (arena == NULL || ret == NULL) {
-        return tpi_error_set(err, TPC_EINVAL, "rules", "arena or ret is NULL");
-    }
-    /* trees show into their text: documents outlive the caller's */
-    int rc = keep_text(arena, &json);
-    rc = rc != 0 ? rc : keep_text(arena, &names);
-    if (rc != 0) {
-        return tpi_error_set(err, rc, "rules", "out of memory");
-    }
-    rc = tpc_json_parse(arena, json, 0, err, &in);
-    if (rc == 0 && names.len > 0) {
-        rc = tpc_json_parse(arena, names, 0, err, &known);
-        if (rc != 0) {
-            tpi_error_at(err, "names");
-        }
-    }
-    return rc != 0 ? rc : tpi_panel_import(arena, &in, &known, err, ret);
 }
 
 /* ---- run and reset ---- */

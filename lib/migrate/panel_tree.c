@@ -1,5 +1,5 @@
 /* Trees in the making, notes and names. */
-#include "rules/panel.h"
+#include "migrate/panel.h"
 
 #include "data/member.h"
 #include "data/msg.h"

@@ -1,6 +1,6 @@
 /* Between the files that translate documents of MyController. */
-#ifndef TPI_RULES_MYCONTROLLER_H
-#define TPI_RULES_MYCONTROLLER_H
+#ifndef TPI_MIGRATE_MYCONTROLLER_H
+#define TPI_MIGRATE_MYCONTROLLER_H
 
 #include <tpcore/mycontroller.h>
 

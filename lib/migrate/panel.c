@@ -1,11 +1,13 @@
 /* Automations: their groups of conditions become scenes and schedules. */
-#include "rules/panel.h"
+#include "migrate/panel.h"
 
 #include "base/error.h"
 #include "data/member.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <tpcore/json.h>
+#include <tpcore/rule.h>
 
 /* A scene that a later group may join. */
 struct made {
@@ -510,8 +512,8 @@ static const struct tpc_value *open_envelope(const struct tpc_value *in)
     return in;
 }
 
-int tpi_panel_import(struct tpc_arena *arena, const struct tpc_value *in,
-                     const struct tpc_value *names, struct tpc_error *err, struct tpc_value *ret)
+static int import_all(struct tpc_arena *arena, const struct tpc_value *in,
+                      const struct tpc_value *names, struct tpc_error *err, struct tpc_value *ret)
 {
     struct panel p = { .arena = arena, .names = names };
     struct panel_map m = { .count = 0 };
@@ -540,4 +542,42 @@ int tpi_panel_import(struct tpc_arena *arena, const struct tpc_value *in,
     }
     *ret = v;
     return 0;
+}
+
+static int keep_text(struct tpc_arena *arena, struct tpc_str *text)
+{
+    char *copy = tpc_arena_take(arena, text->len + 1);
+    if (copy == NULL) {
+        return TPC_ENOMEM;
+    }
+    if (text->len > 0) {
+        memcpy(copy, text->ptr, text->len);
+    }
+    copy[text->len] = '\0';
+    text->ptr = copy;
+    return 0;
+}
+
+int tpc_rule_import_thingspanel(struct tpc_arena *arena, struct tpc_str json, struct tpc_str names,
+                                struct tpc_error *err, struct tpc_value *ret)
+{
+    struct tpc_value in;
+    struct tpc_value known = { .type = TPC_NULL };
+    if (arena == NULL || ret == NULL) {
+        return tpi_error_set(err, TPC_EINVAL, "rules", "arena or ret is NULL");
+    }
+    /* trees show into their text: documents outlive the caller's */
+    int rc = keep_text(arena, &json);
+    rc = rc != 0 ? rc : keep_text(arena, &names);
+    if (rc != 0) {
+        return tpi_error_set(err, rc, "rules", "out of memory");
+    }
+    rc = tpc_json_parse(arena, json, 0, err, &in);
+    if (rc == 0 && names.len > 0) {
+        rc = tpc_json_parse(arena, names, 0, err, &known);
+        if (rc != 0) {
+            tpi_error_at(err, "names");
+        }
+    }
+    return rc != 0 ? rc : import_all(arena, &in, &known, err, ret);
 }

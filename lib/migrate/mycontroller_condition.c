@@ -4,7 +4,7 @@
 
 #include "data/member.h"
 #include "data/number.h"
-#include "rules/mycontroller.h"
+#include "migrate/mycontroller.h"
 
 static void put_c(struct tpi_mc *m, struct tpi_buf *b, const char *s)
 {

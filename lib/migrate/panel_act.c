@@ -1,5 +1,5 @@
 /* Actions of automations. */
-#include "rules/panel.h"
+#include "migrate/panel.h"
 
 #include "data/member.h"
 

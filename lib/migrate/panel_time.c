@@ -1,5 +1,5 @@
 /* Times: windows of the day, one-time and periodic. */
-#include "rules/panel.h"
+#include "migrate/panel.h"
 
 #include "calendar/civil.h"
 #include "data/member.h"

@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 #include "data/member.h"
-#include "rules/mycontroller.h"
+#include "migrate/mycontroller.h"
 
 enum { HANDLERS_MAX = 32, WALK_DEPTH = 3 };
 

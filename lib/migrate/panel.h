@@ -2,8 +2,8 @@
  * Automations of ThingsPanel as documents of this library: docs/guide/thingspanel-automations.md tells
  * the mapping. Pure: a text in, a tree out; whatever has no place in a document is noted with its path.
  */
-#ifndef TPI_RULES_PANEL_H
-#define TPI_RULES_PANEL_H
+#ifndef TPI_MIGRATE_PANEL_H
+#define TPI_MIGRATE_PANEL_H
 
 #include <stdbool.h>
 #include <tpcore/arena.h>
@@ -101,13 +101,5 @@ bool tpi_panel_plan(struct panel *p, const struct tpc_value *c, struct panel_map
 /* The actions as "then" for a context. An empty list: nothing is to be done there. Notes only if note. */
 struct tpc_value tpi_panel_then(struct panel *p, const struct tpc_value *actions,
                                 enum panel_context context, bool note);
-
-/* ---- panel.c ---- */
-
-/* names: {"devices": {id: {"key", "product"}}, "products": {id: key}, "alerts": {id: key}, "scenes": {id:
- * key}}; NULL = ids are keys. *ret: {"entities": [..], "notes": [{"path", "text"}]}. Returns 0, TPC_EINVAL (no
- * automation), TPC_ETOOBIG or TPC_ENOMEM. */
-int tpi_panel_import(struct tpc_arena *arena, const struct tpc_value *in,
-                     const struct tpc_value *names, struct tpc_error *err, struct tpc_value *ret);
 
 #endif

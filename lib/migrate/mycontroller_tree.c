@@ -5,7 +5,7 @@
 
 #include "data/member.h"
 #include "data/number.h"
-#include "rules/mycontroller.h"
+#include "migrate/mycontroller.h"
 
 struct tpc_value tpi_mc_text(struct tpc_str text)
 {

@@ -1,7 +1,7 @@
 /* Names, quick ids and templates of MyController as ours. */
 #include <string.h>
 
-#include "rules/mycontroller.h"
+#include "migrate/mycontroller.h"
 
 static void put_c(struct tpi_mc *m, struct tpi_buf *b, const char *s)
 {

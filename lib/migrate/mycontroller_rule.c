@@ -4,7 +4,7 @@
 
 #include "calendar/dampen.h"
 #include "data/member.h"
-#include "rules/mycontroller.h"
+#include "migrate/mycontroller.h"
 
 /* ---- variables ---- */
 

@@ -1,5 +1,5 @@
 /* Conditions on devices, as expressions. */
-#include "rules/panel.h"
+#include "migrate/panel.h"
 
 #include "data/member.h"
 
