@@ -1,0 +1,8 @@
+#ifndef GATEWAY_SUITES_H
+#define GATEWAY_SUITES_H
+
+#include <tk.h>
+
+Suite *stub_suite(void);
+
+#endif
