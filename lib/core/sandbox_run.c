@@ -59,9 +59,11 @@ static int add_point(struct coming *c, struct tpc_str key, const struct tpc_valu
     int index = tpi_model_find(c->model, key, NULL);
     struct tpc_point *p = &c->points[c->count];
     uint16_t marks = 0;
-    int rc = index < 0 ? tpi_error_set(&err, TPC_EMODEL, "model", "no such property")
-                       : tpi_model_take(c->model, (uint32_t) index, value, c->s->room, &err,
-                                        &p->value, &marks);
+    bool kept = index < 0 && c->device->product->keep_unknown;
+    int rc = kept        ? tpi_model_open_check(key, value, &err)
+             : index < 0 ? tpi_error_set(&err, TPC_EMODEL, "model", "no such property")
+                         : tpi_model_take(c->model, (uint32_t) index, value, c->s->room, &err,
+                                          &p->value, &marks);
     if (rc != 0) {
         char what[128];
         size_t n = key.len < sizeof(what) ? key.len : sizeof(what) - 1;
@@ -69,6 +71,11 @@ static int add_point(struct coming *c, struct tpc_str key, const struct tpc_valu
         what[n] = '\0';
         refuse(c->s, c->device->key, rc, what, err.text);
         return rc == TPC_ENOMEM ? rc : 0;
+    }
+    if (kept) {
+        *p = (struct tpc_point){ .key = key, .value = *value };
+        c->indexes[c->count++] = TPI_MODEL_NO_INDEX;
+        return 0;
     }
     const struct tpi_property *q = tpi_model_property(c->model, (uint32_t) index);
     p->key = q->key;
@@ -104,7 +111,7 @@ static int derive(struct coming *c)
     const struct tpi_derived *d = c->device->product->derived;
     uint64_t wanted = 0;
     for (uint32_t i = 0; d != NULL && i < c->count; i++) {
-        wanted |= d->readers[c->indexes[i]];
+        wanted |= c->indexes[i] != TPI_MODEL_NO_INDEX ? d->readers[c->indexes[i]] : 0;
     }
     for (uint32_t i = 0; d != NULL && i < d->count; i++) {
         char scratch[SCRATCH_BYTES];
@@ -166,7 +173,10 @@ static int take_latest(const struct coming *c)
 {
     int rc = 0;
     for (uint32_t i = 0; rc == 0 && i < c->count; i++) {
-        rc = tpi_device_latest_set(c->device, c->indexes[i], &c->points[i].value, c->s->unix_ms);
+        if (c->indexes[i] != TPI_MODEL_NO_INDEX) {
+            rc =
+                tpi_device_latest_set(c->device, c->indexes[i], &c->points[i].value, c->s->unix_ms);
+        }
     }
     return rc;
 }

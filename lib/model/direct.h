@@ -46,11 +46,13 @@ struct tpi_direct {
     uint32_t *indexes;        /* of their properties */
     uint32_t cap;
     uint32_t most; /* points of a message */
+    bool keep;     /* keys that the model does not know become points by key */
 
     /* What was read. */
     uint32_t count;         /* points */
     uint32_t clamped;       /* of these, marked TPC_POINT_CLAMPED */
     uint32_t beyond;        /* of these, marked TPC_POINT_BEYOND */
+    uint32_t kept;          /* of these, by key */
     uint32_t bad;           /* values that were refused */
     struct tpc_str bad_key; /* the last of these */
     struct tpc_value bad_value;

@@ -210,10 +210,7 @@ static __attribute__((noinline)) const uint8_t *read_other(struct reader *s, con
         return tpi_way_new(&s->way, (uint32_t) index) ? put_value(s, p, (uint32_t) index) : NULL;
     }
     p = tpi_way_new_other(&s->way, key.ptr, key.len) ? read_scalar(p, s->end, &v) : NULL;
-    if (p != NULL) {
-        tpi_put_bad(s->way.d, key, &v);
-    }
-    return p;
+    return p != NULL && tpi_put_unknown(s->way.d, key, &v) ? p : NULL;
 }
 
 TPI_HOT const uint8_t *read_member(struct reader *s, const uint8_t *p)

@@ -219,10 +219,7 @@ static __attribute__((noinline)) const char *pass_other(struct reader *s, const 
         return NULL;
     }
     p = read_any(s, p, &v);
-    if (p != NULL) {
-        tpi_put_bad(s->way.d, key, &v);
-    }
-    return p;
+    return p != NULL && tpi_put_unknown(s->way.d, key, &v) ? p : NULL;
 }
 
 TPI_HOT const char *blanks(const char *p, const char *end)

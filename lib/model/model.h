@@ -53,8 +53,12 @@ enum {
     TPI_MODEL_TEXT_BYTES = 4096,     /* default of length */
     TPI_MODEL_MAX_TEXT = 262144,     /* highest length */
     TPI_MODEL_ITEMS = 1024,          /* default of size */
-    TPI_MODEL_MAX_ITEMS = 65536      /* highest size */
+    TPI_MODEL_MAX_ITEMS = 65536,     /* highest size */
+    TPI_MODEL_OPEN_KEY = 256         /* bytes of a key that the model does not know */
 };
+
+/* In the place of a property's index: of a point whose key the model does not know. */
+#define TPI_MODEL_NO_INDEX UINT32_MAX
 
 /* What becomes of a value that a device reports beyond a limit. */
 enum tpi_enforce {
@@ -141,6 +145,11 @@ int tpi_model_take(const struct tpi_model *m, uint32_t index, const struct tpc_v
 int tpi_model_derive(const struct tpi_model *m, uint32_t index, const struct tpc_value *in,
                      struct tpc_arena *arena, struct tpc_error *err, struct tpc_value *ret,
                      uint16_t *ret_flags);
+
+/* Whether a value of a key that the model does not know can be kept: the key is a text of 1 to 256
+ * bytes without control bytes, the value is not null, holds no binary bytes and only finite numbers,
+ * a text has at most TPI_MODEL_MAX_TEXT bytes. Returns 0 or TPC_EMODEL. */
+int tpi_model_open_check(struct tpc_str key, const struct tpc_value *in, struct tpc_error *err);
 
 /*
  * Checks what a command wants: a service of the model with its input; "set": a map of writable

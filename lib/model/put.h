@@ -101,6 +101,19 @@ static inline void tpi_put_bad(struct tpi_direct *d, struct tpc_str key, const s
     d->bad_value = *v;
 }
 
+/* A value of a key that the model does not know: a point by key, or refused. False: no room. */
+bool tpi_put_kept(struct tpi_direct *d, struct tpc_str key, const struct tpc_value *v);
+
+static inline bool tpi_put_unknown(struct tpi_direct *d, struct tpc_str key,
+                                   const struct tpc_value *v)
+{
+    if (d->keep) {
+        return tpi_put_kept(d, key, v);
+    }
+    tpi_put_bad(d, key, v);
+    return true;
+}
+
 /* Any value by tpi_model_take(), marks included: what the functions below do not know to be within
  * its limits comes here. False: out of memory. */
 bool tpi_put_checked(struct tpi_direct *d, uint32_t index, const struct tpc_value *v);

@@ -205,6 +205,9 @@ static int name_points(struct tpi_follow *f, struct tpc_msg *m, const struct tpi
     }
     for (uint32_t i = 0; i < m->point_count; i++) {
         points[i] = *tpc_msg_point(m, i);
+        if (points[i].property == TPC_PROPERTY_NONE) {
+            continue; /* it has its key */
+        }
         struct tpc_str key = tpi_model_key_of(p->model, points[i].property);
         if (key.len > 0) {
             points[i].key = key;

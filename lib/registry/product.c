@@ -197,6 +197,15 @@ static const struct tpc_option product_schema[] = {
           "What becomes of a reported value beyond a limit of the model (min, max, step, length, "
           "size, enum): it is dropped, the nearest takes its place, or it is kept and marked. "
           "Absent: drop, and steps are hints." },
+    { .name = "unknown",
+      .type = TPC_OPT_ENUM,
+      .def = "drop",
+      .values = "drop|keep",
+      .since = "0.1",
+      .help =
+          "What becomes of a reported value whose key the model does not know: it is dropped and "
+          "counted, or it is kept as a point by key: in the log, for followers, rules and "
+          "forwarding, but not among the latest values and not in the history." },
     { .name = "history",
       .type = TPC_OPT_TABLE,
       .sub = TPC_OPTIONS(history_schema),
@@ -518,6 +527,8 @@ static int make_product(struct tpi_registry *r, struct tpi_change *change, struc
     }
     struct tpc_str type = tpc_value_text(tpc_value_get(change->doc, TPC_STR("type")));
     p->gateway = tpc_str_equal(type, TPC_STR("gateway")) != 0;
+    p->keep_unknown = tpc_str_equal(tpc_value_text(tpc_value_get(change->doc, TPC_STR("unknown"))),
+                                    TPC_STR("keep")) != 0;
     const struct tpc_value *on = tpc_value_get(change->doc, TPC_STR("auto_register"));
     p->auto_create = p->behind_gateway && on != NULL && on->type == TPC_BOOL && on->as.b;
     struct tpc_str subs_mode = tpc_value_text(tpc_value_get(change->doc, TPC_STR("auto_subs")));

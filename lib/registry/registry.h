@@ -89,6 +89,7 @@ struct tpi_product {
     uint8_t voucher;              /* enum tpi_voucher: of devices that register themselves */
     struct tpc_str secret;        /* only with auto_register, else empty */
     struct tpi_topic_map *topics; /* of its own; NULL = none */
+    bool keep_unknown;            /* values of keys that the model does not know are kept, by key */
     uint8_t presence;             /* enum tpi_presence_mode */
     uint32_t silence_ms;          /* after which a device is offline; 0 = never */
     /* Private to lib/registry. */

@@ -28,7 +28,7 @@ enum {
 const struct tpi_metric_def tpi_history_metrics[] = {
     METRIC("_total", samples, "Points taken into open chunks"),
     METRIC("_total", skipped, "Records passed over because they were stored before"),
-    METRIC("_total", unusable, "Points without a property id or of no known type"),
+    METRIC("_total", unusable, "Points without property id and key, or of no known type"),
     METRIC("_total", chunks, "Full chunks stored"),
     METRIC("_total", provisional, "Open chunks stored by checkpoints"),
     METRIC("_total", bytes, "Bytes of chunks stored"),
@@ -414,6 +414,7 @@ struct taking {
     const struct tpc_msg *msg;
     uint32_t partition;
     uint32_t usable; /* points */
+    uint32_t by_key; /* points that the model does not know: none of the history's */
     bool one_time;   /* all points have min_ms */
     int64_t min_ms;
     int64_t max_ms;
@@ -426,6 +427,7 @@ static void look_at(const struct tpc_msg *msg, uint32_t partition, struct taking
         const struct tpc_point *p = tpc_msg_point(msg, i);
         int64_t at = point_time(msg, p);
         if (!point_usable(p)) {
+            ret->by_key += p->property == TPC_PROPERTY_NONE && p->key.len > 0;
             continue;
         }
         if (ret->usable == 0) {
@@ -504,8 +506,8 @@ static int chunk_add(struct tpi_history *h, struct open_chunk *c, const struct t
     }
     c->values += (uint32_t) taken;
     TPI_METRIC_ADD(h->counters.samples, (uint64_t) taken);
-    if (taken < msg->point_count) {
-        TPI_METRIC_ADD(h->counters.unusable, msg->point_count - (uint64_t) taken);
+    if (taken + t->by_key < msg->point_count) {
+        TPI_METRIC_ADD(h->counters.unusable, msg->point_count - t->by_key - (uint64_t) taken);
     }
     if (taken == 0) {
         return TPC_EINVAL;
@@ -581,7 +583,7 @@ static int apply_points(struct tpi_history *h, const struct tpc_msg *msg, uint32
     struct taking t;
     look_at(msg, partition, &t);
     if (t.usable == 0) {
-        TPI_METRIC_ADD(h->counters.unusable, msg->point_count);
+        TPI_METRIC_ADD(h->counters.unusable, msg->point_count - t.by_key);
         return 0;
     }
     struct open_device *d = tpi_open_device_get(h, msg->device_id);

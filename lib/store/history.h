@@ -44,10 +44,10 @@ struct tpi_history_limits {
 };
 
 struct tpi_history_counters {
-    _Atomic uint64_t samples;  /* points taken */
-    _Atomic uint64_t skipped;  /* records passed over: stored before */
-    _Atomic uint64_t unusable; /* points without a property id or with a value of no known type */
-    _Atomic uint64_t chunks;   /* full chunks stored */
+    _Atomic uint64_t samples;     /* points taken */
+    _Atomic uint64_t skipped;     /* records passed over: stored before */
+    _Atomic uint64_t unusable;    /* points without property id and key, or of no known type */
+    _Atomic uint64_t chunks;      /* full chunks stored */
     _Atomic uint64_t provisional; /* open chunks stored by checkpoints */
     _Atomic uint64_t bytes;       /* of chunks stored */
     _Atomic uint64_t commits;

@@ -188,8 +188,10 @@ int up_derive(struct tpi_uplink *u)
     for (uint32_t i = first; i < end && rc == 0; i++) {
         uint32_t index = u->indexes[i];
         int64_t unix_ms = u->points[i].unix_ms;
-        set_cell(u, index, i);
-        wanted |= d->readers[index];
+        if (index != TPI_MODEL_NO_INDEX) {
+            set_cell(u, index, i);
+            wanted |= d->readers[index];
+        }
         /* Values of one time belong together. */
         if (wanted != 0 && (i + 1 == end || u->points[i + 1].unix_ms != unix_ms)) {
             rc = compute_all(u, wanted, unix_ms);

@@ -79,6 +79,7 @@ struct tpi_uplink {
     uint32_t bad_points;   /* of the open message */
     uint32_t clamped;      /* its points with TPC_POINT_CLAMPED */
     uint32_t beyond;       /* its points with TPC_POINT_BEYOND */
+    uint32_t kept;         /* its points by key */
     struct up_cell *cells; /* of derive.c, by property index */
     uint32_t cell_count;
     uint32_t stamp;            /* of the message whose derived properties are computed */
@@ -143,8 +144,9 @@ int up_dead_params(struct tpi_uplink *u, const struct tpi_up_input *in, const st
 /* Log lines for the dead letters of the run. No lock is held. */
 void up_tell_dead(struct tpi_uplink *u);
 
-/* Key, check and conversion of one point. flags: of the message's head. */
-int up_check_point(const struct tpi_model *model, uint16_t flags, struct tpc_str key,
+/* Key, check and conversion of one point. flags: of the message's head. *ret_index is
+ * TPI_MODEL_NO_INDEX for one by key, whose key is then the caller's. */
+int up_check_point(const struct tpi_product *product, uint16_t flags, struct tpc_str key,
                    const struct tpc_value *value, struct tpc_arena *arena, uint32_t *hint,
                    struct tpc_error *err, struct tpc_point *ret, uint32_t *ret_index);
 

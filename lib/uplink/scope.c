@@ -180,8 +180,10 @@ int up_take_part(struct tpi_uplink *u, uint32_t input, struct tpc_error *err)
     for (uint32_t i = 0; rc == 0 && i < part.point_count; i++) {
         const struct tpc_point *p = &part.points[i];
         int index = tpi_model_find_id(u->product->model, p->property);
-        if (index >= 0) { /* else it went from the model in between */
-            struct tpc_str key = tpi_model_property(u->product->model, (uint32_t) index)->key;
+        /* Else it went from the model in between, or came by key. */
+        struct tpc_str key =
+            index >= 0 ? tpi_model_property(u->product->model, (uint32_t) index)->key : p->key;
+        if (index >= 0 || p->property == TPC_PROPERTY_NONE) {
             uint32_t at = u->point_count;
             rc = sink.point(u, key, &p->value, p->unix_ms);
             if (u->point_count > at) { /* it was brought within its limits before */

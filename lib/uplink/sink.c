@@ -15,18 +15,33 @@ static void add(_Atomic uint64_t *counter, uint64_t n)
     atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
 }
 
-int up_check_point(const struct tpi_model *model, uint16_t flags, struct tpc_str key,
+static int check_unknown(const struct tpi_product *product, struct tpc_str key,
+                         const struct tpc_value *value, struct tpc_error *err,
+                         struct tpc_point *ret, uint32_t *ret_index)
+{
+    if (!product->keep_unknown) {
+        return tpi_error_set(err, TPC_EMODEL, "model", "no property \"%.*s\"",
+                             (int) (key.len < 64 ? key.len : 64), key.ptr);
+    }
+    int rc = tpi_model_open_check(key, value, err);
+    if (rc == 0) {
+        *ret = (struct tpc_point){ .key = key, .value = *value };
+        *ret_index = TPI_MODEL_NO_INDEX;
+    }
+    return rc;
+}
+
+int up_check_point(const struct tpi_product *product, uint16_t flags, struct tpc_str key,
                    const struct tpc_value *value, struct tpc_arena *arena, uint32_t *hint,
                    struct tpc_error *err, struct tpc_point *ret, uint32_t *ret_index)
 {
+    const struct tpi_model *model = product->model;
     int index = tpi_model_find(model, key, hint);
     if (index < 0 && (flags & TPC_DECODED_ANY_CASE) != 0) {
         index = tpi_model_find_any_case(model, key);
     }
     if (index < 0) {
-        tpi_error_set(err, TPC_EMODEL, "model", "no property \"%.*s\"",
-                      (int) (key.len < 64 ? key.len : 64), key.ptr);
-        return TPC_EMODEL;
+        return check_unknown(product, key, value, err, ret, ret_index);
     }
     uint16_t marks;
     int rc = tpi_model_take(model, (uint32_t) index, value, arena, err, &ret->value, &marks);
@@ -131,8 +146,8 @@ static void skip_point(struct tpi_uplink *u, struct tpc_str key, const struct tp
 {
     struct tpc_point point;
     uint32_t index;
-    if (u->again && up_check_point(u->product->model, u->flags, key, value, u->arena, &u->hint,
-                                   NULL, &point, &index) == 0) {
+    if (u->again && up_check_point(u->product, u->flags, key, value, u->arena, &u->hint, NULL,
+                                   &point, &index) == 0) {
         u->states[u->current].again = true;
         u->again = false;
     }
@@ -172,6 +187,7 @@ static int sink_begin(void *user, uint32_t frame, const struct tpc_decoded *head
     u->bad_points = 0;
     u->clamped = 0;
     u->beyond = 0;
+    u->kept = 0;
     u->untold = false;
     if (head->kind == TPC_MSG_PRESENCE && ignores(u, in, head)) {
         add(&u->host.counters->presence_ignored, 1);
@@ -228,6 +244,20 @@ static int sink_begin(void *user, uint32_t frame, const struct tpc_decoded *head
     return rc;
 }
 
+/* A codec may use the memory of a key again. */
+static bool own_key(struct tpi_uplink *u, struct tpc_point *p)
+{
+    char *copy = tpc_arena_take(u->arena, p->key.len);
+    if (copy == NULL) {
+        return false;
+    }
+    memcpy(copy, p->key.ptr, p->key.len);
+    p->key.ptr = copy;
+    p->flags = u->msgs[u->msg_count].msg.kind == TPC_MSG_ATTRIBUTES ? TPC_POINT_ATTRIBUTE : 0;
+    u->kept++;
+    return true;
+}
+
 static int sink_point(void *user, struct tpc_str key, const struct tpc_value *value,
                       int64_t unix_ms)
 {
@@ -246,7 +276,7 @@ static int sink_point(void *user, struct tpc_str key, const struct tpc_value *va
         return TPC_ETOOBIG;
     }
     struct tpc_point *p = &u->points[u->point_count];
-    int rc = up_check_point(u->product->model, u->flags, key, value, u->arena, &u->hint, &u->bad, p,
+    int rc = up_check_point(u->product, u->flags, key, value, u->arena, &u->hint, &u->bad, p,
                             &u->indexes[u->point_count]);
     if (rc == TPC_ENOMEM) {
         u->no_memory = true;
@@ -255,6 +285,10 @@ static int sink_point(void *user, struct tpc_str key, const struct tpc_value *va
     if (rc != 0) {
         u->bad_points++;
         return 0;
+    }
+    if (u->indexes[u->point_count] == TPI_MODEL_NO_INDEX && !own_key(u, p)) {
+        u->no_memory = true;
+        return TPC_ENOMEM;
     }
     p->unix_ms = unix_ms;
     u->clamped += (p->flags & TPC_POINT_CLAMPED) != 0;
@@ -271,7 +305,7 @@ static void explain_bad(struct tpi_uplink *u)
     uint32_t index;
     if (u->untold) {
         u->untold = false;
-        (void) up_check_point(u->product->model, u->flags, u->direct.bad_key, &u->direct.bad_value,
+        (void) up_check_point(u->product, u->flags, u->direct.bad_key, &u->direct.bad_value,
                               u->arena, NULL, &u->bad, &point, &index);
     }
 }
@@ -325,7 +359,8 @@ static int sink_end(void *user)
         add(&u->host.counters->points_refused, u->bad_points);
         log_bad(u, um);
     }
-    if ((u->clamped | u->beyond) != 0) {
+    if ((u->clamped | u->beyond | u->kept) != 0) {
+        add(&u->host.counters->points_kept, u->kept);
         add(&u->host.counters->points_clamped, u->clamped);
         add(&u->host.counters->points_beyond, u->beyond);
     }
@@ -421,7 +456,9 @@ static void direct_start(struct tpi_direct *d)
     d->count = 0;
     d->clamped = 0;
     d->beyond = 0;
+    d->kept = 0;
     d->bad = 0;
+    d->keep = u->product->keep_unknown;
     if (u->point_cap > 0) {
         direct_room(u);
     } else {
@@ -445,6 +482,16 @@ static bool direct_more(struct tpi_direct *d)
     return ok;
 }
 
+/* Points by key are what their message is. */
+static void mark_kept(struct tpi_uplink *u, uint32_t count)
+{
+    for (uint32_t i = u->point_count - count; i < u->point_count; i++) {
+        if (u->indexes[i] == TPI_MODEL_NO_INDEX) {
+            u->points[i].flags |= TPC_POINT_ATTRIBUTE;
+        }
+    }
+}
+
 static int direct_message(struct tpi_direct *d, uint32_t frame, const struct tpc_decoded *head)
 {
     struct tpi_uplink *u = d->user;
@@ -462,6 +509,10 @@ static int direct_message(struct tpi_direct *d, uint32_t frame, const struct tpc
         u->bad_points = d->bad;
         u->clamped = d->clamped;
         u->beyond = d->beyond;
+        u->kept = d->kept;
+        if (d->kept > 0 && head->kind == TPC_MSG_ATTRIBUTES) {
+            mark_kept(u, d->count);
+        }
         u->untold = d->bad > 0;
     }
     return sink_end(u);

@@ -91,14 +91,17 @@ static int trial_point(void *user, struct tpc_str key, const struct tpc_value *v
         return TPC_ENOMEM;
     }
     memset(&point, 0, sizeof(point));
-    int rc = up_check_point(t->product->model, t->flags, key, value, t->arena, &t->hint, &err,
-                            &point, &index);
+    int rc =
+        up_check_point(t->product, t->flags, key, value, t->arena, &t->hint, &err, &point, &index);
     if (rc == TPC_ENOMEM) {
         return rc;
     }
     struct tpc_verdict *v = &t->verdicts[t->verdict_count++];
     *v = (struct tpc_verdict){ .size = sizeof(*v), .code = rc, .point = shown };
     if (rc == 0) {
+        if (index == TPI_MODEL_NO_INDEX && t->msg.kind == TPC_MSG_ATTRIBUTES) {
+            point.flags |= TPC_POINT_ATTRIBUTE;
+        }
         point.unix_ms = unix_ms;
         t->points[t->point_count++] = point;
     } else {

@@ -27,6 +27,8 @@ const struct tpi_metric_def tpi_uplink_metrics[] = {
     COUNTER(points_refused, "Values that the thing model refused"),
     COUNTER(points_clamped, "Values that were brought within the thing model's limits"),
     COUNTER(points_beyond, "Values beyond the thing model's limits that were kept and marked"),
+    COUNTER(points_kept,
+            "Values of keys that the thing model does not know, of products that keep them"),
     COUNTER(duplicates, "Frames that came a second time and were dropped"),
     COUNTER(dead_letters, "Frames that could not be used"),
     COUNTER(empty, "Frames without any content"),
@@ -387,6 +389,9 @@ static void apply_one(struct tpi_uplink *u, struct tpi_up_msg *um)
         for (uint32_t i = 0; i < m->point_count; i++) {
             const struct tpc_point *p = &m->points[i];
             uint32_t index = u->indexes[um->first_point + i];
+            if (index == TPI_MODEL_NO_INDEX) {
+                continue; /* by key: not among them */
+            }
             /* Out of memory for a long text: the value is in the log and the history. */
             if (p->unix_ms == 0 && (m->flags & TPC_MSG_ESTIMATED_TIME) != 0) {
                 (void) tpi_device_latest_arrive(d, index, &p->value, m->unix_ms);

@@ -42,6 +42,7 @@ struct tpi_uplink_counters {
     _Atomic uint64_t points_refused;
     _Atomic uint64_t points_clamped;
     _Atomic uint64_t points_beyond;
+    _Atomic uint64_t points_kept; /* by key: their model does not know it */
     _Atomic uint64_t duplicates;
     _Atomic uint64_t dead_letters;
     _Atomic uint64_t empty;            /* frames that said nothing */
