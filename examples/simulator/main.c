@@ -4,6 +4,7 @@
  * acknowledged.
  */
 #include "devices.h"
+#include "modbus.h"
 
 #include <inttypes.h>
 #include <poll.h>
@@ -42,7 +43,8 @@ static int64_t now_ms(void)
 
 static int usage(void)
 {
-    fputs("usage: tp-sim [--url HOST:PORT] [--seconds N] [--rate MESSAGES_PER_SECOND_OF_A_DEVICE]\n"
+    fputs("usage: tp-sim modbus ..   slaves of Modbus instead of devices of MQTT\n"
+          "       tp-sim [--url HOST:PORT] [--seconds N] [--rate MESSAGES_PER_SECOND_OF_A_DEVICE]\n"
           "              [--thermostats N] [--meters N] [--fans N] [--panels N] [--gateways N]\n"
           "              [--user U --password P]   instead of those of each device\n"
           "              [--seq-file FILE]   a line \"key seq\" for each acknowledged payload\n",
@@ -160,6 +162,9 @@ int main(int argc, char **argv)
         .host = "127.0.0.1", .port = 1883, .period_ms = 500, .counts = { 10, 8, 4 }
     };
     struct counts counts = { 0 };
+    if (argc > 1 && strcmp(argv[1], "modbus") == 0) {
+        return modbus_main(argc - 1, argv + 1);
+    }
     if (parse(argc, argv, &s) != 0) {
         return usage();
     }
