@@ -5,6 +5,7 @@
  */
 #include "devices.h"
 #include "modbus.h"
+#include "thingsboard.h"
 
 #include <inttypes.h>
 #include <poll.h>
@@ -44,6 +45,7 @@ static int64_t now_ms(void)
 static int usage(void)
 {
     fputs("usage: tp-sim modbus ..   slaves of Modbus instead of devices of MQTT\n"
+          "       tp-sim thingsboard ..   the platform of a gateway\n"
           "       tp-sim [--url HOST:PORT] [--seconds N] [--rate MESSAGES_PER_SECOND_OF_A_DEVICE]\n"
           "              [--thermostats N] [--meters N] [--fans N] [--panels N] [--gateways N]\n"
           "              [--user U --password P]   instead of those of each device\n"
@@ -164,6 +166,9 @@ int main(int argc, char **argv)
     struct counts counts = { 0 };
     if (argc > 1 && strcmp(argv[1], "modbus") == 0) {
         return modbus_main(argc - 1, argv + 1);
+    }
+    if (argc > 1 && strcmp(argv[1], "thingsboard") == 0) {
+        return thingsboard_main(argc - 1, argv + 1);
     }
     if (parse(argc, argv, &s) != 0) {
         return usage();
