@@ -40,6 +40,7 @@ static const struct core_option core_options[] = {
     OPTION("alert_keep_ms", alert_keep_ms, false),
     OPTION("alert_keep_rows", alert_keep_rows, false),
     OPTION("history_keep_ms", history_keep_ms, false),
+    OPTION("made_devices_max", made_devices_max, false),
 };
 
 static int fail_at(struct config *c, const char *path, const char *text)

@@ -76,9 +76,9 @@ struct tpc_core_options {
     /* Records of commands kept of each device, for a while about an eighth more [1,000; 100 where the
      * entities are in memory] */
     uint32_t command_rows_max;
-    uint64_t alert_keep_ms;   /* cleared alerts are listed for that long [30 days] */
-    uint32_t alert_keep_rows; /* .. and so many of them [100,000] */
-    uint32_t reserved2;
+    uint64_t alert_keep_ms;    /* cleared alerts are listed for that long [30 days] */
+    uint32_t alert_keep_rows;  /* .. and so many of them [100,000] */
+    uint32_t made_devices_max; /* devices that one instance of a module may make [100,000] */
 };
 #define TPC_NO_DELAY UINT32_MAX
 

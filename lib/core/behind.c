@@ -2,6 +2,7 @@
  * reached, they can; what it answers may answer a command of theirs. */
 #include <string.h>
 
+#include "core/behind.h"
 #include "core/core.h"
 #include "data/msg.h"
 #include "registry/topology.h"

@@ -28,6 +28,7 @@ struct outgoing {
 
 /* Who wants to hear of a command's end. */
 struct waiting {
+    const struct tpi_part *part; /* NULL = the program */
     tpc_command_fn *fn;
     void *user;
 };
@@ -288,13 +289,13 @@ int tpi_command_of_rule(void *user, uint32_t worker, const struct tpi_rule_comma
 
 /* ---- who waits for an end ---- */
 
-static int wait_for(struct tpc_core *core, const struct tpc_id *id, tpc_command_fn *fn, void *user)
+static int wait_for(struct tpc_core *core, const struct tpc_id *id, const struct waiting *who)
 {
     struct waiting *wt = tpi_alloc(core->env.alloc, sizeof(*wt));
     if (wt == NULL) {
         return tpi_fail(TPC_ENOMEM, "command", "out of memory");
     }
-    *wt = (struct waiting){ fn, user };
+    *wt = *who;
     void *old = NULL;
     pthread_mutex_lock(&core->done_lock);
     int rc = tpi_map_get(&core->done, id->b, sizeof(id->b)) != NULL ? TPC_EEXIST : 0;
@@ -425,6 +426,13 @@ int tpc_command_send(struct tpc_core *core, const struct tpc_actor *actor,
                      const struct tpc_command_options *given, tpc_command_fn *done, void *user,
                      struct tpc_id *ret)
 {
+    return tpi_command_send(core, NULL, actor, given, done, user, ret);
+}
+
+int tpi_command_send(struct tpc_core *core, struct tpi_part *part, const struct tpc_actor *actor,
+                     const struct tpc_command_options *given, tpc_command_fn *done, void *user,
+                     struct tpc_id *ret)
+{
     struct tpc_command_options o;
     if (core == NULL || given == NULL || given->size < offsetof(struct tpc_command_options, id) ||
         given->device == NULL) {
@@ -463,7 +471,7 @@ int tpc_command_send(struct tpc_core *core, const struct tpc_actor *actor,
         return tpi_fail_end(rc);
     }
     if (done != NULL) {
-        rc = wait_for(core, &id, done, user);
+        rc = wait_for(core, &id, &(struct waiting){ part, done, user });
         if (rc != 0) {
             free_outgoing(core, out);
             return rc;
@@ -575,7 +583,9 @@ bool tpi_command_told(struct tpi_worker *w)
         struct told *t = (struct told *) (void *) w->closed_first;
         w->closed_first = t->node.next;
         w->closed_last = w->closed_first != NULL ? w->closed_last : NULL;
-        t->to.fn(t->to.user, &t->command);
+        if (t->to.part == NULL || !atomic_load(&t->to.part->stopped)) {
+            t->to.fn(t->to.user, &t->command);
+        }
         tpi_free(w->core->env.alloc, t, t->bytes);
         did = true;
     }

@@ -114,6 +114,7 @@ struct tpi_part {
     struct tpi_service services[8];
     uint32_t service_count;
     uint32_t place; /* in the order of starting */
+    atomic_uint devices_made;
     atomic_uint metric_count;
     struct tpi_part_metric metrics[TPI_PART_METRICS];
 };
@@ -310,6 +311,8 @@ struct tpi_core_counters {
     _Atomic uint64_t answers;
     _Atomic uint64_t subs_created; /* by what gateways report */
     _Atomic uint64_t subs_refused;
+    _Atomic uint64_t devices_made; /* by modules */
+    _Atomic uint64_t devices_refused;
     _Atomic uint64_t answers_failed;
     _Atomic uint64_t rule_switches_failed;
     _Atomic uint64_t rule_commands_lost; /* too many open, or out of memory */
@@ -723,21 +726,14 @@ void tpi_down_reply(struct tpi_worker *w, struct tpc_device *device, struct tpc_
 /* ---- create.c: devices that gateways' reports make, after a batch ---- */
 void tpi_create_subs(struct tpi_worker *w);
 
-/* ---- behind.c: what a gateway says and is means something for the devices behind it ---- */
-/* Something reaches a device again, and with it what stands behind it. What waited for it leaves at once
- * if it spoke, else after online_delay_ms. */
-void tpi_behind_online(struct tpi_worker *w, struct tpc_device *d, bool spoke);
-/* It cannot: what stands behind it is offline, too, but for devices with a connection of their own
- * and those whose messages alone decide. */
-void tpi_behind_offline(struct tpi_worker *w, struct tpc_device *d);
-/* A gateway that can be told (codec alink) is told that a device stands behind it, or no more. Inside the
- * core. */
-void tpi_behind_changed(struct tpc_core *core, struct tpc_device *gateway, struct tpc_device *d,
-                        bool removed);
-/* A device that its gateway has let go of. */
-void tpi_behind_left(struct tpi_worker *w, struct tpc_device *d);
-void tpi_behind_reply(struct tpi_worker *w, const struct tpi_up_msg *um);
+/* ---- make.c: as tpc_host's make_device ---- */
+int tpi_make_device(struct tpi_part *p, const struct tpc_host_device *given);
+
 void tpi_command_fini(struct tpc_core *core);
+/* As tpc_command_send(); done is not called once `part`, unless NULL, has stopped. */
+int tpi_command_send(struct tpc_core *core, struct tpi_part *part, const struct tpc_actor *actor,
+                     const struct tpc_command_options *options, tpc_command_fn *done, void *user,
+                     struct tpc_id *ret);
 int tpi_send_frame(struct tpi_worker *w, struct tpc_device *device, const struct tpc_encode *what,
                    uint64_t ticket, struct tpc_error *err);
 

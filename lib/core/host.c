@@ -3,6 +3,8 @@
 #include <string.h>
 
 #include <tpcore/auth.h>
+#include <tpcore/command.h>
+#include <tpcore/device.h>
 #include <tpcore/why.h>
 
 #include "base/text.h"
@@ -169,6 +171,40 @@ static int host_why(void *ctx, const struct tpc_why *why)
     return tpc_why_note(((struct tpi_part *) ctx)->core, why);
 }
 
+static int host_command(void *ctx, const struct tpc_host_command *c, tpc_command_fn *done,
+                        void *user, struct tpc_id *ret)
+{
+    struct tpi_part *p = ctx;
+    struct tpc_command_options o = TPC_COMMAND_OPTIONS_INIT;
+    struct tpc_host_command h;
+    if (c == NULL || c->size < offsetof(struct tpc_host_command, actor)) {
+        return tpi_fail(TPC_EINVAL, p->name, "a command without its size");
+    }
+    memset(&h, 0, sizeof(h));
+    memcpy(&h, c, c->size < sizeof(h) ? c->size : sizeof(h));
+    struct tpc_actor actor = { .size = sizeof(actor),
+                               .type = TPC_ACTOR_CONNECTOR,
+                               .name = h.actor.len > 0 ? h.actor : tpc_str_from(p->name),
+                               .origin = tpc_str_from(p->name) };
+    o.service = h.service;
+    o.params_json = h.params_json;
+    o.timeout_ms = h.timeout_ms;
+    o.expire_ms = h.expire_ms;
+    o.id = h.id;
+    int rc = tpc_device_open_in(p->core, h.tenant.len > 0 ? h.tenant : TPC_STR("main"), h.device,
+                                &o.device);
+    if (rc == 0) {
+        rc = tpi_command_send(p->core, p, &actor, &o, done, user, ret);
+        tpc_device_unref(o.device);
+    }
+    return rc;
+}
+
+static int host_make_device(void *ctx, const struct tpc_host_device *d)
+{
+    return tpi_make_device(ctx, d);
+}
+
 void tpi_host_init(struct tpc_core *core)
 {
     core->host = (struct tpc_host){
@@ -193,5 +229,7 @@ void tpi_host_init(struct tpc_core *core)
         .enroll = host_enroll,
         .why = host_why,
         .gauge = host_gauge,
+        .command = host_command,
+        .make_device = host_make_device,
     };
 }

@@ -2,6 +2,7 @@
 #include <string.h>
 #include <tpcore/presence.h>
 
+#include "core/behind.h"
 #include "core/core.h"
 #include "data/msg.h"
 

@@ -7,6 +7,7 @@
 #include <tpcore/auth.h>
 #include <tpcore/topology.h>
 
+#include "core/behind.h"
 #include "core/core.h"
 
 enum { SUBS_MAX = 256 /* of one request */, SECRET_MAX = 257, ARENA_BYTES = 4 << 20 };

@@ -7,6 +7,7 @@
 
 #include "base/hash.h"
 #include "codec/codec.h"
+#include "core/behind.h"
 #include "core/core.h"
 
 enum { INDEX_BITS = 20 };

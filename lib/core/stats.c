@@ -33,6 +33,8 @@ static const struct tpi_metric_def core_metrics[] = {
     CORE_COUNTER(answers_failed, "Answers that could not be sent"),
     CORE_COUNTER(subs_created, "Devices made because their gateway reported for them"),
     CORE_COUNTER(subs_refused, "Devices that gateways reported for and that were not made"),
+    CORE_COUNTER(devices_made, "Devices made by modules"),
+    CORE_COUNTER(devices_refused, "Devices that a module had made too many before"),
     CORE_COUNTER(rule_switches_failed, "Entities that a rule could not switch on or off"),
     CORE_COUNTER(rule_commands_lost, "Commands without a waiting caller that were dropped"),
     CORE_COUNTER(rule_messages_lost, "Notifications and alerts of rules that were dropped"),

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <tpcore/topology.h>
 
+#include "core/behind.h"
 #include "core/core.h"
 #include "registry/topology.h"
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "codec/codec.h"
+#include "core/behind.h"
 #include "core/core.h"
 #include "registry/why.h"
 

@@ -239,6 +239,70 @@ static void gauge(void *ctx, const char *metric, int64_t value)
     leave(h);
 }
 
+static int command(void *ctx, const struct tpc_host_command *c, tpc_command_fn *done, void *user,
+                   struct tpc_id *ret)
+{
+    static const struct tpc_id none;
+    struct fake_host *h = enter(ctx);
+    int rc = h->command_code;
+    if (rc == 0 && h->command_count == FAKE_COMMANDS_MAX) {
+        rc = TPC_EAGAIN;
+    }
+    if (rc == 0) {
+        struct fake_command *k = &h->commands[h->command_count];
+        keep(k->device, c->device);
+        keep(k->service, c->service);
+        keep(k->actor, c->actor);
+        snprintf(k->params, sizeof(k->params), "%.*s", (int) c->params_json.len,
+                 c->params_json.len > 0 ? c->params_json.ptr : "");
+        k->timeout_ms = c->timeout_ms;
+        k->expire_ms = c->expire_ms;
+        k->id = c->id;
+        k->done = done;
+        k->user = user;
+        if (memcmp(&k->id, &none, sizeof(none)) == 0) {
+            k->id.b[0] = (uint8_t) (h->command_count + 1);
+        }
+        if (ret != NULL) {
+            *ret = k->id;
+        }
+        h->command_count++;
+    }
+    leave(h);
+    return rc;
+}
+
+static struct fake_device *device_of(struct fake_host *h, struct tpc_str key)
+{
+    uint32_t i = 0;
+    while (i < h->device_count && !tpc_str_equal(key, tpc_str_from(h->devices[i].device))) {
+        i++;
+    }
+    return i < FAKE_DEVICES_MAX ? &h->devices[i] : NULL;
+}
+
+static int make_device(void *ctx, const struct tpc_host_device *d)
+{
+    struct fake_host *h = enter(ctx);
+    struct fake_device *k = device_of(h, d->device);
+    int rc = h->make_code != 0 ? h->make_code : k == NULL ? TPC_EAGAIN : 0;
+    if (rc == 0 && k == &h->devices[h->device_count]) {
+        keep(k->product, d->product);
+        keep(k->device, d->device);
+        keep(k->name, d->name);
+        snprintf(k->document, sizeof(k->document), "%.*s", (int) d->document.len,
+                 d->document.len > 0 ? d->document.ptr : "");
+        snprintf(k->product_document, sizeof(k->product_document), "%.*s",
+                 (int) d->product_document.len,
+                 d->product_document.len > 0 ? d->product_document.ptr : "");
+        h->device_count++;
+    } else if (rc == 0 && !tpc_str_equal(d->product, tpc_str_from(k->product))) {
+        rc = TPC_EDENIED;
+    }
+    leave(h);
+    return rc;
+}
+
 int64_t fake_metric(struct fake_host *h, const char *name)
 {
     pthread_mutex_lock(&h->lock);
@@ -287,7 +351,9 @@ int fake_init(struct fake_host *h, struct tk_env *env, const struct tpc_adapter_
                                  .name = name,
                                  .count = count,
                                  .why = note_why,
-                                 .gauge = gauge };
+                                 .gauge = gauge,
+                                 .command = command,
+                                 .make_device = make_device };
     tk_ok(tpc_arena_create(NULL, 0, &h->arena));
     tk_ok(tpc_json_parse(h->arena, tpc_str_from(options_json), TPC_JSON_COPY, NULL, &given));
     int rc = tpi_option_check(&ops->options, &given, 0, h->arena, &err, &checked);
@@ -389,6 +455,37 @@ bool fake_wait_whys(struct fake_host *h, uint32_t least)
 bool fake_wait_later(struct fake_host *h, uint32_t least)
 {
     return wait_for(h, &h->later_count, least);
+}
+
+bool fake_wait_commands(struct fake_host *h, uint32_t least)
+{
+    return wait_for(h, &h->command_count, least);
+}
+
+bool fake_wait_devices(struct fake_host *h, uint32_t least)
+{
+    return wait_for(h, &h->device_count, least);
+}
+
+void fake_command_end(struct fake_host *h, uint32_t i, uint32_t state, int code,
+                      const char *reply_json, const char *reason)
+{
+    pthread_mutex_lock(&h->lock);
+    ck_assert_uint_lt(i, h->command_count);
+    struct fake_command k = h->commands[i];
+    pthread_mutex_unlock(&h->lock);
+    struct tpc_command c = { .size = sizeof(c), .state = state, .id = k.id, .code = code };
+    c.tenant = TPC_STR("main");
+    c.device = tpc_str_from(k.device);
+    c.service = tpc_str_from(k.service);
+    c.params_json = tpc_str_from(k.params);
+    c.actor = tpc_str_from(k.actor);
+    c.reply_json = tpc_str_from(reply_json != NULL ? reply_json : "");
+    c.reason = tpc_str_from(reason != NULL ? reason : "");
+    c.answered = reply_json != NULL;
+    if (k.done != NULL) {
+        k.done(k.user, &c);
+    }
 }
 
 void fake_settle(struct fake_host *h, uint32_t from, int error)

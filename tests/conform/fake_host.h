@@ -15,6 +15,8 @@ enum {
     FAKE_SESSIONS_MAX = 1024,
     FAKE_TIMERS_MAX = 64,
     FAKE_METRICS_MAX = 32,
+    FAKE_COMMANDS_MAX = 256,
+    FAKE_DEVICES_MAX = 256,
     FAKE_TEXT = 160
 };
 
@@ -39,6 +41,22 @@ struct fake_timer {
     uint64_t id, at_ms;
     tpc_timer_fn *fn;
     void *user;
+};
+
+/* A command that the module gave; its end is the test's: fake_command_end(). */
+struct fake_command {
+    char device[FAKE_TEXT], service[FAKE_TEXT], actor[FAKE_TEXT];
+    char params[1024];
+    uint32_t timeout_ms, expire_ms;
+    struct tpc_id id; /* begins with its number, from 1, unless the module gave one */
+    tpc_command_fn *done;
+    void *user;
+};
+
+/* A device that the module had made. */
+struct fake_device {
+    char product[FAKE_TEXT], device[FAKE_TEXT], name[FAKE_TEXT];
+    char document[1024], product_document[1024];
 };
 
 enum fake_settle {
@@ -71,11 +89,17 @@ struct fake_host {
         const char *name;
         int64_t value;
     } metrics[FAKE_METRICS_MAX]; /* counted, or set */
-    uint32_t later_count;        /* how many receive() were answered with "later" */
+    struct fake_command commands[FAKE_COMMANDS_MAX];
+    uint32_t command_count;
+    struct fake_device devices[FAKE_DEVICES_MAX]; /* one each */
+    uint32_t device_count;
+    uint32_t later_count; /* how many receive() were answered with "later" */
     char last_fail[FAKE_TEXT];
     uint32_t calls_after_stop;
 
     const char *unknown; /* session_open() of a device that begins so: TPC_ENOENT */
+    int command_code;    /* what command() answers; not 0: it is not kept */
+    int make_code;       /* what make_device() answers; not 0: it is not kept */
     int receive_code;    /* what receive() answers; 0 = takes the frame */
     enum fake_settle settle;
     const void *offered;
@@ -106,6 +130,12 @@ bool fake_wait_frames(struct fake_host *h, uint32_t count);
 bool fake_wait_sent(struct fake_host *h, uint32_t count);
 bool fake_wait_whys(struct fake_host *h, uint32_t count);
 bool fake_wait_later(struct fake_host *h, uint32_t count);
+bool fake_wait_commands(struct fake_host *h, uint32_t count);
+bool fake_wait_devices(struct fake_host *h, uint32_t count);
+
+/* Ends command i as a worker would; reply_json may be NULL. */
+void fake_command_end(struct fake_host *h, uint32_t i, uint32_t state, int code,
+                      const char *reply_json, const char *reason);
 
 /* Settles the tickets of frames [from, count) with error. */
 void fake_settle(struct fake_host *h, uint32_t from, int error);

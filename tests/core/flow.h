@@ -105,5 +105,6 @@ Suite *rule_flow_suite(void);
 Suite *rule_test_flow_suite(void);
 Suite *scene_flow_suite(void);
 Suite *rule_fault_flow_suite(void);
+Suite *host_flow_suite(void);
 
 #endif

@@ -6,6 +6,7 @@
 #define TPCORE_EXT_HOST_H
 
 #include <tpcore/auth.h>
+#include <tpcore/command.h>
 #include <tpcore/error.h>
 #include <tpcore/ext/iface.h>
 #include <tpcore/msg.h>
@@ -55,6 +56,33 @@ struct tpc_session_options {
     struct tpc_str peer;    /* address, for people */
 };
 
+/* A command that comes from a platform above. */
+struct tpc_host_command {
+    uint32_t size;
+    uint32_t reserved;
+    struct tpc_str tenant;      /* empty = "main" */
+    struct tpc_str device;      /* key */
+    struct tpc_str service;     /* of the model, or "set", "get", "control" */
+    struct tpc_str params_json; /* as tpc_command_options' */
+    uint32_t timeout_ms;        /* 0 = the default of tpc_command_send(), both */
+    uint32_t expire_ms;
+    struct tpc_id id;     /* zero = a new one; a known one is TPC_EEXIST */
+    struct tpc_str actor; /* for the audit: "thingsboard"; empty = the instance's name */
+};
+
+/* A device that shall be there. */
+struct tpc_host_device {
+    uint32_t size;
+    uint32_t flags;                  /* 0 */
+    struct tpc_str tenant;           /* empty = "main"; it must be there */
+    struct tpc_str product;          /* key */
+    struct tpc_str device;           /* key */
+    struct tpc_str name;             /* for people; may be empty */
+    struct tpc_str document;         /* JSON object of further members; may be empty */
+    struct tpc_str product_document; /* of the product if it is not there, without key and tenant;
+                                      * empty = TPC_ENOENT then */
+};
+
 typedef void tpc_watch_fn(void *user, int fd, uint32_t events); /* EPOLLIN, EPOLLOUT ... */
 typedef void tpc_timer_fn(void *user);
 
@@ -83,6 +111,14 @@ typedef void tpc_timer_fn(void *user);
  *                The text `metric` is static.
  * why            As tpc_why_note(): of a device, what the core does not see itself.
  * enroll         As tpc_auth_register(): a thread of the module's own, for it waits for the disk.
+ * command        As tpc_command_send(), on a thread of the module's own, for it waits for the log: 0
+ *                once the command is durable. done (may be NULL) is called once with the closed
+ *                record, on a worker, unless the instance stops before. TPC_ENOENT device or
+ *                service, TPC_EMODEL the model says no.
+ * make_device    Makes a device, and its product, if they are not there; on a thread of the module's
+ *                own, for it waits for the disk. 0 it is there; TPC_EDENIED it is of another
+ *                product, and stays; TPC_ENOENT tenant or product; TPC_EAGAIN the instance has made
+ *                made_devices_max (an option of the core); as tpc_entity_put().
  * gauge          Sets a metric of this instance: tpc_<module>_<metric>{instance=..}. The text `metric`
  *                is static, and not one that is counted.
  */
@@ -110,6 +146,9 @@ struct tpc_host {
                   struct tpc_registration *ret);
     int (*why)(void *ctx, const struct tpc_why *why);
     void (*gauge)(void *ctx, const char *metric, int64_t value);
+    int (*command)(void *ctx, const struct tpc_host_command *c, tpc_command_fn *done, void *user,
+                   struct tpc_id *ret);
+    int (*make_device)(void *ctx, const struct tpc_host_device *d);
 };
 
 TPC_END
