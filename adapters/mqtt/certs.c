@@ -190,6 +190,7 @@ int mqtt_certs_start(struct mqtt_certs *s)
         return 0;
     }
     pthread_mutex_lock(&s->lock);
+    s->stopping = false;
     tell_days(s);
     int rc = set_timer(s);
     pthread_mutex_unlock(&s->lock);

@@ -405,6 +405,7 @@ static void cut(struct mqtt_client *c)
         /* Both take paho's lock, which it holds until it is done with a message. */
         (void) disconnect(c, MQTT_DISCONNECT_MS, MQTT_DISCONNECT_MS);
         MQTTAsync_destroy(&c->paho);
+        c->made = false;
     }
     pthread_mutex_lock(&c->lock);
 }
@@ -524,6 +525,7 @@ int mqtt_client_create(const struct tpc_host *host, void *ctx,
 int mqtt_client_start(struct mqtt_client *c)
 {
     sigset_t all, before;
+    c->stopping = c->cut = c->lost = c->came_up = false; /* it may have run before */
     /* Signals are the program's: no thread of ours, or of paho's, takes one. */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);

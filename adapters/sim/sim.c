@@ -283,8 +283,15 @@ static int sim_start(void *self)
 {
     struct sim *s = self;
     int64_t known = 0;
+    pthread_mutex_lock(&s->lock);
+    s->answer_count = 0; /* those of sessions before a stop */
+    s->answer_running = false;
+    pthread_mutex_unlock(&s->lock);
     pthread_mutex_lock(&s->turn);
-    s->begin_ms = now_ms(s);
+    atomic_store(&s->stopping, false);
+    atomic_store(&s->waiting, false);
+    /* Reports go on with the next number. */
+    s->begin_ms = now_ms(s) - s->next * (uint64_t) s->interval_ms / (uint64_t) s->count;
     for (int64_t i = 0; i < s->count; i++) {
         known += open_session(s, i);
     }

@@ -105,6 +105,30 @@ START_TEST(stop_closes_all_sessions_and_is_the_last_host_call)
 }
 END_TEST
 
+START_TEST(after_a_stop_it_starts_again)
+{
+    struct tk_env env;
+    struct fake_host h;
+    tk_env_init(&env);
+    tk_ok(fake_init(&h, &env, ops_of(), subject->options));
+    h.settle = FAKE_SETTLE_INSIDE;
+    for (uint32_t times = 0; times < 3; times++) {
+        uint32_t before = h.frame_count;
+        tk_ok(fake_start(&h));
+        fake_run(&h, 2000, 50);
+        if (subject->provoke != NULL) {
+            subject->provoke(&h, times + 1);
+            fake_run(&h, 2000, 50);
+        }
+        ck_assert(fake_wait_frames(&h, before + 1));
+        fake_stop(&h);
+    }
+    fake_fini(&h);
+    ck_assert_uint_eq(h.calls_after_stop, 0);
+    tk_env_fini(&env);
+}
+END_TEST
+
 START_TEST(stop_without_a_start_and_a_device_without_a_session_are_fine)
 {
     struct tk_env env;
@@ -158,6 +182,7 @@ TCase *adapter_suite(const struct adapter_subject *s)
     tcase_add_test(c, fini_frees_an_instance_that_was_never_started);
     tcase_add_test(c, fini_frees_what_an_init_without_memory_left);
     tcase_add_test(c, stop_closes_all_sessions_and_is_the_last_host_call);
+    tcase_add_test(c, after_a_stop_it_starts_again);
     tcase_add_test(c, stop_without_a_start_and_a_device_without_a_session_are_fine);
     tcase_add_test(c, frame_that_was_told_later_comes_after_resume);
     return c;

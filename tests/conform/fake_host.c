@@ -384,6 +384,9 @@ void fake_fini(struct fake_host *h)
 
 int fake_start(struct fake_host *h)
 {
+    pthread_mutex_lock(&h->lock);
+    h->stopped = false;
+    pthread_mutex_unlock(&h->lock);
     return h->ops->start(h->self);
 }
 
