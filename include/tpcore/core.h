@@ -158,11 +158,13 @@ TPC_API int tpc_core_load_module(struct tpc_core *core, const char *path);
  *
  * Returns 0; TPC_ENOENT (no such module); TPC_EUNSUPPORTED (the module has no such interface);
  * TPC_EEXIST (name taken); TPC_EINVAL (name: 1-63 letters, digits, - _ . ; options: err.path is
- * the part's name and the option); TPC_ESTATE (the core was started before); what the part's init
- * says.
+ * the part's name and the option); TPC_ESTATE (a role or a codec, and the core was started before;
+ * from a callback); what the part's init says. An adapter or sink may be opened while the core runs:
+ * then it is started at once, and TPC_ENOENT (a service that it needs), TPC_ETOOBIG or what its start
+ * says leave everything as it was. Targets that waited for a sink of that name go on.
  *
  * Ownership: none.
- * Thread: control, before the first start.
+ * Thread: control; not from a callback.
  * Since: 0.1
  */
 TPC_API int tpc_core_open(struct tpc_core *core, const char *name, const char *module,
@@ -173,11 +175,29 @@ TPC_API int tpc_core_open(struct tpc_core *core, const char *name, const char *m
  *
  * Returns as tpc_core_open().
  * Ownership: options are copied.
- * Thread: control, before the first start.
+ * Thread: control; not from a callback.
  * Since: 0.1
  */
 TPC_API int tpc_core_open_value(struct tpc_core *core, const char *name, const char *module,
                                 const struct tpc_value *options);
+
+/*
+ * Closes an adapter or a sink, also while the core runs: it stops, its sessions end, the instance is
+ * freed; the name may be opened again. Commands to devices that only it reached wait for them;
+ * targets of a sink wait, their places in the log stay, until a sink of that name is open. What the
+ * adapter had received is worked on; up to drain_ms are spent waiting for that, and for answers to
+ * batches on their way (other targets pause meanwhile). What a peer was not told to have arrived it
+ * sends again.
+ *
+ * Returns 0; TPC_ENOENT (no such part); TPC_EUNSUPPORTED (log, stores and codecs stay open);
+ * TPC_ESTATE (another part needs a service of it, the text names both; the core stops; from a
+ * callback); TPC_EAGAIN (a sink is closed and the thread of the targets cannot be made again).
+ *
+ * Ownership: none.
+ * Thread: control; not from a callback.
+ * Since: 0.1
+ */
+TPC_API int tpc_core_close(struct tpc_core *core, const char *name, uint32_t drain_ms);
 
 /*
  * Starts: reads entities, replays the log, starts workers and adapters. All or nothing: on failure

@@ -177,6 +177,11 @@ static void free_core(struct tpc_core *core)
         tpi_part_close(p);
         p = next;
     }
+    for (struct tpi_part *p = core->gone; p != NULL;) {
+        struct tpi_part *next = p->next;
+        tpi_part_close(p);
+        p = next;
+    }
     if (core->workers != NULL) {
         for (uint32_t i = 0; i < core->worker_count; i++) {
             tpi_worker_fini(&core->workers[i]);

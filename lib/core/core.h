@@ -47,6 +47,7 @@ enum {
     TPI_TOKEN_KEY_MAX = 128,
     TPI_TENANT_BYTES = 128,   /* of a link session */
     TPI_PART_METRICS = 64,    /* counted by one instance */
+    TPI_RUNNING_PARTS = 256,  /* adapters and sinks */
     TPI_SESSION_PAGE = 256,   /* sessions of one page */
     TPI_SESSION_PAGES = 4096, /* 1,048,576 sessions */
     TPI_MEMORY_HIGH_PCT = 80, /* of the limit less reserve: caches shrink, open chunks are stored */
@@ -97,7 +98,7 @@ struct tpi_part_metric {
 /* An opened interface of a module: the instance and its context. */
 struct tpi_part {
     struct tpc_core *core;
-    struct tpi_part *next; /* in the order of opening */
+    _Atomic(struct tpi_part *) next; /* in the order of opening */
     const struct tpi_module *module;
     const struct tpi_interface *interface;
     const union tpi_ops *ops; /* interface->ops */
@@ -111,6 +112,8 @@ struct tpi_part {
     bool started;        /* stop() is to be called */
     atomic_bool ready;   /* start() returned: takes frames without a session */
     atomic_bool stopped; /* no settled(), resume() or send() any more */
+    atomic_bool closing; /* nothing new may name it */
+    atomic_uint joins;   /* what waits for parts of its messages */
     struct tpi_service services[8];
     uint32_t service_count;
     uint32_t place; /* in the order of starting */
@@ -339,7 +342,10 @@ struct tpc_core {
     bool was_started;
 
     struct tpi_module *modules, **modules_end;
-    struct tpi_part *parts, **parts_end;
+    _Atomic(struct tpi_part *) parts,
+        *parts_end;           /* changed by the control thread, under part_lock */
+    atomic_uint part_readers; /* threads that are no workers and go through them */
+    struct tpi_part *gone;    /* closed: tickets of theirs may still be about */
     struct tpi_part *log_part, *entities_part, *history_part;
     pthread_mutex_t part_lock;  /* codec instances made on demand, new metrics */
     pthread_mutex_t trial_lock; /* the codecs' place beside the workers */
@@ -460,6 +466,8 @@ struct tpi_module *tpi_core_module(struct tpc_core *core, const char *name);
 int tpi_part_open(struct tpc_core *core, const char *name, struct tpi_module *module, uint32_t kind,
                   const struct tpc_value *options, struct tpc_error *err, struct tpi_part **ret);
 void tpi_part_close(struct tpi_part *part);
+/* The instance ends, its name and place stay. */
+void tpi_part_end(struct tpi_part *part);
 struct tpi_part *tpi_part_find(struct tpc_core *core, const char *name);
 /* Opens "memory" for the roles that have none. */
 int tpi_part_log(struct tpc_core *core, struct tpc_error *err);
@@ -475,11 +483,33 @@ static inline bool tpi_part_runs(const struct tpi_part *part)
 /* Puts adapters and sinks in the order of what they need. */
 int tpi_part_order(struct tpc_core *core, struct tpc_error *err, struct tpi_part **ret,
                    uint32_t *ret_count);
+/* The first service that a part needs and none of the started ones offers; NULL = it may start. */
+const char *tpi_part_lacks(struct tpc_core *core, const struct tpi_part *part);
+/* The started part that needs a service which this one offers; NULL = nobody. */
+const struct tpi_part *tpi_part_needed(struct tpc_core *core, const struct tpi_part *part,
+                                       const char **ret_service);
+/* Another thread than a worker goes through the parts: none is freed meanwhile. */
+static inline struct tpi_part *tpi_parts_enter(struct tpc_core *core)
+{
+    atomic_fetch_add(&core->part_readers, 1);
+    return atomic_load(&core->parts);
+}
+static inline void tpi_parts_leave(struct tpc_core *core)
+{
+    atomic_fetch_sub(&core->part_readers, 1);
+}
+/* start.c: calls start(). */
+int tpi_part_start(struct tpi_part *part);
+void tpi_part_stop(struct tpi_part *part);
+/* attach.c: a part of a core that runs joins it. On failure it is closed. */
+int tpi_part_attach(struct tpi_part *part, struct tpc_error *err);
 
 /* ---- host.c, session.c ---- */
 void tpi_host_init(struct tpc_core *core);
 int tpi_session_open(struct tpi_part *part, const struct tpc_session_options *o, uint64_t *ret);
 void tpi_session_close(struct tpi_part *part, uint64_t session);
+/* Closes all of a part that has stopped. */
+void tpi_sessions_end(struct tpi_part *part);
 bool tpi_session_is_open(struct tpc_core *core, uint64_t session);
 /* Whose session it is; NULL = closed. */
 struct tpi_part *tpi_session_part(struct tpc_core *core, uint64_t session);
@@ -583,9 +613,11 @@ void tpi_hand_drop(struct tpi_worker *w);
 /* ---- loop.c ---- */
 int tpi_loop_init(struct tpc_core *core);
 void tpi_loop_fini(struct tpc_core *core);
-int tpi_loop_watch(struct tpc_core *core, int fd, uint32_t events, tpc_watch_fn *fn, void *user);
-int tpi_loop_timer(struct tpc_core *core, uint64_t delay_ms, tpc_timer_fn *fn, void *user,
+int tpi_loop_watch(struct tpi_part *part, int fd, uint32_t events, tpc_watch_fn *fn, void *user);
+int tpi_loop_timer(struct tpi_part *part, uint64_t delay_ms, tpc_timer_fn *fn, void *user,
                    uint64_t *ret);
+/* Clears what a part has left. */
+void tpi_loop_forget(struct tpi_part *part);
 void tpi_loop_clear(struct tpc_core *core, uint64_t id);
 bool tpi_loop_run_timers(struct tpc_core *core);
 /* Waits for the worker's descriptors and calls the watches that are ready. True: one was. */
@@ -664,6 +696,8 @@ void tpi_forwarder_fini(struct tpc_core *core);
 int tpi_forwarder_open(struct tpc_core *core, struct tpc_error *err);
 int tpi_forwarder_start(struct tpc_core *core, struct tpc_error *err);
 void tpi_forwarder_halt(struct tpc_core *core);
+/* Targets of sinks that were opened since are loaded again. */
+int tpi_forwarder_again(struct tpc_core *core);
 /* Waits for the answers to what is on its way, half of the time at most. Returns what is left of drain_ms. */
 uint32_t tpi_forwarder_drain(struct tpc_core *core, uint32_t drain_ms);
 void tpi_forwarder_finish(struct tpc_core *core);

@@ -12,14 +12,17 @@ static bool find_sink(void *user, struct tpc_str name, const struct tpc_sink_ops
                       void **ret_self)
 {
     struct tpc_core *core = user;
-    for (struct tpi_part *p = core->parts; p != NULL; p = p->next) {
-        if (p->kind == TPC_KIND_SINK && tpc_str_equal(tpc_str_from(p->name), name)) {
+    bool found = false;
+    for (struct tpi_part *p = tpi_parts_enter(core); p != NULL && !found; p = p->next) {
+        found = p->kind == TPC_KIND_SINK && !atomic_load(&p->closing) &&
+                tpc_str_equal(tpc_str_from(p->name), name);
+        if (found) {
             *ret_ops = &p->ops->sink;
             *ret_self = p->self;
-            return true;
         }
     }
-    return false;
+    tpi_parts_leave(core);
+    return found;
 }
 
 static const struct tpc_bus_ops *get_bus(void *user, void **ret_self)
@@ -154,6 +157,11 @@ static int load_again(void *user, const char *kind, struct tpc_str tenant, struc
         rc = 0;
     }
     return rc;
+}
+
+int tpi_forwarder_again(struct tpc_core *core)
+{
+    return core->forward != NULL ? tpi_forward_stale(core->forward, load_again, core) : 0;
 }
 
 int tpi_forwarder_open(struct tpc_core *core, struct tpc_error *err)

@@ -46,6 +46,9 @@ static void answer(const struct tpi_join *j)
 static void free_join(struct tpi_join *j)
 {
     tpi_device_unref(j->asked);
+    if (j->part != NULL) {
+        atomic_fetch_sub(&j->part->joins, 1);
+    }
     tpi_free(j->core->env.alloc, j, sizeof(*j) + j->name_len + j->correlation_len);
 }
 
@@ -191,6 +194,9 @@ static struct tpi_join *make_join(struct tpi_worker *w, const struct tpi_up_item
     atomic_init(&j->pending, 1);
     j->core = w->core;
     j->part = item->ticket != 0 ? item->part : NULL;
+    if (j->part != NULL) {
+        atomic_fetch_add(&j->part->joins, 1);
+    }
     j->ticket = item->ticket;
     j->done = item->done;
     j->user = item->user;

@@ -64,7 +64,7 @@ static void host_log(void *ctx, int level, const char *fmt, ...)
 static int host_watch(void *ctx, int fd, uint32_t events, tpc_watch_fn *fn, void *user)
 {
     struct tpi_part *p = ctx;
-    int rc = events != 0 && fn == NULL ? TPC_EINVAL : tpi_loop_watch(p->core, fd, events, fn, user);
+    int rc = events != 0 && fn == NULL ? TPC_EINVAL : tpi_loop_watch(p, fd, events, fn, user);
     return rc == 0 ? 0 : tpi_fail(rc, p->name, "descriptor %d cannot be watched", fd);
 }
 
@@ -73,7 +73,7 @@ static int host_timer_set(void *ctx, uint64_t delay_ms, tpc_timer_fn *fn, void *
 {
     struct tpi_part *p = ctx;
     uint64_t id = 0;
-    int rc = fn == NULL ? TPC_EINVAL : tpi_loop_timer(p->core, delay_ms, fn, user, &id);
+    int rc = fn == NULL ? TPC_EINVAL : tpi_loop_timer(p, delay_ms, fn, user, &id);
     if (rc != 0) {
         return tpi_fail(rc, p->name, "a timer cannot be set");
     }

@@ -16,6 +16,7 @@ enum { ID_EVENT = 1, ID_TIMER = 2, ID_FIRST = 16, EVENTS = 32 };
 struct tpi_entry {
     struct tpi_timer timer; /* of a timer */
     struct tpc_core *core;
+    struct tpi_part *part;
     struct tpi_entry *next_due;
     uint64_t id;
     int fd; /* -1 = a timer */
@@ -69,14 +70,16 @@ static struct tpi_entry *find_watch(struct tpi_loop *l, int fd)
     return NULL;
 }
 
-static struct tpi_entry *add_entry(struct tpc_core *core, int fd, void *user)
+static struct tpi_entry *add_entry(struct tpi_part *part, int fd, void *user)
 {
+    struct tpc_core *core = part->core;
     struct tpi_loop *l = &core->loop;
     struct tpi_entry *e = tpi_alloc_zero(core->env.alloc, sizeof(*e));
     if (e == NULL) {
         return NULL;
     }
     e->core = core;
+    e->part = part;
     e->fd = fd;
     e->user = user;
     e->id = ++l->last_id;
@@ -112,8 +115,9 @@ static int set_watch(struct tpc_core *core, struct tpi_entry *e, int op, uint32_
     return 0;
 }
 
-int tpi_loop_watch(struct tpc_core *core, int fd, uint32_t events, tpc_watch_fn *fn, void *user)
+int tpi_loop_watch(struct tpi_part *part, int fd, uint32_t events, tpc_watch_fn *fn, void *user)
 {
+    struct tpc_core *core = part->core;
     struct tpi_loop *l = &core->loop;
     int rc = 0;
     if (fd < 0) {
@@ -130,12 +134,13 @@ int tpi_loop_watch(struct tpc_core *core, int fd, uint32_t events, tpc_watch_fn 
             wait_idle(l, id);
         }
     } else if (e != NULL) {
+        e->part = part;
         e->watch = fn;
         e->user = user;
         rc = set_watch(core, e, EPOLL_CTL_MOD, events);
         rc = rc == TPC_ENOENT ? set_watch(core, e, EPOLL_CTL_ADD, events) : rc;
     } else {
-        e = add_entry(core, fd, user);
+        e = add_entry(part, fd, user);
         rc = e != NULL ? set_watch(core, e, EPOLL_CTL_ADD, events) : TPC_ENOMEM;
         if (e != NULL && rc != 0) {
             drop_entry(core, e);
@@ -160,12 +165,13 @@ static void timer_due(void *user, uint64_t now_ms)
     *at = e;
 }
 
-int tpi_loop_timer(struct tpc_core *core, uint64_t delay_ms, tpc_timer_fn *fn, void *user,
+int tpi_loop_timer(struct tpi_part *part, uint64_t delay_ms, tpc_timer_fn *fn, void *user,
                    uint64_t *ret)
 {
+    struct tpc_core *core = part->core;
     struct tpi_loop *l = &core->loop;
     pthread_mutex_lock(&l->lock);
-    struct tpi_entry *e = add_entry(core, -1, user);
+    struct tpi_entry *e = add_entry(part, -1, user);
     if (e != NULL) {
         e->fire = fn;
         e->timer.fn = timer_due;
@@ -190,6 +196,31 @@ void tpi_loop_clear(struct tpc_core *core, uint64_t id)
         drop_entry(core, e);
     }
     wait_idle(l, id);
+    pthread_mutex_unlock(&l->lock);
+}
+
+void tpi_loop_forget(struct tpi_part *part)
+{
+    struct tpc_core *core = part->core;
+    struct tpi_loop *l = &core->loop;
+    pthread_mutex_lock(&l->lock);
+    struct tpi_entry *e;
+    do {
+        size_t iter = 0;
+        void *p = NULL;
+        e = NULL;
+        while (e == NULL && tpi_map64_next(&l->entries, &iter, NULL, &p)) {
+            e = ((struct tpi_entry *) p)->part == part ? p : NULL;
+        }
+        if (e != NULL) {
+            uint64_t id = e->id;
+            if (e->fd >= 0) {
+                (void) set_watch(core, e, EPOLL_CTL_DEL, 0);
+            }
+            drop_entry(core, e);
+            wait_idle(l, id);
+        }
+    } while (e != NULL);
     pthread_mutex_unlock(&l->lock);
 }
 

@@ -58,18 +58,26 @@ static void call_fini(struct tpi_part *p)
     }
 }
 
+void tpi_part_end(struct tpi_part *p)
+{
+    if (p->inited) {
+        call_fini(p);
+    }
+    tpi_free(p->core->env.alloc, p->self, p->self_bytes);
+    tpc_arena_destroy(p->arena);
+    p->inited = false;
+    p->self = NULL;
+    p->self_bytes = 0;
+    p->arena = NULL;
+}
+
 void tpi_part_close(struct tpi_part *p)
 {
     if (p == NULL) {
         return;
     }
-    const struct tpc_allocator *a = p->core->env.alloc;
-    if (p->inited) {
-        call_fini(p);
-    }
-    tpi_free(a, p->self, p->self_bytes);
-    tpc_arena_destroy(p->arena);
-    tpi_free(a, p, sizeof(*p));
+    tpi_part_end(p);
+    tpi_free(p->core->env.alloc, p, sizeof(*p));
 }
 
 static int take_options(struct tpi_part *p, const struct tpc_value *options, struct tpc_error *err)
@@ -156,7 +164,7 @@ int tpi_part_open(struct tpc_core *core, const char *name, struct tpi_module *mo
 
 static void append_part(struct tpc_core *core, struct tpi_part *p)
 {
-    *core->parts_end = p;
+    atomic_store(core->parts_end, p);
     core->parts_end = &p->next;
 }
 
@@ -263,12 +271,20 @@ static int open_instance(struct tpc_core *core, const char *name, struct tpi_mod
     if (tpi_part_find(core, name) != NULL) {
         return tpi_error_set(err, TPC_EEXIST, "core", "%s is open already", name);
     }
-    struct tpi_part *p;
-    int rc = tpi_part_open(core, name, module, instance_kind(module), options, err, &p);
-    if (rc == 0) {
-        append_part(core, p);
+    uint32_t kind = instance_kind(module);
+    bool running = tpi_core_running(core);
+    if (core->was_started && kind == TPC_KIND_CODEC) {
+        return tpi_error_set(err, TPC_ESTATE, "core", "codecs are opened before the start");
     }
-    return rc;
+    struct tpi_part *p;
+    int rc = tpi_part_open(core, name, module, kind, options, err, &p);
+    if (rc != 0) {
+        return rc;
+    }
+    pthread_mutex_lock(&core->part_lock);
+    append_part(core, p);
+    pthread_mutex_unlock(&core->part_lock);
+    return running && tpi_part_runs(p) ? tpi_part_attach(p, err) : 0;
 }
 
 static bool name_valid(const char *name)
@@ -276,6 +292,12 @@ static bool name_valid(const char *name)
     size_t len = strlen(name);
     return len > 0 && len < TPI_NAME_BYTES &&
            strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") == len;
+}
+
+static bool is_role(const char *name)
+{
+    return strcmp(name, "log") == 0 || strcmp(name, "store") == 0 ||
+           strcmp(name, "entities") == 0 || strcmp(name, "history") == 0;
 }
 
 int tpc_core_open_value(struct tpc_core *core, const char *name, const char *module_name,
@@ -289,8 +311,12 @@ int tpc_core_open_value(struct tpc_core *core, const char *name, const char *mod
                         "a part's name is 1 to %d letters, digits, dots, dashes and underscores",
                         TPI_NAME_BYTES - 1);
     }
-    if (core->was_started) {
-        return tpi_fail(TPC_ESTATE, "core", "parts are opened before the start");
+    bool role = is_role(name);
+    if (core->was_started && role) {
+        return tpi_fail(TPC_ESTATE, "core", "%s is opened before the start", name);
+    }
+    if (atomic_load(&core->state) == TPI_CORE_STOPPING || tpi_worker_current(core) != NULL) {
+        return tpi_fail(TPC_ESTATE, "core", "the core stops, or open() from a callback");
     }
     struct tpi_module *module = tpi_core_module(core, module_name);
     if (module == NULL) {
@@ -417,6 +443,34 @@ static const char *lacks(const struct tpi_part *p, struct tpi_part *const *parts
         const char *service = *TPC_LIST_AT(char *const, *needs, i);
         if (!offered(parts, count, service)) {
             return service;
+        }
+    }
+    return NULL;
+}
+
+const char *tpi_part_lacks(struct tpc_core *core, const struct tpi_part *p)
+{
+    struct tpi_part *started[TPI_RUNNING_PARTS];
+    uint32_t count = 0;
+    for (struct tpi_part *o = core->parts; o != NULL && count < TPI_RUNNING_PARTS; o = o->next) {
+        if (o != p && o->started) {
+            started[count++] = o;
+        }
+    }
+    return lacks(p, started, count);
+}
+
+const struct tpi_part *tpi_part_needed(struct tpc_core *core, const struct tpi_part *p,
+                                       const char **ret_service)
+{
+    const struct tpc_list *offers = &p->module->desc.offers;
+    for (struct tpi_part *o = core->parts; o != NULL; o = o->next) {
+        for (uint32_t i = 0; o != p && tpi_part_runs(o) && i < offers->count; i++) {
+            const char *service = *TPC_LIST_AT(char *const, *offers, i);
+            if (lists(&o->module->desc.needs, service)) {
+                *ret_service = service;
+                return o;
+            }
         }
     }
     return NULL;

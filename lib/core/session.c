@@ -277,7 +277,6 @@ int tpi_session_open(struct tpi_part *p, const struct tpc_session_options *given
         tpi_free(core->env.alloc, tenant, o.tenant.len + 1);
         return tpi_fail(TPC_ENOMEM, p->name, "no room for another session");
     }
-    s->part = p;
     s->flags = o.flags;
     s->tenant = tenant;
     s->tenant_len = o.tenant.len;
@@ -287,6 +286,7 @@ int tpi_session_open(struct tpi_part *p, const struct tpc_session_options *given
     s->worker = device != NULL ? device->partition % core->worker_count
                                : (uint32_t) (tpi_hash64(id) % core->worker_count);
     lock_slot(s);
+    s->part = p;
     s->closed = false;
     s->device = device;
     s->number = number;
@@ -321,6 +321,24 @@ void tpi_session_close(struct tpi_part *p, uint64_t id)
     }
     atomic_fetch_sub_explicit(&core->counters.sessions, 1, memory_order_relaxed);
     tell_worker(core, s, true);
+}
+
+void tpi_sessions_end(struct tpi_part *p)
+{
+    struct tpc_core *core = p->core;
+    pthread_mutex_lock(&core->sessions.lock);
+    uint32_t count = core->sessions.count;
+    pthread_mutex_unlock(&core->sessions.lock);
+    for (uint32_t i = 0; i < count; i++) {
+        struct tpi_session *s = slot_at(core, i);
+        lock_slot(s);
+        bool mine = s->part == p;
+        uint64_t id = atomic_load_explicit(&s->id, memory_order_acquire);
+        unlock_slot(s);
+        if (mine && id != 0) {
+            tpi_session_close(p, id);
+        }
+    }
 }
 
 /* ---- receiving ---- */

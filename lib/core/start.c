@@ -5,7 +5,7 @@
 
 #include "core/core.h"
 
-enum { MAX_ADAPTERS = 256, POLL_MS = 2 };
+enum { MAX_ADAPTERS = TPI_RUNNING_PARTS, POLL_MS = 2 };
 
 /* ---- start ---- */
 
@@ -101,6 +101,36 @@ static int start_threads(struct tpc_core *core, struct tpc_error *err)
     return rc == 0 ? 0 : tpi_error_set(err, rc, "core", "no more threads");
 }
 
+int tpi_part_start(struct tpi_part *p)
+{
+    struct tpc_error *last = tpi_fail_begin();
+    atomic_store(&p->stopped, false);
+    p->started = true;
+    int rc =
+        p->kind == TPC_KIND_SINK ? p->ops->sink.start(p->self) : p->ops->adapter.start(p->self);
+    atomic_store(&p->ready, rc == 0);
+    if (rc != 0) {
+        p->started = false;
+        if (last->code != rc) {
+            tpi_error_set(last, rc, p->name, "%s does not start: %s", p->name, tpc_error_name(rc));
+        }
+        tpi_error_at(last, p->name);
+    }
+    return rc;
+}
+
+void tpi_part_stop(struct tpi_part *p)
+{
+    if (p->kind == TPC_KIND_SINK) {
+        p->ops->sink.stop(p->self);
+    } else {
+        p->ops->adapter.stop(p->self);
+    }
+    atomic_store(&p->stopped, true);
+    atomic_store(&p->ready, false);
+    p->started = false;
+}
+
 static int start_adapters(struct tpc_core *core, struct tpc_error *err)
 {
     struct tpi_part *order[MAX_ADAPTERS];
@@ -115,21 +145,7 @@ static int start_adapters(struct tpc_core *core, struct tpc_error *err)
     }
     int rc = tpi_part_order(core, err, order, &count);
     for (uint32_t i = 0; rc == 0 && i < count; i++) {
-        struct tpi_part *p = order[i];
-        struct tpc_error *last = tpi_fail_begin();
-        atomic_store(&p->stopped, false);
-        p->started = true;
-        rc =
-            p->kind == TPC_KIND_SINK ? p->ops->sink.start(p->self) : p->ops->adapter.start(p->self);
-        atomic_store(&p->ready, rc == 0);
-        if (rc != 0) {
-            p->started = false;
-            if (last->code != rc) {
-                tpi_error_set(last, rc, p->name, "%s does not start: %s", p->name,
-                              tpc_error_name(rc));
-            }
-            tpi_error_at(last, p->name);
-        }
+        rc = tpi_part_start(order[i]);
     }
     return rc;
 }
@@ -146,14 +162,7 @@ static void stop_adapters(struct tpc_core *core)
         if (last == NULL) {
             return;
         }
-        if (last->kind == TPC_KIND_SINK) {
-            last->ops->sink.stop(last->self);
-        } else {
-            last->ops->adapter.stop(last->self);
-        }
-        atomic_store(&last->stopped, true);
-        atomic_store(&last->ready, false);
-        last->started = false;
+        tpi_part_stop(last);
     }
 }
 

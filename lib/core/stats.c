@@ -265,9 +265,10 @@ int tpc_core_stats(struct tpc_core *core, tpc_metric_fn *fn, void *user)
         tell_table(&t, tpi_history_metrics, tpi_history_metric_count,
                    tpi_history_counters(core->history));
     }
-    for (struct tpi_part *p = core->parts; p != NULL; p = p->next) {
+    for (struct tpi_part *p = tpi_parts_enter(core); p != NULL; p = p->next) {
         tell_part(p, &t);
     }
+    tpi_parts_leave(core);
     return t.rc;
 }
 

@@ -188,27 +188,56 @@ void tpi_forward_halt(struct tpi_forward *f)
     pthread_mutex_unlock(&f->changes);
 }
 
-void tpi_forward_finish(struct tpi_forward *f)
+/* Its sink has stopped. false: it is gone, or was never complete. */
+static bool rest(struct fwd_target *t)
+{
+    (void) fwd_judge_answer(t);
+    t->in_flight = false; /* what was not answered comes again */
+    t->ticket = 0;
+    if (!fwd_take_changes(t) || t->config == NULL) {
+        return false;
+    }
+    struct fwd_config *c = t->config;
+    fwd_drop_batch(t);
+    if (c->opened) {
+        c->ops->target_close(c->self, c->target);
+        c->opened = false;
+    }
+    atomic_store(&t->state, c->enabled ? TPC_FORWARD_WAITING : TPC_FORWARD_DISABLED);
+    return true;
+}
+
+void tpi_forward_leave(struct tpi_forward *f, struct tpc_str sink)
 {
     pthread_mutex_lock(&f->changes);
     for (uint32_t i = 0; i < f->count; i++) {
         struct fwd_target *t = f->targets[i];
-        if (t == NULL) {
-            continue;
-        }
-        (void) fwd_judge_answer(t);
-        t->in_flight = false; /* what was not answered comes again */
-        t->ticket = 0;
-        if (!fwd_take_changes(t) || t->config == NULL) {
+        bool mine = t != NULL && ((t->config != NULL && tpc_str_equal(t->config->sink, sink)) ||
+                                  (t->pending != NULL && tpc_str_equal(t->pending->sink, sink)));
+        if (!mine || !rest(t) || !tpc_str_equal(t->config->sink, sink)) {
             continue;
         }
         struct fwd_config *c = t->config;
-        fwd_drop_batch(t);
-        if (c->opened) {
-            c->ops->target_close(c->self, c->target);
-            c->opened = false;
+        pthread_mutex_lock(&f->lock);
+        c->resolved = false;
+        c->ops = NULL;
+        c->self = NULL;
+        tpi_error_set(&c->why, TPC_ENOENT, "forward", "sink \"%.*s\" was closed", (int) sink.len,
+                      sink.ptr);
+        pthread_mutex_unlock(&f->lock);
+        t->waiting_told = true; /* who closed it knows */
+    }
+    fwd_count_targets(f);
+    pthread_mutex_unlock(&f->changes);
+}
+
+void tpi_forward_finish(struct tpi_forward *f)
+{
+    pthread_mutex_lock(&f->changes);
+    for (uint32_t i = 0; i < f->count; i++) {
+        if (f->targets[i] != NULL) {
+            (void) rest(f->targets[i]);
         }
-        atomic_store(&t->state, c->enabled ? TPC_FORWARD_WAITING : TPC_FORWARD_DISABLED);
     }
     fwd_count_targets(f);
     pthread_mutex_unlock(&f->changes);

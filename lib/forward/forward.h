@@ -95,6 +95,10 @@ typedef int tpi_forward_stale_fn(void *user, const char *kind, struct tpc_str te
                                  struct tpc_str key);
 int tpi_forward_stale(struct tpi_forward *f, tpi_forward_stale_fn *fn, void *user);
 
+/* A sink stopped, has told all and goes: its targets wait until one of that name is open again. From
+ * before its stop on host.sink does not find it, and between a halt and a start. */
+void tpi_forward_leave(struct tpi_forward *f, struct tpc_str sink);
+
 /* Does what can be done now; true: something was. One thread at a time. */
 bool tpi_forward_turn(struct tpi_forward *f);
 /* Until a turn is due, in ms; UINT64_MAX = when something happens. */
