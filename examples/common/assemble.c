@@ -190,6 +190,10 @@ static int check_top(struct config *c)
             k++;
         }
         snprintf(path, sizeof(path), "%.*s", (int) m->key.len, m->key.ptr);
+        if (c->section != NULL && strcmp(path, c->section) == 0 &&
+            (m->value.type == TPC_MAP || m->value.type == TPC_NULL)) {
+            continue;
+        }
         if (k == sizeof(top_keys) / sizeof(top_keys[0])) {
             return fail_at(c, path, "unknown key");
         }
@@ -290,8 +294,8 @@ int assemble_core(struct config *c, uint32_t flags, tpc_log_fn *on_log, void *lo
     return 0;
 }
 
-static int open_part(struct config *c, struct tpc_core *core, const char *path, struct tpc_str name,
-                     const struct tpc_value *part)
+int assemble_part(struct config *c, struct tpc_core *core, const char *path, struct tpc_str name,
+                  const struct tpc_value *part)
 {
     char role[130], type[130];
     struct tpc_value options;
@@ -331,7 +335,7 @@ int assemble_parts(struct config *c, struct tpc_core *core, int parts)
     for (size_t i = 0; i < sizeof(roles) / sizeof(roles[0]); i++) {
         const struct tpc_value *part = tpc_value_get(&c->root, tpc_str_from(roles[i].key));
         if ((parts & roles[i].part) != 0 && part != NULL && part->type != TPC_NULL &&
-            open_part(c, core, roles[i].key, tpc_str_from(roles[i].role), part) != 0) {
+            assemble_part(c, core, roles[i].key, tpc_str_from(roles[i].role), part) != 0) {
             return -1;
         }
     }
@@ -343,7 +347,7 @@ int assemble_parts(struct config *c, struct tpc_core *core, int parts)
         char path[200];
         const struct tpc_member *m = &adapters->as.members[i];
         snprintf(path, sizeof(path), "adapters.%.*s", (int) m->key.len, m->key.ptr);
-        if (open_part(c, core, path, m->key, &m->value) != 0) {
+        if (assemble_part(c, core, path, m->key, &m->value) != 0) {
             return -1;
         }
     }
@@ -351,15 +355,16 @@ int assemble_parts(struct config *c, struct tpc_core *core, int parts)
 }
 
 /* What needs a sink, where none is opened: a tool does not deliver. */
-static bool needs_adapters(const char *kind)
+bool assemble_needs_adapters(const char *kind)
 {
     return strcmp(kind, "forward") == 0 || strcmp(kind, "handler") == 0;
 }
 
-static int put_entity(struct config *c, struct tpc_core *core, const char *path,
-                      const struct tpc_value *v)
+/* One entity of the configuration, to assemble_each()'s function. */
+static int tell_entity(struct config *c, const char *path, const struct tpc_value *v,
+                       assemble_entity_fn *fn, void *user)
 {
-    struct tpc_actor actor = { .size = sizeof(actor), .type = TPC_ACTOR_IMPORT };
+    struct assemble_entity e = { .path = path };
     struct tpc_value document;
     char kind[64];
     struct tpc_str text = tpc_value_text(tpc_value_get(v, TPC_STR("kind")));
@@ -368,19 +373,18 @@ static int put_entity(struct config *c, struct tpc_core *core, const char *path,
                        v->type == TPC_MAP ? "kind: is missing" : "a map or a file is expected");
     }
     snprintf(kind, sizeof(kind), "%.*s", (int) text.len, text.ptr);
-    if ((c->parts & ASSEMBLE_ADAPTERS) == 0 && needs_adapters(kind)) {
-        return 0;
-    }
-    actor.name = tpc_str_from(c->file);
     if (config_without(c, v, "kind", &document) != 0) {
         return -1;
     }
-    struct tpc_str json = config_json(c, &document);
-    int rc = tpc_entity_put(core, &actor, kind, json, TPC_ANY_REV, NULL);
-    return rc != 0 ? fail_call(c, path, rc) : 0;
+    e.kind = kind;
+    e.tenant = tpc_value_text(tpc_value_get(v, TPC_STR("tenant")));
+    e.key = tpc_value_text(tpc_value_get(v, TPC_STR("key")));
+    e.json = config_json(c, &document);
+    return fn(user, c, &e);
 }
 
-static int put_file(struct config *c, struct tpc_core *core, const char *path, struct tpc_str name)
+static int each_of_file(struct config *c, const char *path, struct tpc_str name,
+                        assemble_entity_fn *fn, void *user)
 {
     char file[1024];
     struct config other;
@@ -398,7 +402,8 @@ static int put_file(struct config *c, struct tpc_core *core, const char *path, s
     for (size_t i = 0; rc == 0 && i < (list ? other.root.len : 1); i++) {
         char at[32];
         snprintf(at, sizeof(at), "[%zu]", i);
-        rc = put_entity(&other, core, list ? at : "", list ? &other.root.as.items[i] : &other.root);
+        rc = tell_entity(&other, list ? at : "", list ? &other.root.as.items[i] : &other.root, fn,
+                         user);
         if (rc != 0) {
             snprintf(c->error, sizeof(c->error), "%s", other.error);
         }
@@ -407,18 +412,37 @@ static int put_file(struct config *c, struct tpc_core *core, const char *path, s
     return rc;
 }
 
-int assemble_entities(struct config *c, struct tpc_core *core)
+int assemble_each(struct config *c, assemble_entity_fn *fn, void *user)
 {
     const struct tpc_value *list = tpc_value_get(&c->root, TPC_STR("entities"));
     for (size_t i = 0; list != NULL && list->type == TPC_ARRAY && i < list->len; i++) {
         const struct tpc_value *item = &list->as.items[i];
         char path[64];
         snprintf(path, sizeof(path), "entities[%zu]", i);
-        int rc = item->type == TPC_TEXT ? put_file(c, core, path, tpc_value_text(item))
-                                        : put_entity(c, core, path, item);
+        int rc = item->type == TPC_TEXT ? each_of_file(c, path, tpc_value_text(item), fn, user)
+                                        : tell_entity(c, path, item, fn, user);
         if (rc != 0) {
             return -1;
         }
     }
     return 0;
+}
+
+int assemble_put(struct config *c, struct tpc_core *core, const struct assemble_entity *e)
+{
+    struct tpc_actor actor = { .size = sizeof(actor), .type = TPC_ACTOR_IMPORT };
+    actor.name = tpc_str_from(c->file);
+    int rc = tpc_entity_put(core, &actor, e->kind, e->json, TPC_ANY_REV, NULL);
+    return rc != 0 ? fail_call(c, e->path, rc) : 0;
+}
+
+static int put_each(void *core, struct config *c, const struct assemble_entity *e)
+{
+    bool skip = (c->parts & ASSEMBLE_ADAPTERS) == 0 && assemble_needs_adapters(e->kind);
+    return skip ? 0 : assemble_put(c, core, e);
+}
+
+int assemble_entities(struct config *c, struct tpc_core *core)
+{
+    return assemble_each(c, put_each, core);
 }

@@ -33,4 +33,24 @@ enum assemble_parts {
 int assemble_parts(struct config *c, struct tpc_core *core, int parts);
 int assemble_entities(struct config *c, struct tpc_core *core);
 
+/* One part: `part` is its map with `type`, at `path` of the file. */
+int assemble_part(struct config *c, struct tpc_core *core, const char *path, struct tpc_str name,
+                  const struct tpc_value *part);
+
+/* An entity as the configuration, or a file that it names, has it. */
+struct assemble_entity {
+    const char *path;
+    const char *kind;
+    struct tpc_str tenant; /* empty = main */
+    struct tpc_str key;
+    struct tpc_str json; /* its document, without kind */
+};
+/* c: the configuration that it stands in: errors go there. */
+typedef int assemble_entity_fn(void *user, struct config *c, const struct assemble_entity *e);
+/* Calls fn for every entity, in order. 0, or -1 with c->error. */
+int assemble_each(struct config *c, assemble_entity_fn *fn, void *user);
+int assemble_put(struct config *c, struct tpc_core *core, const struct assemble_entity *e);
+/* Entities of that kind name a sink, which must be open. */
+bool assemble_needs_adapters(const char *kind);
+
 #endif

@@ -2,19 +2,13 @@
  * tp-platform: a whole platform from a configuration file. SIGTERM or SIGINT stops it cleanly: what
  * was acknowledged is stored.
  */
-#include "../common/assemble.h"
-#include "table.h"
+#include "../common/program.h"
+#include "../common/table.h"
 
-#include <errno.h>
-#include <ftw.h>
-#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { DRAIN_MS = 10000, PAINT_MS = 1000, PRINT_MS = 5000 }; /* on a terminal, elsewhere */
@@ -22,24 +16,9 @@ enum { DRAIN_MS = 10000, PAINT_MS = 1000, PRINT_MS = 5000 }; /* on a terminal, e
 struct settings {
     const char *config;
     const char *metrics; /* file that gets the metrics at the end */
-    bool check, table, quiet;
+    struct program program;
+    bool check, table;
 };
-
-static void on_log(void *user, int level, const char *subject, const char *text)
-{
-    static const char *const names[] = { "", "error", "warning", "info", "debug" };
-    const struct settings *s = user;
-    char stamp[32];
-    time_t now = time(NULL);
-    struct tm tm;
-    if (s->quiet && level > TPC_LOG_WARN) {
-        return;
-    }
-    localtime_r(&now, &tm);
-    strftime(stamp, sizeof(stamp), "%H:%M:%S", &tm);
-    fprintf(stderr, "%s %s %s: %s\n", stamp, level >= 1 && level <= 4 ? names[level] : "?", subject,
-            text);
-}
 
 static int usage(void)
 {
@@ -62,7 +41,7 @@ static int parse(int argc, char **argv, struct settings *s)
         } else if (strcmp(argv[i], "--table") == 0) {
             s->table = true;
         } else if (strcmp(argv[i], "--quiet") == 0) {
-            s->quiet = true;
+            s->program.quiet = true;
         } else if (strcmp(argv[i], "--metrics") == 0 && i + 1 < argc) {
             s->metrics = argv[++i];
         } else if (argv[i][0] == '-' || s->config != NULL) {
@@ -72,21 +51,6 @@ static int parse(int argc, char **argv, struct settings *s)
         }
     }
     return s->config != NULL ? 0 : -1;
-}
-
-static void write_metrics(struct tpc_core *core, const char *file)
-{
-    static uint8_t space[256 * 1024];
-    struct tpc_buf buf = { space, sizeof(space), 0 };
-    FILE *f = fopen(file, "w");
-    if (f == NULL || tpc_core_prometheus(core, &buf) != 0) {
-        fprintf(stderr, "tp-platform: metrics: %s\n", f == NULL ? strerror(errno) : "over 256 KiB");
-    } else {
-        fwrite(space, 1, buf.need, f);
-    }
-    if (f != NULL) {
-        fclose(f);
-    }
 }
 
 /* Runs until a signal is readable. */
@@ -107,109 +71,63 @@ static void serve(struct tpc_core *core, const struct settings *s, int signals)
     }
 }
 
-static long resident_kib(void)
-{
-    long pages = 0, resident = 0;
-    FILE *f = fopen("/proc/self/statm", "r");
-    if (f != NULL) {
-        if (fscanf(f, "%ld %ld", &pages, &resident) != 2) {
-            resident = 0;
-        }
-        fclose(f);
-    }
-    return resident * (sysconf(_SC_PAGESIZE) / 1024);
-}
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void) st;
-    (void) type;
-    (void) ftw;
-    return remove(path);
-}
-
-static int run(struct config *c, struct settings *s);
-
-/* Everything but the start, with log and stores in a folder that goes again: those of the
- * configuration may be in use. */
-static int check(struct config *c, struct settings *s)
-{
-    char dir[512];
-    const char *tmp = getenv("TMPDIR");
-    snprintf(dir, sizeof(dir), "%s/tp-check-XXXXXX", tmp != NULL ? tmp : P_tmpdir);
-    if (mkdtemp(dir) == NULL) {
-        fprintf(stderr, "tp-platform: %s: %s\n", dir, strerror(errno));
-        return 1;
-    }
-    c->dry = dir;
-    int rc = run(c, s);
-    nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-    return rc;
-}
-
 static int run(struct config *c, struct settings *s)
 {
     struct tpc_core *core;
-    sigset_t set;
     /* Before the first thread, so that all inherit it and the signals come to the descriptor. */
-    sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
-    sigprocmask(SIG_BLOCK, &set, NULL);
-    int signals = signalfd(-1, &set, SFD_CLOEXEC);
-
-    if (assemble_core(c, 0, on_log, s, &core) != 0) {
-        fprintf(stderr, "tp-platform: %s\n", c->error);
+    int signals = program_signals((const int[]){ SIGINT, SIGTERM, 0 });
+    if (program_assemble(&s->program, c, &core) != 0) {
+        program_say(&s->program, "%s", c->error);
         return 1;
     }
-    int rc = assemble_parts(c, core, ASSEMBLE_ALL);
-    if (rc == 0) {
-        rc = assemble_entities(c, core);
-    }
+    int rc = tpc_core_start(core);
     if (rc != 0) {
-        fprintf(stderr, "tp-platform: %s\n", c->error);
+        program_say_error(&s->program, "start", rc);
         tpc_core_destroy(core);
         return 1;
     }
-    if (s->check) {
-        puts("configuration: ok");
-        return tpc_core_destroy(core) != 0;
-    }
-    rc = tpc_core_start(core);
-    if (rc != 0) {
-        const struct tpc_error *e = tpc_error_last();
-        fprintf(stderr, "tp-platform: start: %s%s%s (%s)\n", e->path,
-                e->path[0] != '\0' ? ": " : "", e->text, tpc_error_name(rc));
-        tpc_core_destroy(core);
-        return 1;
-    }
-    fprintf(stderr, "tp-platform: running\n");
+    program_say(&s->program, "running");
+    program_notify("READY=1");
     serve(core, s, signals);
+    program_notify("STOPPING=1");
     rc = tpc_core_stop(core, DRAIN_MS);
     if (rc != 0) {
-        fprintf(stderr, "tp-platform: stop: %s\n", tpc_error_last()->text);
+        program_say(&s->program, "stop: %s", tpc_error_last()->text);
     }
     if (s->metrics != NULL) {
-        write_metrics(core, s->metrics);
+        (void) program_metrics(&s->program, core, s->metrics);
     }
-    fprintf(stderr, "tp-platform: stopped, %ld KiB resident\n", resident_kib());
+    program_say(&s->program, "stopped, %ld KiB resident", program_resident_kib());
     close(signals);
     return tpc_core_destroy(core) != 0 || rc != 0;
+}
+
+/* Everything but the start. */
+static int check(struct config *c, struct settings *s)
+{
+    if (program_check(&s->program, c) != 0) {
+        program_say(&s->program, "%s", c->error);
+        return 1;
+    }
+    puts("configuration: ok");
+    return 0;
 }
 
 int main(int argc, char **argv)
 {
     struct settings s = { 0 };
     struct config c;
+    program_init(&s.program, "tp-platform");
     if (parse(argc, argv, &s) != 0) {
         return usage();
     }
     if (config_read(&c, s.config) != 0) {
-        fprintf(stderr, "tp-platform: %s\n", c.error);
+        program_say(&s.program, "%s", c.error);
         config_free(&c);
         return 1;
     }
     int rc = s.check ? check(&c, &s) : run(&c, &s);
     config_free(&c);
+    program_fini(&s.program);
     return rc;
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "core/core.h"
+#include "core/part.h"
 
 enum { POLL_MS = 1 };
 

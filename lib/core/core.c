@@ -1,4 +1,5 @@
 #include "core/core.h"
+#include "core/part.h"
 
 #include <string.h>
 #include <unistd.h>

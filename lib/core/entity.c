@@ -5,6 +5,7 @@
 #include <tpcore/json.h>
 
 #include "core/core.h"
+#include "core/part.h"
 #include "data/msg.h"
 
 enum {

@@ -3,6 +3,7 @@
 #include <tpcore/forward.h>
 
 #include "core/core.h"
+#include "core/part.h"
 
 enum { IDLE_MS = 60000, POLL_MS = 2 };
 

@@ -4,6 +4,7 @@
 
 #include "codec/codec.h"
 #include "core/core.h"
+#include "core/part.h"
 #include "data/msg.h"
 #include "data/option.h"
 #include <tpcore/json.h>

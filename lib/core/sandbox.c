@@ -12,6 +12,7 @@
 #include "rules/alert.h"
 #include "rules/group.h"
 #include "store/memory.h"
+#include "core/part.h"
 
 enum { MONO_START_S = 1000, VALUE_BYTES = 4096 };
 

@@ -4,6 +4,7 @@
 #include <sys/timerfd.h>
 
 #include "core/core.h"
+#include "core/part.h"
 
 enum { MAX_ADAPTERS = TPI_RUNNING_PARTS, POLL_MS = 2 };
 

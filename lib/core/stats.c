@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/core.h"
+#include "core/part.h"
 #include "registry/why.h"
 
 #define CORE_COUNTER(member, text)                                                                 \

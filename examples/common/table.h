@@ -2,8 +2,8 @@
  * The live table: a row for each device with its product, presence, latest values, time and count
  * of messages. It repaints on a terminal and prints plain lines elsewhere.
  */
-#ifndef PLATFORM_TABLE_H
-#define PLATFORM_TABLE_H
+#ifndef EXAMPLES_TABLE_H
+#define EXAMPLES_TABLE_H
 
 #include <stdbool.h>
 #include <tpcore/tpcore.h>
