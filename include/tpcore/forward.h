@@ -33,9 +33,17 @@ struct tpc_forward_info {
     uint64_t gap_records; /* records passed over: out of keep, or not in the log any more */
     uint64_t behind;      /* records of the log that it has not looked at or not delivered yet */
     int32_t error_code;   /* of the last failure; 0 = none */
-    uint32_t reserved;
+    uint32_t in_flight;   /* batches */
     int64_t error_unix_ms;
     struct tpc_str error;
+    uint64_t newest_records; /* records passed over as they came: keep.drop newest */
+    uint64_t thinned;        /* samples left out: keep.drop thin */
+    uint64_t held_bytes;     /* of records in batches on their way or being filled */
+    uint64_t behind_bytes;   /* of the log, by the mean size of its records */
+    int64_t oldest_unix_ms;  /* when the oldest of what is behind was received; 0 = nothing is */
+    /* Until the first bound bites (keep's, or the log's), at the rate at which records came of late
+     * and if none goes; UINT64_MAX = no bound is in sight. */
+    uint64_t buffer_seconds;
 };
 
 /* A non-zero return ends the list. */

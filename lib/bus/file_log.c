@@ -463,6 +463,8 @@ static int file_info(void *self, struct tpc_bus_info *ret)
     ret->torn_bytes = log->torn_bytes;
     ret->refused = log->refused;
     ret->trimmed_segments = log->trimmed;
+    ret->max_bytes = log->max_bytes;
+    ret->max_age_ms = log->max_age_ms;
     pthread_mutex_unlock(&log->base.lock);
     return 0;
 }

@@ -336,6 +336,8 @@ static int memory_info(void *self, struct tpc_bus_info *ret)
         log->base.tape.oldest == NULL ? 0 : log->base.tape.pos - log->base.tape.oldest->start;
     ret->refused = log->refused;
     ret->trimmed_segments = log->trimmed;
+    ret->max_bytes = log->max_bytes;
+    ret->max_age_ms = log->max_age_ms;
     pthread_mutex_unlock(&log->base.lock);
     return 0;
 }

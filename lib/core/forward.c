@@ -77,6 +77,7 @@ int tpi_core_forward(struct tpc_core *core, struct tpc_error *err)
     struct tpi_forward_host host = { .user = core,
                                      .registry = core->registry,
                                      .partitions = core->options.partitions,
+                                     .script_place = core->worker_count,
                                      .sink = find_sink,
                                      .bus = get_bus,
                                      .end = get_end,

@@ -171,6 +171,8 @@ static void put_label(char *out, size_t cap, struct tpc_str text)
     out[n] = '\0';
 }
 
+enum { TARGET_COUNTERS = 7, TARGET_METRICS = 10 };
+
 struct target_metric {
     struct telling *t;
     uint32_t which;
@@ -179,18 +181,25 @@ struct target_metric {
 static int tell_target(void *user, const struct tpc_forward_info *i)
 {
     static const char *const names[] = {
-        "forward_target_sent_total", "forward_target_retried_total", "forward_target_refused_total",
-        "forward_target_dead_total", "forward_target_gap_total",     "forward_target_behind"
+        "forward_target_sent_total",    "forward_target_retried_total",
+        "forward_target_refused_total", "forward_target_dead_total",
+        "forward_target_gap_total",     "forward_target_newest_total",
+        "forward_target_thinned_total", "forward_target_behind",
+        "forward_target_behind_bytes",  "forward_target_buffer_seconds"
     };
     static const char *const helps[] = { "Messages delivered",
                                          "Batches that come again after a pause",
                                          "Batches refused by the other side",
                                          "Messages that became dead letters",
                                          "Records passed over",
-                                         "Records of the log not delivered or looked at yet" };
-    const uint64_t values[] = {
-        i->sent, i->retried, i->refused, i->dead, i->gap_records, i->behind
-    };
+                                         "Records passed over as they came",
+                                         "Samples left out of what waited",
+                                         "Records of the log not delivered or looked at yet",
+                                         "The same in bytes, by the mean size of records",
+                                         "Until a bound of what may wait bites; absent = none" };
+    const uint64_t values[] = { i->sent,         i->retried,        i->refused, i->dead,
+                                i->gap_records,  i->newest_records, i->thinned, i->behind,
+                                i->behind_bytes, i->buffer_seconds };
     struct target_metric *m = user;
     char tenant[2 * 129];
     char key[2 * 129];
@@ -200,7 +209,10 @@ static int tell_target(void *user, const struct tpc_forward_info *i)
     int len = snprintf(label, sizeof(label), "tenant=\"%s\",kind=\"%s\",target=\"%s\"", tenant,
                        i->kind.ptr, key);
     uint32_t w = m->which;
-    tell(m->t, names[w], helps[w], w == 5 ? TPC_METRIC_GAUGE : TPC_METRIC_COUNTER,
+    if (values[w] == UINT64_MAX) {
+        return 0;
+    }
+    tell(m->t, names[w], helps[w], w >= TARGET_COUNTERS ? TPC_METRIC_GAUGE : TPC_METRIC_COUNTER,
          (struct tpc_str){ label, (size_t) len }, (double) values[w]);
     return m->t->rc;
 }
@@ -212,7 +224,8 @@ static void tell_forward(struct tpc_core *core, struct telling *t)
         return;
     }
     tell_table(t, tpi_forward_metrics, tpi_forward_metric_count, tpi_forward_count(core->forward));
-    for (uint32_t i = 0; i < 6; i++) { /* one metric after the other: HELP and TYPE stand once */
+    /* One metric after the other: HELP and TYPE stand once. */
+    for (uint32_t i = 0; i < TARGET_METRICS; i++) {
         struct target_metric m = { t, i };
         (void) tpi_forward_info(core->forward, all, all, all, tell_target, &m);
     }

@@ -50,9 +50,27 @@ static int open_named(const struct fwd_target *t, const struct fwd_config *c,
                                     .cursor_class = TPC_CURSOR_LOSSY,
                                     .start = c->newest ? TPC_START_NEWEST : TPC_START_OLDEST,
                                     .name = cursor_name(t, c, name),
-                                    .max_bytes = c->keep_bytes,
+                                    .max_bytes = c->drop == FWD_DROP_OLDEST ? c->keep_bytes : 0,
                                     .max_age_ms = c->keep_age_ms };
     return bus->cursor_open(self, &o, err, ret);
+}
+
+/* More than the log keeps does not wait for anybody. */
+static void say_small_log(const struct fwd_target *t, const struct fwd_config *c,
+                          const struct tpc_bus_ops *bus, void *self)
+{
+    struct tpc_bus_info info;
+    memset(&info, 0, sizeof(info));
+    info.size = sizeof(info);
+    if (bus->info(self, &info) != 0) {
+        return;
+    }
+    if ((info.max_bytes > 0 && c->keep_bytes > info.max_bytes) ||
+        (info.max_age_ms > 0 && c->keep_age_ms > info.max_age_ms)) {
+        tpi_log(t->f->env, TPC_LOG_WARN, "forward",
+                "%s: keep is more than the log keeps: the log's own bounds come first",
+                c->name.ptr);
+    }
 }
 
 int fwd_cursor_open(struct fwd_target *t, const struct fwd_config *c, struct tpc_error *err)
@@ -74,6 +92,7 @@ int fwd_cursor_open(struct fwd_target *t, const struct fwd_config *c, struct tpc
         atomic_store_explicit(&t->committed[i], at, memory_order_relaxed);
         t->read_to[i] = at;
     }
+    say_small_log(t, c, bus, self);
     return 0;
 }
 
@@ -101,7 +120,10 @@ static struct fwd_target *target_create(struct tpi_forward *f, uint32_t kind, ui
     t->committed = tpi_alloc_array(a, f->host.partitions, sizeof(t->committed[0]));
     t->read_to = tpi_alloc_array(a, f->host.partitions, sizeof(t->read_to[0]));
     t->scratch = tpi_alloc_array(a, f->host.partitions, sizeof(t->scratch[0]));
-    if (t->committed == NULL || t->read_to == NULL || t->scratch == NULL) {
+    t->owner = tpi_alloc_array(a, f->host.partitions, sizeof(t->owner[0]));
+    t->gaps = tpi_alloc_array(a, f->host.partitions, sizeof(t->gaps[0]));
+    if (t->committed == NULL || t->read_to == NULL || t->scratch == NULL || t->owner == NULL ||
+        t->gaps == NULL) {
         fwd_target_destroy(t, false);
         return NULL;
     }
@@ -125,6 +147,8 @@ void fwd_target_destroy(struct fwd_target *t, bool forget)
     tpi_free(a, t->committed, f->host.partitions * sizeof(t->committed[0]));
     tpi_free(a, t->read_to, f->host.partitions * sizeof(t->read_to[0]));
     tpi_free(a, t->scratch, f->host.partitions * sizeof(t->scratch[0]));
+    tpi_free(a, t->owner, f->host.partitions * sizeof(t->owner[0]));
+    tpi_free(a, t->gaps, f->host.partitions * sizeof(t->gaps[0]));
     tpi_free(a, t, sizeof(*t));
 }
 
@@ -299,15 +323,17 @@ static void tell_waiting(struct fwd_target *t, const struct fwd_config *c)
 bool fwd_take_changes(struct fwd_target *t)
 {
     struct tpi_forward *f = t->f;
+    bool busy = fwd_in_flight(t);
     pthread_mutex_lock(&f->lock);
-    struct fwd_config *next = t->in_flight ? NULL : t->pending;
-    bool gone = t->gone && !t->in_flight;
+    t->draining = busy && (t->pending != NULL || t->gone);
+    bool changed = !busy && t->pending != NULL;
+    bool gone = !busy && t->gone;
     pthread_mutex_unlock(&f->lock);
-    if (next == NULL && !gone) {
+    if (!changed && !gone) {
         return true;
     }
     if (t->config != NULL) {
-        fwd_drop_batch(t);
+        fwd_drop_batches(t);
     }
     if (gone) {
         unlink_target(t);
@@ -320,14 +346,15 @@ bool fwd_take_changes(struct fwd_target *t)
     t->config = t->pending;
     t->pending = NULL;
     pthread_mutex_unlock(&f->lock);
+    fwd_drop_batches(t);
     if (old != NULL) {
         renew_cursor(t, t->config);
     }
     t->attempts = 0;
     t->due_ms = 0;
     t->token_due_ms = 0;
-    t->tokens = 0;
-    t->tokens_ms = 0;
+    memset(&t->messages, 0, sizeof(t->messages));
+    memset(&t->points, 0, sizeof(t->points));
     t->waiting_told = false;
     tell_waiting(t, t->config);
     fwd_config_destroy(old);

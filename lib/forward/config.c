@@ -10,10 +10,6 @@
 #include "data/option.h"
 #include "forward/inside.h"
 
-/* Kinds that targets of kind forward never get: a letter about what one refused would come back to
- * it, notifications are the handlers'. */
-#define NOT_FORWARDED (1ull << TPC_MSG_DEAD_LETTER | 1ull << TPC_MSG_NOTIFY)
-
 enum { MAX_PAUSE_MS = 86400000, DAY_MS = 86400000 };
 
 const char *const fwd_kind_names[TPI_FORWARD_KINDS] = { "forward", "handler" };
@@ -62,21 +58,33 @@ static const struct tpc_option retry_options[] = {
       .help = "the longest pause" },
 };
 
-static const struct tpc_option keep_options[] = {
-    { .name = "bytes",
-      .type = TPC_OPT_SIZE,
-      .def = "0",
-      .since = "0.1",
-      .help = "of the log that may wait for it, the oldest goes; 0 = as the log keeps" },
-    { .name = "age",
-      .type = TPC_OPT_DURATION,
-      .def = "0",
-      .max = 3650LL * DAY_MS,
-      .since = "0.1",
-      .help = "how old may be what waits for it; 0 = as the log keeps" },
-};
+#define KEEP_OPTIONS(how)                                                                          \
+    { .name = "bytes",                                                                             \
+      .type = TPC_OPT_SIZE,                                                                        \
+      .def = "0",                                                                                  \
+      .since = "0.1",                                                                              \
+      .help = "of the log that may wait for it; 0 = as the log keeps" },                           \
+        { .name = "age",                                                                           \
+          .type = TPC_OPT_DURATION,                                                                \
+          .def = "0",                                                                              \
+          .max = 3650LL * DAY_MS,                                                                  \
+          .since = "0.1",                                                                          \
+          .help = "how old may be what waits for it; what is older goes, whatever drop says; "     \
+                  "0 = as the log keeps" },                                                        \
+        { .name = "records",                                                                       \
+          .type = TPC_OPT_UINT,                                                                    \
+          .def = "0",                                                                              \
+          .since = "0.1",                                                                          \
+          .help = "of the log that may wait for it; 0 = as the log keeps" },                       \
+    {                                                                                              \
+        .name = "drop", .type = TPC_OPT_ENUM, .def = "oldest", .values = (how), .since = "0.1",    \
+        .help = "what goes when more waits: the oldest, what comes, or every second sample"        \
+    }
 
-#define COMMON_OPTIONS(batch_table)                                                                \
+static const struct tpc_option forward_keep[] = { KEEP_OPTIONS("oldest|newest|thin") };
+static const struct tpc_option handler_keep[] = { KEEP_OPTIONS("oldest|newest") };
+
+#define COMMON_OPTIONS(batch_table, keep_table)                                                    \
     { .name = "enabled",                                                                           \
       .type = TPC_OPT_BOOL,                                                                        \
       .def = "true",                                                                               \
@@ -110,10 +118,23 @@ static const struct tpc_option keep_options[] = {
           .max = 10000000,                                                                         \
           .since = "0.1",                                                                          \
           .help = "messages a second at most; absent or 0 = as fast as it can" },                  \
+        { .name = "limit_points",                                                                  \
+          .type = TPC_OPT_DOUBLE,                                                                  \
+          .min = 0,                                                                                \
+          .max = 100000000,                                                                        \
+          .since = "0.1",                                                                          \
+          .help = "values a second at most; absent or 0 = as fast as it can" },                    \
+        { .name = "window",                                                                        \
+          .type = TPC_OPT_UINT,                                                                    \
+          .def = "1",                                                                              \
+          .min = 1,                                                                                \
+          .max = FWD_LANES,                                                                        \
+          .since = "0.1",                                                                          \
+          .help = "batches on their way at a time, as far as its sink takes several" },            \
         { .name = "keep",                                                                          \
           .type = TPC_OPT_TABLE,                                                                   \
           .def = "{}",                                                                             \
-          .sub = TPC_OPTIONS(keep_options),                                                        \
+          .sub = TPC_OPTIONS(keep_table),                                                          \
           .since = "0.1",                                                                          \
           .help = "what may wait while the other side is down" },                                  \
         { .name = "start",                                                                         \
@@ -128,7 +149,7 @@ static const struct tpc_option keep_options[] = {
     }
 
 static const struct tpc_option forward_schema[] = {
-    COMMON_OPTIONS(batch_options),
+    COMMON_OPTIONS(batch_options, forward_keep),
     { .name = "filter",
       .type = TPC_OPT_LIST,
       .min = 1,
@@ -142,8 +163,13 @@ static const struct tpc_option forward_schema[] = {
       .max = TPI_EXPR_MAX_TEXT,
       .since = "0.1",
       .help = "condition over a message's values: only these go" },
+    { .name = "transform",
+      .type = TPC_OPT_TABLE,
+      .sub = { fwd_transform_options, FWD_TRANSFORM_OPTIONS, sizeof(struct tpc_option) },
+      .since = "0.1",
+      .help = "what is changed of a message before it goes" },
 };
-static const struct tpc_option handler_schema[] = { COMMON_OPTIONS(one_options) };
+static const struct tpc_option handler_schema[] = { COMMON_OPTIONS(one_options, handler_keep) };
 
 struct tpc_list fwd_schema(uint32_t kind)
 {
@@ -233,6 +259,7 @@ static uint64_t number(const struct tpc_value *map, const char *key)
 static void read_numbers(struct fwd_config *c, const struct tpc_value *doc)
 {
     const struct tpc_value *limit = tpi_member(doc, "limit");
+    const struct tpc_value *points = tpi_member(doc, "limit_points");
     c->enabled = tpi_member_bool(doc, "enabled", false);
     c->sink = tpc_value_text(tpi_member(doc, "sink"));
     c->newest = !tpc_str_equal(tpc_value_text(tpi_member(doc, "start")), TPC_STR("oldest"));
@@ -241,15 +268,36 @@ static void read_numbers(struct fwd_config *c, const struct tpc_value *doc)
     c->wait_ms = number(tpi_member(doc, "batch"), "wait");
     c->retry_min_ms = number(tpi_member(doc, "retry"), "min");
     c->retry_max_ms = number(tpi_member(doc, "retry"), "max");
-    c->keep_bytes = number(tpi_member(doc, "keep"), "bytes");
-    c->keep_age_ms = number(tpi_member(doc, "keep"), "age");
-    c->limit = 0;
     if (limit != NULL) {
         (void) tpc_value_double(limit, &c->limit);
     }
+    if (points != NULL) {
+        (void) tpc_value_double(points, &c->limit_points);
+    }
+    c->window = (uint32_t) number(doc, "window");
     if (c->retry_max_ms < c->retry_min_ms) {
         c->retry_max_ms = c->retry_min_ms;
     }
+}
+
+static int read_keep(struct fwd_config *c, const struct tpc_value *keep, struct tpc_error *err)
+{
+    struct tpc_str drop = tpi_member_text(keep, "drop");
+    c->keep_bytes = number(keep, "bytes");
+    c->keep_age_ms = number(keep, "age");
+    c->keep_records = number(keep, "records");
+    c->drop = tpc_str_equal(drop, TPC_STR("newest")) ? FWD_DROP_NEWEST
+              : tpc_str_equal(drop, TPC_STR("thin")) ? FWD_DROP_THIN
+                                                     : FWD_DROP_OLDEST;
+    if (c->drop == FWD_DROP_OLDEST || c->keep_bytes > 0 || c->keep_records > 0) {
+        return 0;
+    }
+    int rc = tpi_error_set(err, TPC_EINVAL, "forward", "needs keep.bytes or keep.records");
+    if (err != NULL) {
+        tpi_error_at(err, "drop");
+        tpi_error_at(err, "keep");
+    }
+    return rc;
 }
 
 /* "<tenant>/" with which every filter of the target begins. */
@@ -364,6 +412,15 @@ static int check_options(struct tpi_forward *f, struct fwd_config *c, const stru
     return rc;
 }
 
+static int read_where(struct fwd_config *c, struct tpc_str where, struct tpc_error *err)
+{
+    int rc = where.len > 0 ? fwd_expr_compile(c, where, TPI_EXPR_BOOL, err, &c->where) : 0;
+    if (rc != 0 && err != NULL) {
+        tpi_error_at(err, "where");
+    }
+    return rc;
+}
+
 static int fill(struct tpi_forward *f, struct fwd_config *c, const struct tpi_change *change,
                 struct tpc_error *err)
 {
@@ -374,9 +431,10 @@ static int fill(struct tpi_forward *f, struct fwd_config *c, const struct tpi_ch
         return rc;
     }
     read_numbers(c, &doc);
-    rc = read_filters(c, &doc, err);
-    struct tpc_str where = tpc_value_text(tpi_member(&doc, "where"));
-    rc = rc != 0 || where.len == 0 ? rc : fwd_where_compile(c, where, err);
+    rc = read_keep(c, tpi_member(&doc, "keep"), err);
+    rc = rc != 0 ? rc : read_filters(c, &doc, err);
+    rc = rc != 0 ? rc : read_where(c, tpi_member_text(&doc, "where"), err);
+    rc = rc != 0 ? rc : fwd_shape_create(f, c, tpi_member(&doc, "transform"), err);
     if (rc != 0) {
         return rc;
     }
@@ -388,21 +446,8 @@ static int fill(struct tpi_forward *f, struct fwd_config *c, const struct tpi_ch
         }
         return rc;
     }
-    struct tpi_follow_options o = { .env = f->env,
-                                    .registry = f->host.registry,
-                                    .filters = c->filters,
-                                    .filter_count = c->filter_count,
-                                    .notify_tenant = c->tenant,
-                                    .notify_name =
-                                        c->handler ? c->key : (struct tpc_str){ NULL, 0 },
-                                    .no_kinds = c->handler ? 0 : NOT_FORWARDED,
-                                    .batch = c->batch_count,
-                                    .chunk = FWD_CHUNK,
-                                    .bytes = (size_t) c->batch_bytes,
-                                    .wanted = c->where != NULL ? fwd_wanted : NULL,
-                                    .wanted_user = c,
-                                    .unreadable = &f->counters.unreadable };
-    return tpi_follow_create(&o, &c->follow);
+    rc = fwd_keep_create(f, c);
+    return rc != 0 ? rc : fwd_lanes_create(f, c);
 }
 
 int fwd_config_create(struct tpi_forward *f, uint32_t kind, const struct tpi_change *change,
@@ -441,7 +486,9 @@ void fwd_config_destroy(struct fwd_config *c)
     if (c->opened) {
         c->ops->target_close(c->self, c->target);
     }
-    tpi_follow_destroy(c->follow);
+    fwd_lanes_destroy(c);
+    fwd_keep_destroy(c);
+    fwd_shape_destroy(c);
     tpi_expr_destroy(c->where);
     tpc_arena_destroy(c->arena);
     tpi_free(c->alloc, c, sizeof(*c));

@@ -30,6 +30,9 @@ const struct tpi_metric_def tpi_forward_metrics[] = {
     COUNTER(refused, "Batches refused by the other side"),
     COUNTER(dead, "Messages that became dead letters"),
     COUNTER(gap_records, "Records passed over: out of keep, or not in the log any more"),
+    COUNTER(newest_records, "Records passed over as they came: as much waited as may"),
+    COUNTER(thinned, "Samples left out of what waited: as much waited as may"),
+    GAUGE(held_bytes, "Bytes of records in batches on their way or being filled"),
     COUNTER(unreadable, "Records that could not be read"),
 };
 const uint32_t tpi_forward_metric_count =
@@ -167,13 +170,22 @@ int tpi_forward_open(struct tpi_forward *f, struct tpc_error *err)
     return rc;
 }
 
+static void start_target(struct fwd_target *t)
+{
+    t->due_ms = 0;
+    t->attempts = 0;
+    for (uint32_t i = 0; t->config != NULL && i < t->config->lane_count; i++) {
+        t->config->lanes[i].due_ms = 0;
+        t->config->lanes[i].attempts = 0;
+    }
+}
+
 void tpi_forward_start(struct tpi_forward *f)
 {
     pthread_mutex_lock(&f->changes);
     for (uint32_t i = 0; i < f->count; i++) {
         if (f->targets[i] != NULL) {
-            f->targets[i]->due_ms = 0;
-            f->targets[i]->attempts = 0;
+            start_target(f->targets[i]);
         }
     }
     atomic_store(&f->running, true);
@@ -188,17 +200,28 @@ void tpi_forward_halt(struct tpi_forward *f)
     pthread_mutex_unlock(&f->changes);
 }
 
+/* What was not answered comes again. */
+static void forget_flights(struct fwd_target *t)
+{
+    pthread_mutex_lock(&t->f->lock);
+    for (uint32_t i = 0; t->config != NULL && i < t->config->lane_count; i++) {
+        t->config->lanes[i].in_flight = false;
+        t->config->lanes[i].ticket = 0;
+        atomic_store(&t->config->lanes[i].answered, false);
+    }
+    pthread_mutex_unlock(&t->f->lock);
+}
+
 /* Its sink has stopped. false: it is gone, or was never complete. */
 static bool rest(struct fwd_target *t)
 {
-    (void) fwd_judge_answer(t);
-    t->in_flight = false; /* what was not answered comes again */
-    t->ticket = 0;
+    (void) fwd_judge_answers(t);
+    forget_flights(t);
     if (!fwd_take_changes(t) || t->config == NULL) {
         return false;
     }
     struct fwd_config *c = t->config;
-    fwd_drop_batch(t);
+    fwd_drop_batches(t);
     if (c->opened) {
         c->ops->target_close(c->self, c->target);
         c->opened = false;
@@ -314,10 +337,14 @@ bool tpi_forward_turn(struct tpi_forward *f)
         return false;
     }
     uint32_t n = snapshot(f);
+    if (n > 0) {
+        fwd_sample(f);
+    }
     for (uint32_t i = 0; i < n; i++) {
         struct fwd_target *t = f->turning[i];
-        did |= fwd_judge_answer(t);
+        did |= fwd_judge_answers(t);
         if (fwd_take_changes(t)) {
+            fwd_keep_look(t);
             did |= fwd_work(t);
         } else {
             f->turning[i] = NULL; /* it is gone */
@@ -332,8 +359,10 @@ bool tpi_forward_in_flight(struct tpi_forward *f)
     bool any = false;
     pthread_mutex_lock(&f->lock);
     for (uint32_t i = 0; !any && i < f->count; i++) {
-        const struct fwd_target *t = f->targets[i];
-        any = t != NULL && t->in_flight && !atomic_load(&t->answered);
+        const struct fwd_config *c = f->targets[i] != NULL ? f->targets[i]->config : NULL;
+        for (uint32_t k = 0; !any && c != NULL && k < c->lane_count; k++) {
+            any = c->lanes[k].in_flight && !atomic_load(&c->lanes[k].answered);
+        }
     }
     pthread_mutex_unlock(&f->lock);
     return any;
@@ -362,103 +391,30 @@ uint64_t tpi_forward_next_ms(struct tpi_forward *f)
     return next;
 }
 
+/* The lane that a ticket is of. Under the lock. */
+static struct fwd_lane *lane_of(const struct tpi_forward *f, uint64_t ticket)
+{
+    uint32_t slot = (uint32_t) (ticket & ((1u << FWD_SLOT_BITS) - 1));
+    uint32_t lane = (uint32_t) (ticket >> FWD_SLOT_BITS & ((1u << FWD_LANE_BITS) - 1));
+    const struct fwd_target *t = slot < f->count ? f->targets[slot] : NULL;
+    const struct fwd_config *c = t != NULL ? t->config : NULL;
+    struct fwd_lane *l = c != NULL && lane < c->lane_count ? &c->lanes[lane] : NULL;
+    return l != NULL && ticket != 0 && l->ticket == ticket && !atomic_load(&l->answered) ? l : NULL;
+}
+
 void tpi_forward_sent(struct tpi_forward *f, uint64_t ticket, const struct tpc_error *err)
 {
-    uint32_t slot = (uint32_t) (ticket & ((1u << FWD_TICKET_BITS) - 1));
     pthread_mutex_lock(&f->lock);
-    struct fwd_target *t = slot < f->count ? f->targets[slot] : NULL;
-    bool ours = t != NULL && ticket != 0 && t->ticket == ticket && !atomic_load(&t->answered);
-    if (ours) {
-        t->answer = (struct tpc_error){ .size = sizeof(t->answer) };
+    struct fwd_lane *l = lane_of(f, ticket);
+    if (l != NULL) {
+        l->answer = (struct tpc_error){ .size = sizeof(l->answer) };
         if (err != NULL) {
-            t->answer = *err;
+            l->answer = *err;
         }
-        atomic_store_explicit(&t->answered, true, memory_order_release);
+        atomic_store_explicit(&l->answered, true, memory_order_release);
     }
     pthread_mutex_unlock(&f->lock);
-    if (ours) {
+    if (l != NULL) {
         f->host.wake(f->host.user);
     }
-}
-
-/* ---- telling ---- */
-
-struct told {
-    struct tpc_forward_info info;
-    char tenant[129];
-    char key[129];
-    char sink[129];
-    char error[256];
-};
-
-static struct tpc_str keep_text(char *out, size_t cap, struct tpc_str text)
-{
-    size_t len = text.len < cap ? text.len : cap - 1;
-    memcpy(out, text.ptr, len);
-    out[len] = '\0';
-    return (struct tpc_str){ out, len };
-}
-
-static bool is_or_any(struct tpc_str want, struct tpc_str have)
-{
-    return want.len == 0 || tpc_str_equal(want, have);
-}
-
-static uint64_t behind(struct fwd_target *t)
-{
-    struct tpi_forward *f = t->f;
-    uint64_t n = 0;
-    for (uint32_t i = 0; i < f->host.partitions; i++) {
-        uint64_t end = f->host.end(f->host.user, i);
-        uint64_t at = atomic_load_explicit(&t->committed[i], memory_order_relaxed);
-        n += end > at ? end - at : 0;
-    }
-    return n;
-}
-
-/* Under the lock. */
-static void tell(struct fwd_target *t, const struct fwd_config *c, struct told *out)
-{
-    struct tpc_forward_info *i = &out->info;
-    memset(i, 0, sizeof(*i));
-    i->size = sizeof(*i);
-    i->state = (uint32_t) atomic_load(&t->state);
-    i->tenant = keep_text(out->tenant, sizeof(out->tenant), c->tenant);
-    i->kind = tpc_str_from(fwd_kind_names[t->kind]);
-    i->key = keep_text(out->key, sizeof(out->key), c->key);
-    i->sink = keep_text(out->sink, sizeof(out->sink), c->sink);
-    i->sent = TPI_METRIC_GET(t->counts.sent);
-    i->retried = TPI_METRIC_GET(t->counts.retried);
-    i->refused = TPI_METRIC_GET(t->counts.refused);
-    i->dead = TPI_METRIC_GET(t->counts.dead);
-    i->gap_records = TPI_METRIC_GET(t->counts.gap_records);
-    i->behind = behind(t);
-    i->error_code = t->last.code;
-    i->error_unix_ms = t->last_unix_ms;
-    i->error = keep_text(out->error, sizeof(out->error), tpc_str_from(t->last.text));
-}
-
-int tpi_forward_info(struct tpi_forward *f, struct tpc_str tenant, struct tpc_str kind,
-                     struct tpc_str key, tpc_forward_info_fn *fn, void *user)
-{
-    struct told out;
-    bool any = false;
-    int rc = 0;
-    for (uint32_t i = 0; rc == 0 && i < TPI_FORWARD_TARGETS; i++) {
-        pthread_mutex_lock(&f->lock);
-        struct fwd_target *t = i < f->count ? f->targets[i] : NULL;
-        const struct fwd_config *c = t == NULL ? NULL : t->pending != NULL ? t->pending : t->config;
-        bool told = c != NULL && !t->gone && is_or_any(tenant, c->tenant) &&
-                    is_or_any(key, c->key) &&
-                    is_or_any(kind, tpc_str_from(fwd_kind_names[t->kind]));
-        if (told) {
-            tell(t, c, &out);
-        }
-        pthread_mutex_unlock(&f->lock);
-        if (told) {
-            any = true;
-            rc = fn(user, &out.info);
-        }
-    }
-    return rc == 0 && key.len > 0 && !any ? TPC_ENOENT : rc;
 }

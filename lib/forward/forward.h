@@ -3,8 +3,9 @@
  * `handler`; it reads the log with a cursor of its own, so what is not delivered yet is in the log
  * and nowhere else, and hands batches to an instance of a sink (tpcore/ext/sink.h).
  *
- * One batch of a target is on its way at a time: the order of a device's messages is kept. The
- * cursor goes on only over what the sink said to have arrived, or what became a dead letter.
+ * Up to `window` batches of a target are on their way at a time, never two with messages of one
+ * partition: the order of a device's messages is kept. The cursor goes on only over what the sink
+ * said to have arrived, or what became a dead letter.
  *
  * Threads: prepare and apply run on whoever puts an entity; turns on one thread at a time, with
  * workers that of the core's forwarder, without them within step(). Locks: `changes` (a change of an
@@ -45,6 +46,7 @@ struct tpi_forward_host {
     void *user;
     struct tpi_registry *registry;
     uint32_t partitions;
+    uint32_t script_place; /* of a script's state that threads share which are no worker */
     bool (*sink)(void *user, struct tpc_str name, const struct tpc_sink_ops **ret_ops,
                  void **ret_self);
     const struct tpc_bus_ops *(*bus)(void *user, void **ret_self);
@@ -63,6 +65,9 @@ struct tpi_forward_counters {
     _Atomic uint64_t refused;
     _Atomic uint64_t dead;
     _Atomic uint64_t gap_records;
+    _Atomic uint64_t newest_records;
+    _Atomic uint64_t thinned;
+    _Atomic uint64_t held_bytes;
     _Atomic uint64_t unreadable;
 };
 extern const struct tpi_metric_def tpi_forward_metrics[];

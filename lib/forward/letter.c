@@ -47,8 +47,8 @@ static int members_init(struct members *m, struct tpc_arena *arena, size_t count
     return m->items != NULL ? 0 : TPC_ENOMEM;
 }
 
-/* {"kind","name","unix_ms","values":{..},"params":..} as text. */
-static int as_json(const struct tpc_msg *m, struct tpc_arena *arena, struct tpc_bytes *ret)
+int fwd_msg_tree(const struct tpc_msg *m, bool whole, struct tpc_arena *arena,
+                 struct tpc_value *ret)
 {
     struct members out, values;
     if (members_init(&out, arena, MEMBERS) != 0 ||
@@ -58,6 +58,11 @@ static int as_json(const struct tpc_msg *m, struct tpc_arena *arena, struct tpc_
     put_text(&out, "kind", tpc_str_from(tpc_kind_name(m->kind)));
     put_text(&out, "name", m->name);
     put_int(&out, "unix_ms", m->unix_ms);
+    if (whole) {
+        put_text(&out, "tenant", m->tenant);
+        put_text(&out, "product", m->product);
+        put_text(&out, "device", m->device);
+    }
     for (uint32_t i = 0; i < m->point_count; i++) {
         const struct tpc_point *p = tpc_msg_point(m, i);
         values.items[values.n].key = p->key;
@@ -69,7 +74,17 @@ static int as_json(const struct tpc_msg *m, struct tpc_arena *arena, struct tpc_
     if (m->params.type != TPC_NULL) {
         put(&out, "params", m->params);
     }
-    struct tpc_value doc = as_map(&out);
+    *ret = as_map(&out);
+    return 0;
+}
+
+/* {"kind","name","unix_ms","values":{..},"params":..} as text. */
+static int as_json(const struct tpc_msg *m, struct tpc_arena *arena, struct tpc_bytes *ret)
+{
+    struct tpc_value doc;
+    if (fwd_msg_tree(m, false, arena, &doc) != 0) {
+        return TPC_ENOMEM;
+    }
     struct tpc_buf buf = { NULL, 0, 0 };
     int rc = tpc_json_write(&doc, 0, &buf);
     if (rc != 0 && rc != TPC_ETOOBIG) {
@@ -135,5 +150,12 @@ int fwd_bury(struct fwd_target *t, const struct tpc_msg *m, const struct tpc_err
     }
     rc = append(t, m, why, arena, err);
     tpc_arena_destroy(arena);
+    if (rc == 0) {
+        fwd_count(&t->counts.dead, &t->f->counters.dead, 1);
+        tpi_log(t->f->env, TPC_LOG_WARN, "forward",
+                "%s: a message of %.*s is a dead letter: %s (%s)", t->config->name.ptr,
+                (int) m->device.len, m->device.len > 0 ? m->device.ptr : "", why->text,
+                tpc_error_name(why->code));
+    }
     return rc;
 }

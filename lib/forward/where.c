@@ -1,6 +1,7 @@
 /*
- * The condition of a target. Its names are keys of a message's points, then members of its params;
- * _kind, _name, _tenant, _product and _device are texts of the message.
+ * Expressions of a target: the condition, and what its transform sets. Names are keys of a message's
+ * points, then members of its params; _kind, _name, _tenant, _product and _device are texts of the
+ * message.
  */
 #include <string.h>
 
@@ -39,17 +40,14 @@ static int resolve(void *user, struct tpc_str name, uint32_t *ret_index, uint8_t
     return 0;
 }
 
-int fwd_where_compile(struct fwd_config *c, struct tpc_str text, struct tpc_error *err)
+int fwd_expr_compile(struct fwd_config *c, struct tpc_str text, uint32_t want,
+                     struct tpc_error *err, struct tpi_expr **ret)
 {
     struct tpi_expr_scope scope = { .resolve = resolve,
                                     .user = c,
                                     .features = TPI_EXPR_NOW | TPI_EXPR_EVENT };
-    int rc = tpi_expr_compile(c->alloc, text, &scope, TPI_EXPR_BOOL, err, &c->where);
-    rc = rc != 0 && c->no_memory ? TPC_ENOMEM : rc;
-    if (rc != 0 && err != NULL) {
-        tpi_error_at(err, "where");
-    }
-    return rc;
+    int rc = tpi_expr_compile(c->alloc, text, &scope, (enum tpi_expr_type) want, err, ret);
+    return rc != 0 && c->no_memory ? TPC_ENOMEM : rc;
 }
 
 struct looking {
@@ -97,12 +95,25 @@ static int64_t event_time(void *user)
     return l->m->unix_ms;
 }
 
+static const struct tpi_expr_host host = { .load = load, .now = now, .event_time = event_time };
+
+struct tpc_value fwd_expr_eval(const struct fwd_config *c, const struct tpi_expr *e,
+                               const struct tpc_msg *m, struct tpi_expr_scratch *scratch)
+{
+    struct looking l = { c, m };
+    return tpi_expr_eval(e, &host, &l, scratch);
+}
+
 bool fwd_wanted(void *config, const struct tpc_msg *m)
 {
-    const struct fwd_config *c = config;
+    struct fwd_config *c = config;
     struct looking l = { c, m };
-    static const struct tpi_expr_host host = { .load = load, .now = now, .event_time = event_time };
-    char room[TPI_EXPR_SCRATCH];
-    struct tpi_expr_scratch scratch = { .buf = room, .cap = sizeof(room) };
-    return tpi_expr_test(c->where, &host, &l, &scratch) == 1;
+    if (c->where != NULL) {
+        char room[TPI_EXPR_SCRATCH];
+        struct tpi_expr_scratch scratch = { .buf = room, .cap = sizeof(room) };
+        if (tpi_expr_test(c->where, &host, &l, &scratch) != 1) {
+            return false;
+        }
+    }
+    return c->keep == NULL || fwd_keep_wants(c, m);
 }

@@ -26,6 +26,8 @@ struct tpi_follow {
     size_t passed; /* bytes of what was read and is not wanted: it stands in the arena, too */
     bool full;
     uint64_t read_to; /* of the read that runs */
+    uint64_t bound;   /* reads end before it */
+    bool bounded;     /* the read that runs did */
     int rc;
     char *texts; /* filters and names */
     size_t texts_bytes;
@@ -70,6 +72,7 @@ int tpi_follow_create(const struct tpi_follow_options *o, struct tpi_follow **re
         return TPC_ENOMEM;
     }
     f->o = *o;
+    f->bound = UINT64_MAX;
     tpi_map64_init(&f->masks, a);
     f->msgs = tpi_alloc_array(a, o->batch, sizeof(f->msgs[0]));
     f->devices = tpi_alloc_array(a, o->batch, sizeof(f->devices[0]));
@@ -326,6 +329,10 @@ static int take_record(struct tpi_follow *f, const struct tpc_record *r)
 static int read_record(void *user, const struct tpc_record *r)
 {
     struct tpi_follow *f = user;
+    if (r->offset >= f->bound) {
+        f->bounded = true;
+        return 1;
+    }
     if (f->count == f->o.batch) {
         f->full = true;
     }
@@ -341,11 +348,16 @@ int tpi_follow_read(struct tpi_follow *f, const struct tpc_bus_ops *bus, void *b
 {
     uint64_t next = from;
     f->read_to = from;
+    f->bounded = false;
     f->rc = 0;
     int rc = bus->read(bus_self, partition, from, f->o.chunk, flags, read_record, f, &next);
     if (rc == TPC_EGAP) {
         *ret_next = next;
         return rc;
+    }
+    if (f->bounded) {
+        *ret_next = f->bound;
+        return 0;
     }
     if (f->rc != 0) { /* ended by us */
         *ret_next = f->read_to;
@@ -353,6 +365,16 @@ int tpi_follow_read(struct tpi_follow *f, const struct tpc_bus_ops *bus, void *b
     }
     *ret_next = rc == 0 ? next : f->read_to;
     return rc;
+}
+
+void tpi_follow_bound(struct tpi_follow *f, uint64_t to)
+{
+    f->bound = to;
+}
+
+size_t tpi_follow_bytes(const struct tpi_follow *f)
+{
+    return f->bytes;
 }
 
 bool tpi_follow_full(const struct tpi_follow *f)

@@ -50,6 +50,12 @@ void tpi_follow_destroy(struct tpi_follow *f); /* NULL is fine */
 int tpi_follow_read(struct tpi_follow *f, const struct tpc_bus_ops *bus, void *bus_self,
                     uint32_t partition, uint64_t from, uint32_t flags, uint64_t *ret_next);
 
+/* Reads end before that offset, until it is set anew; UINT64_MAX = nowhere, as at first. */
+void tpi_follow_bound(struct tpi_follow *f, uint64_t to);
+
+/* Bytes of the bodies of what it holds, TPI_FOLLOW_BODY_COST with each. */
+size_t tpi_follow_bytes(const struct tpi_follow *f);
+
 /* Whether a further message may not fit. */
 bool tpi_follow_full(const struct tpi_follow *f);
 

@@ -105,11 +105,44 @@ static int64_t number_of(const struct tpc_msg *m)
 
 static bool is_poison(int64_t n)
 {
-    bool yes = false;
+    bool yes = box.poison_every > 0 && n % box.poison_every == 0;
     for (int i = 0; i < 8; i++) {
         yes |= box.poison[i] != 0 && box.poison[i] == n;
     }
     return yes;
+}
+
+static void keep_points(struct box_item *item, const struct tpc_msg *m)
+{
+    item->points = m->point_count;
+    item->key[0] = '\0';
+    item->value[0] = '\0';
+    item->number = 0;
+    if (m->point_count == 0) {
+        return;
+    }
+    const struct tpc_point *last = tpc_msg_point(m, m->point_count - 1);
+    text(item->key, tpc_msg_point(m, 0)->key);
+    text(item->value, tpc_value_text(&last->value));
+    (void) tpc_value_double(&last->value, &item->number);
+}
+
+/* Under the lock: batches that are on their way at a time have no partition in common. */
+static void hold(const struct tpc_batch *batch, uint64_t ticket)
+{
+    for (uint32_t i = 0; i < box.held_count; i++) {
+        bool same = false;
+        for (uint32_t k = 0; k < box.batches[i]->count; k++) {
+            for (uint32_t n = 0; n < batch->count; n++) {
+                same |= tpc_batch_msg(box.batches[i], k)->partition ==
+                        tpc_batch_msg(batch, n)->partition;
+            }
+        }
+        box.shared += same;
+    }
+    box.batches[box.held_count] = batch;
+    box.held[box.held_count++] = ticket;
+    box.most_held = box.held_count > box.most_held ? box.held_count : box.most_held;
 }
 
 /* Under the lock: keeps a batch unless something in it is poison. */
@@ -131,6 +164,7 @@ static int take(const struct tpc_batch *batch)
         item->kind = m->kind;
         item->n = number_of(m);
         item->id = m->id;
+        keep_points(item, m);
         box.count++;
         if (box.on_take != NULL) {
             box.on_take(item->n);
@@ -156,15 +190,14 @@ static int send_batch(void *self, void *target, const struct tpc_batch *batch, u
     box.largest = batch->count > box.largest ? batch->count : box.largest;
     int code = box.send_code;
     int say = box.answer;
-    bool hold = box.hold;
-    if (code == 0 && hold) {
-        box.batches[box.held_count] = batch;
-        box.held[box.held_count++] = ticket;
+    bool held = box.hold;
+    if (code == 0 && held) {
+        hold(batch, ticket);
     } else if (code == 0 && say == 0) {
         say = take(batch);
     }
     pthread_mutex_unlock(&box.lock);
-    if (code == 0 && !hold) {
+    if (code == 0 && !held) {
         answer(ticket, say);
     }
     return code;
@@ -186,6 +219,18 @@ uint32_t box_answer(int code)
         answer(tickets[i], codes[i]);
     }
     return n;
+}
+
+void box_answer_one(uint32_t i, int code)
+{
+    pthread_mutex_lock(&box.lock);
+    uint64_t ticket = box.held[i];
+    code = code == 0 ? take(box.batches[i]) : code;
+    box.held_count--;
+    memmove(box.held + i, box.held + i + 1, (box.held_count - i) * sizeof(box.held[0]));
+    memmove(box.batches + i, box.batches + i + 1, (box.held_count - i) * sizeof(box.batches[0]));
+    pthread_mutex_unlock(&box.lock);
+    answer(ticket, code);
 }
 
 uint32_t box_count(void)
@@ -220,6 +265,7 @@ const struct tpc_sink_ops box_ops = {
     .target_close = target_close,
     .stop = stop,
     .fini = fini,
+    .max_in_flight = 16,
 };
 
 const struct tpc_module *box_module(void)

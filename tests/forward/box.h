@@ -15,6 +15,10 @@ struct box_item {
     size_t correlation_len;
     uint16_t kind;
     int64_t n; /* of the first point, else params.n */
+    uint32_t points;
+    char key[BOX_KEY];   /* of the first point */
+    char value[BOX_KEY]; /* of the last point, if it is a text */
+    double number;       /* if it is a number */
     struct tpc_id id;
 };
 
@@ -32,10 +36,13 @@ struct box {
     char last_name[64];
     char last_token[32]; /* secret option of the last target that was opened */
 
-    int send_code;              /* what send() returns */
-    int answer;                 /* what it answers */
-    bool hold;                  /* it answers when box_answer() is called */
-    int64_t poison[8];          /* numbers that it will not have; 0 = none */
+    int send_code;        /* what send() returns */
+    int answer;           /* what it answers */
+    bool hold;            /* it answers when box_answer() is called */
+    int64_t poison[8];    /* numbers that it will not have; 0 = none */
+    int64_t poison_every; /* multiples of it, too; 0 = none */
+    uint32_t shared;      /* batches held at a time that had messages of one partition */
+    uint32_t most_held;
     int open_code;              /* what target_open() returns */
     uint64_t held[BOX_PENDING]; /* tickets */
     const struct tpc_batch *batches[BOX_PENDING];
@@ -52,6 +59,8 @@ const struct tpc_module *box_module(void);
 void box_reset(void);
 /* Answers everything that is held. Returns how many batches that was. */
 uint32_t box_answer(int code);
+/* Answers one of those that are held, i < box.held_count. */
+void box_answer_one(uint32_t i, int code);
 uint32_t box_count(void);
 
 #endif

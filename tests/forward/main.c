@@ -16,6 +16,7 @@ static Suite *box_suite(void)
 
 int main(void)
 {
-    static tk_suite_fn *const suites[] = { send_suite, target_suite, box_suite, NULL };
+    static tk_suite_fn *const suites[] = { send_suite,  target_suite, window_suite, keep_suite,
+                                           shape_suite, box_suite,    NULL };
     return tk_main("forward", suites);
 }

@@ -275,6 +275,21 @@ void post_say(struct post *p, const char *device, int64_t n)
     tpi_device_unref(d);
 }
 
+void post_event(struct post *p, const char *device, int64_t n)
+{
+    struct tpc_device *d = open_device(p, device);
+    struct tpc_member member = { TPC_STR("n"), { .type = TPC_INT, .as.i = n } };
+    struct tpc_msg m = { .size = sizeof(m),
+                         .kind = TPC_MSG_EVENT,
+                         .partition = d->partition,
+                         .device_id = d->id,
+                         .name = TPC_STR("alarm"),
+                         .point_size = sizeof(struct tpc_point),
+                         .params = { .type = TPC_MAP, .len = 1, .as.members = &member } };
+    append(p, &m);
+    tpi_device_unref(d);
+}
+
 void post_count(struct post *p, int64_t from, int64_t to)
 {
     for (int64_t n = from; n <= to; n++) {

@@ -12,7 +12,7 @@
 #include "registry/device.h"
 #include "tk_env.h"
 
-enum { POST_PARTITIONS = 4 };
+enum { POST_PARTITIONS = 16 };
 
 struct post {
     struct tk_env env;
@@ -50,6 +50,8 @@ int post_delete(struct post *p, const char *kind, const char *key);
 
 /* Appends telemetry {n} of a device. */
 void post_say(struct post *p, const char *device, int64_t n);
+/* Appends an event {n} of a device. */
+void post_event(struct post *p, const char *device, int64_t n);
 /* n of t1 from .. to. */
 void post_count(struct post *p, int64_t from, int64_t to);
 /* A notification for a handler, about a device or "". */
@@ -63,5 +65,8 @@ struct tpc_forward_info post_info(struct post *p, const char *key);
 
 Suite *send_suite(void);
 Suite *target_suite(void);
+Suite *window_suite(void);
+Suite *keep_suite(void);
+Suite *shape_suite(void);
 
 #endif

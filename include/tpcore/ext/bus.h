@@ -78,6 +78,8 @@ struct tpc_bus_info {
     uint64_t torn_bytes; /* cut off the end at start */
     uint64_t refused;    /* appends answered TPC_EAGAIN or TPC_ENOSPC */
     uint64_t trimmed_segments;
+    uint64_t max_bytes; /* what is kept by size and age; 0 = not told */
+    uint64_t max_age_ms;
 };
 
 enum tpc_read_flags {

@@ -36,8 +36,9 @@ TPC_BEGIN
  *                 class operator, TPC_EDENIED, TPC_EUNSUPPORTED, TPC_ESTATE, TPC_ECANCELED: the
  *                                 same batch comes again after the longest pause.
  *               Another code than 0 = not taken (sent() does not follow), judged in the same way.
- *               Must not block. One batch of a target at a time, never beside another call for the
- *               same target. msg.id is never zero and stable over repetitions and restarts, so that
+ *               Must not block. Up to max_in_flight batches of a target at a time, of which no two
+ *               have messages of one partition, so they may arrive in any order; never beside
+ *               another call for the same target. msg.id is never zero and stable over repetitions and restarts, so that
  *               a receiver can drop doubles. gap_to > gap_from: records were passed over before the
  *               batch's first; a batch may have no messages and only that. forward's thread.
  * target_close  Frees what target_open made. No send is in flight. Comes after stop() for targets
@@ -46,6 +47,7 @@ TPC_BEGIN
  *               TPC_ECANCELED if it is not known to have arrived; returns when all have been told.
  *               control thread.
  * fini          Frees. Accepts a half-initialised self. control thread.
+ * max_in_flight Optional: batches of one target that it takes at a time; 0, or not there = 1.
  */
 struct tpc_sink_ops {
     struct tpc_iface iface; /* major 1 */
@@ -61,6 +63,7 @@ struct tpc_sink_ops {
     void (*target_close)(void *self, void *target);
     void (*stop)(void *self);
     void (*fini)(void *self);
+    uint32_t max_in_flight;
 };
 
 TPC_END
