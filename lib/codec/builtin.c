@@ -1,7 +1,8 @@
 #include "codec/codec.h"
 
 static const struct tpc_codec_ops *const builtins[] = { &tpi_codec_json, &tpi_codec_thingspanel,
-                                                        &tpi_codec_alink, &tpi_codec_cbor };
+                                                        &tpi_codec_alink, &tpi_codec_cbor,
+                                                        &tpi_codec_thingsboard };
 
 const struct tpc_codec_ops *tpi_codec_builtin(struct tpc_str name)
 {

@@ -5,6 +5,7 @@
  *   thingspanel  json plus ThingsPanel's shapes: what is no object is wrapped as "_raw"
  *   alink        envelope {requestId, method, params | code, data, msg}
  *   cbor         as json, in CBOR
+ *   thingsboard  what ThingsBoard's devices and gateways say, by the topic
  *
  * None has options, state or an instance (instance_size 0: self may be NULL); worker is not looked
  * at; all functions are any-thread. A product's codec member is the name or {"type": name}.
@@ -18,6 +19,7 @@ extern const struct tpc_codec_ops tpi_codec_json;
 extern const struct tpc_codec_ops tpi_codec_thingspanel;
 extern const struct tpc_codec_ops tpi_codec_alink;
 extern const struct tpc_codec_ops tpi_codec_cbor;
+extern const struct tpc_codec_ops tpi_codec_thingsboard;
 
 /* The built-in codec of that name, or NULL. */
 const struct tpc_codec_ops *tpi_codec_builtin(struct tpc_str name);

@@ -1,5 +1,6 @@
 #include "codec/emit.h"
 
+#include "base/crc32c.h"
 #include "base/error.h"
 #include "data/json_read.h"
 #include "data/number.h"
@@ -271,4 +272,11 @@ int tpi_codec_wrong_kind(const struct tpc_frame *frame, const char *origin, stru
 {
     return tpi_error_set(err, TPC_EUNSUPPORTED, origin, "a device cannot send a message of kind %s",
                          tpc_kind_name(frame->kind));
+}
+
+uint32_t tpi_codec_number(struct tpc_str correlation)
+{
+    uint32_t n = correlation.len > 0 ? tpi_crc32c(0, correlation.ptr, correlation.len) : 0;
+    n &= 0x7FFFFFFF;
+    return n != 0 ? n : 1;
 }

@@ -111,6 +111,10 @@ int tpi_codec_label(const struct tpc_value *v, const char *member, struct tpc_ar
 int tpi_codec_code(const struct tpc_value *v, const char *member, int32_t fallback,
                    struct tpc_error *err, int32_t *ret);
 
+/* Number that stands for a command's id where a platform's ids are numbers: 1 .. 2^31 - 1. The transport
+ * keeps the way back. */
+uint32_t tpi_codec_number(struct tpc_str correlation);
+
 /* Writers of JSON and CBOR trees have this type. */
 typedef int tpi_codec_write_fn(const struct tpc_value *v, struct tpc_arena *arena,
                                struct tpc_error *err, struct tpc_bytes *ret);

@@ -181,9 +181,11 @@ static int send_way(struct tpi_worker *w, const struct way *way, struct tpc_devi
         note_why(device, TPC_WHY_ENCODE, &e, err, (struct tpc_bytes){ NULL, 0 });
         return rc;
     }
+    uint16_t flags = part || way->flags != 0 ? TPC_FRAME_GATEWAY : 0;
+    flags |= way->path_count > 0 ? TPC_FRAME_BEHIND : 0;
     struct tpc_frame frame = { .size = sizeof(frame),
                                .kind = e.kind,
-                               .flags = part || way->flags != 0 ? TPC_FRAME_GATEWAY : 0,
+                               .flags = flags,
                                .code = (uint32_t) e.code,
                                .product = p->key,
                                .device = way->to->key,

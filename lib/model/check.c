@@ -518,6 +518,14 @@ static int check_set(const struct tpi_model *m, const struct tpc_value *params,
     for (size_t i = 0; i < params->len; i++) {
         const struct tpc_member *in = &params->as.members[i];
         int index = tpi_model_find(m, in->key, &hint);
+        if (index < 0 && m->open) {
+            out[i] = *in;
+            int bad = tpi_model_open_check(in->key, &in->value, err);
+            if (bad != 0) {
+                return bad;
+            }
+            continue;
+        }
         if (index < 0 || !m->properties[index].writable) {
             tpi_error_set(err, TPC_EMODEL, origin,
                           index < 0 ? "is not a property of the model" : "is read only");
@@ -548,6 +556,9 @@ static int check_get(const struct tpi_model *m, const struct tpc_value *params,
     }
     for (size_t i = 0; keys != NULL && i < keys->len; i++) {
         int index = tpi_model_find(m, tpc_value_text(&keys->as.items[i]), NULL);
+        if (index < 0 && m->open && keys->as.items[i].type == TPC_TEXT) {
+            continue;
+        }
         if (index < 0 || !m->properties[index].readable) {
             tpi_error_set(err, TPC_EMODEL, origin,
                           index < 0 ? "is not a property of the model" : "is write only");
@@ -601,10 +612,26 @@ static int params_map(const struct tpc_value **params, struct tpc_error *err)
                                type_name(*params));
 }
 
+/* A service that only the device knows. */
+static bool is_any(const struct tpi_model *m, struct tpc_str service)
+{
+    static const char *const ours[] = { "set", "get", "control" };
+    bool any =
+        m->open && service.len > 0 && find_function(m->services, m->service_count, service) == NULL;
+    for (size_t i = 0; any && i < sizeof(ours) / sizeof(ours[0]); i++) {
+        any = tpc_str_equal(service, tpc_str_from(ours[i])) == 0;
+    }
+    return any;
+}
+
 int tpi_model_service_check(const struct tpi_model *m, struct tpc_str service,
                             const struct tpc_value *params, struct tpc_arena *arena,
                             struct tpc_error *err, struct tpc_value *ret)
 {
+    if (is_any(m, service)) {
+        *ret = params != NULL ? *params : (struct tpc_value){ .type = TPC_NULL };
+        return 0;
+    }
     int rc = params_map(&params, err);
     if (rc != 0) {
         return rc;

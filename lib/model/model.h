@@ -151,6 +151,10 @@ int tpi_model_derive(const struct tpi_model *m, uint32_t index, const struct tpc
  * a text has at most TPI_MODEL_MAX_TEXT bytes. Returns 0 or TPC_EMODEL. */
 int tpi_model_open_check(struct tpc_str key, const struct tpc_value *in, struct tpc_error *err);
 
+/* Of a model that nobody shares yet: devices of it know more than it says. "set" and "get" then take
+ * keys that it does not know, too, and a service that it does not know takes whatever params. */
+void tpi_model_open(struct tpi_model *m);
+
 /*
  * Checks what a command wants: a service of the model with its input; "set": a map of writable
  * properties, "control" too, unless it is a service of the model; "get": {"keys":["a",..]} or nothing,

@@ -6,6 +6,7 @@
 #include "data/utf8.h"
 #include "model/model.h"
 #include "model/put.h"
+#include "model/spec.h"
 
 static const char origin[] = "model";
 
@@ -57,6 +58,11 @@ int tpi_model_open_check(struct tpc_str key, const struct tpc_value *in, struct 
     }
     const char *why = fault(in);
     return why != NULL ? refuse(err, key, why) : 0;
+}
+
+void tpi_model_open(struct tpi_model *m)
+{
+    m->open = true;
 }
 
 bool tpi_put_kept(struct tpi_direct *d, struct tpc_str key, const struct tpc_value *v)

@@ -79,6 +79,7 @@ struct tpi_model {
     atomic_uint refs;
     uint32_t revision;
     uint8_t enforce; /* enum tpi_enforce */
+    bool open;       /* devices know more than it says */
     const struct tpc_allocator *alloc;
     struct tpc_arena *arena; /* all below */
     struct tpi_property *properties;

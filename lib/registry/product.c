@@ -351,6 +351,12 @@ static enum tpi_enforce enforce_of(const struct tpc_value *doc)
     return TPI_ENFORCE_USUAL;
 }
 
+static bool keeps_unknown(const struct tpc_value *doc)
+{
+    return tpc_str_equal(tpc_value_text(tpc_value_get(doc, TPC_STR("unknown"))), TPC_STR("keep")) !=
+           0;
+}
+
 static int make_model(struct tpi_registry *r, struct tpi_change *change, struct tpc_error *err,
                       struct tpi_model **ret)
 {
@@ -378,6 +384,9 @@ static int make_model(struct tpi_registry *r, struct tpi_change *change, struct 
     if (rc != 0) {
         tpi_model_unref(m);
         return rc;
+    }
+    if (keeps_unknown(change->doc)) {
+        tpi_model_open(m);
     }
     *ret = m;
     return 0;
@@ -527,8 +536,7 @@ static int make_product(struct tpi_registry *r, struct tpi_change *change, struc
     }
     struct tpc_str type = tpc_value_text(tpc_value_get(change->doc, TPC_STR("type")));
     p->gateway = tpc_str_equal(type, TPC_STR("gateway")) != 0;
-    p->keep_unknown = tpc_str_equal(tpc_value_text(tpc_value_get(change->doc, TPC_STR("unknown"))),
-                                    TPC_STR("keep")) != 0;
+    p->keep_unknown = keeps_unknown(change->doc);
     const struct tpc_value *on = tpc_value_get(change->doc, TPC_STR("auto_register"));
     p->auto_create = p->behind_gateway && on != NULL && on->type == TPC_BOOL && on->as.b;
     struct tpc_str subs_mode = tpc_value_text(tpc_value_get(change->doc, TPC_STR("auto_subs")));

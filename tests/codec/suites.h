@@ -12,6 +12,7 @@ Suite *alink_suite(void);
 Suite *envelope_suite(void);
 Suite *encode_suite(void);
 Suite *points_suite(void);
+Suite *thingsboard_suite(void);
 
 static inline struct tpc_bytes bytes_of(const char *text)
 {

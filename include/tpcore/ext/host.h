@@ -23,7 +23,8 @@ enum tpc_frame_flags {
     TPC_FRAME_REDELIVERED = 1,
     TPC_FRAME_WRAPPED = 2,  /* payload is ThingsPanel's {"device_id","values"} */
     TPC_FRAME_RETAINED = 4, /* an old value that the broker kept: no rule fires for it */
-    TPC_FRAME_GATEWAY = 8   /* down, to a gateway: for itself, for one behind it, or its answer */
+    TPC_FRAME_GATEWAY = 8,  /* down, to a gateway: for itself, for one behind it, or its answer */
+    TPC_FRAME_BEHIND = 16   /* down, to a gateway: for one behind it */
 };
 
 /* Bytes from or to a device, with what the transport knows about them. */
