@@ -33,7 +33,8 @@ struct tpc_command_options {
      * "control" (unless the model has a service of that name) = set them and hear nothing: it ends as
      * soon as the adapter has confirmed that it is out. */
     struct tpc_str service;
-    struct tpc_str params_json; /* an object; empty = none */
+    struct tpc_str params_json; /* an object; empty = none. Of a service that only the device knows
+                                 * (product with "unknown": "keep") any JSON */
     uint32_t timeout_ms;        /* for a reply to one try [10,000] */
     uint32_t retries;           /* tries after the first [0] */
     uint32_t retry_delay_ms;    /* before the first retry, doubles [1,000] */

@@ -107,5 +107,6 @@ Suite *rule_test_flow_suite(void);
 Suite *scene_flow_suite(void);
 Suite *rule_fault_flow_suite(void);
 Suite *host_flow_suite(void);
+Suite *mixed_flow_suite(void);
 
 #endif
