@@ -221,7 +221,7 @@ static void sent_over_gw(unsigned int n, uint64_t session, const char *payload)
     ck_assert_uint_gt(flow_probe.sent_count, n);
     ck_assert_str_eq(flow_probe.sent[n].device, "gw");
     ck_assert_str_eq(flow_probe.sent[n].payload, payload);
-    ck_assert_uint_eq(flow_probe.sent[n].flags, TPC_FRAME_GATEWAY);
+    ck_assert_uint_eq(flow_probe.sent[n].flags & TPC_FRAME_GATEWAY, TPC_FRAME_GATEWAY);
     ck_assert_uint_eq(flow_probe.sent[n].session, session);
 }
 
