@@ -214,6 +214,20 @@ static struct mb_job *free_job(struct mb_bus *b)
     return NULL;
 }
 
+/* Of one writer: no locked instruction. */
+static void more(_Atomic uint64_t *counter, uint64_t n)
+{
+    uint64_t now = atomic_load_explicit(counter, memory_order_relaxed);
+    atomic_store_explicit(counter, now + n, memory_order_relaxed);
+}
+
+void mb_bus_rtt(struct mb_slave *s, uint64_t us)
+{
+    more(&s->stats.answers, 1);
+    more(&s->stats.rtt_sum, us);
+    atomic_store_explicit(&s->stats.rtt_us, us, memory_order_relaxed);
+}
+
 static void begin(struct mb_bus *b, struct mb_job *job, uint32_t slave, uint64_t now_ms)
 {
     job->used = true;
@@ -223,7 +237,7 @@ static void begin(struct mb_bus *b, struct mb_job *job, uint32_t slave, uint64_t
     job->request.unit = b->slaves[slave].config->unit;
     job->sent_ms = now_ms;
     job->deadline_ms = now_ms + b->config->timeout_ms;
-    b->slaves[slave].stats.requests++;
+    more(&b->slaves[slave].stats.requests, 1);
 }
 
 static uint8_t write_function(const struct mb_tag *t)
@@ -241,11 +255,19 @@ static void command_request(struct mb_job *job, const struct mb_command *c)
 {
     const struct mb_item *item = &c->items[c->at];
     const struct mb_tag *t = item->tag;
-    bool reading = c->reads || c->back;
+    bool reading = c->reads || c->phase != MB_PHASE_DO;
     job->request.function = reading ? t->function : write_function(t);
     job->request.address = t->address;
     job->request.count = t->shape.count;
     job->request.data = reading ? NULL : item->data;
+}
+
+/* One that has only a part of its register: the rest is read before, to write it as it is. */
+static void next_item(struct mb_command *c)
+{
+    bool part = c->at < c->count && !c->reads && !mb_is_bits(c->items[c->at].tag->function) &&
+                mb_write_mask(&c->items[c->at].tag->shape) != 0xffff;
+    c->phase = part ? MB_PHASE_BEFORE : MB_PHASE_DO;
 }
 
 static struct mb_job *start_command(struct mb_bus *b, struct mb_job *job, struct mb_command *c,
@@ -253,6 +275,7 @@ static struct mb_job *start_command(struct mb_bus *b, struct mb_job *job, struct
 {
     *job = (struct mb_job){ .command = c };
     begin(b, job, c->slave, now_ms);
+    next_item(c);
     command_request(job, c);
     return job;
 }
@@ -398,6 +421,13 @@ static bool reads_under_way(const struct mb_slave *s)
     return false;
 }
 
+static void mark_told(struct mb_slave *s, const struct mb_read *r, bool told)
+{
+    for (uint32_t i = 0; i < r->spans; i++) {
+        s->spans[r->first + i].told = told;
+    }
+}
+
 static void read_refused(struct mb_bus *b, struct mb_job *job, int exception, uint64_t now_ms)
 {
     struct mb_slave *s = &b->slaves[job->slave];
@@ -409,19 +439,43 @@ static void read_refused(struct mb_bus *b, struct mb_job *job, int exception, ui
         set_next(b, s);
         return;
     }
-    b->listener.refused(b->listener.user, s, &job->request, exception);
+    bool first = !s->spans[r->first].told;
+    mark_told(s, r, true);
+    b->listener.refused(b->listener.user, s, &job->request, exception, first);
     bool for_long = exception <= MB_DEVICE_FAILURE;
     uint64_t pause = b->config->back_off_max_ms;
     due_again(b, s, job, now_ms, for_long && pause > r->poll_ms ? pause : r->poll_ms);
+}
+
+/* Into the register as it was. */
+static void merge(struct mb_item *item, const uint8_t *old)
+{
+    uint16_t mask = mb_write_mask(&item->tag->shape);
+    const uint8_t ours[] = { (uint8_t) (mask >> 8), (uint8_t) mask };
+    for (int i = 0; i < 2; i++) {
+        item->data[i] = (uint8_t) ((item->data[i] & ours[i]) | (old[i] & (uint8_t) ~ours[i]));
+    }
 }
 
 static void command_done(struct mb_bus *b, struct mb_job *job, enum mb_outcome outcome,
                          const uint8_t *data, int exception)
 {
     struct mb_command *c = job->command;
-    const struct mb_tag *t = c->items[c->at].tag;
+    struct mb_item *item = &c->items[c->at];
+    const struct mb_tag *t = item->tag;
     int name_len = (int) (t->name.len < 60 ? t->name.len : 60);
-    if (outcome == MB_ANSWERED && data != NULL) {
+    if (outcome == MB_ANSWERED && c->phase == MB_PHASE_BEFORE) {
+        merge(item, data);
+        c->phase = MB_PHASE_DO;
+        job->attempt = 0;
+        job->again = true;
+        command_request(job, c);
+        return;
+    }
+    if (outcome == MB_ANSWERED && data != NULL && c->reads) {
+        memcpy(item->data, data, mb_data_bytes(job->request.function, job->request.count));
+    }
+    if (outcome == MB_ANSWERED && data != NULL && !c->raw) {
         b->listener.values(b->listener.user, &b->slaves[c->slave], NULL, t, data);
     }
     if (outcome != MB_ANSWERED && c->failure[0] == '\0') {
@@ -430,9 +484,12 @@ static void command_done(struct mb_bus *b, struct mb_job *job, enum mb_outcome o
                  : outcome == MB_LOST  ? "the connection went"
                                        : "no answer");
     }
-    bool then_back = !c->reads && !c->back && t->read_back && outcome == MB_ANSWERED;
-    c->back = then_back;
-    c->at += then_back ? 0 : 1;
+    if (!c->reads && c->phase == MB_PHASE_DO && t->read_back && outcome == MB_ANSWERED) {
+        c->phase = MB_PHASE_BACK;
+    } else {
+        c->at++;
+        next_item(c);
+    }
     if (c->at == c->count || outcome == MB_SILENT || outcome == MB_LOST) {
         job->used = false;
         end_command(b, c, NULL);
@@ -458,6 +515,9 @@ static void read_done(struct mb_bus *b, struct mb_job *job, enum mb_outcome outc
     job->used = false;
     if (outcome == MB_ANSWERED) {
         b->listener.values(b->listener.user, s, r, NULL, data);
+        if (s->spans[r->first].told) {
+            mark_told(s, r, false);
+        }
         due_again(b, s, job, now_ms, r->poll_ms);
     } else if (outcome == MB_REFUSED) {
         read_refused(b, job, exception, now_ms);
@@ -481,8 +541,8 @@ void mb_bus_done(struct mb_bus *b, struct mb_job *job, enum mb_outcome outcome, 
     bool read = job->command == NULL;
     bool gateway_says =
         outcome == MB_REFUSED && (exception == MB_GATEWAY_PATH || exception == MB_GATEWAY_TARGET);
-    s->stats.exceptions += outcome == MB_REFUSED;
-    s->stats.timeouts += outcome == MB_SILENT;
+    more(&s->stats.exceptions, outcome == MB_REFUSED);
+    more(&s->stats.timeouts, outcome == MB_SILENT);
     outcome = gateway_says ? MB_SILENT : outcome; /* the gateway waited for it already */
     if (tries_again(b, job, outcome)) {
         job->attempt++;

@@ -32,9 +32,11 @@ enum mb_outcome {
     MB_LOST = 3     /* the connection went: it is asked again, and nobody's fault */
 };
 
+/* Written by the thread of the bus alone, read by any. */
 struct mb_stats {
-    uint64_t requests, exceptions, timeouts;
-    uint64_t rtt_ms; /* of the last answer */
+    _Atomic uint64_t requests, exceptions, timeouts;
+    _Atomic uint64_t answers;         /* exceptions are some, too */
+    _Atomic uint64_t rtt_us, rtt_sum; /* of the last answer, and of all */
 };
 
 struct mb_slave {
@@ -50,7 +52,6 @@ struct mb_slave {
     uint64_t next_ms; /* when it wants its turn */
     bool online;
     bool replan;              /* reads were cut: planned anew once none is under way */
-    bool told;                /* its first exception was logged */
     _Atomic uint64_t session; /* 0 = none */
     uint64_t session_retry_ms;
     struct mb_stats stats;
@@ -58,7 +59,15 @@ struct mb_slave {
 
 struct mb_item {
     const struct mb_tag *tag;
+    /* What is written, or what was read. */
     uint8_t data[MB_WRITE_REGISTERS_MAX * 2 + 4];
+};
+
+/* What is done of an item now. */
+enum mb_phase {
+    MB_PHASE_DO = 0,
+    MB_PHASE_BEFORE = 1, /* its register is read: the rest of it has to stay */
+    MB_PHASE_BACK = 2    /* it was written and is read back */
 };
 
 /* A command: values to write, or tags to read now. */
@@ -67,10 +76,12 @@ struct mb_command {
     uint32_t slave;
     uint32_t count, at; /* items, and the one whose turn it is */
     bool reads;         /* get; else set, which reads those back that are asked to */
-    bool back;          /* the item at its turn is written and read back now */
+    bool raw;           /* of `own`: what is read stands in the reply alone */
+    uint8_t phase;      /* enum mb_phase: of the item at its turn */
     size_t correlation_len;
     char correlation[MB_CORRELATION_MAX];
     char failure[120]; /* of the first item that failed */
+    struct mb_tag own;
     struct mb_item items[];
 };
 
@@ -83,6 +94,7 @@ struct mb_job {
     struct mb_command *command; /* NULL = a read that was due */
     struct mb_request request;
     uint64_t sent_ms, deadline_ms;
+    uint64_t sent_us; /* by who carries it */
     uint16_t transaction;
     bool again; /* it has to be sent once more */
 };
@@ -95,7 +107,9 @@ struct mb_listener {
                    const struct mb_tag *tag, const uint8_t *data);
     void (*presence)(void *user, struct mb_slave *s, bool online);
     void (*ended)(void *user, struct mb_command *c); /* frees it */
-    void (*refused)(void *user, struct mb_slave *s, const struct mb_request *r, int exception);
+    /* first: it was not said before, since these registers were read last. */
+    void (*refused)(void *user, struct mb_slave *s, const struct mb_request *r, int exception,
+                    bool first);
 };
 
 struct mb_heap {
@@ -147,6 +161,9 @@ struct mb_job *mb_bus_next(struct mb_bus *b, enum mb_lane lane, uint64_t now_ms,
  * mb_bus_next() gives it first. */
 void mb_bus_done(struct mb_bus *b, struct mb_job *job, enum mb_outcome outcome, const uint8_t *data,
                  int exception, uint64_t now_ms);
+
+/* An answer of the slave took that long. */
+void mb_bus_rtt(struct mb_slave *s, uint64_t us);
 
 /* The connection cannot be made: commands that wait or are between two requests fail, and everybody is
  * offline. */

@@ -19,6 +19,11 @@ void mb_lines_init(struct mb_lines *l)
     }
 }
 
+uint64_t mb_lines_now(const struct mb_lines *l)
+{
+    return l->now_us(l->user) / 1000;
+}
+
 static uint32_t jobs_most(const struct mb_lines *l)
 {
     return l->url->transport == MB_TCP ? l->bus->config->pipeline : 1;
@@ -29,7 +34,7 @@ static uint32_t jobs_most(const struct mb_lines *l)
 static void line_down(struct mb_lines *l, struct mb_line *line, const char *why)
 {
     const struct mb_config *c = l->bus->config;
-    uint64_t now = l->now_ms(l->user);
+    uint64_t now = mb_lines_now(l);
     if (line->fd >= 0) {
         close(line->fd);
     }
@@ -84,23 +89,42 @@ static void failed(struct mb_lines *l, struct mb_line *line, const char *what, c
     line_down(l, line, text);
 }
 
-static void line_connect(struct mb_lines *l, struct mb_line *line)
+/* The addresses of the host. A name is looked up for the first line alone, when there is nothing else to be
+ * done on this bus: the second uses what was found. Returns 0 or getaddrinfo's code. */
+static int look_up(struct mb_lines *l, const struct mb_line *line)
 {
     struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
     struct addrinfo *all = NULL;
-    const struct addrinfo *found;
-    int one = 1;
-    uint32_t count = 0;
+    bool again = l->found != NULL && line == &l->lines[0] && line->place > 0 &&
+                 line->place % l->found_count == 0;
+    if (l->found != NULL && !again) {
+        return 0;
+    }
     int rc = getaddrinfo(l->url->host, l->url->port, &hints, &all);
     if (rc != 0 || all == NULL) {
+        return l->found != NULL ? 0 : rc; /* without an answer those of before are as good */
+    }
+    if (l->found != NULL) {
+        freeaddrinfo(l->found);
+    }
+    l->found = all;
+    l->found_count = 0;
+    for (const struct addrinfo *f = all; f != NULL; f = f->ai_next) {
+        l->found_count++;
+    }
+    return 0;
+}
+
+static void line_connect(struct mb_lines *l, struct mb_line *line)
+{
+    int one = 1;
+    int rc = look_up(l, line);
+    if (rc != 0) {
         failed(l, line, "name", gai_strerror(rc));
         return;
     }
-    for (found = all; found != NULL; found = found->ai_next) {
-        count++;
-    }
-    found = all;
-    for (uint32_t i = line->place % count; i > 0; i--) {
+    const struct addrinfo *found = l->found;
+    for (uint32_t i = line->place % l->found_count; i > 0; i--) {
         found = found->ai_next;
     }
     line->fd = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -110,12 +134,11 @@ static void line_connect(struct mb_lines *l, struct mb_line *line)
     }
     rc = line->fd < 0 ? -1 : connect(line->fd, found->ai_addr, found->ai_addrlen);
     int error = errno;
-    freeaddrinfo(all);
     if (rc == 0) {
         line_up(l, line);
     } else if (line->fd >= 0 && error == EINPROGRESS) {
         line->state = MB_LINE_CONNECTING;
-        line->deadline_ms = l->now_ms(l->user) + l->bus->config->connect_ms;
+        line->deadline_ms = mb_lines_now(l) + l->bus->config->connect_ms;
     } else {
         char text[80];
         failed(l, line, "connect", strerror_r(error, text, sizeof(text)));
@@ -149,6 +172,7 @@ static bool send_job(struct mb_lines *l, struct mb_line *line, struct mb_job *jo
               ? mb_tcp_wrap(job->transaction, job->request.unit, pdu, len, out)
               : mb_rtu_wrap(job->request.unit, pdu, len, out);
     line->jobs[line->job_count++] = job;
+    job->sent_us = l->now_us(l->user);
     return send(line->fd, out, len, MSG_NOSIGNAL) == (ssize_t) len;
 }
 
@@ -156,7 +180,7 @@ static void job_over(struct mb_lines *l, struct mb_line *line, uint32_t i, enum 
                      const uint8_t *data, int exception)
 {
     struct mb_job *job = line->jobs[i];
-    uint64_t now = l->now_ms(l->user);
+    uint64_t now = mb_lines_now(l);
     line->jobs[i] = line->jobs[--line->job_count];
     line->quiet_ms = now + l->bus->config->delay_ms;
     if (outcome == MB_SILENT && l->url->transport == MB_RTU_TCP) {
@@ -187,7 +211,7 @@ static void take_answer(struct mb_lines *l, struct mb_line *line, const struct m
         int rc = ours ? mb_pdu_read(&job->request, a->pdu, a->len, &data) : -1;
         if (rc >= 0) {
             line->answered = true;
-            l->bus->slaves[job->slave].stats.rtt_ms = l->now_ms(l->user) - job->sent_ms;
+            mb_bus_rtt(&l->bus->slaves[job->slave], l->now_us(l->user) - job->sent_us);
             job_over(l, line, i, rc == 0 ? MB_ANSWERED : MB_REFUSED, data, rc);
             return;
         }
@@ -233,7 +257,7 @@ static void line_read(struct mb_lines *l, struct mb_line *line)
                       n == 0 ? "closed by the other side" : strerror_r(errno, text, sizeof(text)));
             return;
         }
-        if (line->quiet_ms > l->now_ms(l->user) && l->url->transport == MB_RTU_TCP &&
+        if (line->quiet_ms > mb_lines_now(l) && l->url->transport == MB_RTU_TCP &&
             line->job_count == 0) {
             l->counters.stray++; /* it came too late */
             continue;
@@ -255,7 +279,7 @@ static uint32_t sooner(uint32_t wait, uint64_t at, uint64_t now)
 
 static uint32_t line_turn(struct mb_lines *l, struct mb_line *line, enum mb_lane lane)
 {
-    uint64_t now = l->now_ms(l->user);
+    uint64_t now = mb_lines_now(l);
     uint32_t wait = UINT32_MAX, idle = UINT32_MAX;
     if (line->state == MB_LINE_DOWN && line->retry_ms <= now) {
         line_connect(l, line);
@@ -264,12 +288,12 @@ static uint32_t line_turn(struct mb_lines *l, struct mb_line *line, enum mb_lane
     }
     if (l->url->transport == MB_TCP) { /* what came while the core said later was in time */
         line_read(l, line);
-        now = l->now_ms(l->user);
+        now = mb_lines_now(l);
         time_outs(l, line, now);
     } else { /* an answer behind its time may be another's */
         time_outs(l, line, now);
         line_read(l, line);
-        now = l->now_ms(l->user);
+        now = mb_lines_now(l);
     }
     while (line->state == MB_LINE_UP && line->job_count < jobs_most(l) && line->quiet_ms <= now) {
         struct mb_job *job = mb_bus_next(l->bus, lane, now, &idle);
@@ -327,4 +351,8 @@ void mb_lines_close(struct mb_lines *l)
         }
     }
     mb_serial_close(l);
+    if (l->found != NULL) {
+        freeaddrinfo(l->found);
+        l->found = NULL;
+    }
 }

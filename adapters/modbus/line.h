@@ -8,6 +8,8 @@
 #include "bus.h"
 #include "frame.h"
 
+struct addrinfo; /* <netdb.h> */
+
 enum { MB_HOST_MAX = 256, MB_LINES = 2 };
 
 enum mb_transport { MB_TCP = 1, MB_RTU_TCP = 2, MB_RTU = 3 };
@@ -44,7 +46,7 @@ struct mb_line_counters {
 struct mb_lines {
     struct mb_bus *bus;
     const struct mb_url *url;
-    uint64_t (*now_ms)(void *user);
+    uint64_t (*now_us)(void *user);
     void *user;
     void (*failed)(void *user, const char *why); /* once when the connection goes or is not made */
     void (*connected)(void *user);
@@ -52,6 +54,9 @@ struct mb_lines {
     struct mb_line lines[MB_LINES]; /* the second asks those that are silent: tcp only */
     struct mb_line_counters counters;
     void *serial; /* libmodbus' context */
+    /* The host's addresses, TCP: looked up again when all were tried. */
+    struct addrinfo *found;
+    uint32_t found_count;
 };
 
 void mb_lines_init(struct mb_lines *l);
@@ -61,6 +66,8 @@ void mb_lines_init(struct mb_lines *l);
 uint32_t mb_lines_turn(struct mb_lines *l);
 
 void mb_lines_close(struct mb_lines *l);
+
+uint64_t mb_lines_now(const struct mb_lines *l); /* in milliseconds */
 
 /* Serial lines (serial.c): as a turn, one request after the other, until none is due. */
 uint32_t mb_serial_turn(struct mb_lines *l);

@@ -15,6 +15,7 @@
 
 #include "data/member.h"
 #include "line.h"
+#include "raw.h"
 
 enum {
     PAYLOAD_MAX = 64 * 1024,
@@ -28,6 +29,7 @@ struct modbus {
     const struct tpc_host *host;
     void *ctx;
     struct tpc_arena *arena;
+    const struct tpc_value *cfg;
     struct mb_config config;
     struct mb_url url;
     struct mb_bus bus;
@@ -50,10 +52,15 @@ struct modbus {
     uint64_t told_missed, told_cuts, told_unusable;
 };
 
-static uint64_t now_ms(void *user)
+static uint64_t now_us(void *user)
 {
     struct modbus *m = user;
-    return m->host->clock->mono_ns(m->host->clock->user) / 1000000;
+    return m->host->clock->mono_ns(m->host->clock->user) / 1000;
+}
+
+static uint64_t now_ms(struct modbus *m)
+{
+    return now_us(m) / 1000;
 }
 
 /* ---- frames ---- */
@@ -205,12 +212,13 @@ static void on_presence(void *user, struct mb_slave *s, bool online)
     m->host->count(m->ctx, "went_offline", 1);
 }
 
-static void on_refused(void *user, struct mb_slave *s, const struct mb_request *r, int exception)
+static void on_refused(void *user, struct mb_slave *s, const struct mb_request *r, int exception,
+                       bool first)
 {
     struct modbus *m = user;
+    (void) s;
     m->host->count(m->ctx, "refused", 1);
-    if (!s->told) {
-        s->told = true;
+    if (first) {
         m->host->log(m->ctx, TPC_LOG_WARN, "unit %u refuses function %u of %u from %u: %s (%d)",
                      r->unit, r->function, r->count, r->address, mb_exception_text(exception),
                      exception);
@@ -236,18 +244,31 @@ static void free_command(struct modbus *m, struct mb_command *c)
     a->resize(a->user, c, sizeof(*c) + c->count * sizeof(c->items[0]), 0);
 }
 
+/* What a command has read, in m->members. */
+static uint32_t read_values(struct modbus *m, const struct mb_command *c)
+{
+    uint32_t n = 0;
+    m->space_used = 0;
+    for (uint32_t i = 0; c->reads && c->failure[0] == '\0' && i < c->count; i++) {
+        n += add_value(m, c->items[i].tag, c->items[i].data, 0, n);
+    }
+    return n;
+}
+
 static void on_ended(void *user, struct mb_command *c)
 {
     struct modbus *m = user;
     struct mb_slave *s = &m->bus.slaves[c->slave];
     struct tpc_str text = tpc_str_from(c->failure[0] != '\0' ? c->failure : "success");
+    uint32_t values = read_values(m, c);
     struct tpc_member members[] = {
         { TPC_STR("id"),
           { .type = TPC_TEXT, .len = c->correlation_len, .as.text = c->correlation } },
         { TPC_STR("code"), { .type = TPC_INT, .as.i = c->failure[0] != '\0' } },
         { TPC_STR("message"), { .type = TPC_TEXT, .len = text.len, .as.text = text.ptr } },
+        { TPC_STR("data"), { .type = TPC_MAP, .len = values, .as.members = m->members } },
     };
-    struct tpc_value map = { .type = TPC_MAP, .len = 3, .as.members = members };
+    struct tpc_value map = { .type = TPC_MAP, .len = values > 0 ? 4 : 3, .as.members = members };
     struct tpc_frame f = { .size = sizeof(f), .kind = TPC_MSG_REPLY };
     f.correlation = (struct tpc_str){ c->correlation, c->correlation_len };
     uint64_t session = atomic_load(&s->session);
@@ -365,6 +386,24 @@ static void fill_command(const struct mb_slave *s, const struct tpc_value *doc,
     }
 }
 
+/* The parameters of {"method": "raw", "params": {..}}. */
+static void fill_raw(const struct modbus *m, const struct tpc_value *doc, struct mb_command *c)
+{
+    const struct tpc_value *params = tpi_member(doc, "params");
+    const struct tpc_value *value = NULL;
+    const char *why = params == NULL || params->type != TPC_MAP
+                          ? "its parameters are no map"
+                          : mb_raw_read(params, m->cfg, &c->own, &value);
+    c->raw = true;
+    c->reads = value == NULL;
+    if (why == NULL) {
+        (void) fill_item(&c->own, value, &c->items[0], &why);
+    }
+    if (why != NULL) {
+        snprintf(c->failure, sizeof(c->failure), "raw: %s", why);
+    }
+}
+
 static uint32_t items_of(const struct mb_slave *s, const struct tpc_value *doc, bool reads)
 {
     const struct tpc_value *keys = reads ? tpi_member(doc, "keys") : NULL;
@@ -383,10 +422,11 @@ static struct mb_command *make_command(struct modbus *m, uint32_t slave,
     const struct tpc_allocator *a = m->host->allocator;
     const struct mb_slave *s = &m->bus.slaves[slave];
     bool reads = tpc_str_equal(frame->name, TPC_STR("get"));
-    uint32_t n = doc->type == TPC_MAP ? items_of(s, doc, reads) : 0;
+    bool raw = tpc_str_equal(frame->name, TPC_STR("raw"));
+    uint32_t n = doc->type != TPC_MAP ? 0 : raw ? 1 : items_of(s, doc, reads);
     *ret_code = TPC_EUNSUPPORTED;
     if (n == 0 || frame->correlation.len > MB_CORRELATION_MAX ||
-        (!reads && !tpc_str_equal(frame->name, TPC_STR("set")))) {
+        (!reads && !raw && !tpc_str_equal(frame->name, TPC_STR("set")))) {
         return NULL;
     }
     struct mb_command *c = a->resize(a->user, NULL, 0, sizeof(*c) + n * sizeof(c->items[0]));
@@ -400,7 +440,11 @@ static struct mb_command *make_command(struct modbus *m, uint32_t slave,
     c->reads = reads;
     c->correlation_len = frame->correlation.len;
     memcpy(c->correlation, frame->correlation.ptr, frame->correlation.len);
-    fill_command(s, doc, c, n);
+    if (raw) {
+        fill_raw(m, doc, c);
+    } else {
+        fill_command(s, doc, c, n);
+    }
     return c;
 }
 
@@ -474,6 +518,55 @@ static void modbus_resume(void *self, uint64_t session)
     pthread_mutex_unlock(&m->lock);
 }
 
+/* ---- numbers of each slave ---- */
+
+static double number_of(const struct mb_stats *s, uint32_t which)
+{
+    uint64_t answers = atomic_load_explicit(&s->answers, memory_order_relaxed);
+    switch (which) {
+    case 0:
+        return (double) atomic_load_explicit(&s->requests, memory_order_relaxed);
+    case 1:
+        return (double) atomic_load_explicit(&s->exceptions, memory_order_relaxed);
+    case 2:
+        return (double) atomic_load_explicit(&s->timeouts, memory_order_relaxed);
+    case 3:
+        return (double) atomic_load_explicit(&s->rtt_us, memory_order_relaxed) / 1000;
+    default:
+        return answers > 0 ? (double) atomic_load_explicit(&s->rtt_sum, memory_order_relaxed) /
+                                 (double) answers / 1000
+                           : 0;
+    }
+}
+
+static void modbus_tell(void *self, tpc_tell_fn *fn, void *user)
+{
+    static const struct {
+        const char *metric, *help;
+    } metrics[] = { { "slave_requests", "Requests to this slave" },
+                    { "slave_exceptions", "Requests that it refused" },
+                    { "slave_timeouts", "Requests that it did not answer in time" },
+                    { "slave_rtt_ms", "From the last request to its answer" },
+                    { "slave_rtt_mean_ms", "From request to answer, on average" } };
+    const struct modbus *m = self;
+    for (uint32_t k = 0; k < 5; k++) {
+        for (uint32_t i = 0; i < m->config.slave_count; i++) {
+            char number[12];
+            int len = snprintf(number, sizeof(number), "%u", i);
+            const struct tpc_label labels[] = { { TPC_STR("slave"), { number, (size_t) len } },
+                                                { TPC_STR("device"), m->config.slaves[i].device } };
+            struct tpc_tell t = { .size = sizeof(t),
+                                  .gauge = k >= 3,
+                                  .metric = metrics[k].metric,
+                                  .help = metrics[k].help,
+                                  .labels = labels,
+                                  .label_count = 2,
+                                  .value = number_of(&m->bus.slaves[i].stats, k) };
+            fn(user, &t);
+        }
+    }
+}
+
 /* ---- life ---- */
 
 static int take_buffers(struct modbus *m)
@@ -489,7 +582,7 @@ static int make_bus(struct modbus *m)
     const struct mb_listener listener = { m, on_values, on_presence, on_ended, on_refused };
     m->lines.bus = &m->bus;
     m->lines.url = &m->url;
-    m->lines.now_ms = now_ms;
+    m->lines.now_us = now_us;
     m->lines.user = m;
     m->lines.failed = on_failed;
     m->lines.connected = on_connected;
@@ -503,6 +596,7 @@ static int modbus_init(void *self, const struct tpc_host *host, void *ctx,
     const char *why;
     m->host = host;
     m->ctx = ctx;
+    m->cfg = cfg;
     m->wake = -1;
     mb_lines_init(&m->lines);
     if (tpc_arena_create(host->allocator, 0, &m->arena) != 0) {
@@ -590,6 +684,7 @@ static const struct tpc_adapter_ops modbus_ops = {
     .resume = modbus_resume,
     .stop = modbus_stop,
     .fini = modbus_fini,
+    .tell = modbus_tell,
 };
 
 static const struct tpc_interface modbus_interfaces[] = { { TPC_KIND_ADAPTER, &modbus_ops } };

@@ -19,7 +19,8 @@ struct mb_span {
     uint32_t poll_ms;
     uint8_t function;
     uint16_t address, count;
-    bool cut; /* no request reaches over its beginning: refused before */
+    bool cut;  /* no request reaches over its beginning: refused before */
+    bool told; /* its read was refused, and that was said */
 };
 
 struct mb_read {

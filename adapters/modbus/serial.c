@@ -25,7 +25,7 @@ static void serial_down(struct mb_lines *l, const char *what, const char *why)
     line->pause_ms = line->pause_ms > c->back_off_max_ms ? c->back_off_max_ms : line->pause_ms;
     line->answered = false;
     line->state = MB_LINE_DOWN;
-    line->retry_ms = l->now_ms(l->user) + line->pause_ms;
+    line->retry_ms = mb_lines_now(l) + line->pause_ms;
     snprintf(text, sizeof(text), "%s: %s", what, why);
     mb_bus_unreachable(l->bus, text);
     if (!l->told) {
@@ -56,6 +56,13 @@ static void serial_open(struct mb_lines *l)
     l->connected(l->user);
 }
 
+/* What came was no frame: libmodbus looks at the CRC, the length and the function. */
+static bool is_garbage(int error)
+{
+    return error == EMBBADCRC || error == EMBBADDATA || error == EMBBADEXC || error == EMBMDATA ||
+           error == EMBUNKEXC || error == EMBBADSLAVE;
+}
+
 /* Sends the request and waits for its answer. */
 static void ask(struct mb_lines *l, struct mb_job *job)
 {
@@ -68,13 +75,14 @@ static void ask(struct mb_lines *l, struct mb_job *job)
     out[0] = job->request.unit;
     modbus_set_slave(l->serial, job->request.unit);
     modbus_flush(l->serial);
+    job->sent_us = l->now_us(l->user);
     n = modbus_send_raw_request(l->serial, out, (int) len + 1);
     int error = errno;
     if (n > 0) {
         n = modbus_receive_confirmation(l->serial, in);
         error = errno;
     }
-    uint64_t now = l->now_ms(l->user);
+    uint64_t now = mb_lines_now(l);
     if (n < 0 && (error == EIO || error == EBADF || error == ENXIO || error == ENODEV)) {
         l->counters.lost++;
         mb_bus_done(l->bus, job, MB_LOST, NULL, 0, now);
@@ -84,7 +92,10 @@ static void ask(struct mb_lines *l, struct mb_job *job)
     if (n > 0 && mb_rtu_peel(in, (size_t) n, &a) > 0 && a.unit == job->request.unit) {
         rc = mb_pdu_read(&job->request, a.pdu, a.len, &data);
     }
-    l->counters.garbage += n > 0 && rc < 0;
+    l->counters.garbage += (n > 0 && rc < 0) || (n < 0 && is_garbage(error));
+    if (rc >= 0) {
+        mb_bus_rtt(&l->bus->slaves[job->slave], l->now_us(l->user) - job->sent_us);
+    }
     l->lines[0].answered = l->lines[0].answered || rc >= 0;
     l->lines[0].quiet_ms = now + l->bus->config->delay_ms;
     mb_bus_done(l->bus, job,
@@ -97,7 +108,7 @@ static void ask(struct mb_lines *l, struct mb_job *job)
 uint32_t mb_serial_turn(struct mb_lines *l)
 {
     struct mb_line *line = &l->lines[0];
-    uint64_t now = l->now_ms(l->user);
+    uint64_t now = mb_lines_now(l);
     uint32_t wait = UINT32_MAX;
     if (line->state == MB_LINE_DOWN && line->retry_ms <= now) {
         serial_open(l);

@@ -176,24 +176,40 @@ static const char *wrong_with(const struct mb_tag *t)
                                                           : NULL;
 }
 
-static int read_tag(struct reading *r, const struct tpc_value *doc, uint32_t poll_ms,
-                    struct mb_tag *t)
+bool mb_type_known(struct tpc_str name)
+{
+    for (size_t i = 0; i < sizeof(type_words) / sizeof(type_words[0]); i++) {
+        if (is(name, type_words[i].name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *mb_tag_read(const struct tpc_value *doc, const struct tpc_value *bus, uint32_t poll_ms,
+                        uint8_t function, struct mb_tag *t)
 {
     *t = (struct mb_tag){ .name = tpi_member_text(doc, "name"),
                           .address = (uint16_t) tpi_member_int(doc, "address", 0),
                           .attribute = is(tpi_member_text(doc, "kind"), "attributes"),
                           .read_back = tpi_member_bool(doc, "read_back", false),
                           .poll_ms = (uint32_t) tpi_member_int(doc, "poll", poll_ms) };
-    t->function = function_of(tpi_member_text(doc, "area"));
+    t->function = function != 0 ? function : function_of(tpi_member_text(doc, "area"));
     t->writing = writing_of(doc, t->function);
     t->shape.high_byte = is(tpi_member_text(doc, "byte"), "high");
-    t->shape.swap_bytes = little(doc, r->cfg, "byte_order");
-    t->shape.swap_words = little(doc, r->cfg, "word_order");
+    t->shape.swap_bytes = little(doc, bus, "byte_order");
+    t->shape.swap_words = little(doc, bus, "word_order");
     t->shape.multiplier = read_double(doc, "multiplier", 1);
     t->shape.divider = read_double(doc, "divider", 1);
     t->shape.offset = read_double(doc, "offset", 0);
     read_type(doc, mb_is_bits(t->function), &t->shape);
-    const char *wrong = wrong_with(t);
+    return wrong_with(t);
+}
+
+static int read_tag(struct reading *r, const struct tpc_value *doc, uint32_t poll_ms,
+                    struct mb_tag *t)
+{
+    const char *wrong = mb_tag_read(doc, r->cfg, poll_ms, 0, t);
     if (wrong != NULL) {
         return r->host->fail(r->ctx, TPC_EINVAL, "%s: %s", r->path, wrong);
     }

@@ -70,6 +70,12 @@ extern const struct tpc_option mb_options[MB_OPTION_COUNT];
 int mb_config_read(const struct tpc_host *host, void *ctx, const struct tpc_value *cfg,
                    struct tpc_arena *arena, struct mb_config *ret);
 
+/* A tag as the options have it, but for its names; function: 0 = as its area says. Returns NULL, or what is
+ * wrong with it. */
+const char *mb_tag_read(const struct tpc_value *doc, const struct tpc_value *bus, uint32_t poll_ms,
+                        uint8_t function, struct mb_tag *t);
+bool mb_type_known(struct tpc_str name);
+
 /* The tag of that name, or NULL. */
 const struct mb_tag *mb_tag_find(const struct mb_slave_config *s, struct tpc_str name);
 

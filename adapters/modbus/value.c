@@ -309,6 +309,22 @@ static bool raw_of_name(const struct mb_shape *s, const struct tpc_value *v, int
     return false;
 }
 
+/* true, false, 1, 0, or a name of them. */
+static const char *to_bool(const struct mb_shape *s, const struct tpc_value *v, bool *ret)
+{
+    int64_t i = -1;
+    double d = -1;
+    if (v->type == TPC_TEXT) {
+        (void) raw_of_name(s, v, &i);
+    } else if (v->type == TPC_BOOL) {
+        i = v->as.b;
+    } else if (tpc_value_double(v, &d) == 0) {
+        i = d == 0 ? 0 : d == 1 ? 1 : -1;
+    }
+    *ret = i == 1;
+    return i == 0 || i == 1 ? NULL : "no boolean";
+}
+
 static const char *whole(const struct mb_shape *s, double d, uint64_t *ret)
 {
     double top = ldexp(1, s->type == MB_UINT ? s->width : s->width - 1);
@@ -441,10 +457,11 @@ const char *mb_value_to_registers(const struct mb_shape *s, const struct tpc_val
     default:
         break;
     }
-    if (s->bit >= 0) {
-        return "a bit of a register cannot be written by itself";
+    bool on = false;
+    const char *bad = s->type == MB_BOOL ? to_bool(s, v, &on) : to_number(s, v, &raw);
+    if (s->type == MB_BOOL) {
+        raw = (uint64_t) on << (s->bit >= 0 ? s->bit : 0);
     }
-    const char *bad = to_number(s, v, &raw);
     if (bad == NULL && s->width == 8) {
         raw = s->high_byte ? raw << 8 & 0xff00 : raw & 255;
     }
@@ -454,25 +471,34 @@ const char *mb_value_to_registers(const struct mb_shape *s, const struct tpc_val
     return bad;
 }
 
+uint16_t mb_write_mask(const struct mb_shape *s)
+{
+    uint16_t mask = 0xffff;
+    if (s->type == MB_BOOL && s->bit >= 0) {
+        mask = (uint16_t) (1 << s->bit);
+    } else if (s->width == 8 && (s->type == MB_INT || s->type == MB_UINT)) {
+        mask = s->high_byte ? 0xff00 : 0x00ff;
+    }
+    return s->swap_bytes ? swapped(mask) : mask;
+}
+
 const char *mb_value_to_bits(const struct mb_shape *s, const struct tpc_value *v, uint8_t *data)
 {
-    int64_t on;
+    bool on;
     memset(data, 0, (s->count + 7u) / 8);
     if (s->type == MB_BITS) {
         if (v->type != TPC_ARRAY || v->len != s->count) {
             return "no list of as many booleans";
         }
         for (uint32_t i = 0; i < s->count; i++) {
-            if (tpc_value_int(&v->as.items[i], &on) != 0) {
+            if (to_bool(s, &v->as.items[i], &on) != NULL) {
                 return "no list of booleans";
             }
-            data[i / 8] |= (uint8_t) ((on != 0) << i % 8);
+            data[i / 8] |= (uint8_t) (on << i % 8);
         }
         return NULL;
     }
-    if (v->type == TPC_TEXT ? !raw_of_name(s, v, &on) : tpc_value_int(v, &on) != 0) {
-        return "no boolean";
-    }
-    data[0] = on != 0;
-    return NULL;
+    const char *bad = to_bool(s, v, &on);
+    data[0] = on;
+    return bad;
 }

@@ -63,10 +63,12 @@ bool mb_value_of_registers(const struct mb_shape *s, const uint8_t *wire, uint8_
 bool mb_value_of_bits(const struct mb_shape *s, const uint8_t *data, uint32_t first, uint8_t *space,
                       struct tpc_value *ret);
 
-/* Back: registers as the wire has them. Returns NULL, or what is wrong with the value. A bit of a register
- * cannot be written by itself. */
+/* Back: registers as the wire has them. Returns NULL, or what is wrong with the value. Of a bit, or of 8 bits,
+ * the rest of the register is 0: mb_write_mask() tells what is the value's. */
 const char *mb_value_to_registers(const struct mb_shape *s, const struct tpc_value *v,
                                   uint8_t *wire);
+/* Which bits of its register a value has, the high byte first as on the wire; 0xffff = all. */
+uint16_t mb_write_mask(const struct mb_shape *s);
 /* The same to bits. */
 const char *mb_value_to_bits(const struct mb_shape *s, const struct tpc_value *v, uint8_t *data);
 

@@ -166,7 +166,7 @@ static void put_label(char *out, size_t cap, struct tpc_str text)
         if (text.ptr[i] == '"' || text.ptr[i] == '\\') {
             out[n++] = '\\';
         }
-        out[n++] = text.ptr[i];
+        out[n++] = text.ptr[i] == '\n' ? ' ' : text.ptr[i];
     }
     out[n] = '\0';
 }
@@ -231,22 +231,135 @@ static void tell_forward(struct tpc_core *core, struct telling *t)
     }
 }
 
-/* tpc_<module>_<metric>_total{instance=".."}; a gauge without _total */
-static void tell_part(struct tpi_part *p, struct telling *t)
+/* ---- modules ---- */
+
+/* tpc_<module>_<metric>_total; a gauge without _total */
+static void part_metric_name(const struct tpi_part *p, const char *metric, bool is_gauge, char *ret,
+                             size_t cap)
+{
+    snprintf(ret, cap, "%s_%.60s%s", p->module->desc.name, metric, is_gauge ? "" : "_total");
+}
+
+static const struct tpi_part_metric *metric_named(const struct tpi_part *p, const char *name)
 {
     uint32_t count = atomic_load_explicit(&p->metric_count, memory_order_acquire);
     for (uint32_t i = 0; i < count; i++) {
-        char name[112];
-        char label[TPI_NAME_BYTES + 16];
-        bool is_gauge = p->metrics[i].gauge;
-        uint64_t value = atomic_load_explicit(&p->metrics[i].value, memory_order_relaxed);
-        snprintf(name, sizeof(name), "%s_%.60s%s", p->module->desc.name, p->metrics[i].name,
-                 is_gauge ? "" : "_total");
-        int len = snprintf(label, sizeof(label), "instance=\"%s\"", p->name);
-        tell(t, name, is_gauge ? "Set by the module" : "Counted by the module",
-             is_gauge ? TPC_METRIC_GAUGE : TPC_METRIC_COUNTER,
-             (struct tpc_str){ label, (size_t) len },
-             is_gauge ? (double) (int64_t) value : (double) value);
+        if (strcmp(p->metrics[i].name, name) == 0) {
+            return &p->metrics[i];
+        }
+    }
+    return NULL;
+}
+
+static void tell_part_metric(const struct tpi_part *p, const struct tpi_part_metric *m,
+                             struct telling *t)
+{
+    char name[112];
+    char label[TPI_NAME_BYTES + 16];
+    uint64_t value = atomic_load_explicit(&m->value, memory_order_relaxed);
+    part_metric_name(p, m->name, m->gauge, name, sizeof(name));
+    int len = snprintf(label, sizeof(label), "instance=\"%s\"", p->name);
+    tell(t, name, m->gauge ? "Set by the module" : "Counted by the module",
+         m->gauge ? TPC_METRIC_GAUGE : TPC_METRIC_COUNTER, (struct tpc_str){ label, (size_t) len },
+         m->gauge ? (double) (int64_t) value : (double) value);
+}
+
+/* What p counts, and with each metric all later instances of its module: a metric's lines stand together. */
+static void tell_part(const struct tpi_part *p, struct telling *t)
+{
+    uint32_t count = atomic_load_explicit(&p->metric_count, memory_order_acquire);
+    for (uint32_t i = 0; i < count; i++) {
+        const char *name = p->metrics[i].name;
+        bool told = false;
+        for (const struct tpi_part *o = p->core->parts; o != p && !told; o = o->next) {
+            told = o->module == p->module && metric_named(o, name) != NULL;
+        }
+        for (const struct tpi_part *o = p; o != NULL && !told; o = o->next) {
+            const struct tpi_part_metric *m = o->module == p->module ? metric_named(o, name) : NULL;
+            if (m != NULL) {
+                tell_part_metric(o, m, t);
+            }
+        }
+    }
+}
+
+/* Numbers with labels of their own. */
+enum { LABELLED_MAX = 16 }; /* metrics of a module */
+
+struct labelled {
+    struct telling *t;
+    const struct tpi_part *part;
+    const char *want; /* NULL = only the names are noted */
+    const char *names[LABELLED_MAX];
+    uint32_t name_count;
+};
+
+static void note_name(struct labelled *l, const char *metric)
+{
+    for (uint32_t i = 0; i < l->name_count; i++) {
+        if (strcmp(l->names[i], metric) == 0) {
+            return;
+        }
+    }
+    if (l->name_count < LABELLED_MAX) {
+        l->names[l->name_count++] = metric;
+    }
+}
+
+static void tell_labelled(void *user, const struct tpc_tell *n)
+{
+    struct labelled *l = user;
+    char name[112];
+    char label[TPI_NAME_BYTES + 700], value[2 * 129];
+    if (l->want == NULL) {
+        note_name(l, n->metric);
+        return;
+    }
+    if (strcmp(l->want, n->metric) != 0) {
+        return;
+    }
+    part_metric_name(l->part, n->metric, n->gauge != 0, name, sizeof(name));
+    size_t len = (size_t) snprintf(label, sizeof(label), "instance=\"%s\"", l->part->name);
+    for (uint32_t i = 0; i < n->label_count; i++) {
+        put_label(value, sizeof(value), n->labels[i].value);
+        int more = snprintf(label + len, sizeof(label) - len, ",%.*s=\"%s\"",
+                            (int) n->labels[i].name.len, n->labels[i].name.ptr, value);
+        if ((size_t) more >= sizeof(label) - len) {
+            break; /* a label that does not fit is left out whole */
+        }
+        len += (size_t) more;
+    }
+    tell(l->t, name, n->help, n->gauge != 0 ? TPC_METRIC_GAUGE : TPC_METRIC_COUNTER,
+         (struct tpc_str){ label, len }, n->value);
+}
+
+static bool has_labelled(const struct tpi_part *p, const struct tpi_module *module)
+{
+    return p->module == module && p->kind == TPC_KIND_ADAPTER && atomic_load(&p->ready) &&
+           TPC_HAS(&p->ops->adapter, struct tpc_adapter_ops, tell);
+}
+
+/* Those of the module whose first instance p is. */
+static void tell_labels(struct tpi_part *p, struct telling *t)
+{
+    struct labelled l = { .t = t, .part = p };
+    for (const struct tpi_part *o = p->core->parts; o != p; o = o->next) {
+        if (has_labelled(o, p->module)) {
+            return;
+        }
+    }
+    if (!has_labelled(p, p->module)) {
+        return;
+    }
+    p->ops->adapter.tell(p->self, tell_labelled, &l);
+    for (uint32_t i = 0; i < l.name_count; i++) {
+        l.want = l.names[i];
+        for (struct tpi_part *o = p; o != NULL; o = o->next) {
+            if (has_labelled(o, p->module)) {
+                l.part = o;
+                o->ops->adapter.tell(o->self, tell_labelled, &l);
+            }
+        }
     }
 }
 
@@ -281,6 +394,7 @@ int tpc_core_stats(struct tpc_core *core, tpc_metric_fn *fn, void *user)
     }
     for (struct tpi_part *p = tpi_parts_enter(core); p != NULL; p = p->next) {
         tell_part(p, &t);
+        tell_labels(p, &t);
     }
     tpi_parts_leave(core);
     return t.rc;

@@ -15,9 +15,14 @@ START_TEST(prometheus_text_has_every_metric_once)
     flow_create(&f);
     flow_devices(&f, 1);
     flow_probe_open(&f);
+    void *first = flow_probe.ctx;
+    tk_ok(tpc_core_open(f.core, "other", "probe", (struct tpc_str){ NULL, 0 }));
     flow_start(&f);
-    flow_probe.host->count(flow_probe.ctx, "drops", 3);
-    flow_probe.host->count(flow_probe.ctx, "drops", 4);
+    flow_probe.host->count(first, "drops", 3);
+    flow_probe.host->count(first, "drops", 4);
+    flow_probe.host->count(first, "rest", 1);
+    flow_probe.host->count(flow_probe.ctx, "rest", 2);
+    flow_probe.host->count(flow_probe.ctx, "drops", 8);
     flow_probe.host->gauge(flow_probe.ctx, "level", 9);
     flow_probe.host->gauge(flow_probe.ctx, "level", -3);
     tk_fails(TPC_ETOOBIG, tpc_core_prometheus(f.core, &small));
@@ -25,8 +30,20 @@ START_TEST(prometheus_text_has_every_metric_once)
     tk_ok(tpc_core_prometheus(f.core, &buf));
     ck_assert_uint_eq(buf.need, small.need);
     text[buf.need] = '\0';
-    ck_assert_ptr_nonnull(strstr(text, "tpc_probe_drops_total{instance=\"probe\"} 7\n"));
-    ck_assert_ptr_nonnull(strstr(text, "tpc_probe_level{instance=\"probe\"} -3\n"));
+    /* All instances stand together, below one TYPE. */
+    ck_assert_ptr_nonnull(strstr(text, "tpc_probe_drops_total{instance=\"probe\"} 7\n"
+                                       "tpc_probe_drops_total{instance=\"other\"} 8\n"));
+    ck_assert_ptr_nonnull(strstr(text, "tpc_probe_rest_total{instance=\"probe\"} 1\n"
+                                       "tpc_probe_rest_total{instance=\"other\"} 2\n"));
+    ck_assert_ptr_nonnull(strstr(text, "tpc_probe_level{instance=\"other\"} -3\n"));
+    ck_assert_ptr_nonnull(
+        strstr(text, "# TYPE tpc_probe_asked_total counter\n"
+                     "tpc_probe_asked_total{instance=\"probe\",part=\"one\"} 0.5\n"
+                     "tpc_probe_asked_total{instance=\"probe\",part=\"\\\"2\\\" \"} 2.5\n"
+                     "tpc_probe_asked_total{instance=\"other\",part=\"one\"} 0.5\n"
+                     "tpc_probe_asked_total{instance=\"other\",part=\"\\\"2\\\" \"} 2.5\n"
+                     "# HELP tpc_probe_depth Of a part\n# TYPE tpc_probe_depth gauge\n"
+                     "tpc_probe_depth{instance=\"probe\",part=\"one\"} 1.5\n"));
     ck_assert_ptr_nonnull(strstr(text, "# TYPE tpc_probe_level gauge\n"));
     ck_assert_ptr_nonnull(strstr(text, "# TYPE tpc_uplink_messages_total counter\n"));
     ck_assert_ptr_nonnull(strstr(text, "tpc_registry_devices 2\n"));

@@ -98,6 +98,24 @@ static void probe_fini(void *self)
     (void) self;
 }
 
+/* Of two parts, turn by turn: who tells of them puts each metric together. */
+static void probe_tell(void *self, tpc_tell_fn *fn, void *user)
+{
+    (void) self;
+    for (uint32_t i = 0; i < 4; i++) {
+        const struct tpc_label label = { TPC_STR("part"),
+                                         i < 2 ? TPC_STR("one") : TPC_STR("\"2\"\n") };
+        const struct tpc_tell t = { .size = sizeof(t),
+                                    .gauge = i % 2,
+                                    .metric = i % 2 == 0 ? "asked" : "depth",
+                                    .help = "Of a part",
+                                    .labels = &label,
+                                    .label_count = 1,
+                                    .value = i + 0.5 };
+        fn(user, &t);
+    }
+}
+
 static const struct tpc_adapter_ops probe_ops = {
     .iface = TPC_IFACE(struct tpc_adapter_ops, 1),
     .name = "probe",
@@ -109,6 +127,7 @@ static const struct tpc_adapter_ops probe_ops = {
     .resume = probe_resume,
     .stop = probe_stop,
     .fini = probe_fini,
+    .tell = probe_tell,
 };
 static const struct tpc_interface probe_interfaces[] = { { TPC_KIND_ADAPTER, &probe_ops } };
 static const struct tpc_module probe = { .iface = TPC_IFACE(struct tpc_module, 1),

@@ -22,6 +22,24 @@ struct tpc_peer {
     struct tpc_str device;
 };
 
+struct tpc_label {
+    struct tpc_str name, value;
+};
+
+/* A metric of a part of an instance: tpc_<module>_<metric>_total{instance=.., labels}, a gauge without
+ * _total. Views are valid during the call. */
+struct tpc_tell {
+    uint32_t size;
+    uint32_t gauge; /* 1 = it may go down */
+    const char *metric;
+    const char *help;
+    const struct tpc_label *labels;
+    uint32_t label_count;
+    uint32_t reserved;
+    double value;
+};
+typedef void tpc_tell_fn(void *user, const struct tpc_tell *t);
+
 /*
  * init      Takes its options, checked against `options` with defaults filled in; cfg and all it
  *           points to live until fini. Offers services. No I/O. control thread.
@@ -38,6 +56,8 @@ struct tpc_peer {
  * stop      Ends connections and threads; returns when they are gone. control thread.
  * fini      Frees. Accepts a half-initialised self. control thread.
  * discover  Reserved: the core does not call it yet. NULL.
+ * tell      Optional: calls fn for each number that has labels besides `instance`, at most 16
+ *           metrics, whose texts are static. any-thread, once start has returned. Since: 0.1
  */
 struct tpc_adapter_ops {
     struct tpc_iface iface; /* major 1 */
@@ -53,6 +73,7 @@ struct tpc_adapter_ops {
     void (*stop)(void *self);
     void (*fini)(void *self);
     int (*discover)(void *self, uint32_t timeout_ms); /* reserved */
+    void (*tell)(void *self, tpc_tell_fn *fn, void *user);
 };
 
 TPC_END

@@ -13,7 +13,7 @@ static struct mb_bus bus;
 static struct tpc_arena *arena;
 static struct tk_alloc memory;
 static uint64_t now;
-static uint32_t values, offline, online, ended, refused;
+static uint32_t values, offline, online, ended, refused, said;
 static uint32_t offline_at_end; /* when the last command ended */
 static char failure[120];
 
@@ -40,10 +40,12 @@ static void on_ended(void *user, struct mb_command *c)
     memory.base.resize(memory.base.user, c, sizeof(*c) + c->count * sizeof(c->items[0]), 0);
 }
 
-static void on_refused(void *user, struct mb_slave *s, const struct mb_request *r, int exception)
+static void on_refused(void *user, struct mb_slave *s, const struct mb_request *r, int exception,
+                       bool first)
 {
     (void) user, (void) s, (void) r, (void) exception;
     refused++;
+    said += first;
 }
 
 static const struct mb_listener listener = { NULL, on_values, on_presence, on_ended, on_refused };
@@ -77,7 +79,7 @@ static void begin(uint32_t count)
                                  .back_off_min_ms = 1000,
                                  .back_off_max_ms = 8000 };
     now = 1000;
-    values = offline = online = ended = refused = 0;
+    values = offline = online = ended = refused = said = 0;
     tk_ok(mb_bus_init(&bus, &config, &memory.base, &listener, arena, now));
 }
 
@@ -255,6 +257,61 @@ START_TEST(a_refused_read_is_split_until_the_hole_is_alone)
 }
 END_TEST
 
+/* Each hole once, and again when it was read in between. */
+START_TEST(every_refused_place_is_said_once_until_it_answers)
+{
+    begin(1);
+    config.back_off_max_ms = 1000;
+    tags[1].address = 60, tags[2].address = 120, tags[3].address = 180;
+    mb_bus_fini(&bus);
+    tk_ok(mb_bus_init(&bus, &config, &memory.base, &listener, arena, now));
+    static const uint32_t want[] = { 2, 2, 3, 3 };
+    for (uint32_t turn = 0; turn < 4; turn++, now += 1000) {
+        for (struct mb_job *j = next(MB_LANE_BOTH); j != NULL; j = next(MB_LANE_BOTH)) {
+            if ((j->request.address == 60 && turn != 1) || j->request.address == 180) {
+                refuse(j, MB_ILLEGAL_ADDRESS);
+            } else {
+                answer(j);
+            }
+        }
+        ck_assert_uint_eq(said, want[turn]);
+    }
+    ck_assert_uint_eq(refused, 7);
+    end();
+}
+END_TEST
+
+START_TEST(of_a_part_of_a_register_the_rest_stays)
+{
+    static const uint8_t old[] = { 0x12, 0x34 };
+    begin(1);
+    tags[1].shape.width = 8;
+    tags[1].shape.high_byte = true;
+    struct mb_command *c = command(0, 1);
+    c->items[0].data[0] = 0xab;
+    tk_ok(mb_bus_give(&bus, c));
+    struct mb_job *j = next(MB_LANE_BOTH);
+    ck_assert(j->request.function == MB_READ_HOLDING && j->request.data == NULL);
+    ck_assert(j->request.address == 1 && j->request.count == 1);
+    mb_bus_done(&bus, j, MB_ANSWERED, old, 0, now);
+    ck_assert_uint_eq(ended, 0);
+    j = next(MB_LANE_BOTH);
+    ck_assert_uint_eq(j->request.function, MB_WRITE_REGISTER);
+    ck_assert_int_eq(memcmp(j->request.data, "\xab\x34", 2), 0);
+    mb_bus_done(&bus, j, MB_ANSWERED, NULL, 0, now);
+    ck_assert_uint_eq(ended, 1);
+    ck_assert_str_eq(failure, "");
+    ck_assert_uint_eq(values, 0);
+    /* What cannot be read is not written. */
+    tags[1].shape = (struct mb_shape){ .type = MB_BOOL, .width = 16, .count = 1, .bit = 3 };
+    tk_ok(mb_bus_give(&bus, command(0, 1)));
+    refuse(next(MB_LANE_BOTH), MB_DEVICE_FAILURE);
+    ck_assert_uint_eq(ended, 2);
+    ck_assert_str_eq(failure, "b: device failure");
+    end();
+}
+END_TEST
+
 START_TEST(periods_without_a_turn_are_counted_and_not_made_up_for)
 {
     begin(1);
@@ -397,6 +454,8 @@ Suite *bus_suite(void)
     tcase_add_test(t, a_write_without_an_answer_fails_and_is_not_sent_twice);
     tcase_add_test(t, a_silent_slave_is_asked_less_and_less);
     tcase_add_test(t, a_refused_read_is_split_until_the_hole_is_alone);
+    tcase_add_test(t, every_refused_place_is_said_once_until_it_answers);
+    tcase_add_test(t, of_a_part_of_a_register_the_rest_stays);
     tcase_add_test(t, periods_without_a_turn_are_counted_and_not_made_up_for);
     tcase_add_test(t, commands_beyond_the_limit_come_later);
     tcase_add_test(t, a_command_that_comes_while_the_bus_is_closed_stays_its_senders);

@@ -258,6 +258,107 @@ START_TEST(set_writes_and_get_reads_now)
     ck_assert_uint_eq(h.sent_count, 1);
     command("get", "{\"keys\":[\"b\"]}");
     ck_assert(replied("{\"b\":1002}"));
+    ck_assert(replied("\"message\":\"success\",\"data\":{\"b\":1002}}"));
+    end();
+}
+END_TEST
+
+/* What ThingsBoard's users send to a slave without a tag for it. */
+START_TEST(a_request_of_the_users_own_reads_and_writes_any_place)
+{
+    static const char *const asked[][2] = {
+        { "\"function\":3,\"address\":30,\"type\":\"int16\"", "\"data\":{\"value\":1030}}" },
+        { "\"function\":4,\"address\":30,\"type\":\"uint32\"", "\"data\":{\"value\":67503111}}" },
+        { "\"function\":3,\"address\":30,\"type\":\"uint32\",\"word_order\":\"little\"",
+          "\"data\":{\"value\":67568646}}" },
+        { "\"function\":1,\"address\":4,\"type\":\"bits\",\"count\":3",
+          "\"data\":{\"value\":[true,false,true]}}" },
+        { "\"function\":3,\"address\":30,\"type\":\"hex\",\"count\":2",
+          "\"data\":{\"value\":\"04060407\"}}" },
+        { "\"function\":6,\"address\":40,\"type\":\"int16\",\"value\":-5", "\"code\":0" },
+        { "\"address\":40,\"type\":\"int16\"", "\"data\":{\"value\":-5}}" },
+        { "\"address\":40,\"type\":\"uint8\",\"value\":7", "\"code\":0" },
+        { "\"address\":40", "\"data\":{\"value\":65287}}" }, /* 0xff07 */
+        { "\"function\":16,\"address\":41,\"type\":\"float32\",\"value\":1.5", "\"code\":0" },
+        { "\"address\":41,\"type\":\"hex\",\"count\":1", "\"data\":{\"value\":\"3fc0\"}}" },
+        { "\"function\":6,\"address\":41,\"type\":\"float32\",\"value\":1.5",
+          "raw: one function writes one register" },
+        { "\"function\":5,\"address\":4,\"value\":7", "raw: no boolean" },
+        { "\"function\":6,\"address\":4", "raw: there is no value to write" },
+        { "\"function\":3,\"address\":4,\"value\":1", "raw: this function reads" },
+        { "\"function\":9,\"address\":4", "raw: function is one of" },
+        { "\"function\":3,\"address\":65536", "raw: address is a number" },
+        { "\"function\":3,\"address\":\"4\"", "raw: address is a number" },
+        { "\"function\":3", "raw: there is no address" },
+        { "\"address\":4,\"type\":\"int17\"", "raw: there is no such type" },
+        { "\"address\":4,\"count\":126", "raw: count is a number" },
+        { "\"address\":65535,\"type\":\"int32\"", "raw: lies behind address 65535" },
+        { "\"address\":4,\"divider\":0", "raw: multiplier and divider" },
+    };
+    start("tcp", "");
+    ck_assert(until(d1_said_a, 1));
+    for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]); i++) {
+        char text[300], answer[200];
+        struct tpc_frame f = { .size = sizeof(f), .kind = TPC_MSG_COMMAND };
+        char id[8];
+        snprintf(id, sizeof(id), "r%zu.", i);
+        snprintf(text, sizeof(text), "{\"id\":\"%s\",\"method\":\"raw\",\"params\":{%s}}", id,
+                 asked[i][0]);
+        f.name = TPC_STR("raw");
+        f.correlation = tpc_str_from(id);
+        f.payload = (struct tpc_bytes){ (const uint8_t *) text, strlen(text) };
+        tk_ok(fake_send(&h, 1, "p", "d1", &f, 100 + i));
+        snprintf(answer, sizeof(answer), "{\"id\":\"%s\"", id);
+        ck_assert(replied(answer));
+        pthread_mutex_lock(&h.lock);
+        bool there = false;
+        for (uint32_t k = 0; k < h.frame_count; k++) {
+            there = there || (strstr(h.frames[k].payload, answer) != NULL &&
+                              strstr(h.frames[k].payload, asked[i][1]) != NULL);
+        }
+        pthread_mutex_unlock(&h.lock);
+        ck_assert_msg(there, "%s", text);
+    }
+    for (uint32_t k = 0; k < h.frame_count; k++) { /* the reply has it, and nobody else */
+        ck_assert(strncmp(h.frames[k].payload, "{\"value\"", 8) != 0);
+    }
+    ck_assert_int_eq(try_command("raw", "7"), TPC_EUNSUPPORTED);
+    command("raw", "{\"params\":7}");
+    ck_assert(replied("raw: its parameters are no map"));
+    end();
+}
+END_TEST
+
+static char told[4000];
+
+static void on_tell(void *user, const struct tpc_tell *t)
+{
+    size_t n = strlen(told);
+    (void) user;
+    snprintf(told + n, sizeof(told) - n, "%s%s{%.*s=%.*s,%.*s=%.*s}%s\n", t->metric,
+             t->gauge != 0 ? "" : "_total", (int) t->labels[0].name.len, t->labels[0].name.ptr,
+             (int) t->labels[0].value.len, t->labels[0].value.ptr, (int) t->labels[1].name.len,
+             t->labels[1].name.ptr, (int) t->labels[1].value.len, t->labels[1].value.ptr,
+             t->value > 0 || t->gauge != 0 ? "+" : "0");
+}
+
+START_TEST(each_slave_has_its_own_numbers)
+{
+    start("tcp", "");
+    atomic_store(&slave.fault[2], SLAVE_EXCEPTION);
+    ck_assert(until(d1_said_a, 3));
+    told[0] = '\0';
+    h.ops->tell(h.self, on_tell, NULL);
+    ck_assert_str_eq(told, "slave_requests_total{slave=0,device=d1}+\n"
+                           "slave_requests_total{slave=1,device=d2}+\n"
+                           "slave_exceptions_total{slave=0,device=d1}0\n"
+                           "slave_exceptions_total{slave=1,device=d2}+\n"
+                           "slave_timeouts_total{slave=0,device=d1}0\n"
+                           "slave_timeouts_total{slave=1,device=d2}0\n"
+                           "slave_rtt_ms{slave=0,device=d1}+\n"
+                           "slave_rtt_ms{slave=1,device=d2}+\n"
+                           "slave_rtt_mean_ms{slave=0,device=d1}+\n"
+                           "slave_rtt_mean_ms{slave=1,device=d2}+\n");
     end();
 }
 END_TEST
@@ -431,6 +532,8 @@ Suite *modbus_suite(void)
     tcase_add_test(t, silent_slaves_have_a_connection_of_their_own);
     tcase_add_test(t, a_server_that_is_absent_is_waited_for);
     tcase_add_test(t, set_writes_and_get_reads_now);
+    tcase_add_test(t, a_request_of_the_users_own_reads_and_writes_any_place);
+    tcase_add_test(t, each_slave_has_its_own_numbers);
     tcase_add_test(t, what_cannot_be_set_is_answered_with_the_reason);
     tcase_add_test(t, commands_of_another_form_are_refused);
     tcase_add_test(t, an_adapter_that_was_stopped_can_be_started_again);

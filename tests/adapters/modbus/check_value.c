@@ -177,6 +177,29 @@ START_TEST(what_is_written_is_what_is_read)
 }
 END_TEST
 
+START_TEST(a_part_of_a_register_has_its_mask)
+{
+    struct mb_shape s = shape(MB_UINT, 8);
+    ck_assert_uint_eq(mb_write_mask(&s), 0x00ff);
+    s.high_byte = true;
+    ck_assert_uint_eq(mb_write_mask(&s), 0xff00);
+    s.swap_bytes = true;
+    ck_assert_uint_eq(mb_write_mask(&s), 0x00ff);
+    s = shape(MB_BOOL, 16);
+    ck_assert_uint_eq(mb_write_mask(&s), 0xffff);
+    s.bit = 9;
+    ck_assert_uint_eq(mb_write_mask(&s), 0x0200);
+    ck_assert_ptr_null(write_as(&s, (struct tpc_value){ .type = TPC_BOOL, .as.b = true }));
+    ck_assert(wire[0] == 2 && wire[1] == 0);
+    s.swap_bytes = true;
+    ck_assert_uint_eq(mb_write_mask(&s), 0x0002);
+    ck_assert_ptr_null(write_as(&s, num(1)));
+    ck_assert(wire[0] == 0 && wire[1] == 2);
+    s = shape(MB_FLOAT, 32);
+    ck_assert_uint_eq(mb_write_mask(&s), 0xffff);
+}
+END_TEST
+
 START_TEST(what_cannot_be_written_says_why)
 {
     struct mb_shape s = shape(MB_INT, 16);
@@ -194,7 +217,10 @@ START_TEST(what_cannot_be_written_says_why)
     ck_assert_str_eq(write_as(&s, text), "longer than its registers");
     s = shape(MB_BOOL, 16);
     s.bit = 3;
-    ck_assert_str_eq(write_as(&s, num(1)), "a bit of a register cannot be written by itself");
+    ck_assert_str_eq(write_as(&s, num(2)), "no boolean");
+    ck_assert_str_eq(write_as(&s, text), "no boolean");
+    s.bit = -1;
+    ck_assert_str_eq(write_as(&s, num(7)), "no boolean");
 }
 END_TEST
 
@@ -209,6 +235,7 @@ Suite *value_suite(void)
     tcase_add_test(t, texts_bits_and_bytes);
     tcase_add_test(t, coils_of_any_place);
     tcase_add_test(t, what_is_written_is_what_is_read);
+    tcase_add_test(t, a_part_of_a_register_has_its_mask);
     tcase_add_test(t, what_cannot_be_written_says_why);
     suite_add_tcase(s, t);
     return s;
