@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -569,6 +570,70 @@ START_TEST(targets_change_under_traffic_without_loss)
 }
 END_TEST
 
+/* Who answers in any order, and looks on meanwhile. */
+struct answerer {
+    struct flow *f;
+    atomic_bool stop;
+    uint32_t answered;
+};
+
+static void *answer_some(void *user)
+{
+    struct answerer *a = user;
+    uint32_t x = 1;
+    while (!atomic_load(&a->stop)) {
+        x = x * 1103515245u + 12345u;
+        pthread_mutex_lock(&box.lock);
+        uint32_t held = box.held_count;
+        pthread_mutex_unlock(&box.lock);
+        if (held > 0) {
+            box_answer_one((x >> 16) % held, (x >> 24) % 8 == 0 ? TPC_EOFFLINE : 0);
+            (void) state_of(a->f, "out");
+        } else {
+            poll(NULL, 0, 1);
+        }
+        tk_clock_advance(&a->f->e.clock, 1);
+    }
+    return NULL;
+}
+
+START_TEST(window_keeps_the_order_of_each_device_with_threads)
+{
+    enum { DEVICES = 8, EACH = 600 };
+    struct flow f;
+    struct answerer a = { .f = &f };
+    pthread_t thread;
+    begin(&f, 2);
+    flow_devices(&f, DEVICES);
+    tk_ok(put(&f, "forward",
+              "{'key':'out','sink':'box','filter':['main/up/thermo/+/telemetry'],'window':8,"
+              "'batch':{'count':20},'retry':{'min':1,'max':2}}"));
+    box.hold = true;
+    flow_start(&f);
+    ck_assert_int_eq(pthread_create(&thread, NULL, answer_some, &a), 0);
+    for (int n = 1; n <= EACH; n += 50) {
+        for (int d = 1; d <= DEVICES; d++) {
+            char key[4];
+            snprintf(key, sizeof(key), "t%d", d);
+            feed(&f, key, n, n + 49);
+        }
+    }
+    wanted_count = DEVICES * EACH;
+    bool done = flow_until(&f, has_count, NULL);
+    atomic_store(&a.stop, true);
+    pthread_join(thread, NULL);
+    ck_assert_msg(done, "%u of %u", box_count(), wanted_count);
+    int64_t last[DEVICES + 1] = { 0 };
+    for (uint32_t i = 0; i < box_count(); i++) {
+        ck_assert_int_eq(box.items[i].n, ++last[box.items[i].device[1] - '0']);
+    }
+    ck_assert_uint_eq(box.shared, 0);
+    ck_assert_uint_gt(box.most_held, 1);
+    box.hold = false;
+    flow_fini(&f);
+}
+END_TEST
+
 Suite *forward_flow_suite(void)
 {
     Suite *s = suite_create("forward flow");
@@ -585,6 +650,7 @@ Suite *forward_flow_suite(void)
     tcase_add_test(c, batch_in_flight_at_the_stop_comes_again);
     tcase_add_test(c, killed_at_any_point_it_repeats_and_loses_nothing);
     tcase_add_test(c, targets_change_under_traffic_without_loss);
+    tcase_add_test(c, window_keeps_the_order_of_each_device_with_threads);
     suite_add_tcase(s, c);
     return s;
 }

@@ -10,6 +10,10 @@
 #include "data/option.h"
 #include "store/memory.h"
 
+#ifdef WITH_LUA
+#include <tpcore/modules.h>
+#endif
+
 static int host_fail(void *ctx, int code, const char *fmt, ...)
 {
     struct post *p = ctx;
@@ -105,13 +109,55 @@ static int bury(void *user, const struct tpc_msg *letter, struct tpc_error *err)
     return 0;
 }
 
+static void host_count(void *ctx, const char *metric, uint64_t n)
+{
+    (void) ctx;
+    (void) metric;
+    (void) n;
+}
+
+static const struct tpc_codec_ops *lua_ops(void)
+{
+#ifdef WITH_LUA
+    return TPC_LIST_AT(struct tpc_interface, tpc_module_lua()->interfaces, 0)->ops;
+#else
+    return NULL;
+#endif
+}
+
+bool post_has_lua(void)
+{
+    return lua_ops() != NULL;
+}
+
+static void open_lua(struct post *p)
+{
+    static const struct tpc_value none = { .type = TPC_NULL };
+    if (post_has_lua()) {
+        p->lua = calloc(1, lua_ops()->instance_size);
+        tk_ok(lua_ops()->init(p->lua, &p->host, p, &none, 1));
+    }
+}
+
+static void close_lua(struct post *p)
+{
+    if (p->lua != NULL) {
+        lua_ops()->fini(p->lua);
+        free(p->lua);
+    }
+}
+
 static int find_codec(void *user, struct tpc_str name, const struct tpc_codec_ops **ret_ops,
                       void **ret_self)
 {
+    struct post *p = user;
+    if (tpc_str_equal(name, TPC_STR("lua"))) {
+        *ret_ops = lua_ops();
+        *ret_self = p->lua;
+        return *ret_ops != NULL ? 0 : TPC_ENOENT;
+    }
     static const struct tpc_codec_ops codec = { .iface = TPC_IFACE(struct tpc_codec_ops, 1),
                                                 .name = "json" };
-    (void) user;
-    (void) name;
     *ret_ops = &codec;
     *ret_self = NULL;
     return 0;
@@ -120,11 +166,14 @@ static int find_codec(void *user, struct tpc_str name, const struct tpc_codec_op
 static int make(struct post *p)
 {
     const struct tpi_env *env = &p->env.env;
-    struct tpi_registry_host registry = { .partitions = POST_PARTITIONS, .codec_find = find_codec };
+    struct tpi_registry_host registry = { .user = p,
+                                          .partitions = POST_PARTITIONS,
+                                          .codec_find = find_codec };
     int rc = tpi_registry_create(env, &registry, NULL, &p->registry);
     struct tpi_forward_host host = { .user = p,
                                      .registry = p->registry,
                                      .partitions = POST_PARTITIONS,
+                                     .script_place = 1,
                                      .sink = find_sink,
                                      .bus = get_bus,
                                      .end = get_end,
@@ -181,6 +230,7 @@ struct post *post_new(const char *log_options)
                                  .random = tpi_random_system(),
                                  .files = tpi_files_system(),
                                  .sent = host_sent,
+                                 .count = host_count,
                                  .log = host_log,
                                  .fail = host_fail };
     p->store = calloc(1, tpi_store_memory.instance_size);
@@ -189,6 +239,7 @@ struct post *post_new(const char *log_options)
     p->sink = calloc(1, box_ops.instance_size);
     tk_ok(box_ops.init(p->sink, &p->host, p, NULL));
     p->sink_open = true;
+    open_lua(p);
     tk_ok(make(p));
     tk_ok(post_put(p, "product",
                    "{'key':'thermo','model':{'properties':["
@@ -205,6 +256,7 @@ struct post *post_new(const char *log_options)
 void post_free(struct post *p)
 {
     unmake(p);
+    close_lua(p);
     tpi_bus_memory.fini(p->log);
     tpi_store_memory.fini(p->store);
     free(p->sink);

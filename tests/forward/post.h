@@ -31,9 +31,12 @@ struct post {
     int letter_code;  /* what the log says to one */
     char letter[512]; /* reason, target and raw of the last one */
     uint32_t wakes;
+    void *lua;              /* the codec, if it is built */
     char notify_tenant[16]; /* of notifications about no device */
 };
 
+/* Whether the module lua is built. */
+bool post_has_lua(void);
 /* Product thermo (n int, temperature double), devices t1 .. t8; log options as JSON or NULL; nothing
  * runs yet. */
 struct post *post_new(const char *log_options);
