@@ -8,6 +8,7 @@
 
 #include "../common/assemble.h"
 #include "../common/program.h"
+#include "thingsboard.h"
 
 /* Section `gateway:` of the configuration. */
 struct gateway_settings {
@@ -38,6 +39,12 @@ void status_init(struct status *s, struct program *p, struct tpc_core *core, boo
 void status_text(struct status *s, char *text, size_t cap);
 void status_print(struct status *s);
 void status_end(struct status *s);
+
+/* ---- thingsboard_read.c ---- */
+
+/* Reads the folder of a ThingsBoard gateway; p not NULL: notes are told. 0, or -1 with c->error. End
+ * with config_free() in both cases; *t is valid until then. */
+int tb_read(struct config *c, const char *dir, struct tb *t, const struct program *p);
 
 /* ---- reload.c ---- */
 

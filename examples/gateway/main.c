@@ -21,9 +21,11 @@ enum { STATUS_MS = 10000, STATUS_TERMINAL_MS = 1000, PROMETHEUS_MS = 10000, DRAI
 struct run {
     struct program program;
     struct config config;
-    const char *file;    /* the configuration */
-    const char *metrics; /* file that gets the metrics at the end */
-    bool check, table;
+    struct tb tb;
+    const char *file;        /* a configuration of ours .. */
+    const char *thingsboard; /* .. or their folder */
+    const char *metrics;     /* file that gets the metrics at the end */
+    bool check, convert, table;
     bool reload_failed;
     struct gateway_settings settings;
     struct tpc_core *core;
@@ -33,10 +35,14 @@ struct run {
 static int usage(void)
 {
     fputs("usage: tp-gateway [OPTIONS] CONFIG.yaml\n"
-          "  --check          check it all; start nothing. Ends with 0, or 1 if it cannot be used\n"
-          "  --table          show the devices with their values instead of the status line\n"
-          "  --quiet          log warnings and errors only, no status line\n"
-          "  --metrics FILE   write all metrics (Prometheus text) to FILE at the end\n"
+          "       tp-gateway [OPTIONS] --thingsboard DIR\n"
+          "  --thingsboard DIR  the folder with tb_gateway.json and its connectors' files\n"
+          "  --check            check it all, with a verdict for each connector; start nothing.\n"
+          "                     Ends with 0, or 1 if something cannot be used\n"
+          "  --convert          write our configuration for the folder to stdout\n"
+          "  --table            show the devices with their values instead of the status line\n"
+          "  --quiet            log warnings and errors only, no status line\n"
+          "  --metrics FILE     write all metrics (Prometheus text) to FILE at the end\n"
           "SIGHUP reads the configuration again: only parts whose options changed restart.\n",
           stderr);
     return 2;
@@ -47,6 +53,10 @@ static int parse(int argc, char **argv, struct run *r)
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--check") == 0) {
             r->check = true;
+        } else if (strcmp(argv[i], "--convert") == 0) {
+            r->convert = true;
+        } else if (strcmp(argv[i], "--thingsboard") == 0 && i + 1 < argc) {
+            r->thingsboard = argv[++i];
         } else if (strcmp(argv[i], "--table") == 0) {
             r->table = true;
         } else if (strcmp(argv[i], "--quiet") == 0) {
@@ -59,7 +69,10 @@ static int parse(int argc, char **argv, struct run *r)
             r->file = argv[i];
         }
     }
-    return r->file != NULL ? 0 : -1;
+    if (r->convert && r->thingsboard == NULL) {
+        return -1;
+    }
+    return (r->file != NULL) != (r->thingsboard != NULL) ? 0 : -1;
 }
 
 /* ---- section `gateway` ---- */
@@ -149,7 +162,9 @@ int gateway_settings(struct config *c, bool terminal, struct gateway_settings *r
 static int load(struct run *r, struct config *c)
 {
     struct gateway_settings ignored;
-    int rc = config_read(c, r->file);
+    int rc = r->thingsboard != NULL
+                 ? tb_read(c, r->thingsboard, &r->tb, r->convert ? NULL : &r->program)
+                 : config_read(c, r->file);
     c->section = "gateway";
     return rc != 0 ? rc : gateway_settings(c, false, &ignored);
 }
@@ -313,10 +328,12 @@ static int check(struct run *r)
     int rc = program_check(&r->program, &r->config);
     if (rc != 0) {
         program_say(&r->program, "%s", r->config.error);
-        return 1;
     }
-    puts("configuration: ok");
-    return 0;
+    int left_out = r->thingsboard != NULL ? tb_verdict(&r->tb, stdout) : 0;
+    printf("configuration: %s\n", rc != 0        ? "cannot be used"
+                                  : left_out > 0 ? "ok, but for what is left out"
+                                                 : "ok");
+    return rc != 0 || left_out > 0;
 }
 
 int main(int argc, char **argv)
@@ -332,7 +349,7 @@ int main(int argc, char **argv)
     if (rc != 0) {
         program_say(&r.program, "%s", r.config.error);
     } else {
-        rc = r.check ? check(&r) : run(&r);
+        rc = r.convert ? tb_write(&r.tb, &r.config.root, stdout) : r.check ? check(&r) : run(&r);
     }
     config_free(&r.config);
     program_fini(&r.program);

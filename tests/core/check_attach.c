@@ -354,6 +354,14 @@ static void feed(struct flow *f, int from, int to)
     wanted = (uint32_t) to;
 }
 
+static uint32_t held(void)
+{
+    pthread_mutex_lock(&box.lock);
+    uint32_t n = box.held_count;
+    pthread_mutex_unlock(&box.lock);
+    return n;
+}
+
 START_TEST(targets_wait_for_their_sink)
 {
     struct flow f;
@@ -368,7 +376,7 @@ START_TEST(targets_wait_for_their_sink)
     ck_assert(flow_until(&f, has_wanted, NULL));
     for (int round = 1; round <= 5; round++) {
         tk_ok(tpc_core_close(f.core, "box", 100));
-        ck_assert_uint_eq(box.open, 0);
+        ck_assert_uint_eq(box.open, 0); /* no thread has it now */
         ck_assert_uint_eq(state_of(&f), TPC_FORWARD_WAITING);
         ck_assert(flow_metric(&f, "tpc_forward_waiting") == 1);
         feed(&f, round * 10 + 1, round * 10 + 10);
@@ -385,14 +393,18 @@ START_TEST(targets_wait_for_their_sink)
         ck_assert_int_eq(box.items[wanted - 1].n, (int) wanted);
     }
     /* A batch that is not answered comes again. */
+    pthread_mutex_lock(&box.lock);
     box.hold = true;
+    pthread_mutex_unlock(&box.lock);
     feed(&f, 61, 65);
-    for (int i = 0; i < 2000 && box.held_count == 0; i++) {
+    for (int i = 0; i < 2000 && held() == 0; i++) {
         work(&f, 1);
     }
     tk_ok(tpc_core_close(f.core, "box", 10));
+    pthread_mutex_lock(&box.lock);
     box.hold = false;
     box.held_count = 0;
+    pthread_mutex_unlock(&box.lock);
     tk_ok(tpc_core_open(f.core, "box", "box", red));
     ck_assert(flow_until(&f, has_wanted, NULL));
     tk_ok(tpc_core_close(f.core, "box", 100));
