@@ -79,13 +79,19 @@ struct tpc_core_options {
     uint64_t alert_keep_ms;    /* cleared alerts are listed for that long [30 days] */
     uint32_t alert_keep_rows;  /* .. and so many of them [100,000] */
     uint32_t made_devices_max; /* devices that one instance of a module may make [100,000] */
+    /* JSON object: which values of devices go on where neither property, device, product nor the
+     * adapter's instance says it, docs/guide/report.md [empty: all do] */
+    struct tpc_str report;
 };
 #define TPC_NO_DELAY UINT32_MAX
 
 #define TPC_CORE_OPTIONS_INIT                                                                      \
     {                                                                                              \
         sizeof(struct tpc_core_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,  \
-            0, 0, { 0, 0 }, { 0, 0 }, 0, 0, 0, 0, 0                                                \
+            0, 0, { 0, 0 }, { 0, 0 }, 0, 0, 0, 0, 0,                                               \
+        {                                                                                          \
+            0, 0                                                                                   \
+        }                                                                                          \
     }
 
 /*

@@ -1,5 +1,6 @@
 #include "core/core.h"
 #include "core/part.h"
+#include "core/report.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -141,7 +142,9 @@ static int fill_core(struct tpc_core *core, struct tpc_error *err)
     core->modules_end = &core->modules;
     core->parts_end = &core->parts;
     tpi_host_init(core);
-    int rc = tpi_flush_init(core);
+    int rc = tpi_report_take_json(core, core->options.report, err);
+    core->options.report = (struct tpc_str){ NULL, 0 }; /* the caller's */
+    rc = rc != 0 ? rc : tpi_flush_init(core);
     rc = rc != 0 ? rc : tpi_streams_init(core);
     rc = rc != 0 ? rc : tpi_loop_init(core);
     rc = rc != 0 ? rc : tpi_pump_init(core);
@@ -203,6 +206,7 @@ static void free_core(struct tpc_core *core)
         tpi_loader_close(object);
         m = next;
     }
+    tpi_report_free_kept(core);
     pthread_mutex_destroy(&core->part_lock);
     pthread_mutex_destroy(&core->trial_lock);
     pthread_mutex_destroy(&core->setup_lock);

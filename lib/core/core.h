@@ -108,6 +108,7 @@ struct tpi_part {
     struct tpc_value cfg;
     char name[TPI_NAME_BYTES];
     uint32_t kind;
+    const struct tpi_report *report; /* option of every adapter; NULL = none; the core's */
     bool inited;
     bool started;        /* stop() is to be called */
     atomic_bool ready;   /* start() returned: takes frames without a session */
@@ -334,6 +335,8 @@ struct tpc_core {
     struct tpi_env env;                /* alloc = &meter.base */
     struct tpi_id_state ids;
     struct tpc_core_options options; /* defaults filled in, keys copied */
+    struct tpi_report report;        /* of options */
+    struct tpi_report_kept *reports; /* of instances, as long as the core; part_lock */
     uint32_t command_rows_max;       /* known when the store is */
     uint8_t secret_key[TPI_SEAL_KEY_BYTES];
     uint8_t token_key[TPI_TOKEN_KEY_MAX];
@@ -401,8 +404,9 @@ struct tpc_core {
 
 /* A received thing in a worker's ring; texts and payload follow in this order. */
 struct tpi_up_item {
-    struct tpc_device *device; /* counted, unless borrowed; NULL = unknown */
-    struct tpi_part *part;     /* NULL = fed by the program */
+    struct tpc_device *device;       /* counted, unless borrowed; NULL = unknown */
+    struct tpi_part *part;           /* NULL = fed by the program */
+    const struct tpi_report *report; /* of the instance that it came by; NULL = none */
     uint64_t session;
     uint64_t ticket;
     tpc_done_fn *done;
@@ -496,6 +500,7 @@ bool tpi_presence_turn(struct tpi_worker *w);
 struct tpi_feed {
     struct tpc_device *device; /* counted by put when it succeeds, unless borrowed */
     struct tpi_part *part;
+    const struct tpi_report *report; /* NULL = the part's */
     uint64_t session;
     uint64_t ticket;
     tpc_done_fn *done;

@@ -77,6 +77,7 @@ int tpi_feed_put(struct tpc_core *core, const struct tpi_feed *feed, const struc
         .device =
             feed->device != NULL && !feed->borrowed ? tpi_device_ref(feed->device) : feed->device,
         .part = feed->part,
+        .report = feed->report != NULL || feed->part == NULL ? feed->report : feed->part->report,
         .session = feed->session,
         .ticket = feed->ticket,
         .done = feed->done,
@@ -129,6 +130,7 @@ void tpi_feed_input(const struct tpi_up_item *item, struct tpi_up_input *ret)
     ret->received_unix_ms = item->received_unix_ms;
     ret->partition = item->partition;
     ret->type = item->type;
+    ret->report = item->report;
     struct tpc_frame *f = &ret->frame;
     f->size = sizeof(*f);
     f->kind = item->kind;

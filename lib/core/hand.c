@@ -22,10 +22,11 @@ struct tpi_join {
 /* The record's body follows. */
 struct handed {
     struct tpi_node node;
-    struct tpc_device *device; /* counted */
-    struct tpi_join *join;     /* may be NULL */
-    int64_t unix_ms;           /* 0 = not said */
-    uint32_t packet_id;        /* 1: it may come twice */
+    struct tpc_device *device;       /* counted */
+    struct tpi_join *join;           /* may be NULL */
+    const struct tpi_report *report; /* of the gateway's instance */
+    int64_t unix_ms;                 /* 0 = not said */
+    uint32_t packet_id;              /* 1: it may come twice */
     uint32_t code;
     uint16_t kind;
     uint16_t flags;
@@ -94,6 +95,7 @@ static bool take_in(struct tpi_worker *w, struct handed *h)
     struct tpi_feed feed = { .device = h->device,
                              .done = h->join != NULL ? tpi_join_done : NULL,
                              .user = h->join,
+                             .report = h->report,
                              .partition = h->device->partition,
                              .type = TPI_UP_PART };
     int rc = tpi_feed_put(w->core, &feed, &frame);
@@ -167,6 +169,7 @@ static struct handed *make_handed(struct tpi_worker *w, const struct tpi_up_msg 
     h->node.drop = drop_handed;
     h->device = tpi_device_ref(um->device);
     h->join = join;
+    h->report = w->items[um->input]->report;
     h->kind = um->msg.kind;
     h->flags = (um->msg.flags & TPC_MSG_RETAINED) != 0 ? TPC_FRAME_RETAINED : 0;
     h->flags |= (um->msg.flags & TPC_MSG_REDELIVERED) != 0 ? TPC_FRAME_REDELIVERED : 0;

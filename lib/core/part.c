@@ -5,6 +5,7 @@
 #include "codec/codec.h"
 #include "core/core.h"
 #include "core/part.h"
+#include "core/report.h"
 #include "data/msg.h"
 #include "data/option.h"
 #include <tpcore/json.h>
@@ -98,8 +99,10 @@ static int take_options(struct tpi_part *p, const struct tpc_value *options, str
             return tpi_error_set(err, rc, "core", "the options of %s cannot be copied", p->name);
         }
     }
-    int rc =
-        tpi_option_check(tpi_interface_options(p->interface), &copy, 0, p->arena, err, &p->cfg);
+    int rc = p->kind == TPC_KIND_ADAPTER ? tpi_report_take_option(p, &copy, err) : 0;
+    rc = rc != 0 ? rc
+                 : tpi_option_check(tpi_interface_options(p->interface), &copy, 0, p->arena, err,
+                                    &p->cfg);
     if (rc != 0 && err != NULL) {
         tpi_error_at(err, p->name);
     }

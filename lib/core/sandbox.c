@@ -310,7 +310,7 @@ static int copy_product(struct tpi_sandbox *s, struct tpc_str key, struct tpc_er
 {
     struct wanted w = { .s = s };
     struct tpc_value doc;
-    struct tpc_member members[4];
+    struct tpc_member members[5];
     tpi_registry_read_lock(s->registry);
     bool there = tpi_registry_product(s->registry, s->tenant, key) != NULL;
     tpi_registry_read_unlock(s->registry);
@@ -328,8 +328,8 @@ static int copy_product(struct tpi_sandbox *s, struct tpc_str key, struct tpc_er
     size_t n = 0;
     members[n++] = text_member("key", key);
     members[n++] = text_member("tenant", s->tenant);
-    static const char *const kept[] = { "model", "enforce" };
-    for (size_t i = 0; i < 2; i++) {
+    static const char *const kept[] = { "model", "enforce", "unknown" };
+    for (size_t i = 0; i < 3; i++) {
         const struct tpc_value *v = tpi_member(&doc, kept[i]);
         if (v != NULL) {
             members[n++] = (struct tpc_member){ tpc_str_from(kept[i]), *v };

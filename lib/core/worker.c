@@ -13,6 +13,7 @@
 #include "codec/codec.h"
 #include "core/behind.h"
 #include "core/core.h"
+#include "core/report.h"
 #include "registry/why.h"
 
 enum {
@@ -115,6 +116,8 @@ int tpi_worker_prepare(struct tpi_worker *w, struct tpc_error *err)
         .registry = core->registry,
         .counters = &core->uplink_counters,
         .presence = &w->presence,
+        .wheel = &w->wheel,
+        .report = core->report,
         .worker = w->index,
         .workers = core->worker_count,
         .append = append_batch,
@@ -419,6 +422,9 @@ static void finish_batch(struct tpi_worker *w, uint32_t n)
     for (uint32_t i = 0; i < tpi_uplink_count(w->uplink); i++) {
         act_on(w, tpi_uplink_msg(w->uplink, i));
     }
+    for (uint32_t i = 0; i < tpi_uplink_quiet_count(w->uplink); i++) {
+        act_on(w, tpi_uplink_quiet(w->uplink, i));
+    }
     tpi_effects_run(w);
     tpi_requests(w);
     tpi_create_subs(w);
@@ -533,6 +539,7 @@ bool tpi_worker_turn(struct tpi_worker *w)
     int64_t now = tpi_unix_ms(&core->env);
     atomic_store_explicit(&w->unix_ms, now, memory_order_relaxed);
     bool did = tpi_wheel_run(&w->wheel, tpi_mono_ms(&core->env)) > 0;
+    did |= tpi_report_turn(w);
     did |= tpi_presence_turn(w);
     if (!core->replaying && tpi_rules_turn_at(core->rules, w->index, now) > 0) {
         tpi_effects_run(w);

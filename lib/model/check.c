@@ -398,6 +398,11 @@ uint32_t tpi_model_derived_count(const struct tpi_model *m)
     return m->derived_count;
 }
 
+uint32_t tpi_model_report_count(const struct tpi_model *m)
+{
+    return m->report_count;
+}
+
 const struct tpi_property *tpi_model_property(const struct tpi_model *m, uint32_t index)
 {
     return &m->properties[index];

@@ -85,6 +85,22 @@ static int compile_expr(struct tpi_compiler *c, const struct tpc_value *def, str
     return tpi_def_text(c, tpc_value_text(v), &p->expr);
 }
 
+static int compile_report(struct tpi_compiler *c, const struct tpc_value *def,
+                          struct tpi_property *p)
+{
+    const struct tpc_value *v = tpi_def_member(def, "report");
+    struct tpi_report *report = v != NULL ? tpi_def_take(c, 1, sizeof(*report)) : NULL;
+    if (report == NULL) {
+        return v != NULL ? tpi_def_no_memory(c) : 0;
+    }
+    int rc = tpi_report_parse(v, c->arena, c->err, report);
+    if (rc != 0) {
+        tpi_error_at(c->err, "report");
+    }
+    p->report = report;
+    return rc;
+}
+
 static int compile_property(struct tpi_compiler *c, const struct tpc_value *def,
                             struct tpi_property *p)
 {
@@ -108,6 +124,7 @@ static int compile_property(struct tpi_compiler *c, const struct tpc_value *def,
     p->readable = access < 2;
     p->attribute = role > 0;
     rc = rc != 0 ? rc : compile_expr(c, def, p);
+    rc = rc != 0 ? rc : compile_report(c, def, p);
     p->spec = spec;
     p->data_type = spec->data_type;
     p->value_type = spec->value_type;
@@ -215,6 +232,7 @@ static int compile_properties(struct tpi_compiler *c, const struct tpc_value *de
         rc = compile_property(c, &list->as.items[i], &m->properties[i]);
         m->count = i + 1;
         m->derived_count += m->properties[i].expr.len > 0;
+        m->report_count += m->properties[i].report != NULL;
         if (rc == 0 && hash_put(m, i) != 0) {
             rc = tpi_def_bad(c, "id", TPC_EINVAL, "stands twice");
         }

@@ -29,6 +29,8 @@
 #include <tpcore/error.h>
 #include <tpcore/value.h>
 
+#include "data/report.h"
+
 enum tpi_data_type {
     TPI_DATA_INT = 1,
     TPI_DATA_FLOAT = 2,
@@ -83,6 +85,7 @@ struct tpi_property {
     bool attribute;      /* else telemetry */
     struct tpc_str expr; /* of a derived property, else empty */
     const struct tpi_spec *spec;
+    const struct tpi_report *report; /* NULL = as the device, the product, .. says */
 };
 
 struct tpi_model;
@@ -109,6 +112,8 @@ int tpi_model_ids(const struct tpi_model *m, struct tpc_arena *arena, struct tpc
 uint32_t tpi_model_revision(const struct tpi_model *m);
 uint32_t tpi_model_property_count(const struct tpi_model *m);
 uint32_t tpi_model_derived_count(const struct tpi_model *m);
+/* Properties with a report strategy of their own. */
+uint32_t tpi_model_report_count(const struct tpi_model *m);
 
 /* index < count. */
 const struct tpi_property *tpi_model_property(const struct tpi_model *m, uint32_t index);

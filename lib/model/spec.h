@@ -86,6 +86,7 @@ struct tpi_model {
     uint32_t count;
     uint32_t alias_count;
     uint32_t derived_count;
+    uint32_t report_count;
     struct tpi_alias *aliases;
     uint32_t mask;    /* of hash; its size is a power of two >= 2 * (count + alias_count) */
     uint32_t *hash;   /* index + 1, 0 = free; from count + 1 on aliases */

@@ -74,6 +74,7 @@ struct tpc_device {
     atomic_uchar bits;    /* owner writes: enum tpi_device_bit */
     atomic_bool disabled; /* its document says enabled = false */
     uint16_t partition;
+    uint16_t report; /* 0 = no report strategy of its own; read lock */
     atomic_uint refs;
     _Atomic uint32_t active_unix_s; /* owner writes; when it was online first; 0 = never */
     struct tpi_tenant *tenant;
@@ -111,6 +112,9 @@ static inline struct tpc_str tpi_device_product_key(const struct tpc_device *d)
 {
     return d->product->key;
 }
+
+/* Its own report strategy, NULL = none. Read lock; valid under it. */
+const struct tpi_report *tpi_device_report(const struct tpc_device *d);
 
 /* Id of its top gateway, or its own. Read lock. */
 uint64_t tpi_device_root(const struct tpc_device *d);

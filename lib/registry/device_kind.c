@@ -143,6 +143,11 @@ static const struct tpc_option device_schema[] = {
       .sub = TPC_OPTIONS(location_schema),
       .since = "0.1",
       .help = "Where it stands." },
+    { .name = "report",
+      .type = TPC_OPT_TABLE,
+      .sub = TPC_OPTIONS(tpi_report_schema),
+      .since = "0.1",
+      .help = "Which of its values go on, where the property does not say it." },
     { .name = "protocol_config",
       .type = TPC_OPT_ANY,
       .since = "0.1",
@@ -176,6 +181,7 @@ struct device_change {
     struct tpi_serial_change serial;
     struct tpi_logins *logins; /* the new ones, not live yet */
     bool disabled;
+    uint16_t report;
     struct tpi_topology_change topology;
 };
 
@@ -305,6 +311,13 @@ static int prepare_put(struct tpi_registry *r, struct tpi_change *change, struct
     if (rc != 0) {
         return rc;
     }
+    struct tpi_report report;
+    rc = tpi_report_read_in(change, &report, err);
+    rc = rc != 0 ? rc : tpi_report_number(r, &report, err, &c->report);
+    if (rc != 0) {
+        tpi_serial_discard(r, change, &c->serial);
+        return rc;
+    }
     struct tpc_device *there = c->device;
     rc = tpi_logins_make(r, change, product, there != NULL ? there->logins : NULL, err, &c->logins);
     if (rc == 0) {
@@ -431,6 +444,7 @@ static void device_apply(void *user, struct tpi_change *change)
     tpi_logins_swap(r, c->device->logins, c->logins);
     c->device->logins = c->logins;
     atomic_store_explicit(&c->device->disabled, c->disabled, memory_order_relaxed);
+    c->device->report = change->deleted ? 0 : c->report;
     left = tpi_topology_apply(r, c->device, &c->topology);
     TPI_METRIC_SET(r->counters.devices, r->by_id.count);
     pthread_rwlock_unlock(&r->lock);

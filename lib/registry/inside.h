@@ -73,9 +73,11 @@ struct tpi_registry {
     struct tpi_map64 subs;    /* gateway -> first struct tpi_link of those behind it */
     struct tpi_map64 homes;   /* device -> whose number gives its partition; changes only */
     bool homes_loaded;
-    struct tpi_why why;        /* has a lock of its own, too */
-    pthread_mutex_t gone_lock; /* guards gone */
-    struct tpc_device *gone;   /* deleted, but still referred to */
+    struct tpi_why why;         /* has a lock of its own, too */
+    pthread_mutex_t gone_lock;  /* guards gone */
+    struct tpc_device *gone;    /* deleted, but still referred to */
+    struct tpi_report *reports; /* strategies of devices, each once: tpi_device.report - 1 */
+    uint32_t report_count, report_cap;
     struct tpi_presence_count presence;
     atomic_uint presence_changes; /* products' time-outs, devices' products */
     struct tpi_registry_counters counters;
@@ -95,6 +97,15 @@ void tpi_table_fini(struct tpi_registry *r, struct tpi_device_table *t);
 void tpi_tables_init(struct tpi_registry *r);
 struct tpc_device *tpi_table_find_key(const struct tpi_registry *r, uint64_t tenant_id,
                                       struct tpc_str key);
+
+/* ---- report.c ---- */
+/* Member "report" of a document; mode 0 if there is none. Returns 0, TPC_EINVAL or TPC_ENOMEM. */
+int tpi_report_read_in(const struct tpi_change *change, struct tpi_report *ret,
+                       struct tpc_error *err);
+/* Number for tpc_device.report. Returns 0, TPC_ETOOBIG or TPC_ENOMEM. */
+int tpi_report_number(struct tpi_registry *r, const struct tpi_report *report,
+                      struct tpc_error *err, uint16_t *ret);
+void tpi_report_fini(struct tpi_registry *r);
 
 /* ---- registry.c ---- */
 struct tpi_product_slot *tpi_registry_product_slot(struct tpi_registry *r, uint64_t tenant_id,

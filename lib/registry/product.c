@@ -206,6 +206,11 @@ static const struct tpc_option product_schema[] = {
           "What becomes of a reported value whose key the model does not know: it is dropped and "
           "counted, or it is kept as a point by key: in the log, for followers, rules and "
           "forwarding, but not among the latest values and not in the history." },
+    { .name = "report",
+      .type = TPC_OPT_TABLE,
+      .sub = TPC_OPTIONS(tpi_report_schema),
+      .since = "0.1",
+      .help = "Which values of its devices go on, where neither property nor device says it." },
     { .name = "history",
       .type = TPC_OPT_TABLE,
       .sub = TPC_OPTIONS(history_schema),
@@ -543,7 +548,8 @@ static int make_product(struct tpi_registry *r, struct tpi_change *change, struc
     p->auto_subs = tpc_str_equal(subs_mode, TPC_STR("on"))        ? TPI_AUTO_ON
                    : tpc_str_equal(subs_mode, TPC_STR("product")) ? TPI_AUTO_PRODUCT
                                                                   : TPI_AUTO_OFF;
-    int rc = tpi_publish_read(change, p, err);
+    int rc = tpi_report_read_in(change, &p->report, err);
+    rc = rc != 0 ? rc : tpi_publish_read(change, p, err);
     rc = rc != 0 ? rc : read_presence(change, p, err);
     rc = rc != 0 ? rc : make_model(r, change, err, &p->model);
     rc = rc != 0 ? rc : make_derived(r, p, err);

@@ -210,6 +210,7 @@ void tpi_registry_destroy(struct tpi_registry *r)
     tpi_login_table_fini(&r->logins);
     tpi_limit_fini(&r->limit, r->env);
     tpi_topology_fini(r);
+    tpi_report_fini(r);
     tpi_why_fini(&r->why);
     pthread_mutex_destroy(&r->gone_lock);
     pthread_rwlock_destroy(&r->lock);

@@ -8,6 +8,7 @@
 #ifndef TPI_REGISTRY_REGISTRY_H
 #define TPI_REGISTRY_REGISTRY_H
 
+#include "data/report.h"
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <tpcore/ext/codec.h>
@@ -89,6 +90,7 @@ struct tpi_product {
     uint8_t voucher;              /* enum tpi_voucher: of devices that register themselves */
     struct tpc_str secret;        /* only with auto_register, else empty */
     struct tpi_topic_map *topics; /* of its own; NULL = none */
+    struct tpi_report report;     /* of its devices' values; mode 0 = none */
     bool keep_unknown;            /* values of keys that the model does not know are kept, by key */
     uint8_t presence;             /* enum tpi_presence_mode */
     uint32_t silence_ms;          /* after which a device is offline; 0 = never */

@@ -83,6 +83,8 @@ void up_refuse(struct tpi_uplink *u, uint32_t input, const struct tpc_error *why
     u->msg_count = s->first;
     u->point_count = s->points;
     u->part_count = s->parts;
+    u->quiet_count = s->quiet;
+    tpi_reports_forget(&u->reports, s->touched);
     u->bodies.len = s->bodies;
     if (!up_room_msg(u)) {
         return;

@@ -8,6 +8,7 @@
 #include "model/direct.h"
 #include "registry/device.h"
 #include "uplink/dedup.h"
+#include "uplink/report.h"
 #include "uplink/uplink.h"
 
 /* How far an input has come in the present run. */
@@ -16,16 +17,18 @@ struct up_state {
     int result;
     bool refused; /* a dead letter stands for it */
     bool duplicate;
-    bool keyed;      /* the dialect's id was looked at */
-    bool any;        /* the decoder said something of it */
-    bool again;      /* a duplicate whose answer is wanted again */
-    bool again_part; /* .. and it is a gateway's */
-    bool answered;   /* one of its parts asks for the answer already */
-    bool bad_part;   /* u->part_bad says why one of its parts is not taken */
-    uint32_t first;  /* messages before it */
-    uint32_t points; /* points before it */
-    uint32_t parts;  /* parts before it */
-    size_t bodies;   /* body bytes before it */
+    bool keyed;       /* the dialect's id was looked at */
+    bool any;         /* the decoder said something of it */
+    bool again;       /* a duplicate whose answer is wanted again */
+    bool again_part;  /* .. and it is a gateway's */
+    bool answered;    /* one of its parts asks for the answer already */
+    bool bad_part;    /* u->part_bad says why one of its parts is not taken */
+    uint32_t first;   /* messages before it */
+    uint32_t points;  /* points before it */
+    uint32_t parts;   /* parts before it */
+    uint32_t quiet;   /* messages of which nothing was left, before it */
+    uint32_t touched; /* states of reports before it */
+    size_t bodies;    /* body bytes before it */
     uint64_t packet_key;
     uint64_t dialect_key;
     struct tpc_str again_name, again_correlation;
@@ -46,6 +49,8 @@ struct tpi_uplink {
     uint32_t msg_count, msg_cap;
     struct tpi_up_msg *parts; /* of devices of other workers */
     uint32_t part_count, part_cap;
+    struct tpi_up_msg *quiet; /* of which report strategies left nothing */
+    uint32_t quiet_count, quiet_cap;
     struct tpi_up_request *requests;
     uint32_t request_count, request_cap;
     struct tpi_up_new news[TPI_UPLINK_NEW];
@@ -57,6 +62,10 @@ struct tpi_uplink {
     uint32_t record_cap;
     struct tpi_buf bodies;
     struct tpi_dedup dedup;
+    struct tpi_reports reports;
+    struct tpi_report_device *repeats[TPI_UPLINK_BATCH]; /* of inputs TPI_UP_REPEAT */
+    uint32_t repeat_count;
+    uint64_t points_held, points_repeated; /* of the run */
     size_t keys_added;
 
     /* While decoding. */
@@ -122,6 +131,21 @@ void up_scope_end(struct tpi_uplink *u, uint32_t input);
 
 /* A TPI_UP_PART input. */
 int up_take_part(struct tpi_uplink *u, uint32_t input, struct tpc_error *err);
+
+/* ---- filter.c, repeat.c: report strategies ---- */
+/* The strategy for all properties of a device that have none of their own. part: the instance's. */
+const struct tpi_report *up_report_level(const struct tpi_uplink *u, const struct tpc_device *d,
+                                         const struct tpi_report *part);
+const struct tpi_report *up_report_rule(const struct tpi_model *m, uint32_t index,
+                                        const struct tpi_report *level);
+/* Takes the points that do not go on out of the newest message. */
+void up_filter(struct tpi_uplink *u, struct tpi_up_msg *um);
+/* The newest message is quiet. False: out of memory. */
+bool up_quiet(struct tpi_uplink *u);
+/* A TPI_UP_REPEAT input. */
+int up_take_repeat(struct tpi_uplink *u, uint32_t input);
+/* They are in the log. Read lock. */
+void up_repeats_sent(struct tpi_uplink *u);
 
 /* Adds the derived properties of the open message, whose product has some. Returns 0 or TPC_ENOMEM
  * (u->no_memory is set). */

@@ -135,6 +135,10 @@ static void share(struct tpi_uplink *u, const struct up_state *s)
         }
     }
     u->msg_count = end;
+    for (uint32_t i = s->quiet; i < u->quiet_count; i++) {
+        asking = u->quiet[i].answer ? &u->quiet[i] : asking;
+        u->quiet[i].answer = false;
+    }
     for (uint32_t i = s->parts; i < u->part_count; i++) {
         asking = u->parts[i].answer ? &u->parts[i] : asking;
         u->parts[i].answer = false;
@@ -151,7 +155,8 @@ void up_scope_end(struct tpi_uplink *u, uint32_t input)
     if (u->part_count > s->parts) {
         share(u, s);
     }
-    if (s->bad_part && !s->refused && u->msg_count == s->first && u->part_count == s->parts) {
+    if (s->bad_part && !s->refused && u->msg_count == s->first && u->part_count == s->parts &&
+        u->quiet_count == s->quiet) {
         up_refuse(u, input, &u->part_bad);
     }
 }

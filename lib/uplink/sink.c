@@ -213,7 +213,7 @@ static int sink_begin(void *user, uint32_t frame, const struct tpc_decoded *head
     um->answer_name = answer_name(head);
     um->part = (head->flags & TPC_DECODED_PART) != 0;
     um->got = (head->flags & TPC_DECODED_GOT) != 0;
-    um->said = in->type == TPI_UP_VALUES;
+    um->said = in->type == TPI_UP_VALUES || in->type == TPI_UP_REPEAT;
     um->first_point = u->point_count;
     struct tpc_msg *m = &um->msg;
     m->size = sizeof(*m);
@@ -350,7 +350,9 @@ static int sink_end(void *user)
         return 0;
     }
     /* The worker that owns the device computes. */
-    if (u->product->derived != NULL && !up_scope_foreign(u) && up_derive(u) != 0) {
+    bool foreign = up_scope_foreign(u);
+    bool repeat = u->inputs[u->current].type == TPI_UP_REPEAT;
+    if (u->product->derived != NULL && !foreign && !repeat && up_derive(u) != 0) {
         return TPC_ENOMEM;
     }
     struct tpi_up_msg *um = &u->msgs[u->msg_count];
@@ -384,8 +386,14 @@ static int sink_end(void *user)
     if (u->bad_points > 0) {
         note_bad(u, um);
     }
+    if (data && !foreign) {
+        up_filter(u, um);
+        if (um->msg.point_count == 0) {
+            return up_quiet(u) ? 0 : TPC_ENOMEM;
+        }
+    }
     int rc = up_encode(u, um);
-    if (rc == 0 && up_scope_foreign(u) && !up_scope_hand(u)) {
+    if (rc == 0 && foreign && !up_scope_hand(u)) {
         return TPC_ENOMEM;
     }
     if (rc != 0 && rc != TPC_ENOMEM) {

@@ -27,6 +27,10 @@ const struct tpi_metric_def tpi_uplink_metrics[] = {
     COUNTER(points_refused, "Values that the thing model refused"),
     COUNTER(points_clamped, "Values that were brought within the thing model's limits"),
     COUNTER(points_beyond, "Values beyond the thing model's limits that were kept and marked"),
+    COUNTER(points_held, "Values that report strategies held"),
+    COUNTER(points_repeated, "Values that report strategies sent with a period"),
+    COUNTER(points_untracked, "Values that went on since no state of them could be kept"),
+    COUNTER(messages_held, "Messages of which report strategies left nothing"),
     COUNTER(points_kept,
             "Values of keys that the thing model does not know, of products that keep them"),
     COUNTER(duplicates, "Frames that came a second time and were dropped"),
@@ -59,6 +63,7 @@ int tpi_uplink_create(const struct tpi_env *env, const struct tpi_uplink_host *h
     u->host = *host;
     tpi_buf_init(&u->bodies, env->alloc, TPI_UPLINK_BODY_BYTES);
     tpi_dedup_init(&u->dedup, env->alloc);
+    tpi_reports_init(&u->reports, env->alloc, host->wheel);
     *ret = u;
     return 0;
 }
@@ -71,6 +76,7 @@ void tpi_uplink_destroy(struct tpi_uplink *u)
     const struct tpc_allocator *a = u->env->alloc;
     tpi_free(a, u->msgs, u->msg_cap * sizeof(u->msgs[0]));
     tpi_free(a, u->parts, u->part_cap * sizeof(u->parts[0]));
+    tpi_free(a, u->quiet, u->quiet_cap * sizeof(u->quiet[0]));
     tpi_free(a, u->requests, u->request_cap * sizeof(u->requests[0]));
     tpi_free(a, u->points, u->point_cap * sizeof(u->points[0]));
     tpi_free(a, u->indexes, u->point_cap * sizeof(u->indexes[0]));
@@ -78,6 +84,7 @@ void tpi_uplink_destroy(struct tpi_uplink *u)
     up_derive_fini(u);
     tpi_buf_fini(&u->bodies);
     tpi_dedup_fini(&u->dedup);
+    tpi_reports_fini(&u->reports);
     tpc_arena_destroy(u->arena);
     tpi_free(a, u, sizeof(*u));
 }
@@ -178,7 +185,12 @@ static bool prepare(struct tpi_uplink *u, uint32_t i)
     s->first = u->msg_count;
     s->points = u->point_count;
     s->parts = u->part_count;
+    s->quiet = u->quiet_count;
+    s->touched = u->reports.touched_count;
     s->bodies = u->bodies.len;
+    if (in->type == TPI_UP_REPEAT) {
+        return atomic_load_explicit(&in->device->deleted, memory_order_relaxed);
+    }
     if (in->device == NULL || atomic_load_explicit(&in->device->deleted, memory_order_relaxed)) {
         struct tpc_str key = in->device != NULL ? in->device->key : in->frame.device;
         tpi_error_set(&err, TPC_ENOENT, "uplink", "no device \"%.*s\"", (int) key.len,
@@ -222,6 +234,8 @@ static void refuse_rest(struct tpi_uplink *u, int rc)
             u->states[i].first = u->msg_count;
             u->states[i].points = u->point_count;
             u->states[i].parts = u->part_count;
+            u->states[i].quiet = u->quiet_count;
+            u->states[i].touched = u->reports.touched_count;
             u->states[i].bodies = u->bodies.len;
             up_refuse(u, i, &err);
         }
@@ -240,6 +254,10 @@ static void decode_one(struct tpi_uplink *u, uint32_t i, const struct tpc_decode
         tpi_error_set(&err, TPC_EDENIED, "uplink", "device \"%s\" is of product \"%s\"",
                       in->device->key.ptr, u->product->key.ptr);
         up_refuse(u, i, &err);
+        return;
+    }
+    if (in->type == TPI_UP_REPEAT) {
+        (void) up_take_repeat(u, i);
         return;
     }
     if (in->type != TPI_UP_FRAME) {
@@ -332,6 +350,9 @@ static void append_singly(struct tpi_uplink *u)
         u->records[kept++] = r;
     }
     u->msg_count = kept;
+    if (failed != 0) {
+        tpi_reports_forget(&u->reports, 0);
+    }
     for (uint32_t i = 0; failed != 0 && i < u->input_count; i++) {
         if (u->states[i].duplicate && u->states[i].result == 0) {
             u->states[i].result = failed; /* perhaps of one that was not taken */
@@ -360,6 +381,21 @@ static int append_all(struct tpi_uplink *u, struct tpc_error *err)
     return rc;
 }
 
+static void sign_of_life(const struct tpi_uplink *u, struct tpi_up_msg *um)
+{
+    struct tpc_device *d = um->device;
+    const struct tpc_msg *m = &um->msg;
+    if (um->said) {
+        return;
+    }
+    tpi_device_seen(d, m->received_unix_ms);
+    bool reported = (um->part && d != um->asked) || u->inputs[um->input].type == TPI_UP_PART;
+    bool online = atomic_load_explicit(&d->online, memory_order_relaxed);
+    um->wakes = (d->product->silence_ms != 0 || (reported && !online)) &&
+                m->kind != TPC_MSG_PRESENCE && (m->flags & TPC_MSG_RETAINED) == 0 &&
+                (!online || !tpi_device_has(d, TPI_DEVICE_TIMED));
+}
+
 static void apply_one(struct tpi_uplink *u, struct tpi_up_msg *um)
 {
     struct tpc_device *d = um->device;
@@ -371,16 +407,7 @@ static void apply_one(struct tpi_uplink *u, struct tpi_up_msg *um)
     m->tenant = tpi_device_tenant(d);
     m->product = tpi_device_product_key(d);
     m->device = d->key;
-    if (!um->said) {
-        tpi_device_seen(d, m->received_unix_ms);
-    }
-    bool reported = (um->part && d != um->asked) || u->inputs[um->input].type == TPI_UP_PART;
-    um->wakes = !um->said &&
-                (d->product->silence_ms != 0 ||
-                 (reported && !atomic_load_explicit(&d->online, memory_order_relaxed))) &&
-                m->kind != TPC_MSG_PRESENCE && (m->flags & TPC_MSG_RETAINED) == 0 &&
-                (!atomic_load_explicit(&d->online, memory_order_relaxed) ||
-                 !tpi_device_has(d, TPI_DEVICE_TIMED));
+    sign_of_life(u, um);
     if (m->kind == TPC_MSG_TELEMETRY || m->kind == TPC_MSG_ATTRIBUTES) {
         if (u->host.before != NULL && (m->flags & TPC_MSG_RETAINED) == 0) {
             u->host.before(u->host.user, d, m);
@@ -426,6 +453,16 @@ static void apply_all(struct tpi_uplink *u)
     add(&c->messages, u->msg_count - dead);
     add(&c->points, points);
     add(&c->dead_letters, dead);
+    for (uint32_t i = 0; i < u->quiet_count; i++) {
+        sign_of_life(u, &u->quiet[i]);
+    }
+    up_repeats_sent(u);
+    if ((u->points_held | u->points_repeated | u->reports.untracked) != 0) {
+        add(&c->points_held, u->points_held);
+        add(&c->points_repeated, u->points_repeated);
+        add(&c->points_untracked, u->reports.untracked);
+        add(&c->messages_held, u->quiet_count);
+    }
 }
 
 static void count_inputs(struct tpi_uplink *u)
@@ -442,7 +479,7 @@ static void count_inputs(struct tpi_uplink *u)
         refused += s->result != 0;
         empty += !s->any && !s->duplicate;
     }
-    add(&c->frames, u->input_count);
+    add(&c->frames, u->input_count - u->repeat_count);
     add(&c->bytes, bytes);
     add(&c->batches, 1);
     if (duplicates + empty + refused > 0) {
@@ -456,6 +493,11 @@ static void reset(struct tpi_uplink *u)
 {
     u->msg_count = 0;
     u->part_count = 0;
+    u->quiet_count = 0;
+    u->reports.touched_count = 0;
+    u->reports.untracked = 0;
+    u->points_held = 0;
+    u->points_repeated = 0;
     u->request_count = 0;
     u->new_count = 0;
     u->point_count = 0;
@@ -486,6 +528,11 @@ static void hold_subs(struct tpi_uplink *u)
             (void) tpi_device_ref(u->msgs[i].device);
         }
     }
+    for (uint32_t i = 0; i < u->quiet_count; i++) {
+        if (is_behind(u, &u->quiet[i])) {
+            (void) tpi_device_ref(u->quiet[i].device);
+        }
+    }
     for (uint32_t i = 0; i < u->part_count; i++) {
         (void) tpi_device_ref(u->parts[i].device);
     }
@@ -499,6 +546,11 @@ static void release_subs(struct tpi_uplink *u)
     for (uint32_t i = 0; u->held && i < u->msg_count; i++) {
         if (is_behind(u, &u->msgs[i])) {
             tpi_device_unref(u->msgs[i].device);
+        }
+    }
+    for (uint32_t i = 0; u->held && i < u->quiet_count; i++) {
+        if (is_behind(u, &u->quiet[i])) {
+            tpi_device_unref(u->quiet[i].device);
         }
     }
     for (uint32_t i = 0; u->held && i < u->part_count; i++) {
@@ -528,10 +580,12 @@ int tpi_uplink_run(struct tpi_uplink *u, struct tpc_error *err)
     tpi_registry_read_unlock(u->host.registry);
     up_tell_parts(u);
     if (rc != 0) {
+        tpi_reports_forget(&u->reports, 0);
         tpi_dedup_undo(&u->dedup, u->keys_added);
         add(&u->host.counters->waits, 1);
         u->msg_count = 0;
         u->part_count = 0;
+        u->quiet_count = 0;
         u->request_count = 0;
         u->new_count = 0;
         return rc;
@@ -564,6 +618,16 @@ uint32_t tpi_uplink_part_count(const struct tpi_uplink *u)
 const struct tpi_up_msg *tpi_uplink_part(const struct tpi_uplink *u, uint32_t i)
 {
     return &u->parts[i];
+}
+
+uint32_t tpi_uplink_quiet_count(const struct tpi_uplink *u)
+{
+    return u->quiet_count;
+}
+
+const struct tpi_up_msg *tpi_uplink_quiet(const struct tpi_uplink *u, uint32_t i)
+{
+    return &u->quiet[i];
 }
 
 uint32_t tpi_uplink_new_count(const struct tpi_uplink *u)
@@ -613,9 +677,14 @@ void tpi_uplink_forget(struct tpi_uplink *u, uint32_t input)
 void tpi_uplink_clear(struct tpi_uplink *u)
 {
     release_subs(u);
+    for (uint32_t i = 0; i < u->repeat_count; i++) {
+        tpi_device_unref(u->inputs[i].device);
+    }
+    u->repeat_count = 0;
     u->input_count = 0;
     u->msg_count = 0;
     u->part_count = 0;
+    u->quiet_count = 0;
     u->request_count = 0;
     u->new_count = 0;
 }

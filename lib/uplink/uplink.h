@@ -24,6 +24,8 @@
 
 #include "base/env.h"
 #include "base/metric.h"
+#include "base/wheel.h"
+#include "data/report.h"
 #include "registry/presence.h"
 
 enum {
@@ -42,7 +44,11 @@ struct tpi_uplink_counters {
     _Atomic uint64_t points_refused;
     _Atomic uint64_t points_clamped;
     _Atomic uint64_t points_beyond;
-    _Atomic uint64_t points_kept; /* by key: their model does not know it */
+    _Atomic uint64_t points_held;      /* by report strategies */
+    _Atomic uint64_t points_repeated;  /* that a period sent */
+    _Atomic uint64_t points_untracked; /* that no state could be kept of */
+    _Atomic uint64_t messages_held;    /* of which nothing was left */
+    _Atomic uint64_t points_kept;      /* by key: their model does not know it */
     _Atomic uint64_t duplicates;
     _Atomic uint64_t dead_letters;
     _Atomic uint64_t empty;            /* frames that said nothing */
@@ -71,6 +77,8 @@ struct tpi_uplink_host {
     struct tpi_registry *registry;
     struct tpi_uplink_counters *counters; /* the core's, for all workers */
     struct tpi_presence *presence;        /* the worker's; NULL = every status counts */
+    struct tpi_wheel *wheel;              /* the worker's; NULL = no report strategies */
+    struct tpi_report report;             /* where nobody says another; mode 0 = all values go on */
     uint32_t worker;
     uint32_t workers; /* partition p belongs to worker p % workers; 0 = all to this one */
     int (*append)(void *user, struct tpc_record *records, uint32_t count, struct tpc_error *err);
@@ -87,7 +95,8 @@ enum tpi_up_type {
     TPI_UP_POINTS = 1, /* frame.payload is a record body (data/msg.h) with the points */
     TPI_UP_PART = 2, /* .. with a message of frame.kind that another worker took out of a gateway's;
                         * frame.code: enum tpc_decoded_flags */
-    TPI_UP_VALUES = 3 /* as points, with origin and code: a rule said it, and no sign of life */
+    TPI_UP_REPEAT = 4, /* values that a period sends: of tpi_uplink_repeat() alone */
+    TPI_UP_VALUES = 3  /* as points, with origin and code: a rule said it, and no sign of life */
 };
 
 /* What was received. Views and the device live until tpi_uplink_clear(). */
@@ -97,8 +106,9 @@ struct tpi_up_input {
     struct tpc_str tenant;
     struct tpc_str origin;
     int64_t received_unix_ms;
-    uint32_t partition; /* where it goes without a device */
-    uint32_t type;      /* enum tpi_up_type */
+    uint32_t partition;              /* where it goes without a device */
+    uint32_t type;                   /* enum tpi_up_type */
+    const struct tpi_report *report; /* of the adapter's instance; NULL = none; lives on */
 };
 
 /* A message that was appended. */
@@ -110,7 +120,7 @@ struct tpi_up_msg {
     struct tpc_str answer_name; /* of the answer */
     bool part;                  /* of a gateway's message */
     bool got;                   /* answers a get under way */
-    bool said;                  /* a rule said it: no sign of life */
+    bool said;                  /* a rule said it, or a period repeats it: no sign of life */
     bool wakes;                 /* its device is offline, or not watched, and its product minds */
     struct tpc_device
         *asked;           /* who gets the answer: the device, or the gateway that spoke for it */
@@ -140,6 +150,19 @@ int tpi_uplink_result(const struct tpi_uplink *u, uint32_t input);
 /* Messages of the run, dead letters included. */
 uint32_t tpi_uplink_count(const struct tpi_uplink *u);
 const struct tpi_up_msg *tpi_uplink_msg(const struct tpi_uplink *u, uint32_t i);
+
+/* Messages of which report strategies left nothing: not in the log, but signs of life. */
+uint32_t tpi_uplink_quiet_count(const struct tpi_uplink *u);
+const struct tpi_up_msg *tpi_uplink_quiet(const struct tpi_uplink *u, uint32_t i);
+
+/* Whether values are due that a period sends. */
+bool tpi_uplink_due(const struct tpi_uplink *u);
+
+/*
+ * Runs a batch of those that are due; no other batch is open, tpi_uplink_clear() follows. Returns as
+ * tpi_uplink_run(); after a failure they are due again a little later.
+ */
+int tpi_uplink_repeat(struct tpi_uplink *u, int64_t unix_ms, struct tpc_error *err);
 
 /* What a device asked for. Views and params are valid until tpi_uplink_clear(). */
 struct tpi_up_request {

@@ -183,10 +183,12 @@ END_TEST
 START_TEST(what_no_one_could_hold_is_refused_singly)
 {
     struct open o;
-    char text[600] = "{\"n\":1,\"none\":null,\"\":2,\"a\\u0001b\":3,\"ok\":4,\"";
+    char text[600], key[258];
     begin(&o, 0);
-    memset(text + strlen(text), 'k', 257);
-    strcat(text, "\":5}");
+    memset(key, 'k', 257);
+    key[257] = '\0';
+    snprintf(text, sizeof(text), "{\"n\":1,\"none\":null,\"\":2,\"a\\u0001b\":3,\"ok\":4,\"%s\":5}",
+             key);
     feed(&o, "json", text_bytes(text), TPC_MSG_TELEMETRY);
     ck_assert_str_eq(o.seen.text, "n=1 ok:4 twice=2 | ");
     ck_assert_double_eq(flow_metric(&o.f, "tpc_uplink_points_refused_total"), 4);

@@ -92,6 +92,7 @@ Suite *gateway_flow_suite(void);
 Suite *import_flow_suite(void);
 Suite *model_flow_suite(void);
 Suite *open_flow_suite(void);
+Suite *report_flow_suite(void);
 Suite *derived_flow_suite(void);
 Suite *query_flow_suite(void);
 Suite *auth_flow_suite(void);

@@ -4,5 +4,6 @@
 #include "tk.h"
 
 Suite *dedup_suite(void);
+Suite *report_suite(void);
 
 #endif

@@ -1,0 +1,493 @@
+/* Report strategies in a whole core. */
+#include "flow.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <tpcore/json.h>
+
+struct seen {
+    char text[4096];
+    atomic_uint messages;
+    bool mute; /* many: they are only counted */
+};
+
+/* "n=1 x=2@-500 | ": values, with what their time is away from the clock's, messages. */
+static int see(void *user, const struct tpc_batch *batch)
+{
+    struct seen *s = user;
+    size_t n = strlen(s->text);
+    for (uint32_t i = 0; i < batch->count; i++) {
+        const struct tpc_msg *m = tpc_batch_msg(batch, i);
+        atomic_fetch_add(&s->messages, 1);
+        for (uint32_t k = 0; k < m->point_count && !s->mute; k++) {
+            const struct tpc_point *p = tpc_msg_point(m, k);
+            char value[64] = "";
+            struct tpc_buf buf = { (uint8_t *) value, sizeof(value) - 1, 0 };
+            (void) tpc_json_write(&p->value, 0, &buf);
+            n += (size_t) snprintf(s->text + n, sizeof(s->text) - n, "%.*s=%.*s", (int) p->key.len,
+                                   p->key.ptr, (int) buf.need, value);
+            if (p->unix_ms != 0 && p->unix_ms != m->unix_ms) {
+                n += (size_t) snprintf(s->text + n, sizeof(s->text) - n, "@%lld",
+                                       (long long) (p->unix_ms - m->unix_ms));
+            }
+            n += (size_t) snprintf(s->text + n, sizeof(s->text) - n, " ");
+        }
+        if (s->mute) {
+            continue;
+        }
+        n += (size_t) snprintf(s->text + n, sizeof(s->text) - n,
+                               m->kind == TPC_MSG_ATTRIBUTES ? "a| " : "| ");
+    }
+    return 0;
+}
+
+struct rep {
+    struct flow f;
+    struct seen seen;
+    struct tpc_sub *sub;
+    struct tpc_device *d;
+    uint32_t wanted;
+};
+
+static void put(struct rep *r, const char *kind, const char *json)
+{
+    char text[1024];
+    size_t len = strlen(json);
+    ck_assert_uint_lt(len, sizeof(text));
+    for (size_t i = 0; i <= len; i++) {
+        text[i] = json[i] == '\'' ? '"' : json[i];
+    }
+    int rc =
+        tpc_entity_put(r->f.core, NULL, kind, (struct tpc_str){ text, len }, TPC_ANY_REV, NULL);
+    ck_assert_msg(rc == 0, "%s: %s", json, tpc_error_last()->text);
+}
+
+static void begin_with(struct rep *r, uint32_t workers, const char *core, const char *product,
+                       const char *device)
+{
+    struct tpc_subscribe_options so = TPC_SUBSCRIBE_OPTIONS_INIT;
+    memset(r, 0, sizeof(*r));
+    flow_init(&r->f, workers);
+    r->f.o.report = tpc_str_from(core);
+    flow_create(&r->f);
+    put(r, "product", product);
+    put(r, "device", device);
+    flow_start(&r->f);
+    so.filter = TPC_STR("main/up/#");
+    tk_ok(tpc_subscribe(r->f.core, &so, see, &r->seen, &r->sub));
+    r->d = flow_device(&r->f, "d");
+}
+
+static void begin(struct rep *r, const char *product)
+{
+    begin_with(r, 0, "", product, "{'key':'d','product':'p'}");
+}
+
+static void end(struct rep *r)
+{
+    tpc_device_unref(r->d);
+    tpc_unsubscribe(r->sub);
+    flow_fini(&r->f);
+}
+
+static void say(struct rep *r, const char *json)
+{
+    char text[512];
+    size_t len = strlen(json);
+    for (size_t i = 0; i <= len; i++) {
+        text[i] = json[i] == '\'' ? '"' : json[i];
+    }
+    tk_ok(flow_feed(r->d, text));
+    flow_settle(&r->f);
+}
+
+static void wait_ms(struct rep *r, uint32_t ms)
+{
+    tk_clock_advance(&r->f.e.clock, ms);
+    flow_settle(&r->f);
+}
+
+static void saw(struct rep *r, const char *text)
+{
+    ck_assert_str_eq(r->seen.text, text);
+    r->seen.text[0] = '\0';
+}
+
+#define PRODUCT(more, properties) "{'key':'p'," more "'model':{'properties':[" properties "]}}"
+#define N "{'id':'n','type':'double'}"
+
+START_TEST(changes_alone_go_on)
+{
+    struct rep r;
+    begin(&r, PRODUCT("'report':{'mode':'change','deadband':0.5},",
+                      N ",{'id':'s','type':'text'},{'id':'i','type':'int'}"));
+    say(&r, "{'n':1,'s':'a','i':7}");
+    saw(&r, "n=1.0 s=\"a\" i=7 | ");
+    wait_ms(&r, 1000);
+    say(&r, "{'n':1.5,'s':'a','i':7}"); /* not more than the band */
+    saw(&r, "");
+    say(&r, "{'n':1.6,'s':'a','i':8}");
+    saw(&r, "n=1.6 i=8 | ");
+    say(&r, "{'n':1.2,'s':'','i':8}"); /* the band is around what went */
+    saw(&r, "s=\"\" | ");
+    ck_assert_double_eq(flow_latest(&r.f, "d", "n"), 1.6);
+    ck_assert_uint_eq(flow_stored(&r.f, "d", "n"), 2);
+    ck_assert_double_eq(flow_metric(&r.f, "tpc_uplink_points_held_total"), 6);
+    ck_assert_double_eq(flow_metric(&r.f, "tpc_uplink_messages_held_total"), 1);
+    ck_assert_double_eq(flow_metric(&r.f, "tpc_uplink_frames_total"), 4);
+    ck_assert_double_eq(flow_metric(&r.f, "tpc_uplink_messages_total"), 3);
+    end(&r);
+}
+END_TEST
+
+START_TEST(a_period_sends_the_last_value_again_and_again)
+{
+    struct rep r;
+    begin(&r, PRODUCT("'report':{'mode':'period','period':'10s'},", N));
+    say(&r, "{'n':1}");
+    saw(&r, "n=1.0 | ");
+    wait_ms(&r, 4000);
+    say(&r, "{'n':2}");
+    wait_ms(&r, 2000);
+    say(&r, "{'n':3}");
+    saw(&r, "");
+    wait_ms(&r, 4000); /* with the time that it came */
+    saw(&r, "n=3.0@-4000 | ");
+    wait_ms(&r, 10000); /* nothing came: the time of sending */
+    saw(&r, "n=3.0 | ");
+    wait_ms(&r, 35000); /* a clock that jumps: once */
+    saw(&r, "n=3.0 | ");
+    wait_ms(&r, 4000);
+    saw(&r, "");
+    wait_ms(&r, 1000); /* and its period goes on as it was */
+    saw(&r, "n=3.0 | ");
+    ck_assert_double_eq(flow_metric(&r.f, "tpc_uplink_points_repeated_total"), 4);
+    ck_assert_double_eq(flow_metric(&r.f, "tpc_uplink_frames_total"), 3);
+    struct tpc_device_info info;
+    tk_ok(tpc_device_info(r.d, &info));
+    ck_assert_uint_eq(info.messages, 3);
+    end(&r);
+}
+END_TEST
+
+START_TEST(a_period_can_stamp_with_the_time_of_sending)
+{
+    struct rep r;
+    begin(&r, PRODUCT("'report':{'mode':'period','period':1000,'stamp':'send'},", N));
+    say(&r, "{'n':1}");
+    wait_ms(&r, 400);
+    say(&r, "{'n':2}");
+    wait_ms(&r, 600);
+    saw(&r, "n=1.0 | n=2.0 | ");
+    end(&r);
+}
+END_TEST
+
+START_TEST(a_change_or_a_period_whichever_is_first)
+{
+    struct rep r;
+    begin(&r,
+          PRODUCT("", "{'id':'a','type':'int','report':{'mode':'change_or_period','period':1000}},"
+                      "{'id':'b','type':'int','report':{'mode':'change_or_period','period':1000,"
+                      "'reset':true}}"));
+    say(&r, "{'a':1,'b':1}");
+    wait_ms(&r, 600);
+    say(&r, "{'a':2,'b':2}");
+    saw(&r, "a=1 b=1 | a=2 b=2 | ");
+    wait_ms(&r, 100);
+    say(&r, "{'a':2,'b':2}");
+    saw(&r, "");
+    wait_ms(&r, 300); /* 1000 */
+    saw(&r, "a=2@-300 | ");
+    wait_ms(&r, 600); /* 1600 */
+    saw(&r, "b=2@-900 | ");
+    wait_ms(&r, 400); /* 2000 */
+    saw(&r, "a=2 | ");
+    end(&r);
+}
+END_TEST
+
+START_TEST(the_nearest_place_decides)
+{
+    struct rep r;
+    begin_with(&r, 0, "{\"mode\":\"change\"}",
+               PRODUCT("'report':{'mode':'received'},'unknown':'keep',",
+                       "{'id':'a','type':'int','report':{'mode':'change'}},"
+                       "{'id':'b','type':'int'}"),
+               "{'key':'d','product':'p'}");
+    say(&r, "{'a':1,'b':1,'x':1}");
+    say(&r, "{'a':1,'b':1,'x':1}");
+    saw(&r, "a=1 b=1 x=1 | b=1 x=1 | ");
+    put(&r, "device", "{'key':'d','product':'p','report':{'mode':'change'}}");
+    say(&r, "{'a':1,'b':1,'x':1}"); /* b and x: the first value */
+    say(&r, "{'a':1,'b':1,'x':1}");
+    say(&r, "{'a':1,'b':1,'x':2}");
+    saw(&r, "b=1 x=1 | x=2 | ");
+    put(&r, "device", "{'key':'d','product':'p'}");
+    put(&r, "product",
+        PRODUCT("", "{'id':'a','type':'int','report':{'mode':'received'}},"
+                    "{'id':'b','type':'int'}"));
+    say(&r, "{'a':1,'b':1}"); /* the core's */
+    say(&r, "{'a':1,'b':2}");
+    saw(&r, "a=1 | a=1 b=2 | ");
+    end(&r);
+}
+END_TEST
+
+static bool settled_two(void *user)
+{
+    (void) user;
+    return atomic_load(&flow_probe.settled_count) >= 2;
+}
+
+START_TEST(an_instance_has_one_and_what_is_held_is_settled)
+{
+    struct rep r;
+    struct tpc_subscribe_options so = TPC_SUBSCRIBE_OPTIONS_INIT;
+    memset(&r, 0, sizeof(r));
+    flow_init(&r.f, _i == 0 ? 0 : 2);
+    flow_create(&r.f);
+    put(&r, "product", PRODUCT("'presence':{'mode':'heartbeat','timeout':'60s'},", N));
+    put(&r, "device", "{'key':'d','product':'p'}");
+    flow_probe_open(&r.f);
+    struct tpc_error e;
+    ck_assert_int_eq(
+        tpc_core_open(r.f.core, "probe2", "probe", TPC_STR("{\"report\":{\"mode\":\"now\"}}")),
+        TPC_EINVAL);
+    e = *tpc_error_last();
+    ck_assert_str_eq(e.path, "probe2.report.mode");
+    tk_ok(
+        tpc_core_open(r.f.core, "probe3", "probe", TPC_STR("{\"report\":{\"mode\":\"change\"}}")));
+    flow_start(&r.f);
+    so.filter = TPC_STR("main/up/p/d/telemetry");
+    tk_ok(tpc_subscribe(r.f.core, &so, see, &r.seen, &r.sub));
+    r.d = flow_device(&r.f, "d");
+    uint64_t s = flow_session("d", 0);
+    ck_assert_int_eq(flow_receive(s, "{\"n\":1}", 1), 0);
+    ck_assert_int_eq(flow_receive(s, "{\"n\":1}", 2), 0);
+    ck_assert(flow_until(&r.f, settled_two, NULL));
+    flow_settle(&r.f);
+    saw(&r, "n=1.0 | ");
+    ck_assert_int_eq(flow_probe.errors[0], 0);
+    ck_assert_int_eq(flow_probe.errors[1], 0);
+    end(&r);
+}
+END_TEST
+
+START_TEST(what_is_held_is_a_sign_of_life)
+{
+    struct rep r;
+    struct tpc_device_info info;
+    begin(&r,
+          PRODUCT("'report':{'mode':'change'},'presence':{'mode':'heartbeat','timeout':'5s'},", N));
+    say(&r, "{'n':1}");
+    for (int i = 0; i < 5; i++) {
+        wait_ms(&r, 4000);
+        say(&r, "{'n':1}");
+        tk_ok(tpc_device_info(r.d, &info));
+        ck_assert(info.online);
+    }
+    ck_assert_uint_eq(info.messages, 6);
+    wait_ms(&r, 7000);
+    tk_ok(tpc_device_info(r.d, &info));
+    ck_assert(!info.online);
+    say(&r, "{'n':1}");
+    tk_ok(tpc_device_info(r.d, &info));
+    ck_assert(info.online);
+    ck_assert_uint_eq(flow_stored(&r.f, "d", "n"), 1);
+    end(&r);
+}
+END_TEST
+
+START_TEST(a_period_is_no_sign_of_life_and_ends_with_the_ttl)
+{
+    struct rep r;
+    struct tpc_device_info info;
+    begin(&r, PRODUCT("'report':{'mode':'period','period':'2s','ttl':'9s'},"
+                      "'presence':{'mode':'heartbeat','timeout':'5s'},",
+                      N));
+    say(&r, "{'n':1}");
+    for (int i = 0; i < 20; i++) {
+        wait_ms(&r, 1000);
+    }
+    tk_ok(tpc_device_info(r.d, &info));
+    ck_assert(!info.online);
+    ck_assert_double_eq(flow_metric(&r.f, "tpc_uplink_points_repeated_total"), 4);
+    say(&r, "{'n':1}"); /* the first one again */
+    ck_assert_uint_eq(flow_stored(&r.f, "d", "n"), 6);
+    end(&r);
+}
+END_TEST
+
+START_TEST(late_values_and_attributes)
+{
+    struct rep r;
+    struct tpc_point p = { .key = TPC_STR("n"), .value = { .type = TPC_INT, .as.i = 1 } };
+    struct tpc_points points = { .size = sizeof(points),
+                                 .count = 1,
+                                 .point_size = sizeof(p),
+                                 .points = &p,
+                                 .kind = TPC_MSG_ATTRIBUTES };
+    begin(&r, PRODUCT("'report':{'mode':'change_or_period','period':'10s'},", N));
+    p.unix_ms = atomic_load(&r.f.e.clock.unix_ms) - 1000;
+    for (int i = 0; i < 2; i++) {
+        tk_ok(tpc_feed_points(r.d, &points, NULL, NULL));
+        flow_settle(&r.f);
+    }
+    saw(&r, "n=1.0 a| ");
+    p.unix_ms -= 5000; /* before what went: it goes, and changes nothing */
+    tk_ok(tpc_feed_points(r.d, &points, NULL, NULL));
+    p.unix_ms += 6000;
+    tk_ok(tpc_feed_points(r.d, &points, NULL, NULL));
+    flow_settle(&r.f);
+    saw(&r, "n=1.0 a| ");
+    wait_ms(&r, 10000);
+    saw(&r, "n=1.0@-10000 a| ");
+    end(&r);
+}
+END_TEST
+
+START_TEST(derived_properties_see_all_and_are_held_themselves)
+{
+    struct rep r;
+    begin(&r, PRODUCT("'report':{'mode':'change','deadband':10},",
+                      N ",{'id':'twice','type':'double','expr':'n * 2','report':{'mode':'change',"
+                        "'deadband':3}}"));
+    say(&r, "{'n':1}");
+    say(&r, "{'n':2}");
+    say(&r, "{'n':3}");
+    saw(&r, "n=1.0 twice=2.0 | twice=6.0 | ");
+    end(&r);
+}
+END_TEST
+
+START_TEST(models_and_products_may_change)
+{
+    struct rep r;
+    begin(&r, PRODUCT("'report':{'mode':'change_or_period','period':1000},'unknown':'keep',",
+                      N ",{'id':'m','type':'int'}"));
+    say(&r, "{'n':1,'m':2,'x':{'a':[1,'b']},'y':'text'}");
+    saw(&r, "n=1.0 m=2 x={\"a\":[1,\"b\"]} y=\"text\" | ");
+    put(&r, "product",
+        PRODUCT("'report':{'mode':'change_or_period','period':1000},'unknown':'keep',",
+                "{'id':'z','type':'int'}," N));
+    say(&r, "{'n':1,'x':{'a':[1,'b']},'y':'text'}");
+    saw(&r, "");
+    wait_ms(&r, 1000); /* m is no more */
+    saw(&r, "n=1.0@-1000 x={\"a\":[1,\"b\"]}@-1000 y=\"text\"@-1000 | ");
+    put(&r, "product", PRODUCT("", N));
+    wait_ms(&r, 5000);
+    saw(&r, "");
+    put(&r, "product",
+        "{'key':'q','report':{'mode':'period','period':500},'model':{'properties':["
+        "{'id':'k','type':'int'}]}}");
+    put(&r, "device", "{'key':'d','product':'q'}");
+    say(&r, "{'k':1}");
+    wait_ms(&r, 500);
+    saw(&r, "k=1 | k=1 | ");
+    tk_ok(tpc_entity_delete(r.f.core, NULL, TPC_STR(""), "device", TPC_STR("d"), TPC_ANY_REV));
+    wait_ms(&r, 5000);
+    saw(&r, "");
+    end(&r);
+}
+END_TEST
+
+static bool has_repeated(void *user)
+{
+    struct rep *r = user;
+    return flow_metric(&r->f, "tpc_uplink_points_repeated_total") >= r->wanted;
+}
+
+START_TEST(many_devices_have_their_periods)
+{
+    struct rep r;
+    char text[128];
+    begin_with(&r, _i == 0 ? 0 : 4, "", PRODUCT("'report':{'mode':'period','period':100},", N),
+               "{'key':'d','product':'p'}");
+    struct tpc_device *all[600];
+    r.seen.mute = true;
+    for (int i = 0; i < 600; i++) {
+        snprintf(text, sizeof(text), "{'key':'d%d','product':'p'}", i);
+        put(&r, "device", text);
+        snprintf(text, sizeof(text), "d%d", i);
+        all[i] = flow_device(&r.f, text);
+        while (flow_feed(all[i], "{\"n\":1}") == TPC_EAGAIN) {
+            flow_settle(&r.f);
+        }
+    }
+    flow_settle(&r.f);
+    for (int k = 0; k < 100 && atomic_load(&r.seen.messages) < 600; k++) {
+        flow_settle(&r.f);
+    }
+    ck_assert_uint_eq(atomic_load(&r.seen.messages), 600);
+    for (uint32_t i = 1; i <= 3; i++) {
+        tk_clock_advance(&r.f.e.clock, 100);
+        r.wanted = 600 * i;
+        ck_assert(flow_until(&r.f, has_repeated, &r));
+    }
+    flow_settle(&r.f);
+    ck_assert_double_eq(flow_metric(&r.f, "tpc_uplink_points_repeated_total"), 1800);
+    for (int i = 0; i < 600; i++) {
+        tpc_device_unref(all[i]);
+    }
+    end(&r);
+}
+END_TEST
+
+static const struct {
+    const char *kind, *json, *path;
+} wrong[] = {
+    { "product", PRODUCT("'report':{'mode':'never'},", N), "report.mode" },
+    { "product", PRODUCT("'report':'change',", N), "report" },
+    { "product", PRODUCT("", "{'id':'n','type':'int','report':{'period':1}}"),
+      "model.properties[0].report.period" },
+    { "device", "{'key':'e','product':'p','report':{'deadband':-1}}", "report.deadband" },
+    { "device", "{'key':'e','product':'p','report':{'dead':1}}", "report.dead" },
+};
+
+START_TEST(a_wrong_strategy_is_refused_with_its_place)
+{
+    struct rep r;
+    begin(&r, PRODUCT("", N));
+    char text[512];
+    size_t len = strlen(wrong[_i].json);
+    for (size_t i = 0; i <= len; i++) {
+        text[i] = wrong[_i].json[i] == '\'' ? '"' : wrong[_i].json[i];
+    }
+    ck_assert_int_ne(tpc_entity_put(r.f.core, NULL, wrong[_i].kind, (struct tpc_str){ text, len },
+                                    TPC_ANY_REV, NULL),
+                     0);
+    ck_assert_str_eq(tpc_error_last()->path, wrong[_i].path);
+    struct tpc_core_options o = TPC_CORE_OPTIONS_INIT;
+    struct tpc_core *core;
+    o.report = TPC_STR("{\"mode\":1}");
+    ck_assert_int_eq(tpc_core_create(&o, &core), TPC_EINVAL);
+    ck_assert_str_eq(tpc_error_last()->path, "report.mode");
+    o.report = TPC_STR("{\"mode\"");
+    ck_assert_int_eq(tpc_core_create(&o, &core), TPC_EINVAL);
+    end(&r);
+}
+END_TEST
+
+Suite *report_flow_suite(void)
+{
+    Suite *s = suite_create("report flow");
+    TCase *t = tcase_create("report flow");
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, changes_alone_go_on);
+    tcase_add_test(t, a_period_sends_the_last_value_again_and_again);
+    tcase_add_test(t, a_period_can_stamp_with_the_time_of_sending);
+    tcase_add_test(t, a_change_or_a_period_whichever_is_first);
+    tcase_add_test(t, the_nearest_place_decides);
+    tcase_add_loop_test(t, an_instance_has_one_and_what_is_held_is_settled, 0, 2);
+    tcase_add_test(t, what_is_held_is_a_sign_of_life);
+    tcase_add_test(t, a_period_is_no_sign_of_life_and_ends_with_the_ttl);
+    tcase_add_test(t, late_values_and_attributes);
+    tcase_add_test(t, derived_properties_see_all_and_are_held_themselves);
+    tcase_add_test(t, models_and_products_may_change);
+    tcase_add_loop_test(t, many_devices_have_their_periods, 0, 2);
+    tcase_add_loop_test(t, a_wrong_strategy_is_refused_with_its_place, 0,
+                        sizeof(wrong) / sizeof(wrong[0]));
+    suite_add_tcase(s, t);
+    return s;
+}
