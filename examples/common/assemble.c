@@ -236,6 +236,9 @@ static int add_modules(struct config *c, struct tpc_core *core)
 #ifdef HAVE_LOG
         tpc_module_log,
 #endif
+#ifdef HAVE_MQTT_CONNECTOR
+        tpc_module_mqtt_connector,
+#endif
 #ifdef HAVE_MQTT_PUBLISH
         tpc_module_mqtt_publish,
 #endif

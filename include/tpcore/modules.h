@@ -18,6 +18,8 @@ const struct tpc_module *tpc_module_lua(void);         /* codec: scripts in Lua 
 const struct tpc_module *tpc_module_modbus(void);      /* adapter: slaves of a Modbus line */
 const struct tpc_module *
 tpc_module_mqtt(void); /* adapter: devices behind an MQTT broker; service mqtt.link */
+const struct tpc_module *
+tpc_module_mqtt_connector(void); /* adapter: devices of a broker, by expressions */
 const struct tpc_module *tpc_module_mqtt_publish(void); /* sink: publishes to an MQTT broker */
 const struct tpc_module *tpc_module_sim(void);          /* adapter: simulated devices */
 const struct tpc_module *tpc_module_smtp(void);         /* sink: sends mails, by libcurl */

@@ -32,13 +32,24 @@ static void leave(struct fake_host *h)
     pthread_mutex_unlock(&h->lock);
 }
 
+/* Of a key; the free one behind the last if it was not made; NULL = there is no room. */
+static struct fake_device *device_of(struct fake_host *h, struct tpc_str key)
+{
+    uint32_t i = 0;
+    while (i < h->device_count && !tpc_str_equal(key, tpc_str_from(h->devices[i].device))) {
+        i++;
+    }
+    return i < FAKE_DEVICES_MAX ? &h->devices[i] : NULL;
+}
+
 static int session_open(void *ctx, const struct tpc_session_options *o, uint64_t *ret)
 {
     struct fake_host *h = enter(ctx);
     int rc = 0;
     size_t unknown = h->unknown != NULL ? strlen(h->unknown) : 0;
     if (unknown > 0 && o->device.len >= unknown &&
-        memcmp(o->device.ptr, h->unknown, unknown) == 0) {
+        memcmp(o->device.ptr, h->unknown, unknown) == 0 &&
+        device_of(h, o->device) == &h->devices[h->device_count]) {
         rc = TPC_ENOENT;
     } else if (h->session_count == FAKE_SESSIONS_MAX) {
         rc = TPC_EAGAIN;
@@ -270,15 +281,6 @@ static int command(void *ctx, const struct tpc_host_command *c, tpc_command_fn *
     }
     leave(h);
     return rc;
-}
-
-static struct fake_device *device_of(struct fake_host *h, struct tpc_str key)
-{
-    uint32_t i = 0;
-    while (i < h->device_count && !tpc_str_equal(key, tpc_str_from(h->devices[i].device))) {
-        i++;
-    }
-    return i < FAKE_DEVICES_MAX ? &h->devices[i] : NULL;
 }
 
 static int make_device(void *ctx, const struct tpc_host_device *d)

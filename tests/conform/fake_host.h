@@ -97,10 +97,11 @@ struct fake_host {
     char last_fail[FAKE_TEXT];
     uint32_t calls_after_stop;
 
-    const char *unknown; /* session_open() of a device that begins so: TPC_ENOENT */
-    int command_code;    /* what command() answers; not 0: it is not kept */
-    int make_code;       /* what make_device() answers; not 0: it is not kept */
-    int receive_code;    /* what receive() answers; 0 = takes the frame */
+    const char
+        *unknown;     /* session_open() of a device that begins so: TPC_ENOENT until it is made */
+    int command_code; /* what command() answers; not 0: it is not kept */
+    int make_code;    /* what make_device() answers; not 0: it is not kept */
+    int receive_code; /* what receive() answers; 0 = takes the frame */
     enum fake_settle settle;
     const void *offered;
     void *offered_self;
