@@ -9,5 +9,6 @@ Suite *plan_suite(void);
 Suite *bus_suite(void);
 Suite *modbus_suite(void);
 Suite *peers_suite(void);
+Suite *modbus_text_suite(void);
 
 #endif
