@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <tk.h>
 
 /* A body read from its front; bad once it is short. */
 struct body {
@@ -64,7 +63,7 @@ static void put(struct stub_buffer *o, const void *bytes, size_t len)
             o->cap *= 2;
         }
         o->bytes = realloc(o->bytes, o->cap);
-        ck_assert_ptr_nonnull(o->bytes);
+        stub_must(o->bytes != NULL, "memory");
     }
     if (len > 0) {
         memcpy(o->bytes + o->len, bytes, len);
@@ -181,7 +180,7 @@ int stub_pubacks(struct tb_stub *s, struct stub_session *x, int64_t now_ms)
 
 static void owe(struct tb_stub *s, struct stub_session *x, uint16_t id, uint8_t reason)
 {
-    ck_assert(x->owed_count < STUB_OWED);
+    stub_must(x->owed_count < STUB_OWED, "room for acknowledgements");
     x->owed[(x->owed_head + x->owed_count++) % STUB_OWED] =
         (struct stub_owed){ stub_mono_ms() + s->puback_delay_ms, id, reason };
     if (x->owed_count > s->counts.in_flight) {
@@ -296,7 +295,7 @@ bool stub_send(struct stub_session *x, const char *topic, const char *payload, s
     }
     size_t topic_len = strlen(topic), n = 0;
     uint8_t *body = malloc(topic_len + len + 8);
-    ck_assert_ptr_nonnull(body);
+    stub_must(body != NULL, "memory");
     body[n++] = (uint8_t) (topic_len >> 8);
     body[n++] = (uint8_t) topic_len;
     memcpy(body + n, topic, topic_len);

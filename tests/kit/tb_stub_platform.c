@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <tk.h>
 
 static bool begins(struct stub_text t, const char *with)
 {
@@ -15,7 +14,7 @@ static bool begins(struct stub_text t, const char *with)
 static char *copy(struct stub_text t)
 {
     char *text = malloc(t.len + 1);
-    ck_assert_ptr_nonnull(text);
+    stub_must(text != NULL, "memory");
     memcpy(text, t.ptr, t.len);
     text[t.len] = '\0';
     return text;

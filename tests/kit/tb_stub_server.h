@@ -79,6 +79,10 @@ struct stub_text {
     size_t len;
 };
 
+/* check's own assertions are for the test's thread: they write to a file that it has. This one ends
+ * the process. */
+void stub_must(bool good, const char *what);
+
 /* Packets from x->in that are whole; closing is set where the client must go. */
 void stub_packets(struct tb_stub *s, struct stub_session *x);
 /* Owed PUBACKs that are due; returns the ms until the next, -1 if none. */
