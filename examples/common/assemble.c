@@ -137,6 +137,20 @@ static int read_key(struct config *c, const char *path, struct tpc_str text, boo
     return good ? 0 : fail_at(c, path, "64 hexadecimal digits are expected");
 }
 
+/* A table of the core's own: it checks what stands in it. */
+static int read_report(struct config *c, const struct tpc_value *v, struct tpc_str *ret)
+{
+    struct tpc_buf buf = { NULL, 0, 0 };
+    (void) tpc_json_write(v, 0, &buf);
+    buf.cap = buf.need;
+    buf.ptr = tpc_arena_take(c->arena, buf.cap + 1);
+    if (buf.ptr == NULL || tpc_json_write(v, 0, &buf) != 0) {
+        return fail_at(c, "core.report", "out of memory");
+    }
+    *ret = (struct tpc_str){ (const char *) buf.ptr, buf.need };
+    return 0;
+}
+
 static int read_core_options(struct config *c, struct tpc_core_options *o)
 {
     const struct tpc_value *core = tpc_value_get(&c->root, TPC_STR("core"));
@@ -155,6 +169,12 @@ static int read_core_options(struct config *c, struct tpc_core_options *o)
         if (seal || tpc_str_equal(m->key, TPC_STR("token_key")) != 0) {
             if (read_key(c, path, tpc_value_text(&m->value), seal,
                          seal ? &o->secret_key : &o->token_key) != 0) {
+                return -1;
+            }
+            continue;
+        }
+        if (tpc_str_equal(m->key, TPC_STR("report")) != 0) {
+            if (read_report(c, &m->value, &o->report) != 0) {
                 return -1;
             }
             continue;
