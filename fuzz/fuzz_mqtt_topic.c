@@ -5,8 +5,9 @@
 #include "dialect.h"
 #include "url.h"
 
-static int check_filter(void *user, const char *filter)
+static int check_filter(void *user, const char *filter, bool both_ways)
 {
+    (void) both_ways;
     FUZZ_MUST(strlen(filter) < MQTT_TOPIC_MAX);
     FUZZ_MUST(user != NULL);
     return 0;
@@ -57,7 +58,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 1) {
         return 0;
     }
-    uint32_t set = data[0] & 7;
+    uint32_t set = data[0] & 15;
     struct tpc_str rest = { (const char *) data + 1, size - 1 };
     struct tpc_str first = next_part(&rest), topic = next_part(&rest), correlation = rest;
     struct mqtt_pattern pattern = { .kind = TPC_MSG_UNKNOWN };

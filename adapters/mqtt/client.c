@@ -138,11 +138,12 @@ static void ask(struct mqtt_client *c, const char *filter, uint32_t qos)
     if (c->config.version == 5) {
         o.onSuccess5 = mqtt_on_subscribed5;
         o.onFailure5 = mqtt_on_subscribe_failed5;
+        o.subscribeOptions.noLocal = (qos & MQTT_NO_LOCAL) != 0;
     } else {
         o.onSuccess = mqtt_on_subscribed;
         o.onFailure = mqtt_on_subscribe_failed;
     }
-    int rc = MQTTAsync_subscribe(c->paho, filter, (int) qos, &o);
+    int rc = MQTTAsync_subscribe(c->paho, filter, (int) (qos & 3), &o);
     if (rc != MQTTASYNC_SUCCESS && rc != MQTTASYNC_DISCONNECTED) {
         mqtt_subscribe_failed(c, rc);
     }

@@ -18,6 +18,7 @@
 #include "copy.h"
 
 enum {
+    MQTT_NO_LOCAL = 4, /* as in the options of a subscription (MQTT 5 section 3.8.3.1) */
     MQTT_SUBSCRIPTIONS_MAX = 96,
     MQTT_QUEUE_MAX = 4096,          /* publishes that wait for their turn */
     MQTT_QUEUE_BYTES_MAX = 8 << 20, /* of their topics and payloads */
@@ -71,7 +72,8 @@ struct mqtt_client *mqtt_client_destroy(struct mqtt_client *c);
 /* Any thread. As tpc_link_ops.publish. */
 int mqtt_client_publish(struct mqtt_client *c, struct tpc_str topic, struct tpc_bytes payload,
                         uint32_t qos, bool retain, tpc_link_done_fn *done, void *user);
-/* Any thread: subscribes now, if connected, and after each connect. TPC_EAGAIN = too many. */
+/* Any thread: subscribes now, if connected, and after each connect. TPC_EAGAIN = too many. qos may have
+ * MQTT_NO_LOCAL in it: with MQTT 5 we do not hear what we publish ourselves. */
 int mqtt_client_subscribe(struct mqtt_client *c, const char *filter, uint32_t qos);
 
 /*

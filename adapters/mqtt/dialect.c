@@ -1,5 +1,7 @@
 #include "dialect.h"
 
+#include "codec/emit.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <tpcore/why.h>
@@ -124,6 +126,38 @@ static bool panel_up_parse(struct tpc_str topic, struct mqtt_address *a)
     return false;
 }
 
+/* Who the gateway is, the configuration says; what it asks is no message. */
+static bool tb_up(struct tpc_str topic, struct mqtt_address *a)
+{
+    static const char *const gateway[] = { "telemetry", "attributes", "attributes/request",
+                                           "connect",   "disconnect", "rpc",
+                                           "claim" };
+    static const char *const device[] = { "telemetry", "attributes", "claim" };
+    static const char *const numbered[] = { "rpc/request/", "rpc/response/",
+                                            "attributes/request/" };
+    bool ours = false;
+    a->dialect = MQTT_THINGSBOARD;
+    a->kind = TPC_MSG_UNKNOWN;
+    if (starts(&topic, "v1/gateway/")) {
+        for (size_t i = 0; !ours && i < sizeof(gateway) / sizeof(gateway[0]); i++) {
+            ours = is(topic, gateway[i]);
+        }
+        return ours;
+    }
+    if (!starts(&topic, "v1/devices/me/")) {
+        return false;
+    }
+    for (size_t i = 0; i < sizeof(device) / sizeof(device[0]); i++) {
+        ours |= is(topic, device[i]);
+    }
+    for (size_t i = 0; !ours && i < sizeof(numbered) / sizeof(numbered[0]); i++) {
+        a->correlation = topic;
+        ours = starts(&a->correlation, numbered[i]) && a->correlation.len > 0 &&
+               memchr(a->correlation.ptr, '/', a->correlation.len) == NULL;
+    }
+    return ours;
+}
+
 bool mqtt_pattern_valid(struct tpc_str pattern)
 {
     struct tpc_str l;
@@ -180,6 +214,10 @@ bool mqtt_address_parse(uint32_t set, const struct mqtt_pattern *patterns, uint3
     }
     *ret = (struct mqtt_address){ 0 };
     if ((set & MQTT_ALINK) != 0 && alink_up(topic, ret)) {
+        return true;
+    }
+    *ret = (struct mqtt_address){ 0 };
+    if ((set & MQTT_THINGSBOARD) != 0 && tb_up(topic, ret)) {
         return true;
     }
     *ret = (struct mqtt_address){ 0 };
@@ -285,6 +323,24 @@ static int panel_down(struct tpc_str device, const struct tpc_frame *f, char ret
     return format(ret, before, device, id ? "/" : "", id ? f->correlation : none);
 }
 
+static int tb_down(const struct tpc_frame *f, char ret[MQTT_TOPIC_MAX])
+{
+    bool behind = (f->flags & TPC_FRAME_BEHIND) != 0;
+    bool set = f->kind == TPC_MSG_ATTRIBUTES_SET || f->kind == TPC_MSG_TELEMETRY_SET ||
+               (f->kind == TPC_MSG_COMMAND && is(f->name, "set"));
+    if (!set && f->kind != TPC_MSG_COMMAND && f->kind != TPC_MSG_ATTRIBUTES_GET) {
+        return TPC_EUNSUPPORTED;
+    }
+    if (behind || set) {
+        snprintf(ret, MQTT_TOPIC_MAX, "v1/%s/%s", behind ? "gateway" : "devices/me",
+                 set ? "attributes" : "rpc");
+    } else {
+        snprintf(ret, MQTT_TOPIC_MAX, "v1/devices/me/rpc/request/%u",
+                 (unsigned) tpi_codec_number(f->correlation));
+    }
+    return 0;
+}
+
 static int custom_down(const struct mqtt_pattern *p, struct tpc_str device,
                        const struct tpc_frame *f, char ret[MQTT_TOPIC_MAX])
 {
@@ -322,6 +378,8 @@ int mqtt_topic_down(enum mqtt_dialect dialect, const struct mqtt_pattern *patter
         return alink_down(product, device, frame, ret);
     case MQTT_THINGSPANEL:
         return panel_down(device, frame, ret);
+    case MQTT_THINGSBOARD:
+        return tb_down(frame, ret);
     case MQTT_CUSTOM:
         return custom_down(pattern, device, frame, ret);
     }
@@ -345,7 +403,7 @@ static int pattern_filter(struct tpc_str pattern, mqtt_filter_fn *fn, void *user
         filter[used++] = '/';
     }
     filter[used - 1] = '\0';
-    return fn(user, filter);
+    return fn(user, filter, false);
 }
 
 int mqtt_filters(uint32_t set, const struct mqtt_pattern *patterns, uint32_t count,
@@ -363,13 +421,25 @@ int mqtt_filters(uint32_t set, const struct mqtt_pattern *patterns, uint32_t cou
                                          "gateway/command/response/+",
                                          "gateway/attributes/set/response/+",
                                          TPC_WHY_TOPIC };
+    static const char *const tb[] = { "v1/gateway/+",
+                                      "v1/gateway/attributes/request",
+                                      "v1/devices/me/telemetry",
+                                      "v1/devices/me/attributes",
+                                      "v1/devices/me/claim",
+                                      "v1/devices/me/attributes/request/+",
+                                      "v1/devices/me/rpc/request/+",
+                                      "v1/devices/me/rpc/response/+" };
     int rc = 0;
     if ((set & MQTT_ALINK) != 0) {
-        rc = fn(user, "/sys/+/+/#");
+        rc = fn(user, "/sys/+/+/#", false);
     }
     for (size_t i = 0;
          rc == 0 && (set & MQTT_THINGSPANEL) != 0 && i < sizeof(panel) / sizeof(panel[0]); i++) {
-        rc = fn(user, panel[i]);
+        rc = fn(user, panel[i], false);
+    }
+    for (size_t i = 0; rc == 0 && (set & MQTT_THINGSBOARD) != 0 && i < sizeof(tb) / sizeof(tb[0]);
+         i++) {
+        rc = fn(user, tb[i], true);
     }
     for (uint32_t i = 0; rc == 0 && (set & MQTT_CUSTOM) != 0 && i < count; i++) {
         rc = pattern_filter(patterns[i].up, fn, user);

@@ -4,6 +4,7 @@
  *
  *   alink        /sys/{productKey}/{deviceName}/{method with slashes}     contract iot-module 6
  *   thingspanel  devices/... with wrapped payloads             contract thingspanel 1.2-1.6
+ *   thingsboard  v1/gateway/.. and v1/devices/me/.. of one gateway   contract thingsboard 1.2, 1.3
  *   custom       patterns of the configuration with {device} and {id}
  */
 #ifndef MQTT_DIALECT_H
@@ -12,7 +13,7 @@
 #include <stdbool.h>
 #include <tpcore/ext/host.h>
 
-enum mqtt_dialect { MQTT_ALINK = 1, MQTT_THINGSPANEL = 2, MQTT_CUSTOM = 4 };
+enum mqtt_dialect { MQTT_ALINK = 1, MQTT_THINGSPANEL = 2, MQTT_CUSTOM = 4, MQTT_THINGSBOARD = 8 };
 
 enum { MQTT_TOPIC_MAX = 512, MQTT_CUSTOM_MAX = 16 };
 
@@ -54,8 +55,9 @@ int mqtt_topic_down(enum mqtt_dialect dialect, const struct mqtt_pattern *patter
 /* Whether a topic matches a filter (MQTT 3.1.1 section 4.7); "$share/group/" is not part of it. */
 bool mqtt_filter_match(struct tpc_str filter, struct tpc_str topic);
 
-/* Subscription filters of the dialects: calls fn for each, in a stable order. */
-typedef int mqtt_filter_fn(void *user, const char *filter);
+/* Subscription filters of the dialects: calls fn for each, in a stable order. both_ways: we publish on
+ * topics that match it, too. */
+typedef int mqtt_filter_fn(void *user, const char *filter, bool both_ways);
 int mqtt_filters(uint32_t set, const struct mqtt_pattern *patterns, uint32_t count,
                  mqtt_filter_fn *fn, void *user);
 

@@ -14,6 +14,7 @@
 #include "options.h"
 #include "peers.h"
 #include "refused.h"
+#include "thingsboard.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -38,6 +39,7 @@ struct mqtt {
     struct mqtt_client *client;
     struct mqtt_certs certs;
     struct mqtt_peers peers;
+    struct mqtt_tb tb;       /* all zero without the dialect */
     uint64_t link;           /* the link session */
     pthread_mutex_t opening; /* held while a session is opened or closed; never by a worker */
 
@@ -61,6 +63,8 @@ struct mqtt {
 struct down {
     struct mqtt *m;
     uint64_t ticket;
+    uint64_t session; /* of a set that nobody answers: it is done once it is out; else 0 */
+    char id[MQTT_TB_ID_BYTES];
 };
 
 /* ---- up ---- */
@@ -272,6 +276,23 @@ static void note_refused(struct mqtt *m, const struct mqtt_incoming *in)
     tpc_arena_destroy(arena);
 }
 
+/* Until the devices that it names are there: then it can be handed over. False: it is dealt with, or the
+ * connection was cut. */
+static bool prepare_tb(struct mqtt *m, const struct mqtt_incoming *in, struct mqtt_address *a)
+{
+    if (mqtt_tb_request(&m->tb, in)) {
+        return false;
+    }
+    while (mqtt_tb_prepare(&m->tb, in, a) != 0) {
+        if (mqtt_client_is_cut(m->client) || in->qos == 0) {
+            m->host->count(m->ctx, "dropped", in->qos == 0);
+            return false;
+        }
+        wait_resumed(m, RETRY_MS);
+    }
+    return true;
+}
+
 static void on_message(void *user, const struct mqtt_incoming *in)
 {
     struct mqtt *m = user;
@@ -293,6 +314,9 @@ static void on_message(void *user, const struct mqtt_incoming *in)
         if (!heard) {
             m->host->count(m->ctx, "unknown_topic", 1);
         }
+        return;
+    }
+    if (a.dialect == MQTT_THINGSBOARD && !prepare_tb(m, in, &a)) {
         return;
     }
     struct tpc_frame f = { .size = sizeof(f), .kind = a.kind, .flags = a.flags };
@@ -375,16 +399,44 @@ static void on_down(void *user)
 
 /* ---- down ---- */
 
+/* ThingsBoard's gateways do not answer a set. */
+static void confirm_set(struct mqtt *m, const struct down *d)
+{
+    struct tpc_frame f = { .size = sizeof(f), .kind = TPC_MSG_REPLY };
+    f.device = m->options.tb.gateway;
+    f.topic = TPC_STR("v1/devices/me/rpc/response/");
+    f.correlation = tpc_str_from(d->id);
+    f.payload = TPC_BYTES("{}");
+    (void) m->host->receive(m->ctx, d->session, &f, 0); /* else its timeout ends it */
+}
+
 static void on_published(void *user, const struct tpc_error *err)
 {
-    struct down *d = user;
-    struct mqtt *m = d->m;
-    uint64_t ticket = d->ticket;
-    m->host->allocator->resize(m->host->allocator->user, d, sizeof(*d), 0);
+    struct down d = *(struct down *) user;
+    struct mqtt *m = d.m;
+    m->host->allocator->resize(m->host->allocator->user, user, sizeof(d), 0);
     if (err == NULL) {
         m->host->count(m->ctx, "published", 1);
     }
-    m->host->sent(m->ctx, ticket, err);
+    m->host->sent(m->ctx, d.ticket, err);
+    if (err == NULL && d.session != 0) {
+        confirm_set(m, &d);
+    }
+}
+
+/* A call that its answer will name by a number, or a set. */
+static void note_tb(struct mqtt *m, const struct tpc_peer *peer, const struct tpc_frame *frame,
+                    struct down *d)
+{
+    bool set = frame->kind == TPC_MSG_ATTRIBUTES_SET ||
+               (frame->kind == TPC_MSG_COMMAND && tpc_str_equal(frame->name, TPC_STR("set")));
+    if (!set) {
+        mqtt_tb_remember(&m->tb, frame->correlation);
+    } else if (frame->correlation.len < sizeof(d->id)) {
+        d->session = peer->session;
+        snprintf(d->id, sizeof(d->id), "%.*s", (int) frame->correlation.len,
+                 frame->correlation.len > 0 ? frame->correlation.ptr : "");
+    }
 }
 
 /* Which dialect a device is spoken to in: the one it spoke, else the first that fits its product.
@@ -407,7 +459,9 @@ static enum mqtt_dialect dialect_of(struct mqtt *m, const struct tpc_peer *peer,
             return MQTT_CUSTOM;
         }
     }
-    return (m->options.dialects & MQTT_THINGSPANEL) != 0 ? MQTT_THINGSPANEL : MQTT_ALINK;
+    return (m->options.dialects & MQTT_THINGSPANEL) != 0   ? MQTT_THINGSPANEL
+           : (m->options.dialects & MQTT_THINGSBOARD) != 0 ? MQTT_THINGSBOARD
+                                                           : MQTT_ALINK;
 }
 
 static int publish(struct mqtt *m, const struct tpc_peer *peer, const struct tpc_frame *frame,
@@ -425,7 +479,10 @@ static int publish(struct mqtt *m, const struct tpc_peer *peer, const struct tpc
     if (d == NULL) {
         return TPC_EAGAIN;
     }
-    *d = (struct down){ m, ticket };
+    *d = (struct down){ .m = m, .ticket = ticket };
+    if (dialect == MQTT_THINGSBOARD) {
+        note_tb(m, peer, frame, d);
+    }
     rc = mqtt_client_publish(m->client, tpc_str_from(topic), frame->payload, 1, false, on_published,
                              d);
     if (rc != 0) {
@@ -536,14 +593,14 @@ static const struct tpc_link_ops link_ops = { .iface = TPC_IFACE(struct tpc_link
 
 /* ---- life ---- */
 
-static int add_filter(void *user, const char *filter)
+static int add_filter(void *user, const char *filter, bool both_ways)
 {
     struct mqtt *m = user;
     char full[MQTT_TOPIC_MAX * 2];
     const char *group = m->options.share;
     snprintf(full, sizeof(full), "%s%s%s%s", group != NULL ? "$share/" : "",
              group != NULL ? group : "", group != NULL ? "/" : "", filter);
-    return mqtt_client_subscribe(m->client, full, m->options.qos);
+    return mqtt_client_subscribe(m->client, full, m->options.qos | (both_ways ? MQTT_NO_LOCAL : 0));
 }
 
 static int make_locks(struct mqtt *m)
@@ -587,6 +644,10 @@ static int mqtt_init(void *self, const struct tpc_host *host, void *ctx,
         rc = mqtt_certs_init(&m->certs, host, ctx, &m->options.client, m->options.reload_ms,
                              m->client);
     }
+    if (rc == 0 && (m->options.dialects & MQTT_THINGSBOARD) != 0) {
+        rc = mqtt_tb_init(&m->tb, host, ctx, m->client, &m->options.tb, m->options.tenant,
+                          m->options.max_devices);
+    }
     if (rc == 0) {
         rc = mqtt_filters(m->options.dialects, m->options.patterns, m->options.pattern_count,
                           add_filter, m);
@@ -604,6 +665,9 @@ static int mqtt_start(void *self)
     o.tenant = m->options.tenant;
     o.peer = tpc_str_from(m->options.client.url);
     int rc = m->host->session_open(m->ctx, &o, &m->link);
+    if ((m->options.dialects & MQTT_THINGSBOARD) != 0) {
+        mqtt_tb_start(&m->tb);
+    }
     rc = rc != 0 ? rc : mqtt_client_start(m->client);
     return rc != 0 ? rc : mqtt_certs_start(&m->certs);
 }
@@ -612,6 +676,7 @@ static void mqtt_stop(void *self)
 {
     struct mqtt *m = self;
     mqtt_certs_stop(&m->certs);
+    mqtt_tb_stop(&m->tb);
     if (m->client != NULL) {
         mqtt_client_stop(m->client);
     }
@@ -625,6 +690,7 @@ static void mqtt_stop(void *self)
 static void mqtt_fini(void *self)
 {
     struct mqtt *m = self;
+    mqtt_tb_fini(&m->tb);
     m->client = mqtt_client_destroy(m->client);
     mqtt_certs_fini(&m->certs);
     if (m->peers_made) {

@@ -55,7 +55,7 @@ static const struct tpc_option custom_table[] = {
 };
 
 static const struct tpc_option dialect_item = { .type = TPC_OPT_ENUM,
-                                                .values = "alink|thingspanel|custom" };
+                                                .values = "alink|thingspanel|custom|thingsboard" };
 static const struct tpc_option custom_item = { .type = TPC_OPT_TABLE,
                                                .sub = TPC_OPTIONS(custom_table) };
 
@@ -115,15 +115,21 @@ const struct tpc_option mqtt_option_table[MQTT_OPTION_COUNT] = {
     { .name = "dialects",
       .type = TPC_OPT_LIST,
       .elem = &dialect_item,
-      .max = 3,
+      .max = 4,
       .since = "0.1",
-      .help = "alink, thingspanel, custom; absent = custom if it is given, else alink" },
+      .help =
+          "alink, thingspanel, custom, thingsboard; absent = custom if it is given, else alink" },
     { .name = "custom",
       .type = TPC_OPT_LIST,
       .elem = &custom_item,
       .max = MQTT_CUSTOM_MAX,
       .since = "0.1",
       .help = "topic patterns of dialect custom" },
+    { .name = "thingsboard",
+      .type = TPC_OPT_TABLE,
+      .sub = TPC_OPTIONS(mqtt_tb_option_table),
+      .since = "0.1",
+      .help = "the gateway of dialect thingsboard" },
     { .name = "ack",
       .type = TPC_OPT_ENUM,
       .def = "appended",
@@ -257,6 +263,7 @@ static int read_dialects(const struct tpc_host *host, void *ctx, const struct tp
         struct tpc_str name = tpc_value_text(&list->as.items[i]);
         o->dialects |= is(name, "alink")         ? MQTT_ALINK
                        : is(name, "thingspanel") ? MQTT_THINGSPANEL
+                       : is(name, "thingsboard") ? MQTT_THINGSBOARD
                                                  : MQTT_CUSTOM;
     }
     if (o->dialects == 0) {
@@ -264,6 +271,13 @@ static int read_dialects(const struct tpc_host *host, void *ctx, const struct tp
     }
     if ((o->dialects & MQTT_CUSTOM) != 0 && o->pattern_count == 0) {
         return host->fail(ctx, TPC_EINVAL, "dialect custom needs patterns in \"custom\"");
+    }
+    if ((o->dialects & MQTT_THINGSBOARD) != 0 && o->tb.gateway.len == 0) {
+        return host->fail(ctx, TPC_EINVAL, "dialect thingsboard needs \"thingsboard\": {gateway}");
+    }
+    /* It publishes on topics that it hears on. */
+    if ((o->dialects & MQTT_THINGSBOARD) != 0 && (o->client.version != 5 || o->share != NULL)) {
+        return host->fail(ctx, TPC_EINVAL, "dialect thingsboard needs version 5 and no share");
     }
     return 0;
 }
@@ -347,6 +361,9 @@ int mqtt_options_read(const struct tpc_host *host, void *ctx, const struct tpc_v
     rc = read_client(host, ctx, cfg, o);
     if (rc == 0) {
         rc = read_patterns(host, ctx, tpc_value_get(cfg, TPC_STR("custom")), o);
+    }
+    if (rc == 0) {
+        rc = mqtt_tb_options_read(host, ctx, cfg, &o->tb);
     }
     return rc != 0 ? rc : read_dialects(host, ctx, tpc_value_get(cfg, TPC_STR("dialects")), o);
 }

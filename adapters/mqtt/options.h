@@ -6,11 +6,12 @@
 
 #include "client.h"
 #include "dialect.h"
+#include "thingsboard.h"
 
 #include <tpcore/arena.h>
 #include <tpcore/ext/option.h>
 
-enum { MQTT_OPTION_COUNT = 21 };
+enum { MQTT_OPTION_COUNT = 22 };
 extern const struct tpc_option mqtt_option_table[MQTT_OPTION_COUNT];
 
 struct mqtt_options {
@@ -26,6 +27,7 @@ struct mqtt_options {
     struct tpc_str tenant;
     struct mqtt_pattern patterns[MQTT_CUSTOM_MAX];
     uint32_t pattern_count;
+    struct mqtt_tb_options tb;
 };
 
 /* 0, TPC_EINVAL or TPC_ENOMEM; the host has been told why. Free it in any case. */

@@ -28,9 +28,10 @@ static bool is_ours(struct tpc_str key, const struct tpc_value *ours)
     return tpc_value_get(ours, key) != NULL;
 }
 
-/* A document of the module's, with our members in the place of its own of those names. */
-static int complete(struct making *k, struct tpc_str given, struct tpc_value *ours,
-                    struct tpc_str *ret)
+/* A document of the module's, with our members in the place of its own of those names, and one that it
+ * may lack (unless that is NULL). */
+static int complete(struct making *k, struct tpc_str given, const struct tpc_value *ours,
+                    const struct tpc_member *absent, struct tpc_str *ret)
 {
     struct tpc_value doc = { .type = TPC_NULL };
     int rc = given.len > 0 ? tpc_json_parse(k->arena, given, 0, k->err, &doc) : 0;
@@ -46,7 +47,7 @@ static int complete(struct making *k, struct tpc_str given, struct tpc_value *ou
                              "a document has more than %d members", MEMBERS_MAX);
     }
     size_t count = ours->len;
-    struct tpc_member *all = tpc_arena_take(k->arena, (count + more) * sizeof(*all));
+    struct tpc_member *all = tpc_arena_take(k->arena, (count + more + 1) * sizeof(*all));
     if (all == NULL) {
         return tpi_error_set(k->err, TPC_ENOMEM, k->part->name, "out of memory");
     }
@@ -55,6 +56,9 @@ static int complete(struct making *k, struct tpc_str given, struct tpc_value *ou
         if (!is_ours(doc.as.members[i].key, ours)) {
             all[count++] = doc.as.members[i];
         }
+    }
+    if (absent != NULL && tpc_value_get(&doc, absent->key) == NULL) {
+        all[count++] = *absent;
     }
     const struct tpc_value whole = { TPC_MAP, 0, (uint32_t) count, { .members = all } };
     struct tpc_bytes text;
@@ -66,11 +70,11 @@ static int complete(struct making *k, struct tpc_str given, struct tpc_value *ou
 }
 
 /* Of another call at the same time, it may be there already: that is as good. */
-static int put(struct making *k, const char *kind, struct tpc_str given, struct tpc_value *ours,
-               bool *ret_new)
+static int put(struct making *k, const char *kind, struct tpc_str given,
+               const struct tpc_value *ours, const struct tpc_member *absent, bool *ret_new)
 {
     struct tpc_str json;
-    int rc = complete(k, given, ours, &json);
+    int rc = complete(k, given, ours, absent, &json);
     if (rc != 0) {
         return rc;
     }
@@ -112,8 +116,11 @@ static int need_product(struct making *k)
     struct tpc_member members[] = { text_member(TPC_STR("key"), k->d->product),
                                     text_member(TPC_STR("tenant"), k->tenant) };
     struct tpc_value ours = { TPC_MAP, 0, 2, { .members = members } };
+    const struct tpc_member nothing = { TPC_STR("properties"), { .type = TPC_ARRAY } };
+    const struct tpc_member model = { TPC_STR("model"),
+                                      { TPC_MAP, 0, 1, { .members = &nothing } } };
     bool made;
-    return put(k, "product", k->d->product_document, &ours, &made);
+    return put(k, "product", k->d->product_document, &ours, &model, &made);
 }
 
 static uint32_t devices_max(const struct tpc_core *core)
@@ -135,12 +142,12 @@ static int make_it(struct making *k)
     if (before >= devices_max(core)) {
         atomic_fetch_sub(&k->part->devices_made, 1);
         tpi_count(&core->counters.devices_refused, 1);
-        return tpi_error_set(k->err, TPC_EAGAIN, k->part->name,
+        return tpi_error_set(k->err, TPC_ETOOBIG, k->part->name,
                              "%s has made %u devices, which is all it may", k->part->name,
                              (unsigned) before);
     }
     int rc = need_product(k);
-    rc = rc != 0 ? rc : put(k, "device", k->d->document, &ours, &made);
+    rc = rc != 0 ? rc : put(k, "device", k->d->document, &ours, NULL, &made);
     if (rc != 0 || !made) {
         atomic_fetch_sub(&k->part->devices_made, 1);
     } else {

@@ -198,11 +198,13 @@ static int offer(void *ctx, const char *service, const void *ops, void *self)
 
 static int need(void *ctx, const char *service, const void **ret_ops, void **ret_self)
 {
-    (void) ctx;
-    (void) service;
-    (void) ret_ops;
-    (void) ret_self;
-    return TPC_ENOENT;
+    const struct fake_host *h = ctx;
+    if (h->service_name == NULL || strcmp(h->service_name, service) != 0) {
+        return TPC_ENOENT;
+    }
+    *ret_ops = h->service;
+    *ret_self = h->service_self;
+    return 0;
 }
 
 static const char *name(void *ctx)
@@ -287,7 +289,7 @@ static int make_device(void *ctx, const struct tpc_host_device *d)
 {
     struct fake_host *h = enter(ctx);
     struct fake_device *k = device_of(h, d->device);
-    int rc = h->make_code != 0 ? h->make_code : k == NULL ? TPC_EAGAIN : 0;
+    int rc = h->make_code != 0 ? h->make_code : k == NULL ? TPC_ETOOBIG : 0;
     if (rc == 0 && k == &h->devices[h->device_count]) {
         keep(k->product, d->product);
         keep(k->device, d->device);

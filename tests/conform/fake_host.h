@@ -105,6 +105,9 @@ struct fake_host {
     enum fake_settle settle;
     const void *offered;
     void *offered_self;
+    const char *service_name; /* what need() finds; NULL = nothing */
+    const void *service;
+    void *service_self;
     bool stopped; /* no host call may come any more */
 };
 

@@ -115,6 +115,7 @@ START_TEST(a_device_and_its_product_are_made_once)
     tk_fails(TPC_EINVAL, make("", "m-8", PRODUCT));
     tk_fails(TPC_EINVAL, make("meter", "", PRODUCT));
     tk_fails(TPC_EINVAL, make("meter", "m\xff", PRODUCT));
+    tk_ok(make("schemaless", "m-9", "{\"codec\":\"json\",\"unknown\":\"keep\"}"));
     tk_fails(TPC_EDECODE, make("bad", "m-8", "{"));
     tk_fails(TPC_EINVAL, make("bad", "m-8", "[]"));
     tk_fails(TPC_EMODEL, make("bad", "m-8", "{\"model\":7}"));
@@ -126,7 +127,7 @@ START_TEST(a_device_and_its_product_are_made_once)
     tpc_device_unref(d);
     flow_settle(&f);
     ck_assert_double_eq(flow_latest(&f, "m-7", "x"), 5);
-    ck_assert_double_eq(flow_metric(&f, "tpc_core_devices_made_total"), 1);
+    ck_assert_double_eq(flow_metric(&f, "tpc_core_devices_made_total"), 2);
     flow_fini(&f);
 }
 END_TEST
@@ -140,7 +141,7 @@ START_TEST(an_instance_makes_no_more_devices_than_it_may)
         snprintf(key, sizeof(key), "m-%d", i);
         tk_ok(make("meter", key, PRODUCT));
     }
-    tk_fails(TPC_EAGAIN, make("meter", "one-more", PRODUCT));
+    tk_fails(TPC_ETOOBIG, make("meter", "one-more", PRODUCT));
     tk_ok(make("meter", "m-3", PRODUCT));
     ck_assert_double_eq(flow_metric(&f, "tpc_core_devices_refused_total"), 1);
     flow_fini(&f);

@@ -80,8 +80,8 @@ struct tpc_host_device {
     struct tpc_str device;           /* key */
     struct tpc_str name;             /* for people; may be empty */
     struct tpc_str document;         /* JSON object of further members; may be empty */
-    struct tpc_str product_document; /* of the product if it is not there, without key and tenant;
-                                      * empty = TPC_ENOENT then */
+    struct tpc_str product_document; /* of the product if it is not there, without key and tenant; a
+                                      * model may be missing; empty = TPC_ENOENT then */
 };
 
 typedef void tpc_watch_fn(void *user, int fd, uint32_t events); /* EPOLLIN, EPOLLOUT ... */
@@ -118,7 +118,7 @@ typedef void tpc_timer_fn(void *user);
  *                service, TPC_EMODEL the model says no.
  * make_device    Makes a device, and its product, if they are not there; on a thread of the module's
  *                own, for it waits for the disk. 0 it is there; TPC_EDENIED it is of another
- *                product, and stays; TPC_ENOENT tenant or product; TPC_EAGAIN the instance has made
+ *                product, and stays; TPC_ENOENT tenant or product; TPC_ETOOBIG the instance has made
  *                made_devices_max (an option of the core); as tpc_entity_put().
  * gauge          Sets a metric of this instance: tpc_<module>_<metric>{instance=..}. The text `metric`
  *                is static, and not one that is counted.

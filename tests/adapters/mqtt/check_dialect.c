@@ -213,8 +213,9 @@ END_TEST
 
 enum { FILTERS_BYTES = 1024 };
 
-static int collect(void *user, const char *filter)
+static int collect(void *user, const char *filter, bool both_ways)
 {
+    (void) both_ways;
     char *all = user;
     size_t len = strlen(all);
     snprintf(all + len, FILTERS_BYTES - len, "%s ", filter);
