@@ -1,4 +1,5 @@
 /* Products whose devices may say what their model does not know. */
+#include "box.h"
 #include "flow.h"
 
 #include <stdio.h>
@@ -229,6 +230,73 @@ START_TEST(targets_rules_and_a_replay_take_them)
 }
 END_TEST
 
+static bool box_has_one(void *user)
+{
+    (void) user;
+    return box_count() >= 1;
+}
+
+START_TEST(a_target_selects_by_them_and_gets_them)
+{
+    struct open o;
+    memset(&o, 0, sizeof(o));
+    box_reset();
+    flow_init(&o.f, 0);
+    flow_create(&o.f);
+    tk_ok(tpc_core_add_module(o.f.core, box_module()));
+    tk_ok(tpc_core_open(o.f.core, "box", "box", TPC_STR("{\"color\":\"red\"}")));
+    tk_ok(tpc_entity_put(o.f.core, NULL, "product", tpc_str_from(products[0]), TPC_ANY_REV, NULL));
+    tk_ok(tpc_entity_put(o.f.core, NULL, "device",
+                         TPC_STR("{\"key\":\"json\",\"product\":\"json\"}"), TPC_ANY_REV, NULL));
+    tk_ok(tpc_entity_put(o.f.core, NULL, "forward",
+                         TPC_STR("{\"key\":\"out\",\"sink\":\"box\",\"where\":\"extra > 5\"}"),
+                         TPC_ANY_REV, NULL));
+    flow_start(&o.f);
+    feed(&o, "json", text_bytes("{\"extra\":1}"), TPC_MSG_TELEMETRY);
+    feed(&o, "json", text_bytes("{\"extra\":7,\"more\":8.5}"), TPC_MSG_TELEMETRY);
+    feed(&o, "json", text_bytes("{\"n\":9}"), TPC_MSG_TELEMETRY);
+    ck_assert(flow_until(&o.f, box_has_one, NULL));
+    flow_settle(&o.f);
+    ck_assert_uint_eq(box_count(), 1);
+    ck_assert_str_eq(box.items[0].key, "extra");
+    ck_assert_int_eq(box.items[0].n, 7);
+    ck_assert_uint_eq(box.items[0].points, 2);
+    ck_assert_double_eq(box.items[0].number, 8.5);
+    flow_fini(&o.f);
+}
+END_TEST
+
+/* The log is read again: values of the model come back, the others do no harm. */
+START_TEST(a_start_replays_past_them)
+{
+    struct open o;
+    char dir[256];
+    snprintf(dir, sizeof(dir), "%s/open", tk_tmpdir());
+    for (int start = 0; start < 2; start++) {
+        memset(&o, 0, sizeof(o));
+        flow_init(&o.f, 0);
+        flow_create(&o.f);
+        flow_file_log(&o.f, dir, "");
+        tk_ok(tpc_entity_put(o.f.core, NULL, "product", tpc_str_from(products[0]), TPC_ANY_REV,
+                             NULL));
+        tk_ok(tpc_entity_put(o.f.core, NULL, "device",
+                             TPC_STR("{\"key\":\"json\",\"product\":\"json\"}"), TPC_ANY_REV,
+                             NULL));
+        flow_start(&o.f);
+        if (start == 0) {
+            feed(&o, "json", text_bytes("{\"x\":[1],\"n\":4,\"y\":\"z\"}"), TPC_MSG_TELEMETRY);
+            feed(&o, "json", text_bytes("{\"x\":2}"), TPC_MSG_TELEMETRY);
+        }
+        flow_settle(&o.f);
+        ck_assert_double_eq(flow_latest(&o.f, "json", "n"), 4);
+        ck_assert_double_eq(flow_latest(&o.f, "json", "twice"), 8);
+        ck_assert_uint_eq(flow_stored(&o.f, "json", "n"), 1);
+        ck_assert_double_eq(flow_metric(&o.f, "tpc_history_unusable_total"), 0);
+        flow_fini(&o.f);
+    }
+}
+END_TEST
+
 static int see_verdicts(void *user, const struct tpc_msg *msg, const struct tpc_verdict *verdicts,
                         uint32_t count, const struct tpc_error *err)
 {
@@ -267,6 +335,8 @@ Suite *open_flow_suite(void)
     tcase_add_test(t, what_no_one_could_hold_is_refused_singly);
     tcase_add_test(t, other_products_drop_them_as_before);
     tcase_add_test(t, targets_rules_and_a_replay_take_them);
+    tcase_add_test(t, a_target_selects_by_them_and_gets_them);
+    tcase_add_test(t, a_start_replays_past_them);
     tcase_add_test(t, a_trial_of_the_codec_says_so);
     suite_add_tcase(s, t);
     return s;

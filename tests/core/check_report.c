@@ -1,9 +1,11 @@
 /* Report strategies in a whole core. */
 #include "flow.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <tpcore/json.h>
+#include <tpcore/topology.h>
 
 struct seen {
     char text[4096];
@@ -398,6 +400,12 @@ static bool has_repeated(void *user)
     return flow_metric(&r->f, "tpc_uplink_points_repeated_total") >= r->wanted;
 }
 
+static bool n_is_wanted(void *user)
+{
+    struct rep *r = user;
+    return flow_latest(&r->f, "d", "n") == r->wanted;
+}
+
 START_TEST(many_devices_have_their_periods)
 {
     struct rep r;
@@ -431,6 +439,167 @@ START_TEST(many_devices_have_their_periods)
         tpc_device_unref(all[i]);
     }
     end(&r);
+}
+END_TEST
+
+/* What the log could not take is tried again, and nothing that differs is lost. */
+START_TEST(a_full_log_loses_no_change)
+{
+    struct rep r;
+    char dir[256], text[2000];
+    uint32_t taken = 0;
+    bool refused = false;
+    memset(&r, 0, sizeof(r));
+    snprintf(dir, sizeof(dir), "%s/report%d", tk_tmpdir(), _i);
+    flow_init(&r.f, (uint32_t) _i);
+    r.f.o.ring_bytes = 1;
+    r.f.o.frame_max_bytes = 16384;
+    flow_create(&r.f);
+    flow_file_log(&r.f, dir, ",\"pending\":65536,\"reserve\":0");
+    put(&r, "product",
+        PRODUCT(
+            "'report':{'mode':'change'},",
+            "{'id':'n','type':'int'},{'id':'s','type':'text'},{'id':'p','type':'text','report':{"
+            "'mode':'period','period':20}}"));
+    put(&r, "device", "{'key':'d','product':'p'}");
+    flow_start(&r.f);
+    r.d = flow_device(&r.f, "d");
+    tk_files_limit_space(&r.f.e.files, 100000);
+    for (int n = 1; n < 4000 && !refused; n++) {
+        int rc = TPC_EAGAIN;
+        snprintf(text, sizeof(text), "{\"n\":%d,\"s\":\"same\",\"p\":\"%0999d\"}", n, n);
+        for (int i = 0; rc == TPC_EAGAIN && i < 20; i++) {
+            rc = flow_feed(r.d, text);
+            if (rc != 0 && r.f.workers == 0) {
+                (void) tpc_core_step(r.f.core, 0, NULL);
+            } else if (rc != 0) {
+                poll(NULL, 0, 2);
+            }
+            tk_clock_advance(&r.f.e.clock, 5);
+        }
+        refused = rc == TPC_EAGAIN;
+        taken += rc == 0;
+    }
+    ck_assert(refused);
+    tk_files_heal(&r.f.e.files);
+    r.wanted = taken;
+    for (int i = 0; i < 3000 && !n_is_wanted(&r); i++) {
+        if (r.f.workers == 0) {
+            (void) tpc_core_step(r.f.core, 0, NULL);
+        } else {
+            poll(NULL, 0, 1);
+        }
+        tk_clock_advance(&r.f.e.clock, 5);
+    }
+    flow_settle(&r.f);
+    ck_assert_uint_eq(flow_stored(&r.f, "d", "n"), taken);
+    ck_assert_uint_ge(flow_stored(&r.f, "d", "s"), 1);
+    ck_assert_uint_lt(flow_stored(&r.f, "d", "s"), taken / 2);
+    ck_assert(flow_metric(&r.f, "tpc_uplink_points_repeated_total") > 0);
+    tpc_device_unref(r.d);
+    flow_fini(&r.f);
+}
+END_TEST
+
+START_TEST(after_a_start_the_first_value_goes)
+{
+    char dir[256];
+    snprintf(dir, sizeof(dir), "%s/again", tk_tmpdir());
+    for (int start = 0; start < 3; start++) {
+        struct rep r;
+        memset(&r, 0, sizeof(r));
+        flow_init(&r.f, 0);
+        tk_clock_advance(&r.f.e.clock, (uint64_t) start * 100000);
+        flow_create(&r.f);
+        flow_file_log(&r.f, dir, "");
+        put(&r, "product",
+            PRODUCT("'report':{'mode':'change_or_period','period':1000},'unknown':'keep',", N));
+        put(&r, "device", "{'key':'d','product':'p'}");
+        flow_start(&r.f);
+        r.d = flow_device(&r.f, "d");
+        wait_ms(&r, 5000);
+        ck_assert_double_eq(flow_metric(&r.f, "tpc_uplink_points_repeated_total"), 0);
+        say(&r, "{'n':1,'x':'y'}");
+        say(&r, "{'n':1,'x':'y'}");
+        ck_assert_double_eq(flow_metric(&r.f, "tpc_uplink_points_total"), 2);
+        if (start == 1) { /* without having come to rest */
+            tk_ok(tpc_core_stop(r.f.core, 1000));
+            flow_start(&r.f);
+            say(&r, "{'n':1,'x':'y'}");
+            ck_assert_double_eq(flow_metric(&r.f, "tpc_uplink_points_total"), 4);
+            wait_ms(&r, 1000);
+            ck_assert_double_eq(flow_metric(&r.f, "tpc_uplink_points_repeated_total"), 2);
+        }
+        tpc_device_unref(r.d);
+        flow_fini(&r.f);
+    }
+}
+END_TEST
+
+enum { SUBS = 12 };
+
+static struct tpc_frame gateway_says(char text[1000], int n)
+{
+    size_t len =
+        (size_t) snprintf(text, 1000, "{\"gateway_data\":{\"n\":%d},\"sub_device_data\":{", n);
+    for (int i = 0; i < SUBS; i++) {
+        len += (size_t) snprintf(text + len, 1000 - len, "%s\"%d\":{\"n\":%d,\"new\":true}",
+                                 i > 0 ? "," : "", i, n);
+    }
+    snprintf(text + len, 1000 - len, "}}");
+    struct tpc_frame frame;
+    memset(&frame, 0, sizeof(frame));
+    frame.size = sizeof(frame);
+    frame.kind = TPC_MSG_TELEMETRY;
+    frame.topic = TPC_STR("gateway/telemetry");
+    frame.payload = (struct tpc_bytes){ (const uint8_t *) text, strlen(text) };
+    return frame;
+}
+
+static bool all_settled(void *user)
+{
+    return atomic_load(&flow_probe.settled_count) >= ((struct rep *) user)->wanted;
+}
+
+/* The instance's strategy goes with them to the workers of their devices. */
+START_TEST(parts_of_gateways_are_held_by_their_devices_workers)
+{
+    struct rep r;
+    char text[1000], key[16], json[160];
+    memset(&r, 0, sizeof(r));
+    flow_init(&r.f, 3);
+    flow_create(&r.f);
+    flow_probe_open(&r.f);
+    tk_ok(tpc_core_open(r.f.core, "held", "probe", TPC_STR("{\"report\":{\"mode\":\"change\"}}")));
+    put(&r, "product", PRODUCT("'codec':'thingspanel','unknown':'keep',", N));
+    put(&r, "device", "{'key':'gw','product':'p'}");
+    struct tpc_device *gw = flow_device(&r.f, "gw");
+    for (int i = 0; i < SUBS; i++) {
+        snprintf(key, sizeof(key), "s%d", i);
+        snprintf(json, sizeof(json), "{'key':'%s','product':'p'}", key);
+        put(&r, "device", json);
+        struct tpc_device *d = flow_device(&r.f, key);
+        tk_ok(tpc_topology_bind(r.f.core, NULL, d, gw, tpc_str_from(key + 1), 0));
+        tpc_device_unref(d);
+    }
+    flow_start(&r.f);
+    uint64_t s = flow_session("gw", 0);
+    for (int round = 0; round < 4; round++) { /* each says the same twice */
+        struct tpc_frame frame = gateway_says(text, round / 2);
+        r.wanted++;
+        tk_ok(flow_probe.host->receive(flow_probe.ctx, s, &frame, r.wanted));
+        ck_assert(flow_until(&r.f, all_settled, &r));
+    }
+    flow_settle(&r.f);
+    ck_assert_double_eq(flow_metric(&r.f, "tpc_uplink_messages_total"), 2 * (SUBS + 1));
+    ck_assert_double_eq(flow_metric(&r.f, "tpc_uplink_messages_held_total"), 2 * (SUBS + 1));
+    ck_assert_double_eq(flow_metric(&r.f, "tpc_uplink_points_total"), 3 * SUBS + 2);
+    ck_assert_double_gt(flow_metric(&r.f, "tpc_uplink_parts_handed_total"), 0);
+    for (uint32_t i = 0; i < r.wanted; i++) {
+        ck_assert_int_eq(flow_probe.errors[i], 0);
+    }
+    tpc_device_unref(gw);
+    flow_fini(&r.f);
 }
 END_TEST
 
@@ -486,6 +655,9 @@ Suite *report_flow_suite(void)
     tcase_add_test(t, derived_properties_see_all_and_are_held_themselves);
     tcase_add_test(t, models_and_products_may_change);
     tcase_add_loop_test(t, many_devices_have_their_periods, 0, 2);
+    tcase_add_loop_test(t, a_full_log_loses_no_change, 0, 2);
+    tcase_add_test(t, after_a_start_the_first_value_goes);
+    tcase_add_test(t, parts_of_gateways_are_held_by_their_devices_workers);
     tcase_add_loop_test(t, a_wrong_strategy_is_refused_with_its_place, 0,
                         sizeof(wrong) / sizeof(wrong[0]));
     suite_add_tcase(s, t);
