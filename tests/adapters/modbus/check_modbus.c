@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <tpcore/modules.h>
+#include <unistd.h>
 
 #include "adapter_suite.h"
 #include "modbus_suites.h"
@@ -23,7 +24,7 @@ static void begin(const char *scheme, const char *more)
 {
     snprintf(
         options, sizeof(options),
-        "{\"url\":\"%s://127.0.0.1:%u\",\"maps\":[{\"name\":\"m\",\"poll\":\"100ms\",\"tags\":" TAGS
+        "{\"url\":\"%s://127.0.0.1:%u\",\"maps\":[{\"name\":\"m\",\"poll\":\"40ms\",\"tags\":" TAGS
         "}],\"slaves\":[{\"device\":\"d1\",\"unit\":1,\"map\":\"m\"},"
         "{\"device\":\"d2\",\"unit\":2,\"map\":\"m\"}],\"timeout\":\"200ms\",\"retries\":0,"
         "\"retry_min\":\"20ms\",\"retry_max\":\"200ms\"%s}",
@@ -150,6 +151,51 @@ START_TEST(a_bad_slave_goes_offline_and_comes_back)
     suffers(SLAVE_SILENT);
     suffers(SLAVE_OTHER_UNIT);
     suffers(SLAVE_WRONG_TRANSACTION);
+}
+END_TEST
+
+static bool garbage(uint32_t n)
+{
+    return fake_metric(&h, "garbage") >= (int64_t) n;
+}
+
+static bool cannot_connect(uint32_t n)
+{
+    return fake_metric(&h, "connect_failures") >= (int64_t) n;
+}
+
+/* A wrong CRC is garbage; the line is cut with a read under way, and comes back as another terminal. */
+START_TEST(a_serial_line_that_is_bad_or_cut_comes_back)
+{
+    char path[256];
+    snprintf(path, sizeof(path), "%s.line", tk_tmpdir());
+    ck_assert(slave_start_line(&slave, path));
+    snprintf(options, sizeof(options),
+             "{\"url\":\"rtu://%s\",\"maps\":[{\"name\":\"m\",\"poll\":\"40ms\",\"tags\":"
+             "[{\"name\":\"a\",\"address\":1}]}],\"slaves\":[{\"device\":\"d1\",\"unit\":1,\"map\":"
+             "\"m\"},"
+             "{\"device\":\"d2\",\"unit\":2,\"map\":\"m\"}],\"timeout\":\"60ms\",\"retries\":0,"
+             "\"parity\":\"none\",\"retry_min\":\"20ms\",\"retry_max\":\"200ms\"}",
+             path);
+    tk_env_init(&env);
+    tk_ok(fake_init(&h, &env, fake_adapter_of(tpc_module_modbus()), options));
+    tk_ok(fake_start(&h));
+    ck_assert(until(d1_said_a, 2) && until(d2_said_a, 2));
+    atomic_store(&slave.fault[1], SLAVE_BAD_CRC);
+    ck_assert(until(garbage, 3));
+    uint32_t before = said("d2", "\"a\":2001");
+    ck_assert(until(d2_said_a, before + 1));
+    atomic_store(&slave.fault[1], SLAVE_WELL);
+    before = said("d1", "\"a\":1001");
+    ck_assert(until(d1_said_a, before + 1));
+    (void) unlink(path);
+    slave_stop(&slave);
+    ck_assert(until(cannot_connect, 2) && until(offline, 2));
+    ck_assert(slave_start_line(&slave, path));
+    before = said("d1", "\"a\":1001");
+    ck_assert(until(d1_said_a, before + 2));
+    (void) unlink(path);
+    end();
 }
 END_TEST
 
@@ -515,7 +561,7 @@ static void start_steady(void)
     (void) slave_start(&steady, false); /* no port: its cases fail */
     snprintf(steady_options, sizeof(steady_options),
              "{\"url\":\"tcp://"
-             "127.0.0.1:%u\",\"maps\":[{\"name\":\"m\",\"poll\":\"100ms\",\"tags\":" TAGS
+             "127.0.0.1:%u\",\"maps\":[{\"name\":\"m\",\"poll\":\"40ms\",\"tags\":" TAGS
              "}],\"slaves\":[{\"device\":\"d1\",\"map\":\"m\"}]}",
              steady.port);
 }
@@ -527,6 +573,7 @@ Suite *modbus_suite(void)
     tcase_add_test(t, values_of_each_slave_come_every_period);
     tcase_add_test(t, a_hole_costs_one_refusal_and_no_value);
     tcase_add_test(t, a_bad_slave_goes_offline_and_comes_back);
+    tcase_add_test(t, a_serial_line_that_is_bad_or_cut_comes_back);
     tcase_add_test(t, late_answers_are_nobodys);
     tcase_add_test(t, connections_that_break_are_made_again);
     tcase_add_test(t, silent_slaves_have_a_connection_of_their_own);

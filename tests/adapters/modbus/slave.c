@@ -2,9 +2,12 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "frame.h"
@@ -93,8 +96,10 @@ static bool reply(struct slave *s, int fd, uint16_t transaction, uint8_t unit, c
     if (fault == SLAVE_GARBAGE) {
         memset(out, 0xa5, len);
     }
+    out[len - 1] ^= fault == SLAVE_BAD_CRC;
     size_t send_len = fault == SLAVE_HALF ? len / 2 : len;
-    return send(fd, out, send_len, MSG_NOSIGNAL) == (ssize_t) send_len && fault != SLAVE_HALF;
+    ssize_t sent = s->line ? write(fd, out, send_len) : send(fd, out, send_len, MSG_NOSIGNAL);
+    return sent == (ssize_t) send_len && fault != SLAVE_HALF;
 }
 
 static size_t rtu_request_len(const uint8_t *in, size_t len)
@@ -183,6 +188,43 @@ static void *run(void *arg)
         }
     }
     return NULL;
+}
+
+static void *run_line(void *arg)
+{
+    struct slave *s = arg;
+    static _Thread_local struct talk t;
+    t.fd = s->listener;
+    while (!atomic_load(&s->stopping)) {
+        struct pollfd p = { .fd = t.fd, .events = POLLIN };
+        if (poll(&p, 1, 20) > 0) {
+            ssize_t n = read(t.fd, t.in + t.len, sizeof(t.in) - t.len);
+            t.len += n > 0 ? (size_t) n : 0;
+            if (n <= 0) {
+                poll(NULL, 0, 5); /* the adapter has not opened its end */
+            } else if (!requests(s, &t)) {
+                t.len = 0;
+            }
+        }
+    }
+    return NULL;
+}
+
+bool slave_start_line(struct slave *s, const char *path)
+{
+    char name[64];
+    struct termios raw;
+    memset(s, 0, sizeof(*s));
+    s->rtu = s->line = true;
+    s->listener = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (s->listener < 0 || grantpt(s->listener) != 0 || unlockpt(s->listener) != 0 ||
+        ptsname_r(s->listener, name, sizeof(name)) != 0 || tcgetattr(s->listener, &raw) != 0) {
+        return false;
+    }
+    cfmakeraw(&raw);
+    (void) unlink(path);
+    return tcsetattr(s->listener, TCSANOW, &raw) == 0 && symlink(name, path) == 0 &&
+           pthread_create(&s->thread, NULL, run_line, s) == 0;
 }
 
 bool slave_start(struct slave *s, bool rtu)

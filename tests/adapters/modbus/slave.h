@@ -20,15 +20,16 @@ enum slave_fault {
     SLAVE_HALF = 6, /* half a frame, then it closes */
     SLAVE_CLOSES = 7,
     SLAVE_EXCEPTION = 8, /* 4, device failure */
-    SLAVE_HOLE = 9       /* registers 10..19 are refused with 2 */
+    SLAVE_HOLE = 9,      /* registers 10..19 are refused with 2 */
+    SLAVE_BAD_CRC = 10   /* the last byte is another one */
 };
 
 enum { SLAVE_UNITS = 8, SLAVE_REGISTERS = 64 };
 
 struct slave {
     uint16_t port;
-    bool rtu;
-    int listener;
+    bool rtu, line;
+    int listener; /* or the line's end */
     pthread_t thread;
     atomic_bool stopping;
     atomic_int fault[SLAVE_UNITS + 1]; /* of a unit; enum slave_fault */
@@ -40,5 +41,9 @@ struct slave {
 /* On the port that it has, or a free one if that is 0. */
 bool slave_start(struct slave *s, bool rtu);
 void slave_stop(struct slave *s);
+
+/* The other end of a serial line: a terminal of its own, with this path for the adapter. Stopped as above:
+ * then the line is cut. */
+bool slave_start_line(struct slave *s, const char *path);
 
 #endif
