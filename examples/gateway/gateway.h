@@ -48,10 +48,18 @@ int tb_read(struct config *c, const char *dir, struct tb *t, const struct progra
 
 /* ---- reload.c ---- */
 
-/* Makes the running core what `next` says: parts whose options changed are closed and opened,
- * entities put and deleted. `next` was checked. again: the last one failed somewhere. 0, or the
- * number of things that failed, told. */
-int reload_apply(struct program *p, struct tpc_core *core, struct config *old, struct config *next,
-                 uint32_t drain_ms, bool again);
+/* What a configuration says, as hashes: the configuration itself need not stay in memory. */
+struct snapshot;
+/* NULL: c->error. */
+struct snapshot *snapshot_take(struct config *c);
+/* Documents of entities, once they are put. */
+void snapshot_forget_texts(struct snapshot *s);
+void snapshot_free(struct snapshot *s);
+
+/* Makes the running core what `next` of config says: parts whose options changed are closed and
+ * opened, entities put and deleted. config was checked. again: the last one failed somewhere. 0, or
+ * the number of things that failed, told. */
+int reload_apply(struct program *p, struct tpc_core *core, struct snapshot *old,
+                 struct snapshot *next, struct config *config, uint32_t drain_ms, bool again);
 
 #endif

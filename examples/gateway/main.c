@@ -7,6 +7,7 @@
 #include "../common/table.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,7 +21,8 @@ enum { STATUS_MS = 10000, STATUS_TERMINAL_MS = 1000, PROMETHEUS_MS = 10000, DRAI
 
 struct run {
     struct program program;
-    struct config config;
+    struct config config; /* until it runs */
+    struct snapshot *snapshot;
     struct tb tb;
     const char *file;        /* a configuration of ours .. */
     const char *thingsboard; /* .. or their folder */
@@ -172,20 +174,24 @@ static int load(struct run *r, struct config *c)
 static void reload(struct run *r)
 {
     struct config next;
+    struct snapshot *snapshot = NULL;
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     program_notify("RELOADING=1\nMONOTONIC_USEC=%lld",
                    (long long) t.tv_sec * 1000000 + t.tv_nsec / 1000);
-    if (load(r, &next) != 0 || program_check(&r->program, &next) != 0) {
+    if (load(r, &next) != 0 || program_check(&r->program, &next) != 0 ||
+        (snapshot = snapshot_take(&next)) == NULL) {
         program_say(&r->program, "reload: nothing changes: %s", next.error);
-        config_free(&next);
     } else {
-        r->reload_failed = reload_apply(&r->program, r->core, &r->config, &next,
+        r->reload_failed = reload_apply(&r->program, r->core, r->snapshot, snapshot, &next,
                                         r->settings.drain_ms, r->reload_failed) != 0;
         (void) gateway_settings(&next, r->status.terminal, &r->settings);
-        config_free(&r->config);
-        r->config = next;
+        snapshot_forget_texts(snapshot);
+        snapshot_free(r->snapshot);
+        r->snapshot = snapshot;
     }
+    config_free(&next);
+    (void) malloc_trim(0); /* a configuration of many tags is large */
     program_notify("READY=1");
 }
 
@@ -307,12 +313,16 @@ static int run(struct run *r)
         program_say(&r->program, "%s", signals < 0 ? strerror(errno) : r->config.error);
         return 1;
     }
-    int rc = tpc_core_start(r->core);
+    r->snapshot = snapshot_take(&r->config);
+    int rc = r->snapshot != NULL ? tpc_core_start(r->core) : TPC_ENOMEM;
     if (rc != 0) {
         program_say_error(&r->program, "start", rc);
         tpc_core_destroy(r->core);
         return 1;
     }
+    snapshot_forget_texts(r->snapshot);
+    config_free(&r->config);
+    (void) malloc_trim(0);
     program_say(&r->program, "running, started in %llu ms",
                 (unsigned long long) (now_ms() - begun));
     program_notify("READY=1");
@@ -352,6 +362,7 @@ int main(int argc, char **argv)
         rc = r.convert ? tb_write(&r.tb, &r.config.root, stdout) : r.check ? check(&r) : run(&r);
     }
     config_free(&r.config);
+    snapshot_free(r.snapshot);
     program_fini(&r.program);
     return rc != 0;
 }

@@ -5,20 +5,51 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- entities as the configurations have them ---- */
+/* ---- what a configuration says ---- */
+
+static const char *const sections[] = {
+    "core", "modules", "log", "store", "entity_store", "history"
+};
+enum { SECTIONS = sizeof(sections) / sizeof(sections[0]) };
 
 struct entity {
     char *id; /* kind, tenant and key */
-    char *kind, *tenant, *key, *json;
+    char *kind, *tenant, *key;
+    char *json; /* until it is put */
+    uint64_t hash;
     size_t order;
     bool same; /* the other configuration has it, too, as it is */
     bool kept; /* the other one has it in some form */
 };
 
-struct entities {
-    struct entity *items; /* sorted by id */
-    size_t count, cap;
+struct part {
+    char *name;
+    uint64_t hash;
+    bool done; /* of the old ones: it stays, or is closed; of the new ones: it is open */
 };
+
+struct snapshot {
+    struct entity *items; /* in the order of the file */
+    size_t count, cap;
+    struct part *parts;
+    size_t part_count;
+    uint64_t sections[SECTIONS];
+};
+
+/* FNV-1a. */
+static uint64_t hash_of(struct tpc_str s)
+{
+    uint64_t h = 14695981039346656037u;
+    for (size_t i = 0; i < s.len; i++) {
+        h = (h ^ (unsigned char) s.ptr[i]) * 1099511628211u;
+    }
+    return h;
+}
+
+static uint64_t hash_value(struct config *c, const struct tpc_value *v)
+{
+    return v != NULL ? hash_of(config_json(c, v)) : 0;
+}
 
 static char *text_of(struct tpc_str s)
 {
@@ -30,20 +61,25 @@ static char *text_of(struct tpc_str s)
     return to;
 }
 
+static int no_memory(struct config *c)
+{
+    snprintf(c->error, sizeof(c->error), "out of memory");
+    return -1;
+}
+
 static int keep(void *user, struct config *c, const struct assemble_entity *e)
 {
-    struct entities *list = user;
-    if (list->count == list->cap) {
-        size_t cap = list->cap == 0 ? 64 : list->cap * 2;
-        struct entity *grown = realloc(list->items, cap * sizeof(*grown));
+    struct snapshot *s = user;
+    if (s->count == s->cap) {
+        size_t cap = s->cap == 0 ? 64 : s->cap * 2;
+        struct entity *grown = realloc(s->items, cap * sizeof(*grown));
         if (grown == NULL) {
-            snprintf(c->error, sizeof(c->error), "out of memory");
-            return -1;
+            return no_memory(c);
         }
-        list->items = grown;
-        list->cap = cap;
+        s->items = grown;
+        s->cap = cap;
     }
-    struct entity *n = &list->items[list->count++];
+    struct entity *n = &s->items[s->count++];
     struct tpc_str tenant = e->tenant.len > 0 ? e->tenant : TPC_STR("main");
     size_t size = strlen(e->kind) + tenant.len + e->key.len + 3;
     *n = (struct entity){ .id = malloc(size),
@@ -51,28 +87,79 @@ static int keep(void *user, struct config *c, const struct assemble_entity *e)
                           .tenant = text_of(tenant),
                           .key = text_of(e->key),
                           .json = text_of(e->json),
-                          .order = list->count };
+                          .hash = hash_of(e->json),
+                          .order = s->count };
     if (n->id == NULL || n->kind == NULL || n->tenant == NULL || n->key == NULL ||
         n->json == NULL) {
-        snprintf(c->error, sizeof(c->error), "out of memory");
-        return -1;
+        return no_memory(c);
     }
     snprintf(n->id, size, "%s\n%s\n%s", n->kind, n->tenant, n->key);
     return 0;
 }
 
-static void forget(struct entities *list)
+static int keep_parts(struct snapshot *s, struct config *c)
 {
-    for (size_t i = 0; i < list->count; i++) {
-        struct entity *e = &list->items[i];
+    const struct tpc_value *map = tpc_value_get(&c->root, TPC_STR("adapters"));
+    size_t n = map != NULL && map->type == TPC_MAP ? map->len : 0;
+    s->parts = calloc(n + 1, sizeof(*s->parts));
+    if (s->parts == NULL) {
+        return no_memory(c);
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct part *p = &s->parts[s->part_count++];
+        p->name = text_of(map->as.members[i].key);
+        p->hash = hash_value(c, &map->as.members[i].value);
+        if (p->name == NULL) {
+            return no_memory(c);
+        }
+    }
+    return 0;
+}
+
+struct snapshot *snapshot_take(struct config *c)
+{
+    struct snapshot *s = calloc(1, sizeof(*s));
+    if (s == NULL) {
+        (void) no_memory(c);
+        return NULL;
+    }
+    for (size_t i = 0; i < SECTIONS; i++) {
+        s->sections[i] = hash_value(c, tpc_value_get(&c->root, tpc_str_from(sections[i])));
+    }
+    if (keep_parts(s, c) != 0 || assemble_each(c, keep, s) != 0) {
+        snapshot_free(s);
+        return NULL;
+    }
+    return s;
+}
+
+void snapshot_forget_texts(struct snapshot *s)
+{
+    for (size_t i = 0; i < s->count; i++) {
+        free(s->items[i].json);
+        s->items[i].json = NULL;
+    }
+}
+
+void snapshot_free(struct snapshot *s)
+{
+    if (s == NULL) {
+        return;
+    }
+    snapshot_forget_texts(s);
+    for (size_t i = 0; i < s->count; i++) {
+        struct entity *e = &s->items[i];
         free(e->id);
         free(e->kind);
         free(e->tenant);
         free(e->key);
-        free(e->json);
     }
-    free(list->items);
-    *list = (struct entities){ NULL, 0, 0 };
+    for (size_t i = 0; i < s->part_count; i++) {
+        free(s->parts[i].name);
+    }
+    free(s->items);
+    free(s->parts);
+    free(s);
 }
 
 static int by_id(const void *a, const void *b)
@@ -87,11 +174,18 @@ static int by_order(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Marks what both have, then puts each back into the order of its file. */
-static void compare(struct entities *a, struct entities *b)
+static void sort(struct snapshot *s, int (*by)(const void *, const void *))
 {
-    qsort(a->items, a->count, sizeof(*a->items), by_id);
-    qsort(b->items, b->count, sizeof(*b->items), by_id);
+    if (s->count > 0) {
+        qsort(s->items, s->count, sizeof(*s->items), by);
+    }
+}
+
+/* Marks what both have, then puts each back into the order of its file. */
+static void compare(struct snapshot *a, struct snapshot *b)
+{
+    sort(a, by_id);
+    sort(b, by_id);
     for (size_t i = 0; i < a->count; i++) {
         struct entity *x = &a->items[i];
         struct entity *y =
@@ -99,11 +193,11 @@ static void compare(struct entities *a, struct entities *b)
         if (y != NULL) {
             x->kept = true;
             y->kept = true;
-            y->same = strcmp(x->json, y->json) == 0;
+            y->same = x->hash == y->hash;
         }
     }
-    qsort(a->items, a->count, sizeof(*a->items), by_order);
-    qsort(b->items, b->count, sizeof(*b->items), by_order);
+    sort(a, by_order);
+    sort(b, by_order);
 }
 
 /* ---- parts ---- */
@@ -111,30 +205,13 @@ static void compare(struct entities *a, struct entities *b)
 struct reload {
     struct program *p;
     struct tpc_core *core;
-    struct config *old, *next;
+    struct snapshot *old, *next;
+    struct config *config; /* next's */
     uint32_t drain_ms;
     bool again; /* the last reload failed somewhere: all entities are put */
     int failed;
     uint32_t closed, opened, put, deleted;
-    bool *stays; /* of old's adapters: its name and options are next's, or it could not be closed */
-    bool *open;  /* of next's adapters */
 };
-
-static const struct tpc_value *adapters_of(struct config *c, size_t *ret_count)
-{
-    const struct tpc_value *map = tpc_value_get(&c->root, TPC_STR("adapters"));
-    bool good = map != NULL && map->type == TPC_MAP;
-    *ret_count = good ? map->len : 0;
-    return good ? map : NULL;
-}
-
-static bool same_value(struct config *a, const struct tpc_value *x, struct config *b,
-                       const struct tpc_value *y)
-{
-    struct tpc_str left = config_json(a, x);
-    struct tpc_str right = config_json(b, y);
-    return left.ptr != NULL && right.ptr != NULL && tpc_str_equal(left, right);
-}
 
 static void failed(struct reload *r, const char *what, const char *name, int rc)
 {
@@ -144,104 +221,90 @@ static void failed(struct reload *r, const char *what, const char *name, int rc)
     r->failed++;
 }
 
-static void name_of(struct tpc_str key, char *out, size_t cap)
+/* Which parts are as they were. */
+static void match(struct reload *r)
 {
-    snprintf(out, cap, "%.*s", (int) key.len, key.ptr);
-}
-
-/* Which adapters are as they were. */
-static void match(struct reload *r, const struct tpc_value *old, size_t old_count,
-                  const struct tpc_value *next, size_t next_count)
-{
-    for (size_t i = 0; i < old_count; i++) {
-        for (size_t k = 0; k < next_count; k++) {
-            const struct tpc_member *a = &old->as.members[i];
-            const struct tpc_member *b = &next->as.members[k];
-            if (tpc_str_equal(a->key, b->key) &&
-                same_value(r->old, &a->value, r->next, &b->value)) {
-                r->stays[i] = true;
-            }
+    for (size_t i = 0; i < r->old->part_count; i++) {
+        struct part *a = &r->old->parts[i];
+        a->done = false;
+        for (size_t k = 0; k < r->next->part_count; k++) {
+            const struct part *b = &r->next->parts[k];
+            a->done |= strcmp(a->name, b->name) == 0 && a->hash == b->hash;
         }
     }
 }
 
 /* Parts that others need can be closed once those are: again as long as that helps. */
-static void close_changed(struct reload *r, const struct tpc_value *old, size_t count)
+static void close_changed(struct reload *r)
 {
-    char name[80];
     bool progress = true;
-    bool left = false;
     while (progress) {
         progress = false;
-        left = false;
-        for (size_t i = count; i-- > 0;) {
-            if (r->stays[i]) {
-                continue;
-            }
-            name_of(old->as.members[i].key, name, sizeof(name));
-            int rc = tpc_core_close(r->core, name, r->drain_ms);
+        for (size_t i = r->old->part_count; i-- > 0;) {
+            struct part *p = &r->old->parts[i];
+            int rc = p->done ? TPC_ESTATE : tpc_core_close(r->core, p->name, r->drain_ms);
             if (rc == TPC_ESTATE) {
-                left = true;
                 continue;
             }
             if (rc == 0) {
-                program_say(r->p, "reload: %s closed", name);
+                program_say(r->p, "reload: %s closed", p->name);
                 r->closed++;
             } else if (rc != TPC_ENOENT) { /* one that an earlier reload could not open */
-                failed(r, "close", name, rc);
+                failed(r, "close", p->name, rc);
             }
-            r->stays[i] = true;
+            p->done = true;
             progress = true;
         }
     }
-    for (size_t i = 0; left && i < count; i++) {
-        if (!r->stays[i]) {
-            name_of(old->as.members[i].key, name, sizeof(name));
+    for (size_t i = 0; i < r->old->part_count; i++) {
+        if (!r->old->parts[i].done) {
             program_say(r->p,
-                        "reload: %s is needed by others that did not change: its change "
-                        "takes effect at the next start",
-                        name);
+                        "reload: %s is needed by others that did not change: its change takes "
+                        "effect at the next start",
+                        r->old->parts[i].name);
             r->failed++;
         }
     }
 }
 
-static bool still_open(struct reload *r, const struct tpc_value *old, size_t count,
-                       struct tpc_str key)
+/* It changed, and could not be closed. */
+static bool still_open(const struct reload *r, const char *name)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (!r->stays[i] && tpc_str_equal(old->as.members[i].key, key)) {
-            return true; /* could not be closed */
+    for (size_t i = 0; i < r->old->part_count; i++) {
+        if (!r->old->parts[i].done && strcmp(r->old->parts[i].name, name) == 0) {
+            return true;
         }
     }
     return false;
 }
 
-static void open_changed(struct reload *r, const struct tpc_value *next, size_t count,
-                         const struct tpc_value *old, size_t old_count)
+/* Parts that need others can be opened once those are: again as long as that helps. What fails in the
+ * end is told. */
+static void open_changed(struct reload *r)
 {
+    const struct tpc_value *map = tpc_value_get(&r->config->root, TPC_STR("adapters"));
     bool progress = true;
-    bool last = false; /* what fails now is told */
+    bool last = false;
     while (progress || !last) {
         last = !progress;
         progress = false;
-        for (size_t i = 0; i < count; i++) {
-            const struct tpc_member *m = &next->as.members[i];
+        for (size_t i = 0; i < r->next->part_count; i++) {
+            struct part *p = &r->next->parts[i];
             char path[100];
-            if (r->open[i] || still_open(r, old, old_count, m->key)) {
+            if (p->done || still_open(r, p->name)) {
                 continue;
             }
-            snprintf(path, sizeof(path), "adapters.%.*s", (int) m->key.len, m->key.ptr);
-            int rc = assemble_part(r->next, r->core, path, m->key, &m->value);
-            if (rc == 0) {
-                program_say(r->p, "reload: %s opened", path + strlen("adapters."));
-                r->open[i] = true;
+            snprintf(path, sizeof(path), "adapters.%s", p->name);
+            const struct tpc_member *m = &map->as.members[i];
+            if (assemble_part(r->config, r->core, path, m->key, &m->value) == 0) {
+                program_say(r->p, "reload: %s opened", p->name);
+                p->done = true;
                 r->opened++;
                 progress = true;
             } else if (tpc_error_last()->code == TPC_EEXIST) {
-                r->open[i] = true; /* it did not change; one that failed before is tried again */
+                p->done = true; /* it did not change; one that failed before is tried again */
             } else if (last) {
-                program_say(r->p, "reload: %s", r->next->error);
+                program_say(r->p, "reload: %s", r->config->error);
                 r->failed++;
             }
         }
@@ -250,7 +313,7 @@ static void open_changed(struct reload *r, const struct tpc_value *next, size_t 
 
 /* ---- entities ---- */
 
-static void put_entities(struct reload *r, struct entities *list, bool of_sinks)
+static void put_entities(struct reload *r, const struct snapshot *list, bool of_sinks)
 {
     for (size_t i = 0; i < list->count; i++) {
         const struct entity *e = &list->items[i];
@@ -258,7 +321,7 @@ static void put_entities(struct reload *r, struct entities *list, bool of_sinks)
         if ((e->same && !r->again) || assemble_needs_adapters(e->kind) != of_sinks) {
             continue;
         }
-        actor.name = tpc_str_from(r->next->file);
+        actor.name = tpc_str_from(r->config->file);
         int rc = tpc_entity_put(r->core, &actor, e->kind, tpc_str_from(e->json), TPC_ANY_REV, NULL);
         if (rc != 0) {
             failed(r, e->kind, e->key, rc);
@@ -269,7 +332,7 @@ static void put_entities(struct reload *r, struct entities *list, bool of_sinks)
 }
 
 /* From the last to the first: what names others goes before them. */
-static void delete_entities(struct reload *r, struct entities *list, bool of_sinks)
+static void delete_entities(struct reload *r, const struct snapshot *list, bool of_sinks)
 {
     for (size_t i = list->count; i-- > 0;) {
         const struct entity *e = &list->items[i];
@@ -277,7 +340,7 @@ static void delete_entities(struct reload *r, struct entities *list, bool of_sin
         if (e->kept || assemble_needs_adapters(e->kind) != of_sinks) {
             continue;
         }
-        actor.name = tpc_str_from(r->next->file);
+        actor.name = tpc_str_from(r->config->file);
         int rc = tpc_entity_delete(r->core, &actor, tpc_str_from(e->tenant), e->kind,
                                    tpc_str_from(e->key), TPC_ANY_REV);
         if (rc != 0 && rc != TPC_ENOENT) {
@@ -288,66 +351,31 @@ static void delete_entities(struct reload *r, struct entities *list, bool of_sin
     }
 }
 
-/* What only a start reads. */
-static void tell_rest(struct reload *r)
+int reload_apply(struct program *p, struct tpc_core *core, struct snapshot *old,
+                 struct snapshot *next, struct config *config, uint32_t drain_ms, bool again)
 {
-    static const char *const keys[] = {
-        "core", "modules", "log", "store", "entity_store", "history"
-    };
-    static const struct tpc_value none = { .type = TPC_NULL };
-    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
-        const struct tpc_value *a = tpc_value_get(&r->old->root, tpc_str_from(keys[i]));
-        const struct tpc_value *b = tpc_value_get(&r->next->root, tpc_str_from(keys[i]));
-        if (!same_value(r->old, a != NULL ? a : &none, r->next, b != NULL ? b : &none)) {
-            program_say(r->p, "reload: %s changed: it takes effect at the next start", keys[i]);
+    struct reload r = { .p = p,
+                        .core = core,
+                        .old = old,
+                        .next = next,
+                        .config = config,
+                        .drain_ms = drain_ms,
+                        .again = again };
+    config->parts = ASSEMBLE_ALL;
+    compare(old, next);
+    match(&r);
+    delete_entities(&r, old, true);
+    close_changed(&r);
+    put_entities(&r, next, false);
+    open_changed(&r);
+    put_entities(&r, next, true);
+    delete_entities(&r, old, false);
+    for (size_t i = 0; i < SECTIONS; i++) { /* what only a start reads */
+        if (old->sections[i] != next->sections[i]) {
+            program_say(p, "reload: %s changed: it takes effect at the next start", sections[i]);
         }
     }
-}
-
-static void apply(struct reload *r, struct entities *old, struct entities *next)
-{
-    size_t old_count;
-    size_t next_count;
-    const struct tpc_value *a = adapters_of(r->old, &old_count);
-    const struct tpc_value *b = adapters_of(r->next, &next_count);
-    r->stays = calloc(old_count + 1, sizeof(bool));
-    r->open = calloc(next_count + 1, sizeof(bool));
-    if (r->stays == NULL || r->open == NULL) {
-        program_say(r->p, "reload: out of memory");
-        r->failed++;
-        return;
-    }
-    match(r, a, old_count, b, next_count);
-    delete_entities(r, old, true);
-    close_changed(r, a, old_count);
-    put_entities(r, next, false);
-    open_changed(r, b, next_count, a, old_count);
-    put_entities(r, next, true);
-    delete_entities(r, old, false);
-    tell_rest(r);
-    program_say(r->p, "reload: %u closed, %u opened, %u entities put, %u deleted, %d failed",
-                r->closed, r->opened, r->put, r->deleted, r->failed);
-}
-
-int reload_apply(struct program *p, struct tpc_core *core, struct config *old, struct config *next,
-                 uint32_t drain_ms, bool again)
-{
-    struct reload r = {
-        .p = p, .core = core, .old = old, .next = next, .drain_ms = drain_ms, .again = again
-    };
-    struct entities before = { NULL, 0, 0 };
-    struct entities after = { NULL, 0, 0 };
-    next->parts = ASSEMBLE_ALL;
-    if (assemble_each(old, keep, &before) == 0 && assemble_each(next, keep, &after) == 0) {
-        compare(&before, &after);
-        apply(&r, &before, &after);
-    } else {
-        program_say(p, "reload: %s", old->error[0] != '\0' ? old->error : next->error);
-        r.failed++;
-    }
-    free(r.stays);
-    free(r.open);
-    forget(&before);
-    forget(&after);
+    program_say(p, "reload: %u closed, %u opened, %u entities put, %u deleted, %d failed", r.closed,
+                r.opened, r.put, r.deleted, r.failed);
     return r.failed;
 }

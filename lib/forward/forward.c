@@ -230,25 +230,39 @@ static bool rest(struct fwd_target *t)
     return true;
 }
 
+/* Its options were checked by a sink that is no more. */
+static void unresolve(struct tpi_forward *f, struct fwd_config *c)
+{
+    if (c->opened) {
+        c->ops->target_close(c->self, c->target);
+    }
+    pthread_mutex_lock(&f->lock);
+    c->opened = false;
+    c->resolved = false;
+    c->ops = NULL;
+    c->self = NULL;
+    tpi_error_set(&c->why, TPC_ENOENT, "forward", "sink \"%.*s\" was closed", (int) c->sink.len,
+                  c->sink.ptr);
+    pthread_mutex_unlock(&f->lock);
+}
+
 void tpi_forward_leave(struct tpi_forward *f, struct tpc_str sink)
 {
     pthread_mutex_lock(&f->changes);
     for (uint32_t i = 0; i < f->count; i++) {
         struct fwd_target *t = f->targets[i];
-        bool mine = t != NULL && ((t->config != NULL && tpc_str_equal(t->config->sink, sink)) ||
-                                  (t->pending != NULL && tpc_str_equal(t->pending->sink, sink)));
-        if (!mine || !rest(t) || !tpc_str_equal(t->config->sink, sink)) {
+        if (t == NULL) {
             continue;
         }
-        struct fwd_config *c = t->config;
-        pthread_mutex_lock(&f->lock);
-        c->resolved = false;
-        c->ops = NULL;
-        c->self = NULL;
-        tpi_error_set(&c->why, TPC_ENOENT, "forward", "sink \"%.*s\" was closed", (int) sink.len,
-                      sink.ptr);
-        pthread_mutex_unlock(&f->lock);
-        t->waiting_told = true; /* who closed it knows */
+        /* First: another sink may still hold batches of the present revision. */
+        if (t->pending != NULL && tpc_str_equal(t->pending->sink, sink)) {
+            unresolve(f, t->pending);
+        }
+        if (t->config != NULL && tpc_str_equal(t->config->sink, sink) && rest(t) &&
+            tpc_str_equal(t->config->sink, sink)) {
+            unresolve(f, t->config);
+            t->waiting_told = true; /* who closed it knows */
+        }
     }
     fwd_count_targets(f);
     pthread_mutex_unlock(&f->changes);
