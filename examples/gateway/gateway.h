@@ -8,7 +8,7 @@
 
 #include "../common/assemble.h"
 #include "../common/program.h"
-#include "thingsboard.h"
+#include "tb_import.h"
 
 /* Section `gateway:` of the configuration. */
 struct gateway_settings {

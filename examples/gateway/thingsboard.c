@@ -1,5 +1,5 @@
 /* tb_gateway.json: the platform, the storage, who may be seen; and which connectors there are. */
-#include "thingsboard_tree.h"
+#include "tb_tree.h"
 
 #include <inttypes.h>
 #include <regex.h>

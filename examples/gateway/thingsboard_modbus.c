@@ -1,5 +1,5 @@
 /* Connector `modbus`: slaves grouped by the line that they are on. */
-#include "thingsboard_tree.h"
+#include "tb_tree.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* Connector `mqtt`: a renaming, for adapters/mqtt-connector has the same parts. */
-#include "thingsboard_tree.h"
+#include "tb_tree.h"
 
 #include <inttypes.h>
 #include <string.h>

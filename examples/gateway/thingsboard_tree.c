@@ -1,5 +1,5 @@
 /* Trees read with their paths and notes, and trees made, for the import. */
-#include "thingsboard_tree.h"
+#include "tb_tree.h"
 
 #include <inttypes.h>
 #include <stdarg.h>

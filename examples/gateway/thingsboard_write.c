@@ -1,5 +1,5 @@
 /* What was imported, as YAML and as verdicts. */
-#include "thingsboard.h"
+#include "tb_import.h"
 
 #include <inttypes.h>
 #include <string.h>

@@ -1,8 +1,8 @@
 /* Inside of the import: trees read with their paths, trees made. */
-#ifndef GATEWAY_THINGSBOARD_TREE_H
-#define GATEWAY_THINGSBOARD_TREE_H
+#ifndef GATEWAY_TB_TREE_H
+#define GATEWAY_TB_TREE_H
 
-#include "thingsboard.h"
+#include "tb_import.h"
 
 /* A map with its path. `base` has what the map leaves out; either may be NULL. */
 struct tb_obj {

@@ -6,8 +6,8 @@
  * what is wrong, becomes a note with its file, path and consequence. A connector with something
  * wrong in it is left out; the others stay.
  */
-#ifndef GATEWAY_THINGSBOARD_H
-#define GATEWAY_THINGSBOARD_H
+#ifndef GATEWAY_TB_IMPORT_H
+#define GATEWAY_TB_IMPORT_H
 
 #include <stdbool.h>
 #include <stdio.h>
