@@ -245,8 +245,11 @@ static bool take_answers(struct mb_lines *l, struct mb_line *line)
 
 static void line_read(struct mb_lines *l, struct mb_line *line)
 {
-    while (line->state == MB_LINE_UP) {
-        ssize_t n = recv(line->fd, line->in + line->len, sizeof(line->in) - line->len, 0);
+    bool drained = false; /* it gave less than there was room for: no need to ask once more */
+    while (line->state == MB_LINE_UP && !drained) {
+        size_t room = sizeof(line->in) - line->len;
+        ssize_t n = recv(line->fd, line->in + line->len, room, 0);
+        drained = n > 0 && (size_t) n < room;
         if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
             return;
         }
