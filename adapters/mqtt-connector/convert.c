@@ -25,9 +25,9 @@ struct work {
     const struct cn_out *out;
     struct tpc_str device, type;
     int64_t unix_ms;
-    struct point *points; /* CN_POINTS_MAX */
+    struct point *points; /* room for them */
     struct tpc_member *members;
-    uint32_t count;
+    uint32_t room, count;
     uint32_t frames;
 };
 
@@ -87,6 +87,20 @@ static int tell(struct work *w, uint16_t kind, int64_t unix_ms, struct tpc_bytes
     return w->out->frame(w->out->user, &f);
 }
 
+static int refuse(struct work *w, int code, const char *why)
+{
+    struct tpc_bytes payload = w->in.bytes;
+    struct tpc_str text;
+    if (payload.ptr == NULL && w->in.json != NULL) { /* an item of an array */
+        int rc = cast_text(w->in.json, w->arena, &text);
+        if (rc == TPC_ENOMEM) {
+            return rc;
+        }
+        payload = rc == 0 ? (struct tpc_bytes){ (const uint8_t *) text.ptr, text.len } : payload;
+    }
+    return w->out->refused(w->out->user, w->device, payload, code, why);
+}
+
 /* A frame for each time among the points. */
 static int flush(struct work *w, uint16_t kind)
 {
@@ -105,7 +119,12 @@ static int flush(struct work *w, uint16_t kind)
             }
         }
         rc = write_payload(w, &map, &payload);
-        rc = rc != 0 ? rc : tell(w, kind, w->points[i].unix_ms, payload);
+        if (rc == 0) {
+            rc = tell(w, kind, w->points[i].unix_ms, payload);
+        } else if (rc != TPC_ENOMEM) {
+            w->frames++; /* it is not told twice */
+            rc = refuse(w, TPC_EDECODE, "a value is nested too deeply");
+        }
     }
     w->count = 0;
     return rc;
@@ -122,7 +141,7 @@ static int add(struct work *w, uint16_t kind, struct tpc_str key, const struct t
             return 0;
         }
     }
-    if (w->count == CN_POINTS_MAX) {
+    if (w->count == w->room) {
         int rc = flush(w, kind);
         if (rc != 0) {
             return rc;
@@ -210,9 +229,26 @@ static int add_entry(struct work *w, uint16_t kind, const struct cn_entry *e)
     return rc != 0 ? rc : add(w, kind, key, &v, unix_ms);
 }
 
+/* Room for all values of a list, up to CN_POINTS_MAX. */
+static int make_room(struct work *w, const struct cn_entries *list)
+{
+    size_t most = list->count;
+    for (uint32_t i = 0; i < list->count; i++) {
+        bool map = w->in.json != NULL && w->in.json->type == TPC_MAP;
+        most += list->items[i].all && map ? w->in.json->len : 0;
+    }
+    most = most < CN_POINTS_MAX ? most : CN_POINTS_MAX;
+    if (w->room < most) {
+        w->room = (uint32_t) most;
+        w->points = tpc_arena_take(w->arena, most * sizeof(*w->points));
+        w->members = tpc_arena_take(w->arena, most * sizeof(*w->members));
+    }
+    return w->room == 0 || (w->points != NULL && w->members != NULL) ? 0 : TPC_ENOMEM;
+}
+
 static int add_entries(struct work *w, uint16_t kind, const struct cn_entries *list)
 {
-    int rc = 0;
+    int rc = make_room(w, list);
     for (uint32_t i = 0; rc == 0 && i < list->count; i++) {
         rc = add_entry(w, kind, &list->items[i]);
     }
@@ -241,20 +277,6 @@ static int64_t message_time(struct work *w)
 }
 
 /* ---- messages ---- */
-
-static int refuse(struct work *w, int code, const char *why)
-{
-    struct tpc_bytes payload = w->in.bytes;
-    struct tpc_str text;
-    if (payload.ptr == NULL && w->in.json != NULL) { /* an item of an array */
-        int rc = cast_text(w->in.json, w->arena, &text);
-        if (rc == TPC_ENOMEM) {
-            return rc;
-        }
-        payload = rc == 0 ? (struct tpc_bytes){ (const uint8_t *) text.ptr, text.len } : payload;
-    }
-    return w->out->refused(w->out->user, w->device, payload, code, why);
-}
 
 static int convert_one(struct work *w)
 {
@@ -302,11 +324,6 @@ int cn_convert(const struct cn_mapping *m, bool cbor, struct tpc_str topic,
     struct tpc_value json;
     struct tpc_error err = { .size = sizeof(err) };
     w.in = (struct expr_message){ .topic = topic, .bytes = payload, .hex = m->hex };
-    w.points = tpc_arena_take(arena, CN_POINTS_MAX * sizeof(*w.points));
-    w.members = tpc_arena_take(arena, CN_POINTS_MAX * sizeof(*w.members));
-    if (w.points == NULL || w.members == NULL) {
-        return TPC_ENOMEM;
-    }
     bool wants = m->converter == CN_JSON ||
                  (m->converter == CN_RAW &&
                   (m->from.device.kind == EXPR_JSON || m->from.type.kind == EXPR_JSON));

@@ -47,8 +47,9 @@ static int make_device(struct connector *c, struct tpc_str device, struct tpc_st
     }
     d.product = type;
     d.device = device;
-    d.product_document = c->config.cbor ? TPC_STR("{\"codec\":\"cbor\",\"unknown\":\"keep\"}")
-                                        : TPC_STR("{\"codec\":\"json\",\"unknown\":\"keep\"}");
+    d.product_document = c->config.cbor
+                             ? TPC_STR("{\"codec\":\"cbor\",\"unknown\":\"keep\",\"model\":{}}")
+                             : TPC_STR("{\"codec\":\"json\",\"unknown\":\"keep\",\"model\":{}}");
     int rc = c->host->make_device(c->ctx, &d);
     c->host->count(c->ctx, rc == 0 ? "devices_made" : "devices_refused", 1);
     if (rc != 0) {

@@ -155,7 +155,8 @@ START_TEST(message_becomes_frames_of_a_device_that_is_made)
     ck_assert_uint_eq(h.device_count, 1);
     ck_assert_str_eq(h.devices[0].device, "box1");
     ck_assert_str_eq(h.devices[0].product, "Thermometer");
-    ck_assert_str_eq(h.devices[0].product_document, "{\"codec\":\"json\",\"unknown\":\"keep\"}");
+    ck_assert_str_eq(h.devices[0].product_document,
+                     "{\"codec\":\"json\",\"unknown\":\"keep\",\"model\":{}}");
     ck_assert_uint_eq(h.sessions[1].flags, TPC_SESSION_PRESENCE);
     ck_assert_uint_eq(h.frames[0].session, session_of("box1"));
     ck_assert_uint_eq(h.frames[0].kind, TPC_MSG_ATTRIBUTES);
@@ -492,6 +493,7 @@ Suite *connector_suite(void)
     tcase_add_test(c, answer_of_the_device_ends_its_command);
     tcase_add_test(c, command_without_an_answer_fails_after_its_time);
     suite_add_tcase(s, c);
+    suite_add_tcase(s, core_case());
     TCase *conformance = adapter_suite(&subject);
     tcase_add_checked_fixture(conformance, setup, teardown);
     suite_add_tcase(s, conformance);

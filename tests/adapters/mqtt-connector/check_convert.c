@@ -213,6 +213,22 @@ START_TEST(raw_hands_the_payload_on_as_it_is)
 }
 END_TEST
 
+START_TEST(value_that_is_nested_too_deeply_is_refused_once)
+{
+    char payload[80] = "";
+    begin("{\"topic\":\"x\",\"device\":\"d\",\"timeseries\":[{\"key\":\"a\",\"value\":\"${$}\"}]}");
+    size_t n = 0;
+    for (int i = 0; i < 32; i++) {
+        n += (size_t) snprintf(payload + n, sizeof(payload) - n, "%s", i == 0 ? "{\"a\":" : "[");
+    }
+    for (int i = 0; i < 32; i++) {
+        n += (size_t) snprintf(payload + n, sizeof(payload) - n, "%s", i == 31 ? "}" : "]");
+    }
+    ck_assert_ptr_nonnull(strstr(convert("x", payload), "!d a value is nested too deeply: {"));
+    ck_assert_ptr_null(strstr(said + 1, "!d"));
+}
+END_TEST
+
 START_TEST(more_values_than_a_frame_holds_go_into_more_frames)
 {
     static char payload[40000];
@@ -319,6 +335,7 @@ TCase *convert_case(void)
     tcase_add_test(c, entries_with_times_of_their_own_become_frames_of_their_own);
     tcase_add_test(c, received_time_overlooks_the_messages_time);
     tcase_add_test(c, raw_hands_the_payload_on_as_it_is);
+    tcase_add_test(c, value_that_is_nested_too_deeply_is_refused_once);
     tcase_add_test(c, more_values_than_a_frame_holds_go_into_more_frames);
     tcase_add_test(c, mistakes_of_the_configuration_are_named);
     tcase_add_test(c, lack_of_memory_is_told);
