@@ -638,6 +638,69 @@ START_TEST(a_wrong_strategy_is_refused_with_its_place)
 }
 END_TEST
 
+/* ---- memory that runs out ---- */
+
+static int quoted_put(struct tpc_core *core, const char *kind, const char *json)
+{
+    char text[512];
+    size_t len = strlen(json);
+    for (size_t i = 0; i <= len; i++) {
+        text[i] = json[i] == '\'' ? '"' : json[i];
+    }
+    return tpc_entity_put(core, NULL, kind, (struct tpc_str){ text, len }, TPC_ANY_REV, NULL);
+}
+
+static int all_of_it(struct tpc_core *core, struct tk_clock *clock)
+{
+    struct tpc_device *d = NULL;
+    int rc = quoted_put(core, "product",
+                        PRODUCT("'unknown':'keep',",
+                                "{'id':'n','type':'int','report':{'mode':'change'}},"
+                                "{'id':'s','type':'text'}"));
+    rc = rc != 0 ? rc
+                 : quoted_put(core, "device",
+                              "{'key':'d','product':'p','report':{'mode':'period','period':10}}");
+    rc = rc != 0 ? rc : tpc_device_open(core, TPC_STR("d"), &d);
+    rc = rc != 0 ? rc : tpc_core_start(core);
+    for (int i = 0; i < 3 && rc == 0; i++) {
+        rc = tpc_feed(d, TPC_BYTES("{\"n\":5,\"s\":\"text\",\"x\":[1,2]}"), NULL, NULL);
+        int step = tpc_core_step(core, 0, NULL);
+        rc = rc != 0 ? rc : step;
+        tk_clock_advance(clock, 8);
+    }
+    tpc_device_unref(d);
+    return rc;
+}
+
+static int whole_life(const struct tpc_allocator *a, void *user)
+{
+    struct tpc_core_options o = TPC_CORE_OPTIONS_INIT;
+    struct tpc_core *core;
+    struct tk_clock *clock = user;
+    o.allocator = a;
+    o.clock = &clock->base;
+    o.ring_bytes = 65536;
+    o.frame_max_bytes = 8192;
+    o.partitions = 2;
+    o.report = TPC_STR("{\"mode\":\"change_or_period\"}");
+    int rc = tpc_core_create(&o, &core);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = all_of_it(core, clock);
+    (void) tpc_core_stop(core, 0);
+    (void) tpc_core_destroy(core);
+    return rc == TPC_EAGAIN ? TPC_ENOMEM : rc;
+}
+
+START_TEST(every_allocation_may_fail)
+{
+    struct tk_clock clock;
+    tk_clock_init(&clock, 1795176000000);
+    ck_assert_uint_gt(tk_each_alloc_fails(whole_life, &clock), 50);
+}
+END_TEST
+
 Suite *report_flow_suite(void)
 {
     Suite *s = suite_create("report flow");
@@ -658,6 +721,7 @@ Suite *report_flow_suite(void)
     tcase_add_loop_test(t, a_full_log_loses_no_change, 0, 2);
     tcase_add_test(t, after_a_start_the_first_value_goes);
     tcase_add_test(t, parts_of_gateways_are_held_by_their_devices_workers);
+    tcase_add_test(t, every_allocation_may_fail);
     tcase_add_loop_test(t, a_wrong_strategy_is_refused_with_its_place, 0,
                         sizeof(wrong) / sizeof(wrong[0]));
     suite_add_tcase(s, t);
