@@ -166,6 +166,43 @@ START_TEST(open_samples_are_there_after_a_sudden_death)
 }
 END_TEST
 
+static void feed_open_and_die(void *user)
+{
+    static const char product[] =
+        TPC_JSON({ "key" : "open",
+                   "unknown" : "keep",
+                   "model" : { "properties" : [ { "id" : "seq", "type" : "int" } ] } });
+    struct fx *f = user;
+    char json[64];
+    fx_run(f);
+    door_tick(f, false);
+    fx_ok(tpc_entity_put(f->core, NULL, "product", TPC_STR(product), TPC_ANY_REV, NULL), "product");
+    fx_ok(tpc_entity_put(f->core, NULL, "device", TPC_STR("{\"key\":\"o1\",\"product\":\"open\"}"),
+                         TPC_ANY_REV, NULL),
+          "device");
+    for (int i = 0; i < 100; i++) {
+        snprintf(json, sizeof(json), "{\"extra\":[%d],\"seq\":%d,\"more\":\"x\"}", i, i);
+        door_feed(f, "o1", T0 + i, json);
+    }
+    fx_ok(tpc_core_step(f->core, 0, NULL), "step");
+    _exit(7);
+}
+
+/* Points by key stand in the log, but are no samples. */
+START_TEST(keys_that_the_model_does_not_know_are_passed_over)
+{
+    struct fx f;
+    fx_init(&f, 0, FX_FILE_LOG | FX_SQLITE);
+    ck_assert_int_eq(fx_child(feed_open_and_die, &f), 7);
+    sqlite3 *db = door_open(f.dir, "history.db");
+    ck_assert_str_eq(door_ask(db, "SELECT count(*), sum(value), count(DISTINCT property)"
+                                  " FROM telemetry WHERE device = 'o1'"),
+                     "100|4950|1\n");
+    sqlite3_close(db);
+    fx_fini(&f);
+}
+END_TEST
+
 static void feed_wide(struct fx *f, int i)
 {
     char json[300];
@@ -381,6 +418,7 @@ Suite *door_live_suite(void)
     tcase_set_timeout(t, 120);
     tcase_add_test(t, readers_see_all_that_was_acknowledged_while_it_is_stored_and_trimmed);
     tcase_add_test(t, open_samples_are_there_after_a_sudden_death);
+    tcase_add_test(t, keys_that_the_model_does_not_know_are_passed_over);
     tcase_add_test(t, an_old_transaction_is_told_that_the_log_went_on);
     tcase_add_test(t, a_transaction_keeps_its_moment);
     suite_add_tcase(s, t);
