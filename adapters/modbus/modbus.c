@@ -404,6 +404,33 @@ static void fill_raw(const struct modbus *m, const struct tpc_value *doc, struct
     }
 }
 
+/* A service that is called as a tag: with a value it writes that, without one it reads. */
+static void fill_call(const struct mb_tag *t, const struct tpc_value *doc, struct mb_command *c)
+{
+    const struct tpc_value *value = tpi_member(doc, "params");
+    const char *why = NULL;
+    if (value != NULL && value->type == TPC_MAP) {
+        const struct tpc_value *inner = tpi_member(value, "value");
+        inner = inner != NULL ? inner : tpi_member(value, "params");
+        why = inner == NULL && value->len > 0 ? "its value is looked for in \"value\"" : NULL;
+        value = inner;
+    }
+    if (value != NULL && value->type == TPC_NULL) {
+        value = NULL;
+    }
+    c->own = *t;
+    c->own.name = TPC_STR("value");
+    c->raw = true;
+    c->reads = value == NULL;
+    if (why == NULL) {
+        (void) fill_item(&c->own, value, &c->items[0], &why);
+    }
+    if (why != NULL) {
+        snprintf(c->failure, sizeof(c->failure), "%.*s: %s",
+                 (int) (t->name.len < 60 ? t->name.len : 60), t->name.ptr, why);
+    }
+}
+
 static uint32_t items_of(const struct mb_slave *s, const struct tpc_value *doc, bool reads)
 {
     const struct tpc_value *keys = reads ? tpi_member(doc, "keys") : NULL;
@@ -423,10 +450,12 @@ static struct mb_command *make_command(struct modbus *m, uint32_t slave,
     const struct mb_slave *s = &m->bus.slaves[slave];
     bool reads = tpc_str_equal(frame->name, TPC_STR("get"));
     bool raw = tpc_str_equal(frame->name, TPC_STR("raw"));
-    uint32_t n = doc->type != TPC_MAP ? 0 : raw ? 1 : items_of(s, doc, reads);
+    bool sets = tpc_str_equal(frame->name, TPC_STR("set"));
+    const struct mb_tag *called = reads || raw || sets ? NULL : mb_tag_find(s->config, frame->name);
+    uint32_t n = doc->type != TPC_MAP ? 0 : raw || called != NULL ? 1 : items_of(s, doc, reads);
     *ret_code = TPC_EUNSUPPORTED;
     if (n == 0 || frame->correlation.len > MB_CORRELATION_MAX ||
-        (!reads && !raw && !tpc_str_equal(frame->name, TPC_STR("set")))) {
+        (!reads && !raw && !sets && called == NULL)) {
         return NULL;
     }
     struct mb_command *c = a->resize(a->user, NULL, 0, sizeof(*c) + n * sizeof(c->items[0]));
@@ -442,6 +471,8 @@ static struct mb_command *make_command(struct modbus *m, uint32_t slave,
     memcpy(c->correlation, frame->correlation.ptr, frame->correlation.len);
     if (raw) {
         fill_raw(m, doc, c);
+    } else if (called != NULL) {
+        fill_call(called, doc, c);
     } else {
         fill_command(s, doc, c, n);
     }

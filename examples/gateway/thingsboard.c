@@ -60,7 +60,7 @@ bool tb_report(struct tb *t, const struct tb_obj *o, struct tpc_value *ret)
     static const struct tb_known known[] = {
         { "type", NULL },
         { "reportPeriod", NULL },
-        { "ttl", "" },
+        { "ttl", NULL },
         { "aggregationFunction", "" }, /* theirs reads it and does nothing */
     };
     static const struct {
@@ -69,7 +69,8 @@ bool tb_report(struct tb *t, const struct tb_obj *o, struct tpc_value *ret)
     } modes[] = { { "ON_RECEIVED", "received", false, false },
                   { "ON_CHANGE", "change", true, false },
                   { "ON_REPORT_PERIOD", "period", false, true },
-                  { "ON_CHANGE_OR_REPORT_PERIOD", "change_or_period", true, true } };
+                  { "ON_CHANGE_OR_REPORT_PERIOD", "change_or_period", true, true },
+                  { "DISABLED", "received", false, false } };
     struct tb_obj r = tb_map(t, o, "reportStrategy");
     struct tb_map out = { NULL, 0, 0 };
     if (r.map == NULL) {
@@ -78,8 +79,9 @@ bool tb_report(struct tb *t, const struct tb_obj *o, struct tpc_value *ret)
     TB_SCAN(t, &r, known);
     struct tpc_str type = tb_text(t, &r, "type");
     int64_t ms = 10000;
+    int64_t seconds;
     (void) tb_int(t, &r, "reportPeriod", 1, 86400000, &ms);
-    if (type.len == 0 || tb_is(type, "DISABLED")) {
+    if (type.len == 0) {
         return false;
     }
     for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
@@ -92,6 +94,9 @@ bool tb_report(struct tb *t, const struct tb_obj *o, struct tpc_value *ret)
         }
         if (modes[i].change) {
             tb_put(t, &out, "deadband", tb_of_double(0.001)); /* what theirs takes for equal */
+        }
+        if (tb_find(&r, "ttl") != NULL && tb_int(t, &r, "ttl", 0, 2592000, &seconds)) {
+            tb_put(t, &out, "ttl", tb_of_ms(t, seconds * 1000));
         }
         *ret = tb_of_map(&out);
         return true;

@@ -287,6 +287,12 @@ static bool d1_said(uint32_t n)
     return said("d1", wanted) >= n;
 }
 
+static bool d1_wrote_79(uint32_t n)
+{
+    (void) n;
+    return atomic_load(&slave.written[1][1]) == 79;
+}
+
 static bool replied(const char *text)
 {
     snprintf(wanted, sizeof(wanted), "%s", text);
@@ -305,6 +311,24 @@ START_TEST(set_writes_and_get_reads_now)
     command("get", "{\"keys\":[\"b\"]}");
     ck_assert(replied("{\"b\":1002}"));
     ck_assert(replied("\"message\":\"success\",\"data\":{\"b\":1002}}"));
+    end();
+}
+END_TEST
+
+START_TEST(service_of_a_tags_name_writes_or_reads_it)
+{
+    start("tcp", "");
+    ck_assert(until(d1_said_a, 1));
+    command("a", "{\"params\":{\"value\":78}}");
+    ck_assert(replied("{\"id\":\"c1\",\"code\":0,\"message\":\"success\"}"));
+    ck_assert_uint_eq(atomic_load(&slave.written[1][1]), 78);
+    command("a", "{\"params\":79}");
+    ck_assert(until(d1_wrote_79, 1));
+    command("b", "{\"params\":{}}");
+    ck_assert(replied("\"data\":{\"value\":1002}}"));
+    command("b", "{\"params\":{\"x\":1,\"y\":2}}");
+    ck_assert(replied("b: its value is looked for in"));
+    ck_assert_int_eq(try_command("nothing", "{}"), TPC_EUNSUPPORTED);
     end();
 }
 END_TEST
@@ -579,6 +603,7 @@ Suite *modbus_suite(void)
     tcase_add_test(t, silent_slaves_have_a_connection_of_their_own);
     tcase_add_test(t, a_server_that_is_absent_is_waited_for);
     tcase_add_test(t, set_writes_and_get_reads_now);
+    tcase_add_test(t, service_of_a_tags_name_writes_or_reads_it);
     tcase_add_test(t, a_request_of_the_users_own_reads_and_writes_any_place);
     tcase_add_test(t, each_slave_has_its_own_numbers);
     tcase_add_test(t, what_cannot_be_set_is_answered_with_the_reason);
