@@ -23,7 +23,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                             .kind = kinds[pick & 1],
                             .flags =
                                 (uint16_t) ((pick >> 1 & 63) |
-                                            enforced[(uint8_t) (data[0] - 'a') / TWIN_CODECS % 3]),
+                                            enforced[(uint8_t) (data[0] - 'a') / TWIN_CODECS % 3] |
+                                            ((pick & 128) != 0 ? TWIN_OPEN : 0)),
                             .payload = { data + 2, size - 2 } };
     const char *why = twin_compare(t, &f, NULL);
     if (why != NULL) {

@@ -273,7 +273,7 @@ START_TEST(both_ways_end_alike)
         struct twin_frame f = { .codec = below(TWIN_CODECS) };
         size_t len = flat(text);
         f.kind = below(3) == 0 ? TPC_MSG_ATTRIBUTES : TPC_MSG_UNKNOWN;
-        f.flags = (uint16_t) (below(2 * TWIN_KEEP) & ~(uint32_t) TWIN_WRAPPED);
+        f.flags = (uint16_t) (below(2 * TWIN_OPEN) & ~(uint32_t) TWIN_WRAPPED);
         if (f.codec == TWIN_CBOR) {
             len = as_cbor(text, len, bytes);
         } else if (f.codec == TWIN_ALINK) {

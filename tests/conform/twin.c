@@ -165,6 +165,7 @@ static void reset(struct side *s, const struct twin_frame *f)
     atomic_store(&s->counters.points_refused, 0);
     atomic_store(&s->counters.points_clamped, 0);
     atomic_store(&s->counters.points_beyond, 0);
+    atomic_store(&s->counters.points_kept, 0);
     struct tpi_up_input *in = &u->inputs[0];
     memset(in, 0, sizeof(*in));
     in->frame.size = sizeof(in->frame);
@@ -216,6 +217,14 @@ static const char *differ(struct twin *t, const char *what, uint64_t direct, uin
     return t->text;
 }
 
+/* Keys of the model are views of it; others are where each way put them. */
+static bool same_key(const struct tpc_point *a, const struct tpc_point *b)
+{
+    return a->property != TPC_PROPERTY_NONE
+               ? a->key.ptr == b->key.ptr
+               : b->property == TPC_PROPERTY_NONE && tpc_str_equal(a->key, b->key) != 0;
+}
+
 static const char *compare(struct twin *t)
 {
     const struct tpi_uplink *d = t->direct.u;
@@ -234,7 +243,9 @@ static const char *compare(struct twin *t)
     if (atomic_load(&t->direct.counters.points_clamped) !=
             atomic_load(&t->plain.counters.points_clamped) ||
         atomic_load(&t->direct.counters.points_beyond) !=
-            atomic_load(&t->plain.counters.points_beyond)) {
+            atomic_load(&t->plain.counters.points_beyond) ||
+        atomic_load(&t->direct.counters.points_kept) !=
+            atomic_load(&t->plain.counters.points_kept)) {
         return differ(t, "marked values", atomic_load(&t->direct.counters.points_clamped),
                       atomic_load(&t->plain.counters.points_clamped));
     }
@@ -254,8 +265,7 @@ static const char *compare(struct twin *t)
         }
         for (uint32_t k = 0; k < a->point_count; k++) {
             uint32_t at = d->msgs[i].first_point + k;
-            if (d->indexes[at] != p->indexes[at] ||
-                d->points[at].key.ptr != p->points[at].key.ptr ||
+            if (d->indexes[at] != p->indexes[at] || !same_key(&d->points[at], &p->points[at]) ||
                 d->points[at].flags != p->points[at].flags ||
                 d->points[at].unix_ms != p->points[at].unix_ms) {
                 return differ(t, "property of point", d->indexes[at], p->indexes[at]);
@@ -290,6 +300,7 @@ const char *twin_compare(struct twin *t, const struct twin_frame *f, int *ret_di
                            : (f->flags & TWIN_CLAMP) != 0 ? t->clamp
                            : (f->flags & TWIN_KEEP) != 0  ? t->keep
                                                           : t->model;
+        s->product.keep_unknown = (f->flags & TWIN_OPEN) != 0;
         s->product.codec = codecs[f->codec % TWIN_CODECS];
         reset(s, f);
         up_sink(s->u, &sink);

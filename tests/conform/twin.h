@@ -25,7 +25,8 @@ enum twin_flags {
     TWIN_PORTABLE = 16, /* the readers without the machine's own instructions */
     TWIN_ALIKE = 32,    /* of a product whose keys differ in their middle alone */
     TWIN_CLAMP = 64,    /* of one that brings values within its limits, steps included */
-    TWIN_KEEP = 128     /* of one that keeps and marks what is beyond them */
+    TWIN_KEEP = 128,    /* of one that keeps and marks what is beyond them */
+    TWIN_OPEN = 256     /* of one that keeps keys which the model does not know */
 };
 
 struct twin_frame {
