@@ -10,5 +10,6 @@ Suite *bus_suite(void);
 Suite *modbus_suite(void);
 Suite *peers_suite(void);
 Suite *modbus_text_suite(void);
+Suite *loss_suite(void);
 
 #endif
