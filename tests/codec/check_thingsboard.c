@@ -95,6 +95,10 @@ START_TEST(replies_carry_the_commands_id_and_say_what_failed)
         ">A 0:reply corr=7 msg=no code=1 params={\"result\":{\"error\":\"no\"}}{} <");
     ck_assert_str_eq(on(topic, "{\"device\":\"A\",\"id\":7,\"data\":{\"success\":false}}"),
                      ">A 0:reply corr=7 code=1 params={\"success\":false}{} <");
+    ck_assert_str_eq(
+        on(topic, "{\"device\":\"A\",\"id\":7,\"data\":\"{\\\"error\\\": \\\"e\\\"}\"}"),
+        ">A 0:reply corr=7 msg=e code=1 params=\"{\\\"error\\\": \\\"e\\\"}\"{} <");
+    ck_assert_str_eq(on(topic, "{\"device\":\"A\",\"id\":null,\"data\":1}"), "");
     ck_assert_str_eq(on("v1/devices/me/rpc/response/12", "{\"x\":1}"),
                      "0:reply corr=12 code=0 params={\"x\":1}{}");
 }
@@ -109,7 +113,7 @@ START_TEST(what_is_malformed_says_nothing)
         { "v1/gateway/attributes", "{\"A\":[1]}" },
         { "v1/gateway/connect", "{\"type\":\"x\"}" },
         { "v1/gateway/connect", "7" },
-        { "v1/gateway/rpc", "{\"device\":\"A\",\"data\":1}" },
+        { "v1/gateway/rpc", "{\"device\":\"A\",\"id\":[],\"data\":1}" },
         { "v1/gateway/rpc", "{\"id\":1,\"data\":1}" },
         { "v1/gateway/claim", "{\"A\":{\"secretKey\":\"s\"}}" },
         { "v1/gateway/telemetry", "{" },

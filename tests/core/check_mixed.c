@@ -104,6 +104,12 @@ static int command(struct mixed *m, const char *device, const char *service, con
     return flow_probe.host->command(flow_probe.ctx, &c, on_end, m, NULL);
 }
 
+static bool two_settled(void *user)
+{
+    const uint32_t *before = user;
+    return atomic_load(&flow_probe.settled_count) >= *before + 2;
+}
+
 START_TEST(what_an_old_gateway_says_is_its_devices)
 {
     struct mixed m;
@@ -121,6 +127,11 @@ START_TEST(what_an_old_gateway_says_is_its_devices)
     ck_assert_uint_eq(flow_stored(&m.f, "A", "t"), 2);
     ck_assert_double_eq(flow_metric(&m.f, "tpc_uplink_points_kept_total"), 3);
     ck_assert(online(&m, "B"));
+    uint32_t settled = atomic_load(&flow_probe.settled_count);
+    say(&m, "v1/gateway/telemetry", "", "{\"A\":[]}"); /* nothing, and that is no failure */
+    say(&m, "v1/gateway/rpc", "", "{\"device\":\"A\",\"id\":null,\"data\":1}");
+    ck_assert(flow_until(&m.f, two_settled, &settled));
+    ck_assert_double_eq(flow_metric(&m.f, "tpc_uplink_dead_letters_total"), 0);
     say(&m, "v1/gateway/disconnect", "", "{\"device\":\"A\"}");
     ck_assert(!online(&m, "A"));
     ck_assert(online(&m, "B"));

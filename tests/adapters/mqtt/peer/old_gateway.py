@@ -1,0 +1,209 @@
+#!/usr/bin/python3
+"""The real ThingsBoard gateway (Python) beside ours: it reads Modbus slaves and takes our adapter for its
+platform, on a stock mosquitto. Counts what comes to our history, device by device.
+
+usage: old_gateway.py --python VENV/bin/python --build DIR [--seconds N] [--slaves N] [--keep]
+
+VENV has the packages thingsboard-gateway, pymodbus==3.9.2, pyserial and pyserial-asyncio. Ends with 0, 1
+(something is wrong) or 77 (one of the programs is missing).
+"""
+import argparse
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+TAGS = 5
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def write(path, text):
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(text if isinstance(text, str) else json.dumps(text, indent=1))
+
+
+def slave(unit, port):
+    return {
+        "host": "127.0.0.1", "port": port, "type": "tcp", "method": "socket", "unitId": unit,
+        "deviceName": f"dev {unit}", "deviceType": "slave", "timeout": 5, "byteOrder": "BIG",
+        "wordOrder": "BIG", "retries": True, "retryOnEmpty": True, "retryOnInvalid": True,
+        "pollPeriod": 500, "connectAttemptTimeMs": 5000, "connectAttemptCount": 5,
+        "waitAfterFailedAttemptsMs": 30000, "attributes": [], "attributeUpdates": [],
+        "timeseries": [{"tag": f"r_{i}", "type": "16uint", "functionCode": 3, "objectsCount": 1,
+                        "address": i} for i in range(TAGS)],
+        "rpc": [{"tag": "setValue", "type": "16uint", "functionCode": 6, "objectsCount": 1,
+                 "address": 4}],
+    }
+
+
+def old_gateway(folder, broker, modbus, slaves):
+    """Its configuration (contract: what its own sample says, all limits off)."""
+    none = "0:0,"
+    write(f"{folder}/tb_gateway.json", {
+        "thingsboard": {
+            "host": "127.0.0.1", "port": broker, "remoteShell": False,
+            "remoteConfiguration": False, "statistics": {"enable": False, "enableCustom": False,
+                                                         "statsSendPeriodInSeconds": 60},
+            "deviceFiltering": {"enable": False}, "maxPayloadSizeBytes": 8196,
+            "minPackSendDelayMS": 50, "checkConnectorsConfigurationInSeconds": 60,
+            "handleDeviceRenaming": False,
+            "security": {"type": "accessToken", "accessToken": "old"}, "qos": 1,
+            "reportStrategy": {"type": "ON_RECEIVED"},
+            "checkingDeviceActivity": {"checkDeviceInactivity": False},
+            "rateLimits": none, "dpRateLimits": none, "messagesRateLimits": none,
+            "deviceMessagesRateLimits": none, "deviceRateLimits": none,
+            "deviceDpRateLimits": none},
+        "storage": {"type": "memory", "read_records_count": 100, "max_records_count": 100000},
+        "grpc": {"enabled": False},
+        "connectors": [{"type": "modbus", "name": "Modbus", "configuration": "modbus.json"}]})
+    write(f"{folder}/modbus.json", {
+        "name": "Modbus", "logLevel": "INFO",
+        "master": {"slaves": [slave(u, modbus) for u in range(1, slaves + 1)]}})
+    write(f"{folder}/logs.json", {
+        "version": 1, "disable_existing_loggers": False,
+        "formatters": {"f": {"class": "logging.Formatter", "format": "%(asctime)s %(message)s"}},
+        "handlers": {"h": {"class": "logging.StreamHandler", "formatter": "f", "level": 0}},
+        "loggers": {}, "root": {"level": "WARNING", "handlers": ["h"]}})
+
+
+def our_platform(folder, broker):
+    properties = ", ".join(f"{{id: r_{i}, type: int}}" for i in range(TAGS))
+    write(f"{folder}/platform.yaml", f"""
+log: {{type: file, dir: "{folder}/log"}}
+store: {{type: sqlite, dir: "{folder}/store"}}
+adapters:
+  old:
+    type: mqtt
+    url: "mqtt://127.0.0.1:{broker}"
+    client_id: ours
+    clean_start: false
+    dialects: [thingsboard]
+    thingsboard: {{gateway: old-gateway}}
+entities:
+  - {{kind: product, key: slave, unknown: keep, model: {{properties: [{properties}]}}}}
+""")
+
+
+class Programs:
+    def __init__(self, folder):
+        self.folder = folder
+        self.all = []
+
+    def start(self, name, words, **more):
+        log = open(f"{self.folder}/{name}.log", "wb")
+        p = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                             **more)
+        self.all.append((name, p))
+        return p
+
+    def stop(self, p, seconds=10):
+        if p.poll() is None:
+            p.send_signal(signal.SIGTERM)
+            try:
+                p.wait(seconds)
+            except subprocess.TimeoutExpired:
+                p.kill()
+                p.wait()
+
+    def stop_all(self):
+        for _, p in reversed(self.all):
+            self.stop(p, 3)
+
+
+def wait_port(port):
+    for _ in range(100):
+        with socket.socket() as s:
+            if s.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+
+
+def samples(build, folder, slaves):
+    """device -> how many samples of r_0."""
+    found = {}
+    for unit in range(1, slaves + 1):
+        out = subprocess.run([f"{build}/examples/tool/tp-tool", "history",
+                              f"{folder}/platform.yaml", f"dev {unit}", "r_0", "--limit", "10000"],
+                             capture_output=True, text=True, timeout=20, check=False)
+        found[f"dev {unit}"] = len(out.stdout.splitlines())
+    return found
+
+
+def run(a, folder):
+    programs = Programs(folder)
+    broker, modbus = free_port(), free_port()
+    mosquitto = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
+    try:
+        write(f"{folder}/mosquitto.conf", f"listener {broker} 127.0.0.1\nallow_anonymous true\n"
+              f"persistence false\nacl_file {folder}/acl\n"
+              + ("user root\n" if os.getuid() == 0 else ""))
+        # It must not hear itself: see docs/guide/mixed.md.
+        write(f"{folder}/acl", "topic readwrite #\nuser old\ntopic write v1/gateway/#\n"
+              "topic write v1/devices/me/#\ntopic read v1/devices/me/rpc/response/+\n"
+              "topic read v1/devices/me/attributes/response/+\n"
+              "topic read v1/gateway/attributes/response\n")
+        programs.start("mosquitto", [mosquitto, "-c", f"{folder}/mosquitto.conf"])
+        wait_port(broker)
+        programs.start("modbus", [f"{a.build}/examples/simulator/tp-sim", "modbus", "--port",
+                                  str(modbus), "--slaves", str(a.slaves), "--registers", "20",
+                                  "--change", "100", "--seconds", "600"])
+        our_platform(folder, broker)
+        ours = programs.start("ours", [f"{a.build}/examples/platform/tp-platform",
+                                       f"{folder}/platform.yaml"])
+        config = f"{folder}/old"
+        os.makedirs(f"{config}/logs")
+        old_gateway(config, broker, modbus, a.slaves)
+        theirs = programs.start(
+            "theirs", [a.python, "-c",
+                       "from thingsboard_gateway.tb_gateway import daemon; daemon()"],
+            cwd=config, env=dict(os.environ, TB_GW_CONFIG_DIR=config + "/"))
+        time.sleep(a.seconds)
+        alive = theirs.poll() is None and ours.poll() is None
+        programs.stop(theirs)
+        time.sleep(1)
+        programs.stop(ours)
+        found = samples(a.build, folder, a.slaves)
+    finally:
+        programs.stop_all()
+    least = (a.seconds - 10) * 2 * 8 // 10  # it takes up to 10 s to start, 2 polls a second
+    ok = alive and all(n >= least for n in found.values())
+    print(f"old-gateway: {'ok' if ok else 'FAIL'} samples of one tag each: {found}, at least {least}")
+    return 0 if ok else 1
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--python", default=os.environ.get("TB_GATEWAY_PYTHON", ""))
+    parser.add_argument("--build", default="build")
+    parser.add_argument("--seconds", type=int, default=25)
+    parser.add_argument("--slaves", type=int, default=3)
+    parser.add_argument("--keep", action="store_true")
+    a = parser.parse_args()
+    a.build = os.path.abspath(a.build)
+    there = a.python and subprocess.run([a.python, "-c", "import thingsboard_gateway, pymodbus"],
+                                        capture_output=True, check=False).returncode == 0
+    if not there:
+        print("SKIP old-gateway: --python names none with thingsboard-gateway")
+        return 77
+    folder = tempfile.mkdtemp(prefix="old-gateway-")
+    try:
+        return run(a, folder)
+    finally:
+        if a.keep:
+            print(folder)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
