@@ -2,6 +2,7 @@
  * comes twice. */
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <tpcore/modules.h>
 
@@ -80,11 +81,14 @@ static uint32_t check(void)
 
 static void end(void)
 {
-    char last[600], samples[40];
+    char last[600];
     fake_stop(&h);
     ck_assert(util_slaves_stop(&sim, last, sizeof(last)));
-    snprintf(samples, sizeof(samples), "\"samples\":%u,", check());
-    ck_assert_msg(strstr(last, samples) != NULL, "%s of %s", samples, last);
+    const char *samples = strstr(last, "\"samples\":");
+    ck_assert_ptr_nonnull(samples);
+    unsigned sent = (unsigned) strtoul(samples + 10, NULL, 10), taken = check();
+    /* One of each line may have been on its way when it was stopped. */
+    ck_assert_msg(taken <= sent && sent <= taken + 2, "%u of %s", taken, last);
     fake_fini(&h);
     tk_env_fini(&env);
 }
