@@ -171,6 +171,19 @@ static int load(struct run *r, struct config *c)
     return rc != 0 ? rc : gateway_settings(c, false, &ignored);
 }
 
+/* A connector whose file is wrong is left out at a start; while it runs it goes on as it is. */
+static bool is_wrong(const struct run *r, struct config *c)
+{
+    const struct tb_note *n = r->thingsboard != NULL ? r->tb.notes : NULL;
+    while (n != NULL && !n->error) {
+        n = n->next;
+    }
+    if (n != NULL) {
+        tb_note_text(n, c->error, sizeof(c->error));
+    }
+    return n != NULL;
+}
+
 static void reload(struct run *r)
 {
     struct config next;
@@ -179,7 +192,7 @@ static void reload(struct run *r)
     clock_gettime(CLOCK_MONOTONIC, &t);
     program_notify("RELOADING=1\nMONOTONIC_USEC=%lld",
                    (long long) t.tv_sec * 1000000 + t.tv_nsec / 1000);
-    if (load(r, &next) != 0 || program_check(&r->program, &next) != 0 ||
+    if (load(r, &next) != 0 || is_wrong(r, &next) || program_check(&r->program, &next) != 0 ||
         (snapshot = snapshot_take(&next)) == NULL) {
         program_say(&r->program, "reload: nothing changes: %s", next.error);
     } else {
