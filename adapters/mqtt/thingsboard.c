@@ -232,15 +232,15 @@ static bool never(int rc)
     return tpc_error_class(rc) == TPC_CLASS_FIX && rc != TPC_ESTATE;
 }
 
-/* Returns 0, or why it can be done later. */
-static int make(struct mqtt_tb *t, struct tpc_host_device *d)
+/* said: its product is what the gateway says, not a guess. Returns 0, or why it can be done later. */
+static int make(struct mqtt_tb *t, struct tpc_host_device *d, bool said)
 {
     d->size = sizeof(*d);
     d->tenant = t->tenant;
     int rc = TPC_HAS(t->host, struct tpc_host, make_device) ? t->host->make_device(t->ctx, d)
                                                             : TPC_EUNSUPPORTED;
-    if (rc == 0 || !never(rc)) {
-        return rc;
+    if (rc == 0 || !never(rc) || (rc == TPC_EDENIED && !said)) {
+        return rc == TPC_EDENIED ? 0 : rc;
     }
     t->host->count(t->ctx, "devices_refused", 1);
     t->host->log(t->ctx, TPC_LOG_WARN, "device \"%.*s\" of type \"%.*s\": %s", (int) d->device.len,
@@ -253,7 +253,7 @@ static int make_gateway(struct mqtt_tb *t)
 {
     struct tpc_host_device d = { .product = t->options->product, .device = t->options->gateway };
     d.product_document = TPC_STR("{\"codec\":\"thingsboard\",\"type\":\"gateway\"," OPEN);
-    int rc = t->made ? 0 : make(t, &d);
+    int rc = t->made ? 0 : make(t, &d, true);
     t->made = rc == 0;
     return rc;
 }
@@ -275,7 +275,7 @@ static int make_behind(struct mqtt_tb *t, struct tpc_str name, struct tpc_str ty
     int rc = tpc_json_write(&doc, 0, &buf);
     if (rc == 0) {
         d.document = (struct tpc_str){ text, buf.need };
-        rc = make(t, &d);
+        rc = make(t, &d, type.len > 0);
     } else {
         t->host->count(t->ctx, "devices_refused", 1); /* a name of kilobytes */
         rc = 0;
