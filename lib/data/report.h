@@ -19,7 +19,7 @@ enum tpi_report_mode {
 
 enum {
     TPI_REPORT_OPTIONS = 7,
-    TPI_REPORT_MIN_PERIOD_MS = 10,
+    TPI_REPORT_MIN_PERIOD_MS = 1,
     TPI_REPORT_MAX_PERIOD_S = 30 * 24 * 3600,
     TPI_REPORT_MAX_TTL_S = 366 * 24 * 3600
 };

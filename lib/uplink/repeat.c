@@ -47,6 +47,7 @@ static bool look(struct tpi_uplink *u, const struct tpc_device *d, struct tpi_re
     if (!known) {
         tpi_reports_drop(&u->reports, s);
     } else if (!any) {
+        tpi_reports_tidy(&u->reports, s);
         tpi_report_arm(s, now_ms, now_ms + 1);
     }
     return any;

@@ -30,15 +30,19 @@ static void free_bytes(struct tpi_reports *r, struct tpi_report_entry *e)
     e->len = 0;
 }
 
+static void free_entry(struct tpi_reports *r, struct tpi_report_entry *e)
+{
+    free_bytes(r, e);
+    tpi_free(r->alloc, e->key, e->key_len);
+    r->bytes -= e->key_len;
+    r->values--;
+}
+
 static void clear_entries(struct tpi_reports *r, struct tpi_report_device *d)
 {
     for (uint32_t i = 0; i < d->count; i++) {
-        struct tpi_report_entry *e = &d->entries[i];
-        free_bytes(r, e);
-        tpi_free(r->alloc, e->key, e->key_len);
-        r->bytes -= e->key_len;
+        free_entry(r, &d->entries[i]);
     }
-    r->values -= d->count;
     tpi_free(r->alloc, d->entries, d->cap * sizeof(d->entries[0]));
     tpi_free(r->alloc, d->hash, d->hash_cap * sizeof(d->hash[0]));
     d->entries = NULL;
@@ -206,6 +210,33 @@ static bool hash_room(struct tpi_reports *r, struct tpi_report_device *d)
         hash_put(d, i);
     }
     return true;
+}
+
+void tpi_reports_tidy(struct tpi_reports *r, struct tpi_report_device *d)
+{
+    uint32_t known = 0;
+    for (uint32_t i = 0; i < d->count; i++) {
+        known += d->entries[i].known;
+    }
+    if (d->count < LINEAR || 4 * known > 3 * d->count) {
+        return;
+    }
+    uint32_t count = d->count;
+    d->count = 0;
+    d->hint = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (d->entries[i].known) {
+            d->entries[d->count++] = d->entries[i];
+        } else {
+            free_entry(r, &d->entries[i]);
+        }
+    }
+    if (d->hash != NULL) {
+        memset(d->hash, 0, d->hash_cap * sizeof(d->hash[0]));
+    }
+    for (uint32_t i = 0; d->hash != NULL && i < d->count; i++) {
+        hash_put(d, i);
+    }
 }
 
 static uint32_t find(struct tpi_report_device *d, const struct tpc_point *p)

@@ -109,6 +109,9 @@ bool tpi_report_goes(struct tpi_reports *r, struct tpi_report_device *d,
 /* States that were touched from `first` on are forgotten; the list ends there. */
 void tpi_reports_forget(struct tpi_reports *r, uint32_t first);
 
+/* Frees what is forgotten, if that is a quarter. No batch is open. */
+void tpi_reports_tidy(struct tpi_reports *r, struct tpi_report_device *d);
+
 /* The next device whose time has come, taken from the list; NULL = none. */
 struct tpi_report_device *tpi_reports_next(struct tpi_reports *r);
 

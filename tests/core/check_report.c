@@ -608,7 +608,7 @@ static const struct {
 } wrong[] = {
     { "product", PRODUCT("'report':{'mode':'never'},", N), "report.mode" },
     { "product", PRODUCT("'report':'change',", N), "report" },
-    { "product", PRODUCT("", "{'id':'n','type':'int','report':{'period':1}}"),
+    { "product", PRODUCT("", "{'id':'n','type':'int','report':{'period':0}}"),
       "model.properties[0].report.period" },
     { "device", "{'key':'e','product':'p','report':{'deadband':-1}}", "report.deadband" },
     { "device", "{'key':'e','product':'p','report':{'dead':1}}", "report.dead" },

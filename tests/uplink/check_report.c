@@ -342,6 +342,34 @@ START_TEST(beyond_the_limits_everything_passes)
 }
 END_TEST
 
+/* Keys that a device says once and never again do not stay for ever. */
+START_TEST(forgotten_keys_make_room)
+{
+    const struct tpi_report rule = { .mode = TPI_REPORT_CHANGE, .ttl_ms = 1000 };
+    struct rig x;
+    char key[32];
+    rig_init(&x, NULL);
+    struct tpi_report_device *d = tpi_reports_device(&x.r, 1, 7, x.now);
+    for (uint32_t round = 0; round < 3; round++) {
+        for (uint32_t i = 0; i < 300; i++) {
+            snprintf(key, sizeof(key), "%u", i < 20 ? i : round * 1000 + i);
+            struct tpc_point point = { .key = tpc_str_from(key),
+                                       .value = { .type = TPC_TEXT, .len = 3, .as.text = "abc" } };
+            struct tpi_report_point p = { .point = &point, .rule = &rule, .now_ms = x.now };
+            ck_assert(tpi_report_goes(&x.r, d, &p) == (round == 0 || i >= 20));
+        }
+        x.now += 999;
+        for (uint32_t i = 0; i < d->count; i++) {
+            (void) tpi_report_is_due(&x.r, &d->entries[i], &rule, x.now);
+        }
+        tpi_reports_tidy(&x.r, d);
+        ck_assert_uint_eq(d->count, 300);
+        ck_assert_uint_eq(x.r.values, d->count);
+    }
+    rig_fini(&x);
+}
+END_TEST
+
 static int without_memory(const struct tpc_allocator *a, void *user)
 {
     struct rig x;
@@ -379,6 +407,7 @@ Suite *report_suite(void)
     tcase_add_test(t, late_values_pass_and_change_nothing);
     tcase_add_test(t, a_batch_that_fails_is_forgotten);
     tcase_add_test(t, beyond_the_limits_everything_passes);
+    tcase_add_test(t, forgotten_keys_make_room);
     tcase_add_test(t, without_memory_values_pass);
     suite_add_tcase(s, t);
     return s;
