@@ -271,7 +271,7 @@ static void tell_part(const struct tpi_part *p, struct telling *t)
     for (uint32_t i = 0; i < count; i++) {
         const char *name = p->metrics[i].name;
         bool told = false;
-        for (const struct tpi_part *o = p->core->parts; o != p && !told; o = o->next) {
+        for (const struct tpi_part *o = p->core->parts; o != NULL && o != p && !told; o = o->next) {
             told = o->module == p->module && metric_named(o, name) != NULL;
         }
         for (const struct tpi_part *o = p; o != NULL && !told; o = o->next) {
@@ -335,7 +335,7 @@ static void tell_labelled(void *user, const struct tpc_tell *n)
 
 static bool has_labelled(const struct tpi_part *p, const struct tpi_module *module)
 {
-    return p->module == module && p->kind == TPC_KIND_ADAPTER && atomic_load(&p->ready) &&
+    return p->module == module && p->kind == TPC_KIND_ADAPTER &&
            TPC_HAS(&p->ops->adapter, struct tpc_adapter_ops, tell);
 }
 
@@ -343,7 +343,7 @@ static bool has_labelled(const struct tpi_part *p, const struct tpi_module *modu
 static void tell_labels(struct tpi_part *p, struct telling *t)
 {
     struct labelled l = { .t = t, .part = p };
-    for (const struct tpi_part *o = p->core->parts; o != p; o = o->next) {
+    for (const struct tpi_part *o = p->core->parts; o != NULL && o != p; o = o->next) {
         if (has_labelled(o, p->module)) {
             return;
         }

@@ -57,7 +57,7 @@ typedef void tpc_tell_fn(void *user, const struct tpc_tell *t);
  * fini      Frees. Accepts a half-initialised self. control thread.
  * discover  Reserved: the core does not call it yet. NULL.
  * tell      Optional: calls fn for each number that has labels besides `instance`, at most 16
- *           metrics, whose texts are static. any-thread, once start has returned. Since: 0.1
+ *           metrics, whose texts are static. any-thread, between init and fini. Since: 0.1
  */
 struct tpc_adapter_ops {
     struct tpc_iface iface; /* major 1 */
