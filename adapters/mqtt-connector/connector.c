@@ -154,6 +154,9 @@ static int connector_init(void *self, const struct tpc_host *host, void *ctx,
     c->config.client.on_up = on_up;
     c->config.client.on_down = on_down;
     rc = mqtt_client_create(host, ctx, &c->config.client, &c->client);
+    if (rc == 0 && cn_asks_create(host, ctx, c->client, &c->asks) != 0) {
+        rc = host->fail(ctx, TPC_ENOMEM, "no memory for its tables");
+    }
     return rc != 0 ? rc : subscribe_all(c);
 }
 
@@ -164,6 +167,9 @@ static int connector_start(void *self)
     o.tenant = c->config.tenant;
     o.peer = tpc_str_from(c->config.client.url);
     c->stopping = c->sweeping = c->told_refused = false; /* it may have run before */
+    if (c->config.request_count > 0) {
+        cn_asks_start(c->asks);
+    }
     int rc = c->host->session_open(c->ctx, &o, &c->link);
     return rc != 0 ? rc : mqtt_client_start(c->client);
 }
@@ -189,6 +195,9 @@ static void connector_resume(void *self, uint64_t session)
 static void connector_stop(void *self)
 {
     struct connector *c = self;
+    if (c->asks != NULL) {
+        cn_asks_stop(c->asks);
+    }
     cn_end_sweeps(c);
     if (c->client != NULL) {
         mqtt_client_stop(c->client);
@@ -204,6 +213,7 @@ static void connector_stop(void *self)
 static void connector_fini(void *self)
 {
     struct connector *c = self;
+    c->asks = cn_asks_destroy(c->asks);
     c->client = mqtt_client_destroy(c->client);
     if (c->peers_made) {
         mqtt_peers_fini(&c->peers);

@@ -3,6 +3,7 @@
 #define CONNECTOR_H
 
 #include "../mqtt/peers.h"
+#include "ask.h"
 #include "convert.h"
 
 #include <tpcore/ext/adapter.h>
@@ -29,6 +30,7 @@ struct connector {
     void *ctx;
     struct cn_config config;
     struct mqtt_client *client;
+    struct cn_asks *asks;
     struct mqtt_peers peers; /* by the device's name alone */
     uint64_t link;           /* the link session */
 

@@ -454,46 +454,76 @@ static bool is_for(const struct cn_from *f, struct tpc_str topic)
 }
 
 /* Whose request it is; false: nobody's. */
-static bool who(struct connector *c, const struct cn_from *f, struct tpc_str *ret_device,
-                struct tpc_str *ret_type)
+static bool who(struct connector *c, const struct cn_from *f, const struct expr_message *m,
+                struct tpc_str *ret_device, struct tpc_str *ret_type)
 {
-    const struct mqtt_incoming *in = c->incoming;
-    struct expr_message m = { .topic = in->topic, .bytes = in->payload };
-    struct tpc_value json;
     const char *why = "no memory";
-    if (cn_json(in->payload, c->arena, &json)) {
-        m.json = &json;
-    }
-    int rc = cn_who(f, &m, c->arena, ret_device, ret_type, &why);
+    int rc = cn_who(f, m, c->arena, ret_device, ret_type, &why);
     if (rc != 0) {
-        (void) on_refused(c, (struct tpc_str){ NULL, 0 }, in->payload, rc, why);
+        (void) on_refused(c, (struct tpc_str){ NULL, 0 }, m->bytes, rc, why);
     }
     return rc == 0;
 }
 
-static bool requests(struct connector *c)
+static void connect_one(struct connector *c, const struct cn_from *f, const struct expr_message *m)
+{
+    struct tpc_str device, type;
+    uint64_t session = 0;
+    if (who(c, f, m, &device, &type) && cn_session(c, device, type, &session) == 0) {
+        c->host->count(c->ctx, "connects", 1);
+    }
+}
+
+static void disconnect_one(struct connector *c, const struct cn_from *f,
+                           const struct expr_message *m)
 {
     struct tpc_str device;
-    struct tpc_str type = { NULL, 0 };
-    uint64_t session = 0;
-    bool heard = false;
-    for (uint32_t i = 0; i < c->config.connect_count; i++) {
-        const struct cn_from *f = &c->config.connects[i];
-        if (is_for(f, c->incoming->topic)) {
-            heard = true;
-            if (who(c, f, &device, &type) && cn_session(c, device, type, &session) == 0) {
-                c->host->count(c->ctx, "connects", 1);
-            }
-        }
+    if (who(c, f, m, &device, NULL)) {
+        disconnect(c, device);
+        c->host->count(c->ctx, "disconnects", 1);
     }
-    for (uint32_t i = 0; i < c->config.disconnect_count; i++) {
-        const struct cn_from *f = &c->config.disconnects[i];
-        if (is_for(f, c->incoming->topic)) {
-            heard = true;
-            if (who(c, f, &device, NULL)) {
-                disconnect(c, device);
-                c->host->count(c->ctx, "disconnects", 1);
-            }
+}
+
+static void ask_one(struct connector *c, const struct cn_request *q, const struct expr_message *m)
+{
+    struct tpc_str device;
+    if (!who(c, &q->from, m, &device, NULL)) {
+        return;
+    }
+    int rc = cn_ask(c->asks, q, m, device, c->arena);
+    if (rc != 0) {
+        (void) on_refused(c, device, m->bytes, rc,
+                          rc == TPC_ENOMEM ? "no memory" : "it names no attribute");
+    }
+}
+
+/* What a message asks of the connector itself. Returns whether it was for it. */
+static bool requests(struct connector *c)
+{
+    const struct mqtt_incoming *in = c->incoming;
+    const struct cn_config *g = &c->config;
+    struct expr_message m = { .topic = in->topic, .bytes = in->payload };
+    struct tpc_value json;
+    bool heard = false;
+    for (uint32_t i = 0; i < g->connect_count + g->disconnect_count + g->request_count; i++) {
+        uint32_t k = i - g->connect_count;
+        uint32_t n = k - g->disconnect_count;
+        const struct cn_from *f = i < g->connect_count      ? &g->connects[i]
+                                  : k < g->disconnect_count ? &g->disconnects[k]
+                                                            : &g->requests[n].from;
+        if (!is_for(f, in->topic)) {
+            continue;
+        }
+        if (!heard && cn_json(in->payload, c->arena, &json)) {
+            m.json = &json;
+        }
+        heard = true;
+        if (i < g->connect_count) {
+            connect_one(c, f, &m);
+        } else if (k < g->disconnect_count) {
+            disconnect_one(c, f, &m);
+        } else {
+            ask_one(c, &g->requests[n], &m);
         }
     }
     return heard;

@@ -6,7 +6,10 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <tpcore/json.h>
 #include <tpcore/modules.h>
+
+#include "../../../adapters/thingsboard/attributes.h"
 
 enum { WAIT_MS = 10000, QUIET_MS = 200 };
 
@@ -42,7 +45,8 @@ static void on_heard(void *user, struct tpc_str topic, struct tpc_bytes payload)
     "{\"topic\":\"all\",\"device\":\"${id}\",\"timeseries\":[{\"key\":\"v\",\"value\":\"${v}\"}]}" \
     "]"
 
-static void begin(const char *more)
+/* asks: who answers for attributes; NULL = nobody. */
+static void begin_with(const char *more, const struct tb_attributes_ops *asks)
 {
     char options[2048];
     snprintf(options, sizeof(options),
@@ -52,7 +56,14 @@ static void begin(const char *more)
     int rc = fake_init(&h, &env, fake_adapter_of(tpc_module_mqtt_connector()), options);
     ck_assert_msg(rc == 0, "%s", h.last_fail);
     begun = true;
+    h.service_name = asks != NULL ? TB_ATTRIBUTES_SERVICE : NULL;
+    h.service = asks;
     tk_ok(fake_start(&h));
+}
+
+static void begin(const char *more)
+{
+    begin_with(more, NULL);
 }
 
 static void end(void)
@@ -452,6 +463,109 @@ START_TEST(command_without_an_answer_fails_after_its_time)
 }
 END_TEST
 
+/* ---- attributes that a device asks for ---- */
+
+static char asked[FAKE_TEXT];
+static int ask_code;
+static tb_attributes_fn *ask_fn;
+static void *ask_user;
+
+static int ask(void *self, struct tpc_str name, struct tpc_str client, struct tpc_str shared,
+               tb_attributes_fn *fn, void *user)
+{
+    (void) self;
+    pthread_mutex_lock(&h.lock);
+    snprintf(asked, sizeof(asked), "%.*s c=%.*s s=%.*s", (int) name.len, name.ptr, (int) client.len,
+             client.len > 0 ? client.ptr : "", (int) shared.len, shared.len > 0 ? shared.ptr : "");
+    int rc = ask_code;
+    ask_fn = rc == 0 ? fn : ask_fn;
+    ask_user = rc == 0 ? user : ask_user;
+    pthread_mutex_unlock(&h.lock);
+    return rc;
+}
+
+static void answer(int code, const char *json)
+{
+    struct tpc_error err = { .size = sizeof(err), .code = code };
+    struct tpc_arena *arena = NULL;
+    struct tpc_value map, none = { .type = TPC_MAP };
+    tk_ok(tpc_arena_create(NULL, 0, &arena));
+    tk_ok(tpc_json_parse(arena, tpc_str_from(json), 0, NULL, &map));
+    ask_fn(ask_user, code != 0 ? &err : NULL, &none, &map);
+    tpc_arena_destroy(arena);
+}
+
+static bool wait_asked(const char *text)
+{
+    bool same = false;
+    for (int i = 0; i < WAIT_MS / 10 && !same; i++) {
+        pthread_mutex_lock(&h.lock);
+        same = strcmp(asked, text) == 0;
+        pthread_mutex_unlock(&h.lock);
+        poll(NULL, 0, same ? 0 : 10);
+    }
+    return same;
+}
+
+static const struct tb_attributes_ops ask_ops = { .iface = TPC_IFACE(struct tb_attributes_ops, 1),
+                                                  .ask = ask };
+
+#define ASKS                                                                                       \
+    "\"attribute_requests\":[{\"topic\":\"+/ask\",\"device\":\"^[^/"                               \
+    "]+\",\"device_source\":\"topic\","                                                            \
+    "\"name\":\"${keys}\",\"answer_topic\":\"down/${deviceName}/${attributeKey}\","                \
+    "\"answer\":\"{\\\"v\\\":${attributeValue}}\"}]"
+
+START_TEST(attributes_that_a_device_asks_for_are_published_to_it)
+{
+    begin_with(ASKS, &ask_ops);
+    wait_up(1);
+    connect_device("down/#");
+    devices_run(&device, 1, 100, NULL, 0);
+    say("d1/ask", "{\"keys\":\"relay\"}");
+    ck_assert(wait_asked("d1 c= s=relay"));
+    answer(0, "{\"relay\":true}");
+    hear();
+    ck_assert_str_eq(heard_topic, "down/d1/relay");
+    ck_assert_str_eq(heard_payload, "{\"v\":true}");
+    say("d2/ask", "{\"keys\":[\"a\",\"b\"]}");
+    ck_assert(wait_asked("d2 c= s=a,b"));
+    answer(TPC_ETIMEOUT, "{}");
+    ck_assert(wait_metric("attributes_unanswered", 1));
+    ask_code = TPC_EOFFLINE;
+    say("d3/ask", "{\"keys\":\"c\"}");
+    ck_assert(wait_metric("attributes_unanswered", 2));
+    ask_code = 0;
+    h.settle = FAKE_SETTLE_INSIDE;
+    say("d4/ask", "{}"); /* asks for nothing: a dead letter */
+    ck_assert(fake_wait_frames(&h, 1));
+    ck_assert_str_eq(h.frames[0].name, "it names no attribute");
+    say("d5/ask", "{\"keys\":\"e\"}");
+    ck_assert(wait_asked("d5 c= s=e"));
+    broker_fini(&device);
+    fake_stop(&h);
+    answer(0, "{\"e\":1}"); /* comes when all is over */
+    begun = false;
+    fake_fini(&h);
+    ck_assert_uint_eq(h.calls_after_stop, 0);
+    tk_env_fini(&env);
+}
+END_TEST
+
+START_TEST(asking_without_somebody_who_answers_is_told_once)
+{
+    begin(ASKS);
+    wait_up(1);
+    connect_device("");
+    say("d1/ask", "{\"keys\":\"relay\"}");
+    say("d1/ask", "{\"keys\":\"relay\"}");
+    ck_assert(wait_metric("attributes_unanswered", 2));
+    ck_assert_uint_eq(tk_env_logged(&env, "nobody answers for attributes"), 1);
+    broker_fini(&device);
+    end();
+}
+END_TEST
+
 /* ---- conformance ---- */
 
 /* The connection of the n-th start. */
@@ -492,6 +606,8 @@ Suite *connector_suite(void)
     tcase_add_test(c, service_without_an_answer_is_published_and_succeeds);
     tcase_add_test(c, answer_of_the_device_ends_its_command);
     tcase_add_test(c, command_without_an_answer_fails_after_its_time);
+    tcase_add_test(c, attributes_that_a_device_asks_for_are_published_to_it);
+    tcase_add_test(c, asking_without_somebody_who_answers_is_told_once);
     suite_add_tcase(s, c);
     suite_add_tcase(s, core_case());
     TCase *conformance = adapter_suite(&subject);
