@@ -11,7 +11,7 @@
 
 #include "../../../adapters/thingsboard/attributes.h"
 
-enum { WAIT_MS = 10000, QUIET_MS = 200 };
+enum { WAIT_MS = 10000, QUIET_MS = 100 };
 
 static struct tk_env env;
 static struct fake_host h;
@@ -350,7 +350,7 @@ static uint64_t begin_down(const char *more)
     begin(options);
     wait_up(strstr(more, "answer_topic") != NULL ? 2 : 1);
     connect_device("down/#");
-    devices_run(&device, 1, 100, NULL, 0);
+    devices_run(&device, 1, 50, NULL, 0);
     say("hello", "");
     ck_assert(wait_metric("connects", 1));
     return session_of("box1");
@@ -453,11 +453,12 @@ START_TEST(command_without_an_answer_fails_after_its_time)
     ck_assert_uint_eq(h.frame_count, 0);
     fake_answer(&h, 0);
     fake_run(&h, 1000, 100);
-    ck_assert_uint_eq(h.frame_count, 1);
+    ck_assert(fake_wait_frames(&h, 1));
     ck_assert_str_eq(h.frames[0].payload,
                      "{\"id\":\"c1\",\"code\":1,\"message\":\"no answer within 2000 ms\"}");
     ck_assert_int_eq(fake_metric(&h, "rpc_timeouts"), 1);
     tk_ok(fake_send(&h, s, "default", "box1", &f, 6)); /* open when all ends */
+    ck_assert(fake_wait_sent(&h, 2));
     broker_fini(&device);
     end();
 }
@@ -521,7 +522,7 @@ START_TEST(attributes_that_a_device_asks_for_are_published_to_it)
     begin_with(ASKS, &ask_ops);
     wait_up(1);
     connect_device("down/#");
-    devices_run(&device, 1, 100, NULL, 0);
+    devices_run(&device, 1, 50, NULL, 0);
     say("d1/ask", "{\"keys\":\"relay\"}");
     ck_assert(wait_asked("d1 c= s=relay"));
     answer(0, "{\"relay\":true}");
