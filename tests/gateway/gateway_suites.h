@@ -4,5 +4,6 @@
 #include <tk.h>
 
 Suite *stub_suite(void);
+Suite *gateway_faults_suite(void);
 
 #endif

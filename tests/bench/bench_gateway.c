@@ -1,0 +1,214 @@
+/*
+ * tp-gateway as a process between simulated Modbus slaves and the ThingsBoard stand-in, with its
+ * log in files: CPU (user and system) of its process for a data point, memory, latency, and how
+ * fast it drains after an outage. The other side of the ratios are the figures of the Python
+ * gateway 3.8.3 that were measured before, on another machine: "published figure" says so.
+ * Arguments: the parts to run (range tags max latency drain); none = all. BENCH_GATEWAY_SECONDS:
+ * length of a measurement.
+ */
+#include "../gateway/rig.h"
+#include "bench.h"
+#include "bench_util.h"
+
+#include <inttypes.h>
+#include <string.h>
+#include <tk.h>
+
+/* Percent of a core for 1,000 data points a second: 26 % for 10,000 with range reads, 33 % for 3,000
+ * tag by tag; and its resident memory with 10,000. */
+#define THEIRS_RANGE 2.6
+#define THEIRS_TAGS 11.0
+#define THEIRS_RSS_MB 60.0
+#define THEIRS_MAX 21250.0 /* data points a second of a saturated core */
+#define THEIRS_P95_MS 191.0
+#define PUBLISHED "thingsboard-gateway 3.8.3, published figure"
+
+enum { SETTLE_MS = 60000, HOUR_POINTS = 3600000 };
+
+struct result {
+    double points_s; /* delivered in the window, a second */
+    double cpu;      /* cores */
+    double rss_mb;
+    struct samples_total total;
+};
+
+static const struct rig_setup usual = { .slaves = 100,
+                                        .tags = 100,
+                                        .poll_ms = 1000,
+                                        .model = true,
+                                        .workers = 1,
+                                        .sink_more = ", retry_min: 100ms" };
+
+static uint32_t seconds(void)
+{
+    return (uint32_t) util_number("BENCH_GATEWAY_SECONDS", 8);
+}
+
+/* A running gateway, warmed up, measured for some seconds, drained and checked for loss. */
+static void measure(const struct rig_setup *setup, struct result *ret)
+{
+    struct rig r;
+    struct rig_use before, after;
+    struct samples_total a, b;
+    rig_init(&r, setup);
+    rig_start(&r);
+    bench_must(tb_stub_wait_samples(r.stub, setup->slaves, 20000), "first samples");
+    rig_run(&r, 3000);
+    rig_use(&r, &before);
+    tb_stub_total(r.stub, &a);
+    tb_stub_forget_latency(r.stub);
+    double begin = util_wall_ns();
+    rig_run(&r, seconds() * 1000);
+    rig_use(&r, &after);
+    tb_stub_total(r.stub, &b);
+    double wall = (util_wall_ns() - begin) / 1e9;
+    ret->points_s = (double) (b.points - a.points) / wall;
+    ret->cpu = (after.cpu_s - before.cpu_s) / wall;
+    ret->rss_mb = (double) after.rss_kb / 1024;
+    rig_slaves(&r, "fault all silent", NULL, 0);
+    rig_run(&r, 100);
+    uint64_t read = rig_read(&r);
+    bool came = tb_stub_wait_samples(r.stub, read, SETTLE_MS);
+    tb_stub_total(r.stub, &ret->total);
+    ret->total.p50_ms = b.p50_ms;
+    ret->total.p95_ms = b.p95_ms;
+    ret->total.lost = read - ret->total.distinct;
+    fprintf(stderr,
+            "# %" PRIu32 " slaves x %" PRIu32 " tags at %" PRIu32 " ms: %.0f points/s delivered, "
+            "%.1f %% of a core, %.1f MB (at most %.1f), p50 %" PRIu32 " ms, p95 %" PRIu32
+            " ms, read %" PRIu64 ", lost %" PRIu64 ", doubled %" PRIu64 "\n",
+            setup->slaves, setup->tags, setup->poll_ms, ret->points_s, ret->cpu * 100, ret->rss_mb,
+            (double) after.most_kb / 1024, b.p50_ms, b.p95_ms, read, ret->total.lost,
+            ret->total.doubled);
+    if (!came) {
+        rig_show_log(&r);
+    }
+    rig_stop(&r);
+    rig_fini(&r);
+}
+
+static double percent_of_1000(const struct result *x)
+{
+    return x->cpu * 100 / (x->points_s / 1000);
+}
+
+static void range(void)
+{
+    struct result x;
+    measure(&usual, &x);
+    bench_line("gateway_range", percent_of_1000(&x), "% of a core per 1000 points/s", PUBLISHED,
+               THEIRS_RANGE / percent_of_1000(&x));
+    bench_line("gateway_range_memory", x.rss_mb, "MB", PUBLISHED, THEIRS_RSS_MB / x.rss_mb);
+}
+
+static void tags(void)
+{
+    struct result x;
+    struct rig_setup s = usual;
+    s.gap = 1;
+    measure(&s, &x);
+    bench_line("gateway_tags", percent_of_1000(&x), "% of a core per 1000 points/s", PUBLISHED,
+               THEIRS_TAGS / percent_of_1000(&x));
+}
+
+/* As much as the machine carries with simulator and stand-in on it; by the core it takes. */
+static void most(void)
+{
+    struct result x;
+    struct rig_setup s = usual;
+    s.slaves = 240;
+    s.tags = 120;
+    s.poll_ms = (uint32_t) util_number("BENCH_GATEWAY_POLL", 100);
+    s.buses = 4;
+    measure(&s, &x);
+    double by_core = x.total.lost == 0 ? x.points_s / x.cpu : 0;
+    bench_line("gateway_max", by_core, "points/s of a core", PUBLISHED, by_core / THEIRS_MAX);
+}
+
+static void latency(void)
+{
+    struct result x;
+    measure(&usual, &x);
+    double p95 = x.total.p95_ms > 0 ? x.total.p95_ms : 1;
+    bench_line("gateway_latency", x.total.p95_ms, "ms p95", PUBLISHED, THEIRS_P95_MS / p95);
+}
+
+/* What an hour at 1,000 points a second leaves in the log, filled faster. */
+static void drain(void)
+{
+    struct rig r;
+    struct rig_use before, after;
+    struct samples_total t;
+    struct rig_setup s = usual;
+    s.poll_ms = 100;
+    s.log_more = ", max_bytes: 1GiB";
+    s.buses = 2;
+    rig_init(&r, &s);
+    tb_stub_away(r.stub, true);
+    rig_start(&r);
+    for (int i = 0; i < 6000 && rig_read(&r) * (s.tags + 1) < HOUR_POINTS; i++) {
+        rig_run(&r, 100);
+    }
+    rig_slaves(&r, "fault all silent", NULL, 0);
+    rig_run(&r, 200);
+    uint64_t read = rig_read(&r);
+    rig_use(&r, &before);
+    tb_stub_away(r.stub, false);
+    tb_stub_wait_sessions(r.stub, 1, 60000);
+    double begin = util_wall_ns();
+    bool came = tb_stub_wait_samples(r.stub, read, 600000);
+    double wall = (util_wall_ns() - begin) / 1e9;
+    rig_use(&r, &after);
+    tb_stub_total(r.stub, &t);
+    fprintf(stderr,
+            "# drained %" PRIu64 " points in %.2f s, %.2f s of CPU, lost %" PRIu64
+            ", doubled %" PRIu64 ", out of order %" PRIu64 "\n",
+            t.points, wall, after.cpu_s - before.cpu_s, read - t.distinct, t.doubled,
+            t.out_of_order);
+    bench_must(came && t.out_of_order == 0, "all delivered in order");
+    double faster = (double) t.points / 1000 / wall;
+    bench_line("gateway_drain", faster, "x real time", "real time at 1000 points/s", faster);
+    rig_stop(&r);
+    rig_fini(&r);
+}
+
+struct part {
+    const char *name;
+    void (*run)(void);
+};
+static const struct part parts[] = {
+    { "range", range },     { "tags", tags },   { "max", most },
+    { "latency", latency }, { "drain", drain },
+};
+
+START_TEST(part)
+{
+    parts[_i].run();
+}
+END_TEST
+
+/* The rig's checks need to be in a test. */
+int main(int argc, char **argv)
+{
+    Suite *s = suite_create("gateway");
+    TCase *c = tcase_create("gateway");
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        bool wanted = argc < 2;
+        for (int k = 1; k < argc; k++) {
+            wanted |= strcmp(argv[k], parts[i].name) == 0;
+        }
+        if (wanted) {
+            tcase_add_loop_test(c, part, (int) i, (int) i + 1);
+        }
+    }
+    suite_add_tcase(s, c);
+    SRunner *runner = srunner_create(s);
+    srunner_set_fork_status(runner, CK_NOFORK);
+    srunner_run_all(runner, CK_SILENT);
+    int failed = srunner_ntests_failed(runner);
+    if (failed > 0) {
+        srunner_print(runner, CK_NORMAL);
+    }
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}

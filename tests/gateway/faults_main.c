@@ -1,0 +1,7 @@
+#include "gateway_suites.h"
+
+int main(void)
+{
+    tk_suite_fn *const suites[] = { gateway_faults_suite, NULL };
+    return tk_main("gateway_faults", suites);
+}
