@@ -10,7 +10,7 @@
 #include "data/option.h"
 #include <tpcore/json.h>
 
-enum { PART_ARENA_BYTES = 16 << 20 };
+enum { PART_ARENA_BYTES = 256 << 20 }; /* of its options: a bus of many slaves has some */
 
 static int call_init(struct tpi_part *p)
 {
