@@ -127,18 +127,22 @@ static void keep_points(struct box_item *item, const struct tpc_msg *m)
     (void) tpc_value_double(&last->value, &item->number);
 }
 
+/* A bit for each partition of its messages. */
+static uint64_t partitions(const struct tpc_batch *batch)
+{
+    uint64_t bits = 0;
+    for (uint32_t i = 0; i < batch->count; i++) {
+        bits |= 1ull << (tpc_batch_msg(batch, i)->partition & 63);
+    }
+    return bits;
+}
+
 /* Under the lock: batches that are on their way at a time have no partition in common. */
 static void hold(const struct tpc_batch *batch, uint64_t ticket)
 {
+    uint64_t bits = partitions(batch);
     for (uint32_t i = 0; i < box.held_count; i++) {
-        bool same = false;
-        for (uint32_t k = 0; k < box.batches[i]->count; k++) {
-            for (uint32_t n = 0; n < batch->count; n++) {
-                same |= tpc_batch_msg(box.batches[i], k)->partition ==
-                        tpc_batch_msg(batch, n)->partition;
-            }
-        }
-        box.shared += same;
+        box.shared += (partitions(box.batches[i]) & bits) != 0;
     }
     box.batches[box.held_count] = batch;
     box.held[box.held_count++] = ticket;
