@@ -17,7 +17,12 @@
 #include "base/error.h"
 #include "data/member.h"
 
-enum { TOPIC_BYTES = 1024, ID_BYTES = 8, ID_MAX = 200 };
+enum {
+    TOPIC_BYTES = 1024,
+    ID_BYTES = 8,
+    ID_MAX = 200,
+    WAYS = 16 /* batches of a target at a time */
+};
 
 static const struct tpc_option publish_options[] = {
     { .name = "url",
@@ -133,14 +138,12 @@ struct part {
     struct tpc_id id;
 };
 
-struct target {
+struct target;
+
+/* One batch and what is made of it. */
+struct way {
     struct turn turn; /* first */
-    struct tpc_arena *arena;
-    struct fill topic, payload;
-    bool json; /* the payload is the message as JSON */
-    uint32_t qos;
-    bool retain;
-    size_t payload_max;
+    struct target *target;
     struct tpi_buf said;  /* topics and payloads of the batch */
     struct tpi_buf parts; /* struct part */
     struct tpc_id acked; /* last of those that were acknowledged in a row, of a batch that failed */
@@ -152,29 +155,38 @@ struct target {
     struct tpc_error err; /* code 0 = none failed, and all were queued */
 };
 
-static struct instance *instance_of(const struct target *t)
+struct target {
+    struct tpc_arena *arena;
+    struct fill topic, payload;
+    bool json; /* the payload is the message as JSON */
+    uint32_t qos;
+    bool retain;
+    size_t payload_max;
+    struct way ways[WAYS];
+};
+
+static struct instance *instance_of(const struct way *w)
 {
-    return (struct instance *) t->turn.all;
+    return (struct instance *) w->turn.all;
 }
 
-static struct part *part_at(const struct target *t, uint32_t i)
+static struct part *part_at(const struct way *w, uint32_t i)
 {
-    return (struct part *) (void *) t->parts.ptr + i;
+    return (struct part *) (void *) w->parts.ptr + i;
 }
 
-static uint32_t part_count(const struct target *t)
+static uint32_t part_count(const struct way *w)
 {
-    return (uint32_t) (t->parts.len / sizeof(struct part));
+    return (uint32_t) (w->parts.len / sizeof(struct part));
 }
 
 /* ---- what is published ---- */
 
-static int put_topic(struct target *t, const struct tpc_msg *m, struct part *p,
-                     struct tpc_error *err)
+static int put_topic(struct way *w, const struct tpc_msg *m, struct part *p, struct tpc_error *err)
 {
-    struct tpi_buf *b = &t->said;
+    struct tpi_buf *b = &w->said;
     p->topic = b->len;
-    int rc = fill_text(&t->topic, m, b);
+    int rc = fill_text(&w->target->topic, m, b);
     p->topic_len = b->len - p->topic;
     if (rc != 0) {
         return tpi_error_set(err, rc, "mqtt", "topic: cannot be filled");
@@ -190,12 +202,13 @@ static int put_topic(struct target *t, const struct tpc_msg *m, struct part *p,
                                 (const char *) text);
 }
 
-static int put_payload(struct target *t, const struct tpc_msg *m, struct part *p,
+static int put_payload(struct way *w, const struct tpc_msg *m, struct part *p,
                        struct tpc_error *err)
 {
-    struct tpi_buf *b = &t->said;
+    struct tpi_buf *b = &w->said;
+    struct target *t = w->target;
     struct tpi_buf one;
-    tpi_buf_init(&one, instance_of(t)->host->allocator, t->payload_max);
+    tpi_buf_init(&one, instance_of(w)->host->allocator, t->payload_max);
     int rc = t->json ? say_json(&one, m) : fill_text(&t->payload, m, &one);
     p->payload = b->len;
     p->payload_len = one.len;
@@ -211,12 +224,12 @@ static int put_payload(struct target *t, const struct tpc_msg *m, struct part *p
 
 /* Behind the last message that was acknowledged when the batch, or one that begins as it does, came
  * before. */
-static uint32_t resume(const struct target *t, const struct tpc_batch *batch)
+static uint32_t resume(const struct way *w, const struct tpc_batch *batch)
 {
     static const struct tpc_id none;
     /* Never all of it: something has to end the turn. */
-    for (uint32_t i = 0; memcmp(&t->acked, &none, sizeof(none)) != 0 && i + 1 < batch->count; i++) {
-        if (memcmp(&tpc_batch_msg(batch, i)->id, &t->acked, sizeof(none)) == 0) {
+    for (uint32_t i = 0; memcmp(&w->acked, &none, sizeof(none)) != 0 && i + 1 < batch->count; i++) {
+        if (memcmp(&tpc_batch_msg(batch, i)->id, &w->acked, sizeof(none)) == 0) {
             return i + 1;
         }
     }
@@ -226,15 +239,15 @@ static uint32_t resume(const struct target *t, const struct tpc_batch *batch)
 static int make(struct turn *turn, const struct tpc_batch *batch, uint32_t first, uint32_t count,
                 struct tpc_error *err)
 {
-    struct target *t = (struct target *) turn;
-    tpi_buf_clear(&t->said);
-    tpi_buf_clear(&t->parts);
-    for (uint32_t i = first + resume(t, batch); i < first + count; i++) {
+    struct way *w = (struct way *) turn;
+    tpi_buf_clear(&w->said);
+    tpi_buf_clear(&w->parts);
+    for (uint32_t i = first + resume(w, batch); i < first + count; i++) {
         const struct tpc_msg *m = tpc_batch_msg(batch, i);
         struct part p = { .id = m->id };
-        int rc = put_topic(t, m, &p, err);
-        rc = rc != 0 ? rc : put_payload(t, m, &p, err);
-        if (rc == 0 && tpi_buf_put(&t->parts, &p, sizeof(p)) != 0) {
+        int rc = put_topic(w, m, &p, err);
+        rc = rc != 0 ? rc : put_payload(w, m, &p, err);
+        if (rc == 0 && tpi_buf_put(&w->parts, &p, sizeof(p)) != 0) {
             rc = tpi_error_set(err, TPC_ENOMEM, "mqtt", "no memory for a batch");
         }
         if (rc != 0) {
@@ -246,11 +259,11 @@ static int make(struct turn *turn, const struct tpc_batch *batch, uint32_t first
 
 /* ---- its way ---- */
 
-static void end_turn(struct target *t, const struct tpc_error *err)
+static void end_turn(struct way *w, const struct tpc_error *err)
 {
-    const struct instance *s = instance_of(t);
+    const struct instance *s = instance_of(w);
     if (err == NULL) {
-        memset(&t->acked, 0, sizeof(t->acked));
+        memset(&w->acked, 0, sizeof(w->acked));
     } else {
         s->host->count(s->ctx,
                        err->code == TPC_ECANCELED                      ? "canceled"
@@ -258,62 +271,63 @@ static void end_turn(struct target *t, const struct tpc_error *err)
                                                                        : "denied",
                        1);
     }
-    turn_ended(&t->turn, err);
+    turn_ended(&w->turn, err);
 }
 
 /* Publishes end in their order, unless the connection is lost. */
 static void on_published(void *user, const struct tpc_error *err)
 {
-    struct target *t = user;
+    struct way *w = user;
     struct tpc_error own;
-    pthread_mutex_lock(&t->lock);
-    if (err != NULL && !t->broken) {
-        t->broken = true;
-        t->err = *err;
-        if (atomic_load(&instance_of(t)->stopping)) {
-            t->err.code = TPC_ECANCELED;
+    pthread_mutex_lock(&w->lock);
+    if (err != NULL && !w->broken) {
+        w->broken = true;
+        w->err = *err;
+        if (atomic_load(&instance_of(w)->stopping)) {
+            w->err.code = TPC_ECANCELED;
         }
-    } else if (err == NULL && !t->broken && t->next < part_count(t)) {
+    } else if (err == NULL && !w->broken && w->next < part_count(w)) {
         /* Also if not all found room in the queue: the rest comes next, so a large batch ends. */
-        t->acked = part_at(t, t->next++)->id;
+        w->acked = part_at(w, w->next++)->id;
     }
-    bool over = --t->left == 0;
-    own = t->err;
-    pthread_mutex_unlock(&t->lock);
+    bool over = --w->left == 0;
+    own = w->err;
+    pthread_mutex_unlock(&w->lock);
     if (over) {
-        end_turn(t, own.code != 0 ? &own : NULL);
+        end_turn(w, own.code != 0 ? &own : NULL);
     }
 }
 
-static int publish(struct target *t, const struct part *p)
+static int publish(struct way *w, const struct part *p)
 {
-    struct tpc_str topic = { (const char *) t->said.ptr + p->topic, p->topic_len };
-    struct tpc_bytes payload = { t->said.ptr + p->payload, p->payload_len };
-    return mqtt_client_publish(instance_of(t)->client, topic, payload, t->qos, t->retain,
-                               on_published, t);
+    const struct target *t = w->target;
+    struct tpc_str topic = { (const char *) w->said.ptr + p->topic, p->topic_len };
+    struct tpc_bytes payload = { w->said.ptr + p->payload, p->payload_len };
+    return mqtt_client_publish(instance_of(w)->client, topic, payload, t->qos, t->retain,
+                               on_published, w);
 }
 
 static int submit(struct turn *turn, struct tpc_error *err, uint64_t *ret_id)
 {
-    struct target *t = (struct target *) turn;
-    uint32_t count = part_count(t);
+    struct way *w = (struct way *) turn;
+    uint32_t count = part_count(w);
     uint32_t done = 0;
     int rc = 0;
-    pthread_mutex_lock(&t->lock);
-    t->next = 0;
-    t->broken = false;
-    memset(&t->err, 0, sizeof(t->err));
-    while (done < count && (rc = publish(t, part_at(t, done))) == 0) {
+    pthread_mutex_lock(&w->lock);
+    w->next = 0;
+    w->broken = false;
+    memset(&w->err, 0, sizeof(w->err));
+    while (done < count && (rc = publish(w, part_at(w, done))) == 0) {
         done++;
     }
-    t->left = done;
+    w->left = done;
     if (rc != 0) {
-        tpi_error_set(&t->err, rc, "mqtt", "%s",
+        tpi_error_set(&w->err, rc, "mqtt", "%s",
                       rc == TPC_EOFFLINE ? "no connection to the broker"
                                          : "the publish does not fit into the queue");
-        *err = t->err;
+        *err = w->err;
     }
-    pthread_mutex_unlock(&t->lock);
+    pthread_mutex_unlock(&w->lock);
     *ret_id = 0;
     return done > 0 ? 0 : rc;
 }
@@ -480,13 +494,16 @@ static void publish_target_close(void *self, void *target)
 {
     struct instance *s = self;
     struct target *t = target;
-    turn_fini(&t->turn);
+    for (uint32_t i = 0; i < WAYS; i++) {
+        struct way *w = &t->ways[i];
+        turn_fini(&w->turn);
+        tpi_buf_fini(&w->said);
+        tpi_buf_fini(&w->parts);
+        pthread_mutex_destroy(&w->lock);
+    }
     fill_fini(&t->topic);
     fill_fini(&t->payload);
-    tpi_buf_fini(&t->said);
-    tpi_buf_fini(&t->parts);
     tpc_arena_destroy(t->arena);
-    pthread_mutex_destroy(&t->lock);
     s->host->allocator->resize(s->host->allocator->user, t, sizeof(*t), 0);
 }
 
@@ -530,11 +547,15 @@ static int publish_target_open(void *self, struct tpc_str name, const struct tpc
         return s->host->fail(s->ctx, TPC_ENOMEM, "no memory for a target");
     }
     memset(t, 0, sizeof(*t));
-    t->turn.all = &s->turns;
-    t->turn.whole = true;
-    pthread_mutex_init(&t->lock, NULL);
-    tpi_buf_init(&t->said, a, 0);
-    tpi_buf_init(&t->parts, a, 0);
+    for (uint32_t i = 0; i < WAYS; i++) {
+        struct way *w = &t->ways[i];
+        w->target = t;
+        w->turn.all = &s->turns;
+        w->turn.whole = true;
+        pthread_mutex_init(&w->lock, NULL);
+        tpi_buf_init(&w->said, a, 0);
+        tpi_buf_init(&w->parts, a, 0);
+    }
     int rc = read_target(s, t, cfg);
     if (rc != 0) {
         publish_target_close(s, t);
@@ -544,10 +565,36 @@ static int publish_target_open(void *self, struct tpc_str name, const struct tpc
     return 0;
 }
 
+/* A free one: that which the batch was with before, if it comes again, so that nothing is published
+ * twice. Once free, nobody else touches it. */
+static struct way *choose(struct target *t, const struct tpc_batch *batch)
+{
+    static const struct tpc_id none;
+    struct way *found = NULL;
+    bool clean = false;
+    for (uint32_t i = 0; i < WAYS; i++) {
+        struct way *w = &t->ways[i];
+        if (turn_busy(&w->turn)) {
+            continue;
+        }
+        if (resume(w, batch) > 0) {
+            return w;
+        }
+        bool fresh = memcmp(&w->acked, &none, sizeof(none)) == 0;
+        if (found == NULL || (fresh && !clean)) {
+            found = w;
+            clean = fresh;
+        }
+    }
+    return found;
+}
+
 static int publish_send(void *self, void *target, const struct tpc_batch *batch, uint64_t ticket)
 {
-    (void) self;
-    return turn_send(&((struct target *) target)->turn, batch, ticket);
+    struct instance *s = self;
+    struct way *w = choose(target, batch);
+    return w != NULL ? turn_send(&w->turn, batch, ticket)
+                     : s->host->fail(s->ctx, TPC_EAGAIN, "too many batches at a time");
 }
 
 static const struct tpc_sink_ops publish_ops = {
@@ -563,6 +610,7 @@ static const struct tpc_sink_ops publish_ops = {
     .target_close = publish_target_close,
     .stop = publish_stop,
     .fini = publish_fini,
+    .max_in_flight = WAYS,
 };
 
 static const struct tpc_interface publish_interfaces[] = { { TPC_KIND_SINK, &publish_ops } };

@@ -60,6 +60,16 @@ static void forget_batch(struct turn *t)
     t->given_count = kept;
 }
 
+bool turn_knows(const struct turn *t, const struct tpc_batch *batch)
+{
+    return batch->count > 0 && was_given(t, &tpc_batch_msg(batch, 0)->id);
+}
+
+bool turn_waits(const struct turn *t)
+{
+    return t->given_count > 0;
+}
+
 /* ---- sending ---- */
 
 static void leave(struct turns *s)
@@ -76,8 +86,10 @@ static void tell(struct turn *t, const struct tpc_error *err)
     if (err == NULL) {
         forget_batch(t);
     }
+    uint64_t ticket = t->ticket;
     t->batch = NULL;
-    s->host->sent(s->ctx, t->ticket, err);
+    atomic_store(&t->busy, false); /* from here on it may have the next batch */
+    s->host->sent(s->ctx, ticket, err);
     leave(s);
 }
 
@@ -142,6 +154,7 @@ int turn_send(struct turn *t, const struct tpc_batch *batch, uint64_t ticket)
     if (batch->gap_to > batch->gap_from) {
         s->host->count(s->ctx, "passed_over", batch->gap_to - batch->gap_from);
     }
+    atomic_store(&t->busy, true);
     t->batch = batch;
     t->at = 0;
     t->ticket = ticket;
@@ -153,6 +166,7 @@ int turn_send(struct turn *t, const struct tpc_batch *batch, uint64_t ticket)
         tell(t, NULL);
     } else if (rc < 0) {
         t->batch = NULL;
+        atomic_store(&t->busy, false);
         leave(s);
         return s->host->fail(s->ctx, rc, "%s", err.text);
     }

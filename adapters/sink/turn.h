@@ -1,6 +1,7 @@
 /*
  * What sinks share that send message by message, or batch by batch, over something asynchronous: one
- * request of a target at a time, so that order is kept; what the other side has taken of a batch is
+ * request of a batch at a time, so that order is kept (a target that takes several batches at a time
+ * has a turn for each); what the other side has taken of a batch is
  * remembered until the batch is through, so that it is not sent twice when the rest comes again; a
  * stop that ends what runs.
  */
@@ -8,6 +9,7 @@
 #define SINK_TURN_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <tpcore/ext/sink.h>
 
@@ -33,12 +35,13 @@ struct turns {
     bool stopping, made;
 };
 
-/* A target. */
+/* A target, or one of the batches that it takes at a time. */
 struct turn {
     struct turns *all;
     bool whole; /* a batch is one request */
 
     /* Own. */
+    atomic_bool busy; /* with a batch; changes to false on any thread, else on forward's */
     struct turn *next;
     uint64_t request;
     const struct tpc_batch *batch;
@@ -61,6 +64,16 @@ void turn_fini(struct turn *t);
 
 /* The sink's send(). */
 int turn_send(struct turn *t, const struct tpc_batch *batch, uint64_t ticket);
+
+static inline bool turn_busy(const struct turn *t)
+{
+    return atomic_load(&t->busy);
+}
+
+/* Whether a batch begins with a message that this one's other side has taken: it comes again. */
+bool turn_knows(const struct turn *t, const struct tpc_batch *batch);
+/* Whether it knows messages of a batch that is not through. */
+bool turn_waits(const struct turn *t);
 
 /* The request ended: err NULL = the other side has it. The target may be gone when it returns. */
 void turn_ended(struct turn *t, const struct tpc_error *err);

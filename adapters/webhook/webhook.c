@@ -6,6 +6,7 @@
 
 #include "../sink/turn.h"
 
+#include <stdatomic.h>
 #include <string.h>
 #include <tpcore/version.h>
 
@@ -13,10 +14,24 @@
 
 enum { SNIPPET_MAX = 120 };
 
-struct target {
+enum { WAYS = 16 /* batches of a target at a time */ };
+
+struct target;
+
+/* One batch, and what is made of it: the first is there from the beginning, others when they are
+ * needed. */
+struct way {
     struct turn turn; /* first */
+    struct target *target;
+    bool made;
     struct webhook_target said;
-    uint64_t not_before_ns; /* what Retry-After said */
+};
+
+struct target {
+    struct webhook *hook;
+    const struct tpc_value *cfg;
+    _Atomic uint64_t not_before_ns; /* what Retry-After said */
+    struct way *ways[WAYS];
 };
 
 struct webhook {
@@ -27,9 +42,9 @@ struct webhook {
     void *client;
 };
 
-static struct webhook *hook_of(const struct target *t)
+static struct way *way_of(struct turn *t)
 {
-    return (struct webhook *) t->turn.all;
+    return (struct way *) t;
 }
 
 /* Some words of an answer's body, for people. */
@@ -45,7 +60,7 @@ static void snippet(struct tpc_bytes body, char ret[SNIPPET_MAX + 1])
 /* The server asks to be left alone for a while. */
 static uint64_t obey(struct target *t, const struct tpc_http_reply *reply)
 {
-    const struct webhook *w = hook_of(t);
+    const struct webhook *w = t->hook;
     struct tpc_str after = w->http->header(reply, TPC_STR("Retry-After"));
     const struct tpc_clock *clock = w->host->clock;
     uint64_t ms = webhook_retry_after(after, clock->unix_ms(clock->user));
@@ -73,7 +88,7 @@ static int judge(struct target *t, const struct tpc_http_reply *reply, struct tp
         return 0;
     }
     if (reply->status < 400) {
-        struct tpc_str to = hook_of(t)->http->header(reply, TPC_STR("Location"));
+        struct tpc_str to = t->hook->http->header(reply, TPC_STR("Location"));
         return tpi_error_native(err, code, (int) reply->status, "webhook",
                                 "HTTP %u: redirects are not followed, it leads to %.*s",
                                 (unsigned) reply->status, (int) (to.len < 160 ? to.len : 160),
@@ -92,10 +107,10 @@ static int judge(struct target *t, const struct tpc_http_reply *reply, struct tp
 
 static void on_reply(void *user, const struct tpc_http_reply *reply)
 {
-    struct target *t = user;
-    const struct webhook *w = hook_of(t);
+    struct way *way = user;
+    const struct webhook *w = way->target->hook;
     struct tpc_error err;
-    int rc = judge(t, reply, &err);
+    int rc = judge(way->target, reply, &err);
     if (rc != 0) {
         const char *name = rc == TPC_ECANCELED                      ? "canceled"
                            : tpc_error_class(rc) == TPC_CLASS_RETRY ? "failed"
@@ -103,22 +118,22 @@ static void on_reply(void *user, const struct tpc_http_reply *reply)
                                                                     : "denied";
         w->host->count(w->ctx, name, 1);
     }
-    turn_ended(&t->turn, rc == 0 ? NULL : &err);
+    turn_ended(&way->turn, rc == 0 ? NULL : &err);
 }
 
 static int make(struct turn *turn, const struct tpc_batch *batch, uint32_t first, uint32_t count,
                 struct tpc_error *err)
 {
-    return webhook_target_make(&((struct target *) turn)->said, batch, first, count, err);
+    return webhook_target_make(&way_of(turn)->said, batch, first, count, err);
 }
 
 static int submit(struct turn *turn, struct tpc_error *err, uint64_t *ret_id)
 {
-    struct target *t = (struct target *) turn;
-    const struct webhook *w = hook_of(t);
-    t->said.request.done = on_reply;
-    t->said.request.user_data = t;
-    int rc = w->http->submit(w->client, &t->said.request, err, ret_id);
+    struct way *way = way_of(turn);
+    const struct webhook *w = way->target->hook;
+    way->said.request.done = on_reply;
+    way->said.request.user_data = way;
+    int rc = w->http->submit(w->client, &way->said.request, err, ret_id);
     if (rc == TPC_ESTATE) {
         rc = err->code = TPC_EAGAIN; /* the client does not run yet, or not any more */
     }
@@ -127,21 +142,93 @@ static int submit(struct turn *turn, struct tpc_error *err, uint64_t *ret_id)
 
 static void cancel(struct turn *turn, uint64_t id)
 {
-    const struct webhook *w = hook_of((struct target *) turn);
+    const struct webhook *w = way_of(turn)->target->hook;
     (void) w->http->cancel(w->client, id);
 }
 
 /* ---- the sink ---- */
+
+static void way_destroy(struct webhook *w, struct way *way)
+{
+    const struct tpc_allocator *a = w->host->allocator;
+    if (way != NULL) {
+        turn_fini(&way->turn);
+        webhook_target_fini(&way->said);
+        a->resize(a->user, way, sizeof(*way), 0);
+    }
+}
+
+static int way_create(struct target *t, struct tpc_str name, struct tpc_error *err,
+                      struct way **ret)
+{
+    struct webhook *w = t->hook;
+    const struct tpc_allocator *a = w->host->allocator;
+    struct way *way = a->resize(a->user, NULL, 0, sizeof(*way));
+    if (way == NULL) {
+        return tpi_error_set(err, TPC_ENOMEM, "webhook", "no memory for a target");
+    }
+    memset(way, 0, sizeof(*way));
+    way->turn.all = &w->turns;
+    way->target = t;
+    int rc = webhook_target_init(&way->said, a, name, t->cfg, err);
+    way->turn.whole = way->said.batch;
+    if (rc == 0) {
+        rc = w->http->check(w->client, &way->said.request, err);
+    }
+    if (rc != 0) {
+        way_destroy(w, way);
+        return rc;
+    }
+    *ret = way;
+    return 0;
+}
+
+/* A free one: that which a batch was with before, if it comes again, so that nothing is sent twice. */
+static int choose(struct target *t, const struct tpc_batch *batch, struct tpc_error *err,
+                  struct way **ret)
+{
+    struct way *found = NULL;
+    uint32_t i = 0;
+    for (; i < WAYS && t->ways[i] != NULL; i++) {
+        struct way *way = t->ways[i];
+        if (turn_busy(&way->turn)) {
+            continue;
+        }
+        if (turn_knows(&way->turn, batch)) {
+            *ret = way;
+            return 0;
+        }
+        if (found == NULL || (turn_waits(&found->turn) && !turn_waits(&way->turn))) {
+            found = way;
+        }
+    }
+    if (found == NULL && i < WAYS) {
+        int rc = way_create(t, tpc_str_from(t->ways[0]->said.name), err, &t->ways[i]);
+        if (rc != 0) {
+            return rc;
+        }
+        found = t->ways[i];
+    }
+    *ret = found;
+    return found != NULL ? 0
+                         : tpi_error_set(err, TPC_EAGAIN, "webhook", "too many batches at a time");
+}
 
 static int webhook_send(void *self, void *target, const struct tpc_batch *batch, uint64_t ticket)
 {
     struct webhook *w = self;
     struct target *t = target;
     const struct tpc_clock *clock = w->host->clock;
-    if (clock->mono_ns(clock->user) < t->not_before_ns) {
+    struct tpc_error err;
+    struct way *way = NULL;
+    if (clock->mono_ns(clock->user) < atomic_load(&t->not_before_ns)) {
         return w->host->fail(w->ctx, TPC_EAGAIN, "the server asked to be left alone for a while");
     }
-    return turn_send(&t->turn, batch, ticket);
+    int rc = choose(t, batch, &err, &way);
+    if (rc != 0) {
+        return w->host->fail(w->ctx, rc, "%s", err.text);
+    }
+    return turn_send(&way->turn, batch, ticket);
 }
 
 static void webhook_target_close(void *self, void *target)
@@ -149,8 +236,9 @@ static void webhook_target_close(void *self, void *target)
     struct webhook *w = self;
     const struct tpc_allocator *a = w->host->allocator;
     struct target *t = target;
-    turn_fini(&t->turn);
-    webhook_target_fini(&t->said);
+    for (uint32_t i = 0; i < WAYS; i++) {
+        way_destroy(w, t->ways[i]);
+    }
     a->resize(a->user, t, sizeof(*t), 0);
 }
 
@@ -168,12 +256,9 @@ static int webhook_target_open(void *self, struct tpc_str name, const struct tpc
         return w->host->fail(w->ctx, TPC_ENOMEM, "no memory for a target");
     }
     memset(t, 0, sizeof(*t));
-    t->turn.all = &w->turns;
-    int rc = webhook_target_init(&t->said, a, name, cfg, &err);
-    t->turn.whole = t->said.batch;
-    if (rc == 0) {
-        rc = w->http->check(w->client, &t->said.request, &err);
-    }
+    t->hook = w;
+    t->cfg = cfg;
+    int rc = way_create(t, name, &err, &t->ways[0]);
     if (rc != 0) {
         webhook_target_close(w, t);
         return w->host->fail(w->ctx, rc, "%s", err.text);
@@ -239,6 +324,7 @@ static const struct tpc_sink_ops webhook_ops = {
     .target_close = webhook_target_close,
     .stop = webhook_stop,
     .fini = webhook_fini,
+    .max_in_flight = WAYS,
 };
 
 static const struct tpc_interface webhook_interfaces[] = { { TPC_KIND_SINK, &webhook_ops } };

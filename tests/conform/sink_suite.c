@@ -246,6 +246,51 @@ START_TEST(start_may_follow_a_stop)
 }
 END_TEST
 
+START_TEST(takes_as_many_batches_of_a_target_as_it_says)
+{
+    enum { MOST = 16 };
+    struct bench b;
+    void *target;
+    struct tpc_msg msgs[MOST][MESSAGES];
+    struct tpc_point points[MOST][MESSAGES];
+    struct tpc_batch batches[MOST];
+    uint32_t taken = 0;
+    tk_ok(open_bench(&b));
+    const struct tpc_sink_ops *o = b.h.ops;
+    bool says =
+        o->iface.size >= offsetof(struct tpc_sink_ops, max_in_flight) + sizeof(o->max_in_flight);
+    uint32_t most = says && o->max_in_flight > 1 ? o->max_in_flight : 1;
+    ck_assert_uint_le(most, MOST);
+    tk_ok(fake_sink_start(&b.h));
+    tk_ok(fake_sink_open(&b.h, "main/forward/out", subject->target, &target));
+    for (int round = 0; round < 3; round++) {
+        for (uint32_t i = 0; i < most; i++) { /* none waits for another's answer */
+            batches[i] = make_batch(msgs[i], points[i], MESSAGES);
+            for (uint32_t k = 0; k < MESSAGES; k++) {
+                msgs[i][k].partition = i;
+                msgs[i][k].id.b[0] = (uint8_t) (round + 1);
+                msgs[i][k].id.b[1] = (uint8_t) (i + 1);
+            }
+            uint64_t ticket = (uint64_t) round * MOST + i + 1;
+            taken += o->send(b.h.self, target, &batches[i], ticket) == 0;
+        }
+        if (round < 2) {
+            ck_assert(fake_sink_wait(&b.h, taken));
+        }
+    }
+    fake_sink_stop(&b.h);
+    ck_assert_uint_eq(b.h.sent_count, taken);
+    for (uint32_t i = 0; i < taken; i++) { /* each once */
+        for (uint32_t k = 0; k < i; k++) {
+            ck_assert_uint_ne(b.h.sent[i].ticket, b.h.sent[k].ticket);
+        }
+    }
+    ck_assert_uint_eq(b.h.calls_after_stop, 0);
+    o->target_close(b.h.self, target);
+    close_bench(&b);
+}
+END_TEST
+
 TCase *sink_suite(const struct sink_subject *s)
 {
     subject = s;
@@ -259,5 +304,6 @@ TCase *sink_suite(const struct sink_subject *s)
     tcase_add_test(c, batch_that_was_taken_is_answered_once);
     tcase_add_test(c, stop_answers_what_is_in_flight);
     tcase_add_test(c, start_may_follow_a_stop);
+    tcase_add_test(c, takes_as_many_batches_of_a_target_as_it_says);
     return c;
 }

@@ -129,6 +129,52 @@ START_TEST(batch_arrives_in_order_with_topic_and_payload_of_each)
 }
 END_TEST
 
+START_TEST(several_batches_at_a_time_arrive_each_once_and_each_in_its_order)
+{
+    enum { AT_A_TIME = 8, EACH = 4, ROUNDS = 2, ALL = AT_A_TIME * EACH * ROUNDS };
+    unsigned last[AT_A_TIME] = { 0 };
+    static struct tpc_msg messages[MESSAGES];
+    real_broker_init(&broker);
+    real_broker_start(&broker);
+    listen_as_device();
+    begin("");
+    void *t = target("{\"topic\":\"out/n\",\"payload\":\"{{ n }}\"}");
+    struct tpc_batch all = batch_of(1, AT_A_TIME * EACH, "t1");
+    struct tpc_batch one = all;
+    one.count = 1;
+    deliver(t, &one); /* there is a connection */
+    memcpy(messages, all.msgs, sizeof(messages));
+    uint32_t ends = h.sent_count;
+    for (unsigned r = 0; r < ROUNDS; r++) {
+        struct tpc_batch parts[AT_A_TIME];
+        for (unsigned i = 0; i < AT_A_TIME; i++) { /* the broker has heard of none yet */
+            parts[i] = (struct tpc_batch){ .size = sizeof(parts[i]),
+                                           .count = EACH,
+                                           .msg_size = sizeof(messages[0]),
+                                           .msgs = messages + i * EACH };
+            tk_ok(h.ops->send(h.self, t, &parts[i], 5000 + r * AT_A_TIME + i));
+        }
+        ends += AT_A_TIME;
+        ck_assert(fake_sink_wait(&h, ends));
+        for (uint32_t i = 0; i < AT_A_TIME; i++) {
+            ck_assert_int_eq(h.sent[ends - 1 - i].err.code, 0);
+        }
+    }
+    devices_run(&ear, 1, WAIT_MS, &heard, ALL + 1);
+    ck_assert_uint_eq(heard, ALL + 1);
+    for (unsigned i = 1; i < heard; i++) {
+        unsigned n = (unsigned) strtoul(heard_payload[i], NULL, 10) - 1;
+        ck_assert_uint_lt(n, AT_A_TIME * EACH);
+        ck_assert_uint_eq(last[n / EACH] % EACH, n % EACH);
+        last[n / EACH]++;
+    }
+    h.ops->target_close(h.self, t);
+    end();
+    broker_fini(&ear);
+    real_broker_kill(&broker);
+}
+END_TEST
+
 START_TEST(without_a_template_the_payload_is_the_message_and_a_retained_one_stays)
 {
     real_broker_init(&broker);
@@ -289,6 +335,7 @@ static Suite *publish_suite(void)
     tcase_add_test(c, topic_that_is_none_is_refused_and_nothing_is_published);
     if (real_broker_there()) {
         tcase_add_test(c, batch_arrives_in_order_with_topic_and_payload_of_each);
+        tcase_add_test(c, several_batches_at_a_time_arrive_each_once_and_each_in_its_order);
         tcase_add_test(c, without_a_template_the_payload_is_the_message_and_a_retained_one_stays);
         tcase_add_test(c, broker_that_goes_and_comes_back_gets_all_in_order);
         tcase_add_test(c, stop_ends_what_a_silent_broker_has_not_acknowledged);
