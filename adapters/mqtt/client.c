@@ -185,7 +185,7 @@ static void hand_over(struct mqtt_client *c, struct mqtt_publish *p)
 
 static void publish_some(struct mqtt_client *c)
 {
-    while (c->first != NULL && c->inflight_count < c->config.max_inflight && !c->lost) {
+    while (c->first != NULL && c->inflight_count < c->inflight_max && !c->lost) {
         struct mqtt_publish *p = c->first;
         c->first = p->next;
         c->last = c->first == NULL ? NULL : c->last;
@@ -206,6 +206,7 @@ static void tell_ended(struct mqtt_client *c)
     struct mqtt_publish *list = c->ended;
     c->ended = NULL;
     pthread_mutex_unlock(&c->lock);
+    mqtt_socket_answer(c->fd);
     while (list != NULL) {
         struct mqtt_publish *p = list;
         struct tpc_error e = { .size = sizeof(e), .code = p->code, .origin = "mqtt" };
@@ -249,6 +250,7 @@ static void went_up(struct mqtt_client *c)
     c->unasked = true;
     pthread_mutex_unlock(&c->lock);
     c->fd = mqtt_socket_new(&c->before, c->port, &c->inode);
+    mqtt_socket_hurry(c->fd, c->inode);
     c->host->log(c->ctx, TPC_LOG_INFO, "connected to %s%s", c->config.url,
                  present ? ", the session goes on" : "");
     if (!renewed) {
@@ -339,6 +341,7 @@ static int begin(struct mqtt_client *c)
     c->lost = c->came_up = c->renew = false;
     c->leave_ms = 0;
     c->reason[0] = '\0';
+    c->inflight_max = c->config.max_inflight;
     pthread_mutex_unlock(&c->lock);
     c->fd = -1;
     mqtt_sockets_list(&c->before);
@@ -374,8 +377,7 @@ static bool connection(struct mqtt_client *c, bool *told)
             left = leave(c);
         } else if (!c->stopping && !c->lost && !c->came_up &&
                    (c->state != MQTT_UP ||
-                    (!c->unasked &&
-                     (c->first == NULL || c->inflight_count >= c->config.max_inflight)))) {
+                    (!c->unasked && (c->first == NULL || c->inflight_count >= c->inflight_max)))) {
             wait_change(c, UINT32_MAX);
         }
     }

@@ -49,8 +49,24 @@ void mqtt_on_connect(void *user, MQTTAsync_successData *data)
     note_up(user, data->alt.connect.sessionPresent != 0);
 }
 
+/* Paho holds what is beyond the broker's Receive Maximum (MQTT 5 3.2.2.3.3) back, and looks at it again
+ * once a second. */
+static void take_receive_maximum(struct mqtt_client *c, MQTTAsync_successData5 *data)
+{
+    int most =
+        MQTTProperties_hasProperty(&data->properties, MQTTPROPERTY_CODE_RECEIVE_MAXIMUM)
+            ? MQTTProperties_getNumericValue(&data->properties, MQTTPROPERTY_CODE_RECEIVE_MAXIMUM)
+            : 0;
+    pthread_mutex_lock(&c->lock);
+    if (most > 0 && (uint32_t) most < c->inflight_max) {
+        c->inflight_max = (uint32_t) most;
+    }
+    pthread_mutex_unlock(&c->lock);
+}
+
 void mqtt_on_connect5(void *user, MQTTAsync_successData5 *data)
 {
+    take_receive_maximum(user, data);
     note_up(user, data->alt.connect.sessionPresent != 0);
 }
 

@@ -71,6 +71,7 @@ struct mqtt_client {
     struct mqtt_publish *inflight; /* list; given to paho and not ended */
     struct mqtt_publish *ended;    /* list; to be told */
     uint32_t inflight_count;
+    uint32_t inflight_max; /* of this connection: the broker may take less than the config says */
 };
 
 /* Callbacks of paho: they note what happened and wake our thread. */

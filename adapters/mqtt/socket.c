@@ -2,6 +2,8 @@
 
 #include <dirent.h>
 #include <inttypes.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -105,6 +107,24 @@ int mqtt_socket_new(const struct mqtt_sockets *before, uint16_t port, uint64_t *
     }
     *ret_inode = f.inode;
     return f.found == 1 ? f.fd : -1;
+}
+
+void mqtt_socket_hurry(int fd, uint64_t inode)
+{
+    char name[16];
+    int yes = 1;
+    snprintf(name, sizeof(name), "%d", fd);
+    if (fd >= 0 && inode_of(name) == inode) {
+        (void) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
+    }
+}
+
+void mqtt_socket_answer(int fd)
+{
+    int yes = 1;
+    if (fd >= 0) {
+        (void) setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &yes, sizeof(yes));
+    }
 }
 
 void mqtt_socket_cut(int fd, uint64_t inode)

@@ -22,6 +22,15 @@ void mqtt_sockets_list(struct mqtt_sockets *ret);
  * descriptor and inode, or -1 if there is none, or more than one. */
 int mqtt_socket_new(const struct mqtt_sockets *before, uint16_t port, uint64_t *ret_inode);
 
+/* Small packets go at once: paho writes one at a time, and the kernel would wait for the other side's
+ * acknowledgement of the one before. */
+void mqtt_socket_hurry(int fd, uint64_t inode);
+
+/* What was received is acknowledged to the kernel of the other side at once: a broker that sends its
+ * small answers by Nagle's rule holds them back until then, some 40 ms. On another socket it does no
+ * harm. */
+void mqtt_socket_answer(int fd);
+
 /* Shuts it down both ways, if the descriptor is still that socket. */
 void mqtt_socket_cut(int fd, uint64_t inode);
 
