@@ -179,7 +179,7 @@ static void hand_over(struct mqtt_client *c, struct mqtt_publish *p)
     int rc = MQTTAsync_send(c->paho, p->bytes, (int) p->payload_len, p->bytes + p->topic_len + 1,
                             (int) p->qos, p->retain, &o);
     if (rc != MQTTASYNC_SUCCESS) {
-        mqtt_note_ended(p, rc == MQTTASYNC_BAD_UTF8_STRING ? TPC_EINVAL : TPC_EOFFLINE);
+        mqtt_note_ended(p, rc == MQTTASYNC_BAD_UTF8_STRING ? TPC_EINVAL : TPC_EOFFLINE, 0);
     }
 }
 
@@ -209,7 +209,9 @@ static void tell_ended(struct mqtt_client *c)
     mqtt_socket_answer(c->fd);
     while (list != NULL) {
         struct mqtt_publish *p = list;
-        struct tpc_error e = { .size = sizeof(e), .code = p->code, .origin = "mqtt" };
+        struct tpc_error e = {
+            .size = sizeof(e), .code = p->code, .native = p->native, .origin = "mqtt"
+        };
         list = p->next;
         snprintf(e.text, sizeof(e.text), "%s",
                  p->code == TPC_EDENIED ? "the broker refuses the publish"
@@ -342,6 +344,7 @@ static int begin(struct mqtt_client *c)
     c->leave_ms = 0;
     c->reason[0] = '\0';
     c->inflight_max = c->config.max_inflight;
+    c->facts = (struct mqtt_client_facts){ .version = c->config.version };
     pthread_mutex_unlock(&c->lock);
     c->fd = -1;
     mqtt_sockets_list(&c->before);
@@ -413,6 +416,20 @@ static void cut(struct mqtt_client *c)
     pthread_mutex_lock(&c->lock);
 }
 
+/* The broker has no MQTT 5: a client of paho speaks one version. Under the lock. */
+static int speak_3(struct mqtt_client *c)
+{
+    c->no_version_5 = false;
+    pthread_mutex_unlock(&c->lock);
+    c->host->log(c->ctx, TPC_LOG_INFO, "the broker has no MQTT 5: going on with 3.1.1");
+    MQTTAsync_destroy(&c->paho);
+    c->made = false;
+    c->config.version = 4;
+    int rc = make_paho(c);
+    pthread_mutex_lock(&c->lock);
+    return rc;
+}
+
 static void *run(void *user)
 {
     struct mqtt_client *c = user;
@@ -429,6 +446,10 @@ static void *run(void *user)
         }
         tell_ended(c);
         if (c->renewing) {
+            continue;
+        }
+        if (c->no_version_5 && c->config.fall_back && c->config.version == 5 && !c->stopping) {
+            rc = speak_3(c);
             continue;
         }
         int64_t until = mono_ms() + jitter(c, pause);
@@ -639,6 +660,13 @@ void mqtt_client_renew(struct mqtt_client *c, struct tls_copy *files)
     pthread_cond_broadcast(&c->changed);
     pthread_mutex_unlock(&c->lock);
     tls_copy_destroy(unused);
+}
+
+void mqtt_client_facts(struct mqtt_client *c, struct mqtt_client_facts *ret)
+{
+    pthread_mutex_lock(&c->lock);
+    *ret = c->facts;
+    pthread_mutex_unlock(&c->lock);
 }
 
 bool mqtt_client_is_cut(struct mqtt_client *c)

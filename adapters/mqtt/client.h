@@ -47,6 +47,7 @@ struct mqtt_client_config {
     bool verify; /* the server's certificate and name */
     bool clean_start;
     uint32_t version; /* 4 = 3.1.1, 5 */
+    bool fall_back;   /* to 3.1.1 for good, when the broker says that it has no 5 */
     uint32_t session_expiry_s;
     uint32_t keep_alive_s;
     uint32_t max_inflight;
@@ -60,6 +61,14 @@ struct mqtt_client_config {
 
 struct mqtt_client;
 
+/* What is known of the connection that is up, or was up last. */
+struct mqtt_client_facts {
+    uint32_t version;     /* 4 or 5 */
+    uint32_t packet_max;  /* bytes that the broker takes in a packet; 0 = it did not say */
+    uint32_t receive_max; /* publishes on their way that it takes; 0 = it did not say */
+    uint32_t end_code;    /* MQTT 5: why the broker ended it, a reason code; 0 = not said */
+};
+
 /* Copies config and its texts. TPC_EINVAL (url), TPC_ENOMEM; the host has been told why. */
 int mqtt_client_create(const struct tpc_host *host, void *ctx,
                        const struct mqtt_client_config *config, struct mqtt_client **ret);
@@ -69,7 +78,10 @@ int mqtt_client_start(struct mqtt_client *c);
 void mqtt_client_stop(struct mqtt_client *c);
 struct mqtt_client *mqtt_client_destroy(struct mqtt_client *c);
 
-/* Any thread. As tpc_link_ops.publish. */
+/* Any thread; within on_up and on_down those of that connection. */
+void mqtt_client_facts(struct mqtt_client *c, struct mqtt_client_facts *ret);
+
+/* Any thread. As tpc_link_ops.publish; native of its error is the broker's reason code, 0 = none. */
 int mqtt_client_publish(struct mqtt_client *c, struct tpc_str topic, struct tpc_bytes payload,
                         uint32_t qos, bool retain, tpc_link_done_fn *done, void *user);
 /* Any thread: subscribes now, if connected, and after each connect. TPC_EAGAIN = too many. qos may have

@@ -41,6 +41,7 @@ void mqtt_on_disconnected(void *user, MQTTProperties *properties, enum MQTTReaso
     (void) properties;
     pthread_mutex_lock(&c->lock);
     snprintf(c->reason, sizeof(c->reason), "%s", text != NULL ? text : "the broker ended it");
+    c->facts.end_code = (uint32_t) code;
     pthread_mutex_unlock(&c->lock);
 }
 
@@ -49,24 +50,30 @@ void mqtt_on_connect(void *user, MQTTAsync_successData *data)
     note_up(user, data->alt.connect.sessionPresent != 0);
 }
 
+static uint32_t number_of(MQTTProperties *all, enum MQTTPropertyCodes code)
+{
+    int64_t n =
+        MQTTProperties_hasProperty(all, code) ? MQTTProperties_getNumericValue(all, code) : 0;
+    return n > 0 && n <= UINT32_MAX ? (uint32_t) n : 0;
+}
+
 /* Paho holds what is beyond the broker's Receive Maximum (MQTT 5 3.2.2.3.3) back, and looks at it again
  * once a second. */
-static void take_receive_maximum(struct mqtt_client *c, MQTTAsync_successData5 *data)
+static void take_maxima(struct mqtt_client *c, MQTTAsync_successData5 *data)
 {
-    int most =
-        MQTTProperties_hasProperty(&data->properties, MQTTPROPERTY_CODE_RECEIVE_MAXIMUM)
-            ? MQTTProperties_getNumericValue(&data->properties, MQTTPROPERTY_CODE_RECEIVE_MAXIMUM)
-            : 0;
+    uint32_t most = number_of(&data->properties, MQTTPROPERTY_CODE_RECEIVE_MAXIMUM);
     pthread_mutex_lock(&c->lock);
-    if (most > 0 && (uint32_t) most < c->inflight_max) {
-        c->inflight_max = (uint32_t) most;
+    c->facts.packet_max = number_of(&data->properties, MQTTPROPERTY_CODE_MAXIMUM_PACKET_SIZE);
+    c->facts.receive_max = most;
+    if (most > 0 && most < c->inflight_max) {
+        c->inflight_max = most;
     }
     pthread_mutex_unlock(&c->lock);
 }
 
 void mqtt_on_connect5(void *user, MQTTAsync_successData5 *data)
 {
-    take_receive_maximum(user, data);
+    take_maxima(user, data);
     note_up(user, data->alt.connect.sessionPresent != 0);
 }
 
@@ -86,8 +93,20 @@ void mqtt_on_connect_failed(void *user, MQTTAsync_failureData *data)
     note_lost(user, text, code);
 }
 
+/* 132 says it as MQTT 5 has it, 1 as brokers do that know 3.1.1 only. */
+static void note_version(struct mqtt_client *c, int code)
+{
+    pthread_mutex_lock(&c->lock);
+    c->no_version_5 =
+        c->no_version_5 || code == 1 || code == MQTTREASONCODE_UNSUPPORTED_PROTOCOL_VERSION;
+    pthread_mutex_unlock(&c->lock);
+}
+
 void mqtt_on_connect_failed5(void *user, MQTTAsync_failureData5 *data)
 {
+    if (data != NULL) {
+        note_version(user, data->reasonCode > 0 ? (int) data->reasonCode : data->code);
+    }
     const char *text = data != NULL ? data->message : NULL;
     if (data != NULL && text == NULL && data->reasonCode > 0) {
         text = MQTTReasonCode_toString(data->reasonCode);
@@ -133,13 +152,14 @@ static void unlink_inflight(struct mqtt_client *c, struct mqtt_publish *p)
 }
 
 /* paho says each publish's end once; the client itself ends those that paho forgot. */
-void mqtt_note_ended(struct mqtt_publish *p, int code)
+void mqtt_note_ended(struct mqtt_publish *p, int code, int32_t native)
 {
     struct mqtt_client *c = p->client;
     pthread_mutex_lock(&c->lock);
     if (!p->ended) {
         p->ended = true;
         p->code = code;
+        p->native = native;
         unlink_inflight(c, p);
         p->next = c->ended;
         c->ended = p;
@@ -151,24 +171,26 @@ void mqtt_note_ended(struct mqtt_publish *p, int code)
 void mqtt_on_published(void *user, MQTTAsync_successData *data)
 {
     (void) data;
-    mqtt_note_ended(user, 0);
+    mqtt_note_ended(user, 0, 0);
 }
 
 void mqtt_on_published5(void *user, MQTTAsync_successData5 *data)
 {
     /* Codes below 128 are good ones; 16 says that nobody listens. */
-    mqtt_note_ended(user, data->reasonCode >= 128 ? TPC_EDENIED : 0);
+    bool bad = data->reasonCode >= 128;
+    mqtt_note_ended(user, bad ? TPC_EDENIED : 0, bad ? (int32_t) data->reasonCode : 0);
 }
 
 void mqtt_on_publish_failed(void *user, MQTTAsync_failureData *data)
 {
     (void) data;
-    mqtt_note_ended(user, TPC_EOFFLINE);
+    mqtt_note_ended(user, TPC_EOFFLINE, 0);
 }
 
 void mqtt_on_publish_failed5(void *user, MQTTAsync_failureData5 *data)
 {
-    mqtt_note_ended(user, data != NULL && data->reasonCode >= 128 ? TPC_EDENIED : TPC_EOFFLINE);
+    bool said = data != NULL && data->reasonCode >= 128;
+    mqtt_note_ended(user, said ? TPC_EDENIED : TPC_EOFFLINE, said ? (int32_t) data->reasonCode : 0);
 }
 
 void mqtt_subscribe_failed(struct mqtt_client *c, int code)

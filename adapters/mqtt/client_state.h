@@ -20,7 +20,8 @@ struct mqtt_publish {
     void *user;
     uint32_t qos;
     bool retain, ended;
-    int code; /* once ended */
+    int code;       /* once ended */
+    int32_t native; /* the broker's reason */
     size_t topic_len, payload_len;
     char bytes[]; /* topic, NUL, payload */
 };
@@ -54,6 +55,8 @@ struct mqtt_client {
     bool lost;    /* the connection that was up, or being made, is gone */
     bool came_up; /* it is up: our thread has to say so and subscribe */
     bool session_present;
+    bool no_version_5; /* the broker said so */
+    struct mqtt_client_facts facts;
     struct tls_copy *next_files; /* for the next connection; NULL = no other ones */
     bool renew;                  /* they shall be used soon */
     bool renewing;               /* we left a connection for that: to others it is still up */
@@ -91,8 +94,8 @@ void mqtt_on_subscribed5(void *user, MQTTAsync_successData5 *data);
 void mqtt_on_subscribe_failed(void *user, MQTTAsync_failureData *data);
 void mqtt_on_subscribe_failed5(void *user, MQTTAsync_failureData5 *data);
 
-/* Marks a publish as ended, once; our thread tells of it. */
-void mqtt_note_ended(struct mqtt_publish *p, int code);
+/* Marks a publish as ended, once; our thread tells of it. native: the broker's reason code. */
+void mqtt_note_ended(struct mqtt_publish *p, int code, int32_t native);
 /* Counts and logs a subscription that the broker refuses. */
 void mqtt_subscribe_failed(struct mqtt_client *c, int code);
 
