@@ -2,10 +2,10 @@
 
 #include "../text/say.h"
 
+#include <stddef.h>
 #include <string.h>
 #include <tpcore/error.h>
 
-#include "base/alloc.h"
 #include "data/member.h"
 
 void tb_devices_init(struct tb_devices *d, const struct tpc_allocator *alloc, uint32_t max)
@@ -38,10 +38,33 @@ static int copy(const struct tb_devices *d, struct tpc_str s, struct tpc_str *re
     return 0;
 }
 
+static struct tb_name *name_of(const struct tb_device *device)
+{
+    return (struct tb_name *) (void *) (uintptr_t) (device->name.ptr -
+                                                    offsetof(struct tb_name, text));
+}
+
+static void free_name(const struct tb_devices *d, struct tb_name *n)
+{
+    d->alloc->resize(d->alloc->user, n, sizeof(*n) + n->len + 1, 0);
+}
+
+static struct tb_name *make_name(const struct tb_devices *d, struct tpc_str text)
+{
+    struct tb_name *n = d->alloc->resize(d->alloc->user, NULL, 0, sizeof(*n) + text.len + 1);
+    if (n != NULL) {
+        n->next = NULL;
+        n->len = text.len;
+        memcpy(n->text, text.ptr, text.len);
+        n->text[text.len] = '\0';
+    }
+    return n;
+}
+
 static void free_device(const struct tb_devices *d, struct tb_device *device)
 {
     if (device->name.ptr != device->key.ptr) {
-        give(d, device->name);
+        free_name(d, name_of(device));
     }
     give(d, device->key);
     give(d, device->type);
@@ -54,7 +77,12 @@ void tb_devices_fini(struct tb_devices *d)
         next = i->next;
         free_device(d, i);
     }
+    for (struct tb_name *n = d->old, *next; n != NULL; n = next) {
+        next = n->next;
+        free_name(d, n);
+    }
     d->first = d->last = NULL;
+    d->old = NULL;
     tpi_map_fini(&d->by_key);
     tpi_map_fini(&d->by_name);
 }
@@ -113,7 +141,9 @@ static void forget_name(struct tb_devices *d, struct tb_device *device)
 {
     if (device->name.ptr != device->key.ptr) {
         tpi_map_remove(&d->by_name, device->name.ptr, device->name.len);
-        give(d, device->name);
+        struct tb_name *n = name_of(device);
+        n->next = d->old;
+        d->old = n;
         device->name = device->key;
     }
 }
@@ -121,7 +151,6 @@ static void forget_name(struct tb_devices *d, struct tb_device *device)
 int tb_devices_rename(struct tb_devices *d, struct tpc_str old, struct tpc_str name)
 {
     struct tb_device *device = by_name(d, old);
-    struct tpc_str text;
     int rc = 0;
     if (old.len == 0 || name.len == 0 || name.len > TB_NAME_MAX) {
         return TPC_EINVAL;
@@ -134,7 +163,8 @@ int tb_devices_rename(struct tb_devices *d, struct tpc_str old, struct tpc_str n
         forget_name(d, device);
         return 0;
     }
-    if (copy(d, name, &text) != 0) {
+    struct tb_name *n = make_name(d, name);
+    if (n == NULL) {
         return TPC_ENOMEM;
     }
     struct tb_device *other = tpi_map_get(&d->by_name, name.ptr, name.len);
@@ -142,11 +172,11 @@ int tb_devices_rename(struct tb_devices *d, struct tpc_str old, struct tpc_str n
         forget_name(d, other);
     }
     forget_name(d, device);
-    if (tpi_map_put(&d->by_name, text.ptr, text.len, device, NULL) != 0) {
-        give(d, text);
+    if (tpi_map_put(&d->by_name, n->text, n->len, device, NULL) != 0) {
+        free_name(d, n);
         return TPC_ENOMEM;
     }
-    device->name = text;
+    device->name = (struct tpc_str){ n->text, n->len };
     return 0;
 }
 

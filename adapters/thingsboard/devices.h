@@ -1,6 +1,7 @@
 /*
  * Devices that have said something, by the key that they have here, with the name they have at
- * ThingsBoard. Not locked.
+ * ThingsBoard. Not locked; keys, names and devices stay where they are until the end, so that a batch can
+ * be packed while one is renamed.
  */
 #ifndef THINGSBOARD_DEVICES_H
 #define THINGSBOARD_DEVICES_H
@@ -13,6 +14,12 @@
 
 enum { TB_NAME_MAX = 255 };
 
+struct tb_name {
+    struct tb_name *next; /* of those that are no longer one */
+    size_t len;
+    char text[];
+};
+
 struct tb_device {
     struct tb_device *next;   /* in the order they were made */
     struct tpc_str key, name; /* name.ptr = key.ptr unless it was renamed there */
@@ -20,9 +27,11 @@ struct tb_device {
     uint32_t epoch;           /* of the connection on which it was connected; 0 = on none */
     bool online;              /* wants to be connected again after a new connection */
     bool deleted;             /* there, and told not to come back */
-    bool synced;              /* its shared attributes were asked for on this connection */
-    uint64_t batch;           /* the last in which it was met */
-    uint32_t group;           /* .. and which of that it is */
+    bool synced;              /* its shared attributes were asked for since it was connected */
+    bool waiting;             /* in the list of those that have something to say to the server */
+    struct tb_device *next_waiting;
+    uint64_t batch; /* the last in which it was met */
+    uint32_t group; /* .. and which of that it is */
 };
 
 struct tb_devices {
@@ -30,6 +39,7 @@ struct tb_devices {
     struct tpi_map by_key;
     struct tpi_map by_name; /* those that were renamed */
     struct tb_device *first, *last;
+    struct tb_name *old;
     uint32_t count, max;
 };
 

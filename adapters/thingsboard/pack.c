@@ -406,6 +406,10 @@ static bool meets(const struct tb_pack *p, const struct tpc_msg *m)
 static int enter(struct tb_pack *p, const struct tpc_msg *m, uint32_t group)
 {
     const struct tb_group *g = tb_pack_group(p, group);
+    if (p->out.len > 0 && p->group != group &&
+        (g->device == NULL || tb_pack_group(p, p->group)->device == NULL)) {
+        return FULL; /* one that is not remembered may come again */
+    }
     if (p->out.len > 0 && (p->own || g->own) && (p->group != group || !p->own)) {
         /* A device mode's session has one device, whatever it is called here. */
         if (!(p->o.device_mode && p->own)) {
@@ -487,6 +491,9 @@ int tb_pack_next(struct tb_pack *p, struct tpc_error *err, struct tb_part *ret)
             return tpi_error_set(err, TPC_ETOOBIG, "thingsboard",
                                  "a value does not fit into a payload of %zu bytes",
                                  p->o.payload_max);
+        }
+        for (uint32_t at = from; rc < 0 && at < p->place; at++) {
+            p->b->marks[p->b->order[at]] &= (uint8_t) ~(TB_MARK_OUT << p->stream);
         }
         if (rc < 0) {
             return tpi_error_set(err, rc, "thingsboard", "a value cannot be written");
