@@ -24,8 +24,9 @@ enum {
     TB_JOBS_MAX = 64, /* max_in_flight of a target */
     TB_DOWN_BYTES = 1 << 20,
     TB_ASKS_MAX = 10000,
+    TB_RPCS_MAX = 10000,
     TB_LIMIT_TEXT = 1024,
-    TB_STRIKES = 5,      /* closed so often after a batch, over MQTT 3.1.1: something in it is refused */
+    TB_STRIKES = 5, /* closed so often after a batch, over MQTT 3.1.1: something in it is refused */
     TB_STRIKES_ONE = 20, /* .. after a single message */
     TB_STRIKE_MS = 2000  /* .. so soon after it was sent */
 };
@@ -63,10 +64,10 @@ enum tb_phase { TB_PHASE_NONE, TB_PHASE_CONNECT, TB_PHASE_DATA, TB_PHASE_DISCONN
 struct tb_work {
     struct tb_job *job; /* NULL = nothing */
     enum tb_phase phase;
-    uint32_t epoch; /* of the connection on which it began */
-    uint32_t group;        /* next one to connect or disconnect */
-    bool ready;            /* a part is made and waits for its turn */
-    struct tb_part part;   /* of data */
+    uint32_t epoch;           /* of the connection on which it began */
+    uint32_t group;           /* next one to connect or disconnect */
+    bool ready;               /* a part is made and waits for its turn */
+    struct tb_part part;      /* of data */
     struct tb_device *device; /* of a connect or disconnect */
 };
 
@@ -100,7 +101,6 @@ struct tb {
     struct tb_config config;
     struct mqtt_client *client;
     struct mqtt_client *enroller; /* the session that asks for credentials */
-    struct tpc_arena *credentials_arena;
     pthread_t sender, worker;
     bool made, sender_runs, worker_runs;
 
@@ -127,10 +127,14 @@ struct tb {
     uint32_t ask_count;
     int64_t next_id;
     struct tb_totals totals;
-    struct tb_rpc_hub *hub;
-    bool enrolled;    /* credentials came: the sender goes on with them */
-    bool hello;       /* the session is ready and has not said what it is */
-    uint64_t stats_ms; /* next statistics */
+    struct tb_totals said; /* .. with the last statistics */
+    bool shell_told;       /* the worker's */
+    struct tb_rpc *rpcs;   /* open ones */
+    uint32_t rpc_count;
+    bool has_credentials; /* provisioned before */
+    bool enrolled;        /* credentials came: the sender goes on with them */
+    bool hello;           /* the session is ready and has not said what it is */
+    uint64_t stats_ms;    /* next statistics */
     uint64_t cpu_ms, cpu_at_ms;
 
     struct tb_pack pack; /* the sender's */
@@ -141,7 +145,7 @@ uint64_t tb_mono_ms(void);
 /* A message of the session itself, out of turn: it takes its token without waiting. Any thread. Codes of
  * mqtt_client_publish(). */
 int tb_publish(struct tb *s, const char *topic, const struct tpi_buf *payload);
-/* To the server's list of messages whose end is told; NULL = not wanted. */
+/* The same with a short text. */
 int tb_say(struct tb *s, const char *topic, const char *fmt, ...) TPC_PRINTF(3, 4);
 
 /* session.c */
@@ -171,7 +175,7 @@ void tb_drop_notes(struct tb *s);
 void tb_rpc(struct tb *s, const struct tb_down *d, bool own);
 /* Shared attributes for a device of ours. */
 void tb_set(struct tb *s, struct tpc_str device, const struct tpc_value *values);
-int tb_rpc_init(struct tb *s);
+/* At the end: no reply can come any more. */
 void tb_rpc_fini(struct tb *s);
 
 /* own.c: what the gateway itself is asked, and says. */
@@ -190,6 +194,8 @@ void tb_ask_own(struct tb *s);
 
 /* state.c */
 int tb_state_load(struct tb *s);
+/* The request for credentials. */
+int tb_state_ask(struct tb *s, struct tpi_buf *b);
 void tb_state_save(struct tb *s);
 void tb_state_forget_credentials(struct tb *s);
 /* Keeps and uses what a provision answer grants. */

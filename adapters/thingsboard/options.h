@@ -4,6 +4,7 @@
 
 #include "../mqtt/client.h"
 
+#include <tpcore/arena.h>
 #include <tpcore/ext/option.h>
 
 enum { TB_OPTIONS = 29, TB_TARGET_OPTIONS = 3 };

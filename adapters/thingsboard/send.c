@@ -104,10 +104,10 @@ static void count_end(struct tb *s, const struct tb_job *job)
         s->host->count(s->ctx, "delivered", job->b.batch->count);
     } else {
         s->host->count(s->ctx,
-                       code == TPC_ECANCELED                              ? "canceled"
-                       : tpc_error_class(code) == TPC_CLASS_RETRY         ? "failed"
+                       code == TPC_ECANCELED                             ? "canceled"
+                       : tpc_error_class(code) == TPC_CLASS_RETRY        ? "failed"
                        : code == TPC_EDENIED || code == TPC_EUNSUPPORTED ? "denied"
-                                                                          : "refused",
+                                                                         : "refused",
                        1);
     }
 }
@@ -185,9 +185,9 @@ static void on_published(void *user, const struct tpc_error *err)
         if (w->device != NULL && w->device->epoch == w->epoch) {
             w->device->epoch = 0;
         }
-        job->struck = job->struck || (err->native == 0 && err->code == TPC_EOFFLINE &&
-                                      s->facts.version == 4 &&
-                                      tb_mono_ms() - job->sent_ms < TB_STRIKE_MS);
+        job->struck =
+            job->struck || (err->native == 0 && err->code == TPC_EOFFLINE &&
+                            s->facts.version == 4 && tb_mono_ms() - job->sent_ms < TB_STRIKE_MS);
     }
     pthread_cond_signal(&s->changed);
     if (job->all_out && job->away == 0) {
@@ -470,10 +470,9 @@ static bool step_job(struct tb *s, uint64_t now_ms, uint64_t *wait_ms)
         return false;
     }
     struct tpc_bytes payload = { s->pack.out.ptr, s->pack.out.len };
-    struct tpc_str topic = data ? w->part.topic
-                           : w->phase == TB_PHASE_CONNECT
-                               ? tpc_str_from(TB_GATEWAY "connect")
-                               : tpc_str_from(TB_GATEWAY "disconnect");
+    struct tpc_str topic = data                           ? w->part.topic
+                           : w->phase == TB_PHASE_CONNECT ? tpc_str_from(TB_GATEWAY "connect")
+                                                          : tpc_str_from(TB_GATEWAY "disconnect");
     rc = publish(s, w->job, topic, payload, data ? &w->part : NULL, w->device);
     if (rc == 0) {
         was_published(s);

@@ -21,13 +21,16 @@ uint64_t tb_mono_ms(void)
 int tb_publish(struct tb *s, const char *topic, const struct tpi_buf *payload)
 {
     struct tpc_bytes bytes = { payload->ptr, payload->len };
-    int rc = mqtt_client_publish(s->client, tpc_str_from(topic), bytes, 1, false, NULL, NULL);
+    int rc = TPC_EOFFLINE;
+    pthread_mutex_lock(&s->lock);
+    if (s->client != NULL && !s->stopping) {
+        rc = mqtt_client_publish(s->client, tpc_str_from(topic), bytes, 1, false, NULL, NULL);
+    }
     if (rc == 0) {
-        pthread_mutex_lock(&s->lock);
         tb_bucket_take(&s->messages, 1);
         s->totals.messages++;
-        pthread_mutex_unlock(&s->lock);
     }
+    pthread_mutex_unlock(&s->lock);
     return rc;
 }
 
@@ -188,7 +191,7 @@ static void on_down(void *user)
     }
 }
 
-static int subscribe(struct tb *s)
+static int subscribe(const struct tb *s, struct mqtt_client *client)
 {
     static const char *const device[] = { TB_DEVICE "rpc/request/+", TB_DEVICE "rpc/response/+",
                                           TB_DEVICE "attributes",
@@ -198,9 +201,9 @@ static int subscribe(struct tb *s)
                                            TB_GATEWAY "disconnect" };
     int rc = 0;
     for (size_t i = 0; i < 4 && rc == 0; i++) {
-        rc = mqtt_client_subscribe(s->client, device[i], 1);
+        rc = mqtt_client_subscribe(client, device[i], 1);
         if (rc == 0 && !s->config.device_mode) {
-            rc = mqtt_client_subscribe(s->client, gateway[i], 1);
+            rc = mqtt_client_subscribe(client, gateway[i], 1);
         }
     }
     return rc;
@@ -213,16 +216,23 @@ static int connect_as(struct tb *s)
     c->on_message = tb_on_message;
     c->on_up = on_up;
     c->on_down = on_down;
-    int rc = mqtt_client_create(s->host, s->ctx, c, &s->client);
+    struct mqtt_client *client = NULL;
+    int rc = mqtt_client_create(s->host, s->ctx, c, &client);
     if (rc == 0) {
-        rc = subscribe(s);
+        rc = subscribe(s, client);
         if (rc != 0) {
             s->host->fail(s->ctx, rc, "no memory for a subscription");
         }
     }
-    rc = rc != 0 ? rc : mqtt_client_start(s->client);
+    pthread_mutex_lock(&s->lock);
+    s->client = client; /* before its thread calls on_up() */
+    pthread_mutex_unlock(&s->lock);
+    rc = rc != 0 ? rc : mqtt_client_start(client);
     if (rc != 0) {
-        s->client = mqtt_client_destroy(s->client);
+        pthread_mutex_lock(&s->lock);
+        s->client = NULL;
+        pthread_mutex_unlock(&s->lock);
+        mqtt_client_destroy(client);
     }
     return rc;
 }
@@ -282,8 +292,6 @@ static void go_on(struct tb *s)
     s->enrolled = false;
     pthread_mutex_unlock(&s->lock);
     mqtt_client_stop(enroller);
-    struct mqtt_client *was = s->client;
-    (void) was;
     int rc = connect_as(s);
     pthread_mutex_lock(&s->lock);
     if (rc != 0) {
@@ -424,12 +432,13 @@ void tb_session_stop(struct tb *s)
         mqtt_client_stop(s->client); /* ends every publish */
     }
     join(&s->worker_runs, s->worker);
-    tb_rpc_cut(s);
     pthread_mutex_lock(&s->lock);
     tb_ask_expire(s, 0, true);
     tb_drop_notes(s);
     s->state = TB_OFF;
+    struct mqtt_client *client = s->client;
+    s->client = NULL;
     pthread_mutex_unlock(&s->lock);
-    s->client = mqtt_client_destroy(s->client);
+    mqtt_client_destroy(client);
     s->enroller = mqtt_client_destroy(s->enroller);
 }
