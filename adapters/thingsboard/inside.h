@@ -26,9 +26,9 @@ enum {
     TB_ASKS_MAX = 10000,
     TB_RPCS_MAX = 10000,
     TB_LIMIT_TEXT = 1024,
-    TB_STRIKES = 5, /* closed so often after a batch, over MQTT 3.1.1: something in it is refused */
-    TB_STRIKES_ONE = 20, /* .. after a single message */
-    TB_STRIKE_MS = 2000  /* .. so soon after it was sent */
+    TB_STRIKES = 3, /* closed so often after a batch, over MQTT 3.1.1: something in it is refused */
+    TB_STRIKES_ONE = 5, /* .. after a single message */
+    TB_STRIKE_MS = 2000 /* .. so soon after it was sent */
 };
 
 enum tb_state { TB_OFF, TB_ASKING, TB_READY };

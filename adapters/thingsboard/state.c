@@ -41,17 +41,22 @@ static int replace_file(struct tb *s, const struct tpi_buf *b, int *native)
     if (n + 5 > sizeof(path)) {
         return TPC_ETOOBIG;
     }
+    char dir[PATH_MAX_BYTES] = ".";
+    size_t end = n;
+    while (end > 0 && s->config.state[end - 1] != '/') {
+        end--;
+    }
+    if (end > 0) {
+        memcpy(dir, s->config.state, end);
+        dir[end > 1 ? end - 1 : 1] = '\0';
+        (void) f->make_dir(f->user, dir, native);
+    }
     memcpy(path, s->config.state, n);
     memcpy(path + n, ".new", 5);
     int rc = write_file(s, path, b, native);
     rc = rc != 0 ? rc : f->rename(f->user, path, s->config.state, native);
     if (rc == 0) {
-        size_t dir = n;
-        while (dir > 0 && path[dir - 1] != '/') {
-            dir--;
-        }
-        path[dir] = '\0';
-        (void) f->sync_dir(f->user, dir > 0 ? path : ".", native);
+        (void) f->sync_dir(f->user, dir, native);
     }
     return rc;
 }

@@ -262,6 +262,9 @@ static int add_modules(struct config *c, struct tpc_core *core)
 #ifdef HAVE_MQTT_PUBLISH
         tpc_module_mqtt_publish,
 #endif
+#ifdef HAVE_THINGSBOARD
+        tpc_module_thingsboard,
+#endif
 #ifdef HAVE_WEBHOOK
         tpc_module_webhook,
 #endif

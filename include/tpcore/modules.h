@@ -25,6 +25,8 @@ const struct tpc_module *tpc_module_sim(void);          /* adapter: simulated de
 const struct tpc_module *tpc_module_smtp(void);         /* sink: sends mails, by libcurl */
 const struct tpc_module *tpc_module_sqlite(void);       /* store and history in SQLite */
 const struct tpc_module *
+tpc_module_thingsboard(void); /* sink: a gateway session at ThingsBoard; thingsboard.attributes */
+const struct tpc_module *
 tpc_module_webhook(void); /* sink: posts to URLs; needs service http.client */
 
 TPC_END

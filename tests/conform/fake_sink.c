@@ -75,6 +75,15 @@ static int need(void *ctx, const char *service, const void **ret_ops, void **ret
     return 0;
 }
 
+static int offer(void *ctx, const char *service, const void *ops, void *self)
+{
+    struct fake_sink *h = ctx;
+    (void) service;
+    h->offered = ops;
+    h->offered_self = self;
+    return 0;
+}
+
 static const char *name(void *ctx)
 {
     (void) ctx;
@@ -155,6 +164,7 @@ int fake_sink_init(struct fake_sink *h, struct tk_env *env, const struct tpc_mod
                                  .sent = on_sent,
                                  .fail = refuse,
                                  .log = log_line,
+                                 .offer = offer,
                                  .need = need,
                                  .name = name,
                                  .count = count };

@@ -25,6 +25,9 @@ struct fake_sink {
     /* The service that need() finds. */
     const void *service;
     void *service_self;
+    /* The service that it offers. */
+    const void *offered;
+    void *offered_self;
 
     pthread_mutex_t lock;
     pthread_cond_t changed;
