@@ -71,21 +71,25 @@ static void set_next(struct mb_bus *b, struct mb_slave *s)
 /* ---- making ---- */
 
 /* All reads are due at once, those of the first slaves first. */
-static void plan(struct mb_slave *s, uint64_t now_ms)
+static void all_due(struct mb_slave *s, uint64_t now_ms)
 {
-    s->read_count = mb_plan(s->spans, s->config->count, &s->config->limits, s->reads);
     for (uint32_t i = 0; i < s->read_count; i++) {
         s->due_ms[i] = now_ms;
     }
 }
 
-static int make_slave(struct mb_slave *s, struct tpc_arena *arena)
+static bool same_plan(const struct mb_slave_config *a, const struct mb_slave_config *b)
+{
+    return a->tags == b->tags && a->count == b->count &&
+           memcmp(&a->limits, &b->limits, sizeof(a->limits)) == 0;
+}
+
+static int make_plan(struct mb_slave *s, struct tpc_arena *arena)
 {
     uint32_t n = s->config->count;
     s->spans = tpc_arena_take(arena, n * sizeof(*s->spans));
     s->reads = tpc_arena_take(arena, n * sizeof(*s->reads));
-    s->due_ms = tpc_arena_take(arena, n * sizeof(*s->due_ms));
-    if (s->spans == NULL || s->reads == NULL || s->due_ms == NULL) {
+    if (s->spans == NULL || s->reads == NULL) {
         return TPC_ENOMEM;
     }
     for (uint32_t i = 0; i < n; i++) {
@@ -96,14 +100,69 @@ static int make_slave(struct mb_slave *s, struct tpc_arena *arena)
                                         .address = t->address,
                                         .count = t->shape.count };
     }
+    s->read_count = mb_plan(s->spans, n, &s->config->limits, s->reads);
     return 0;
+}
+
+/* One with the same plan among the last ones before; NULL = none. */
+static const struct mb_slave *find_like(const struct mb_slave *all, const struct mb_slave *s)
+{
+    enum { LOOK_BACK = 16 };
+    for (const struct mb_slave *o = s; o > all && s - o < LOOK_BACK; o--) {
+        if (same_plan(o[-1].config, s->config)) {
+            return o - 1;
+        }
+    }
+    return NULL;
+}
+
+static int make_slave(struct mb_slave *s, const struct mb_slave *like, struct tpc_arena *arena)
+{
+    if (like != NULL) {
+        s->spans = like->spans;
+        s->reads = like->reads;
+        s->read_count = like->read_count;
+    } else if (make_plan(s, arena) != 0) {
+        return TPC_ENOMEM;
+    }
+    s->due_ms = tpc_arena_take(arena, s->read_count * sizeof(*s->due_ms));
+    return s->due_ms != NULL ? 0 : TPC_ENOMEM;
+}
+
+/* A plan of its own, that can be cut. False without memory. */
+static bool own_plan(struct mb_bus *b, struct mb_slave *s)
+{
+    uint32_t n = s->config->count;
+    if (s->own_plan) {
+        return true;
+    }
+    struct mb_span *spans = tpc_arena_take(b->arena, n * sizeof(*spans));
+    struct mb_read *reads = tpc_arena_take(b->arena, n * sizeof(*reads));
+    uint64_t *due_ms = tpc_arena_take(b->arena, n * sizeof(*due_ms));
+    if (spans == NULL || reads == NULL || due_ms == NULL) {
+        return false;
+    }
+    memcpy(spans, s->spans, n * sizeof(*spans));
+    memcpy(reads, s->reads, s->read_count * sizeof(*reads));
+    memcpy(due_ms, s->due_ms, s->read_count * sizeof(*due_ms));
+    s->spans = spans;
+    s->reads = reads;
+    s->due_ms = due_ms;
+    s->own_plan = true;
+    return true;
+}
+
+static void plan_again(struct mb_slave *s, uint64_t now_ms)
+{
+    s->read_count = mb_plan(s->spans, s->config->count, &s->config->limits, s->reads);
+    all_due(s, now_ms);
 }
 
 int mb_bus_init(struct mb_bus *b, const struct mb_config *config, const struct tpc_allocator *alloc,
                 const struct mb_listener *listener, struct tpc_arena *arena, uint64_t now_ms)
 {
     uint32_t n = config->slave_count;
-    *b = (struct mb_bus){ .config = config, .alloc = alloc, .listener = *listener };
+    *b = (struct mb_bus){ .config = config, .alloc = alloc, .arena = arena, .listener = *listener };
     b->slaves = tpc_arena_take(arena, n * sizeof(*b->slaves));
     b->healthy.slaves = tpc_arena_take(arena, (n + 1) * sizeof(struct mb_slave *));
     b->degraded.slaves = tpc_arena_take(arena, (n + 1) * sizeof(struct mb_slave *));
@@ -113,10 +172,10 @@ int mb_bus_init(struct mb_bus *b, const struct mb_config *config, const struct t
     for (uint32_t i = 0; i < n; i++) {
         struct mb_slave *s = &b->slaves[i];
         *s = (struct mb_slave){ .config = &config->slaves[i], .next_ms = now_ms };
-        if (make_slave(s, arena) != 0) {
+        if (make_slave(s, find_like(b->slaves, s), arena) != 0) {
             return TPC_ENOMEM;
         }
-        plan(s, now_ms);
+        all_due(s, now_ms);
         enter(&b->healthy, s);
     }
     if (pthread_mutex_init(&b->lock, NULL) != 0) {
@@ -431,8 +490,9 @@ static void mark_told(struct mb_slave *s, const struct mb_read *r, bool told)
 static void read_refused(struct mb_bus *b, struct mb_job *job, int exception, uint64_t now_ms)
 {
     struct mb_slave *s = &b->slaves[job->slave];
+    bool own = own_plan(b, s); /* without memory it is asked whole again, and said each time */
     const struct mb_read *r = &s->reads[job->read];
-    if (can_split(exception) && r->spans > 1 && mb_plan_cut(s->spans, r)) {
+    if (own && can_split(exception) && r->spans > 1 && mb_plan_cut(s->spans, r)) {
         b->cuts++;
         s->replan = true;
         s->due_ms[job->read] = now_ms;
@@ -440,7 +500,9 @@ static void read_refused(struct mb_bus *b, struct mb_job *job, int exception, ui
         return;
     }
     bool first = !s->spans[r->first].told;
-    mark_told(s, r, true);
+    if (own) {
+        mark_told(s, r, true);
+    }
     b->listener.refused(b->listener.user, s, &job->request, exception, first);
     bool for_long = exception <= MB_DEVICE_FAILURE;
     uint64_t pause = b->config->back_off_max_ms;
@@ -529,7 +591,7 @@ static void read_done(struct mb_bus *b, struct mb_job *job, enum mb_outcome outc
     }
     if (s->replan && !reads_under_way(s)) {
         s->replan = false;
-        plan(s, now_ms);
+        plan_again(s, now_ms);
         set_next(b, s);
     }
 }

@@ -41,10 +41,13 @@ struct mb_stats {
 
 struct mb_slave {
     const struct mb_slave_config *config;
+    /* The plan is that of all slaves with the same tags and limits, until something is refused: then it is its
+     * own. */
     struct mb_span *spans;
     struct mb_read *reads; /* room for one a tag */
     uint64_t *due_ms;      /* of each read; UINT64_MAX = under way */
     uint32_t read_count;
+    bool own_plan;
     uint32_t place; /* in its heap, 1-based */
     uint32_t silences;
     uint32_t pause_ms; /* 0 = healthy */
@@ -120,6 +123,7 @@ struct mb_heap {
 struct mb_bus {
     const struct mb_config *config;
     const struct tpc_allocator *alloc;
+    struct tpc_arena *arena; /* of the thread of the bus, once it runs */
     struct mb_listener listener;
     struct mb_slave *slaves;
     struct mb_heap healthy, degraded;
@@ -136,7 +140,7 @@ struct mb_bus {
     bool made;
 };
 
-/* Returns 0 or TPC_ENOMEM. */
+/* The arena is the bus's until mb_bus_fini(). Returns 0 or TPC_ENOMEM. */
 int mb_bus_init(struct mb_bus *b, const struct mb_config *config, const struct tpc_allocator *alloc,
                 const struct mb_listener *listener, struct tpc_arena *arena, uint64_t now_ms);
 /* Ends all commands, and takes none after it: who gives one at that moment may still do so, until
