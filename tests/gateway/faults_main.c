@@ -2,6 +2,6 @@
 
 int main(void)
 {
-    tk_suite_fn *const suites[] = { gateway_faults_suite, NULL };
+    tk_suite_fn *const suites[] = { gateway_faults_suite, gateway_more_suite, NULL };
     return tk_main("gateway_faults", suites);
 }

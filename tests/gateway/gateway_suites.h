@@ -5,5 +5,6 @@
 
 Suite *stub_suite(void);
 Suite *gateway_faults_suite(void);
+Suite *gateway_more_suite(void);
 
 #endif

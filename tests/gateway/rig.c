@@ -85,6 +85,18 @@ static void read_line(int fd, char *ret, size_t size, uint32_t timeout_ms)
     ret[len] = '\0';
 }
 
+/* argv[0] and the arguments behind it, NULL at the end of both. */
+static void fill_argv(char **ret, size_t size, char *program, const char *const *arguments)
+{
+    size_t n = 0;
+    ret[n++] = program;
+    for (size_t i = 0; arguments[i] != NULL; i++) {
+        ck_assert_uint_lt(n + 1, size);
+        ret[n++] = (char *) (uintptr_t) arguments[i];
+    }
+    ret[n] = NULL;
+}
+
 static void start_slaves(struct rig *r)
 {
     int to[2], from[2];
@@ -92,15 +104,11 @@ static void start_slaves(struct rig *r)
     snprintf(slaves, sizeof(slaves), "%" PRIu32, r->setup.slaves);
     snprintf(registers, sizeof(registers), "%" PRIu32,
              FIRST_TAG + 2 + r->setup.tags * (1 + r->setup.gap));
-    char *argv[] = { (char[]){ TP_SIM },
-                     (char[]){ "modbus" },
-                     (char[]){ "--port" },
-                     (char[]){ "0" },
-                     (char[]){ "--slaves" },
-                     slaves,
-                     (char[]){ "--registers" },
-                     registers,
-                     NULL };
+    const char *words[] = { "modbus", "--port",      "0",       "--slaves",
+                            slaves,   "--registers", registers, r->setup.rtu ? "--rtutcp" : NULL,
+                            NULL };
+    char program[] = TP_SIM, *argv[10];
+    fill_argv(argv, 10, program, words);
     ck_assert(pipe2(to, O_CLOEXEC) == 0 && pipe2(from, O_CLOEXEC) == 0);
     r->sim = spawn(r, argv, to[0], from[1], "sim.log", 0);
     close(to[0]);
@@ -147,10 +155,12 @@ static void write_bus(const struct rig *r, FILE *f, uint32_t port, uint32_t bus)
 {
     const struct rig_setup *s = &r->setup;
     uint32_t buses = s->buses > 0 ? s->buses : 1;
+    char url[64];
+    snprintf(url, sizeof(url), "tcp://127.0.0.1:%" PRIu16, r->ports[port]);
     fprintf(f,
-            "  bus_%" PRIu32 "_%" PRIu32 ":\n    type: modbus\n"
-            "    url: tcp://127.0.0.1:%" PRIu16 "\n    format: cbor\n",
-            port, bus, r->ports[port]);
+            "  bus_%" PRIu32 "_%" PRIu32 ":\n    type: modbus\n    url: \"%s\"\n"
+            "    format: cbor\n",
+            port, bus, s->url != NULL ? s->url : url);
     if (s->bus_more != NULL) {
         fprintf(f, "    %s\n", s->bus_more);
     }
@@ -247,11 +257,24 @@ void rig_fini(struct rig *r)
     tb_stub_destroy(r->stub);
 }
 
-void rig_start(struct rig *r)
+void rig_start_with(struct rig *r, const char *const *arguments)
 {
-    char *argv[] = { (char[]){ TP_GATEWAY }, (char[]){ "--quiet" }, r->config, NULL };
+    char program[] = TP_GATEWAY, *argv[10];
+    fill_argv(argv, 10, program, arguments);
     ck_assert_int_eq(r->gateway, 0);
     r->gateway = spawn(r, argv, -1, -1, "gateway.log", r->setup.file_max);
+}
+
+void rig_start(struct rig *r)
+{
+    rig_start_with(r, (const char *const[]){ "--quiet", r->config, NULL });
+}
+
+pid_t rig_spawn(struct rig *r, const char *const *argv)
+{
+    char *copy[16];
+    fill_argv(copy, 16, (char *) (uintptr_t) argv[0], argv + 1);
+    return spawn(r, copy, -1, -1, "other.log", 0);
 }
 
 bool rig_died(struct rig *r)

@@ -23,6 +23,8 @@ struct rig_setup {
     /* Members of a YAML flow that begin with ", "; NULL = none. */
     const char *log_more, *bus_more, *sink_more, *target_more;
     const char *more;  /* further adapters, as lines indented by two; NULL = none */
+    const char *url;   /* of the bus in place of the simulator's port */
+    bool rtu;          /* the simulator speaks RTU over TCP */
     uint64_t file_max; /* bytes: RLIMIT_FSIZE of the gateway; 0 = as it is */
 };
 
@@ -49,6 +51,10 @@ void rig_fini(struct rig *r);
 
 void rig_write_config(struct rig *r);
 void rig_start(struct rig *r);
+/* With other arguments, up to 8. */
+void rig_start_with(struct rig *r, const char *const *arguments);
+/* Another process that ends with the rig's; its output goes to a file of the rig's folder. */
+pid_t rig_spawn(struct rig *r, const char *const *argv);
 /* SIGTERM, and its exit code; -1: it had to be killed after 20 s. */
 int rig_stop(struct rig *r);
 void rig_kill(struct rig *r);
