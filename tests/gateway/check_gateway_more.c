@@ -67,7 +67,7 @@ START_TEST(a_serial_line_that_is_cut_comes_back)
     }
     unplug(line);
     ck_assert_msg(came, "it does not come back");
-    ck_assert_uint_le(t.lost, 2); /* an answer on the line when it was cut */
+    ck_assert_uint_le(t.lost, 2); /* an answer that was on the line when it was cut */
     ck_assert_uint_eq(t.doubled + t.out_of_order + t.malformed, 0);
     rig_stop(&r);
     rig_fini(&r);

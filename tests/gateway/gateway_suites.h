@@ -4,7 +4,9 @@
 #include <tk.h>
 
 Suite *stub_suite(void);
-Suite *gateway_faults_suite(void);
+Suite *gateway_platform_suite(void);
+Suite *gateway_itself_suite(void);
+Suite *gateway_field_suite(void);
 Suite *gateway_more_suite(void);
 
 #endif
