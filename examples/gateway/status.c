@@ -36,6 +36,7 @@ static int add_metric(void *user, const struct tpc_metric *m)
 
 struct targets {
     uint64_t behind;
+    uint64_t buffer_s; /* of the target that has the least */
     uint32_t waiting;
     int64_t error_unix_ms;
     char error[160];
@@ -46,6 +47,9 @@ static int add_target(void *user, const struct tpc_forward_info *i)
     struct targets *t = user;
     t->behind += i->behind;
     t->waiting += i->state == TPC_FORWARD_WAITING;
+    if (i->buffer_seconds < t->buffer_s) {
+        t->buffer_s = i->buffer_seconds;
+    }
     if (i->error_code != 0 && i->error_unix_ms > t->error_unix_ms) {
         t->error_unix_ms = i->error_unix_ms;
         snprintf(t->error, sizeof(t->error), "%.*s: %.*s", (int) i->key.len, i->key.ptr,
@@ -85,15 +89,19 @@ static void put_error(struct status *s, const struct targets *t, char *text, siz
 void status_text(struct status *s, char *text, size_t cap)
 {
     struct status_counts now = { 0 };
-    struct targets targets = { 0 };
+    struct targets targets = { .buffer_s = UINT64_MAX };
     struct tpc_str all = { NULL, 0 };
     char error[280];
     char more[80] = "";
+    char buffer[48] = "";
     uint64_t ns = mono_ns();
     double seconds = (double) (ns - s->last_ns) / 1e9;
     seconds = seconds > 0.001 ? seconds : 0.001;
     (void) tpc_core_stats(s->core, add_metric, &now);
     (void) tpc_forward_info(s->core, all, all, all, add_target, &targets);
+    if (targets.buffer_s < UINT64_MAX) {
+        snprintf(buffer, sizeof(buffer), ", room for %.1f h", (double) targets.buffer_s / 3600);
+    }
     put_error(s, &targets, error, sizeof(error));
     if (now.dead > 0 || now.passed > 0) {
         snprintf(more, sizeof(more), " | %.0f dead letters, %.0f passed over", now.dead,
@@ -101,9 +109,9 @@ void status_text(struct status *s, char *text, size_t cap)
     }
     snprintf(
         text, cap,
-        "devices %.0f/%.0f | read %.0f values/s | delivered %.0f messages/s | behind %llu%s%s%s",
+        "devices %.0f/%.0f | read %.0f values/s | delivered %.0f messages/s | behind %llu%s%s%s%s",
         now.online, now.devices, (now.points - s->last.points) / seconds,
-        (now.delivered - s->last.delivered) / seconds, (unsigned long long) targets.behind,
+        (now.delivered - s->last.delivered) / seconds, (unsigned long long) targets.behind, buffer,
         targets.waiting > 0 ? " (a target waits for its sink)" : "", more, error);
     s->last = now;
     s->last_ns = ns;

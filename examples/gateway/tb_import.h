@@ -71,7 +71,9 @@ struct tb {
     uint64_t tag_total;
     struct tpc_value report;   /* general strategy; TPC_NULL = none */
     struct tpc_value presence; /* of products; TPC_NULL = none */
-    const struct tpc_value *deny, *allow;
+    const struct tpc_value *deny;
+    bool sync;            /* shared attributes are asked for when a device connects */
+    struct tb_list asked; /* their names */
 };
 
 /* Reads it all. 0, or -1: tb_gateway.json itself is unusable (the notes say why) or out of memory.

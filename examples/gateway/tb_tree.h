@@ -70,6 +70,8 @@ struct tb_product *tb_product_of(struct tb *t, struct tpc_str key);
 /* A property, unless the product has that key. type NULL: of any type, it stays unlisted. */
 void tb_property(struct tb *t, struct tb_product *p, struct tpc_str id, const char *type,
                  bool attribute, bool writable, const struct tpc_value *report);
+/* A shared attribute that a device of the connector takes. */
+void tb_asks(struct tb *t, struct tpc_str attribute);
 /* Whether the device filter lets it pass. */
 bool tb_passes(struct tb *t, struct tpc_str device);
 

@@ -5,7 +5,7 @@
 #include <regex.h>
 #include <string.h>
 
-enum { MB = 1048576 };
+enum { KB = 1024, MB = 1048576, ASKED_MAX = 64 };
 
 /* ---- shared by the connectors ---- */
 
@@ -149,6 +149,18 @@ void tb_property(struct tb *t, struct tb_product *p, struct tpc_str id, const ch
         tb_put(t, &m, "report", *report);
     }
     tb_add(t, &p->properties, tb_of_map(&m));
+}
+
+void tb_asks(struct tb *t, struct tpc_str attribute)
+{
+    for (size_t i = 0; i < t->asked.count; i++) {
+        if (tpc_str_equal(tpc_value_text(&t->asked.items[i]), attribute)) {
+            return;
+        }
+    }
+    if (t->sync && attribute.len > 0 && t->asked.count < ASKED_MAX) {
+        tb_add(t, &t->asked, tb_of_str(attribute));
+    }
 }
 
 /* ---- the device filter ---- */
@@ -372,7 +384,7 @@ static const struct tb_known gateway_known[] = {
     { "deviceDpRateLimits", "" },
     { "latencyDebugMode", NULL },
     { "keepAlive", NULL },
-    { "syncDevicesSharedAttributesOnConnect", "" },
+    { "syncDevicesSharedAttributesOnConnect", NULL },
     { "minPackSendDelayMS", "" }, /* what is there goes at once */
     { "minPackSizeToSend", "" },  /* theirs reads it and does nothing */
     { "handleDeviceRenaming", "" },
@@ -416,6 +428,7 @@ static void read_platform(struct tb *t, const struct tb_obj *gateway)
     if (tb_bool(t, gateway, "latencyDebugMode", false)) {
         tb_put(t, &m, "metadata", tb_of_bool(true));
     }
+    t->sync = tb_bool(t, gateway, "syncDevicesSharedAttributesOnConnect", true);
     read_limits(t, gateway, &m);
     read_statistics(t, gateway, &m);
     read_activity(t, gateway);
@@ -436,6 +449,13 @@ struct storage {
     struct tb_map keep;
 };
 
+/* The log's own bound is wider than what is kept: else the oldest would go first. */
+static void put_room(struct tb *t, int64_t bytes, int64_t least, struct tb_map *log)
+{
+    bytes = bytes > least ? bytes : least;
+    tb_put(t, log, "max_bytes", tb_of_text(tb_format(t, "%" PRId64 "MiB", (bytes + MB - 1) / MB)));
+}
+
 static void read_memory(struct tb *t, const struct tb_obj *s, struct storage *out)
 {
     static const struct tb_known known[] = { { "type", NULL },
@@ -448,6 +468,7 @@ static void read_memory(struct tb *t, const struct tb_obj *s, struct storage *ou
     (void) tb_int(t, s, "maxRecordsCount", 1, 1000000000, &records);
     (void) tb_int(t, s, "max_records_count", 1, 1000000000, &records);
     tb_put(t, &out->log, "type", tb_of_text("memory"));
+    put_room(t, records * KB, 16 * (int64_t) MB, &out->log);
     tb_put(t, &out->keep, "records", tb_of_int(records));
 }
 
@@ -477,6 +498,7 @@ static void read_file(struct tb *t, const struct tb_obj *s, struct storage *out)
     (void) tb_int(t, s, "max_file_count", 1, 1000000, &files);
     (void) tb_int(t, s, "max_records_per_file", 1, 100000000, &records);
     put_dir(t, s, "data_folder_path", &out->log);
+    put_room(t, files * records * KB, 1024 * (int64_t) MB, &out->log);
     tb_put(t, &out->keep, "records", tb_of_int(files * records));
 }
 
@@ -506,6 +528,8 @@ static void read_sqlite(struct tb *t, const struct tb_obj *s, struct storage *ou
     } else {
         put_dir(t, s, "data_file_path", &out->log);
     }
+    put_room(t, mb * MB * files * 2, 1024 * (int64_t) MB, &out->log);
+    tb_put(t, &out->log, "max_age", tb_of_text(tb_format(t, "%" PRId64 "d", days + 1)));
     tb_put(t, &out->keep, "bytes", tb_of_int(mb * MB * files));
     tb_put(t, &out->keep, "age", tb_of_text(tb_format(t, "%" PRId64 "d", days)));
 }
@@ -632,6 +656,21 @@ static void read_connector(struct tb *t, const struct tb_obj *c)
 
 /* ---- all ---- */
 
+/* The part of the platform was made before the connectors were read. */
+static void put_asked(struct tb *t)
+{
+    struct tb_map m = { NULL, 0, 0 };
+    if (t->asked.count == 0 || t->adapters.count == 0) {
+        return;
+    }
+    const struct tpc_value *have = &t->adapters.items[0].value;
+    for (size_t i = 0; i < have->len; i++) {
+        tb_put(t, &m, tb_copy(t, have->as.members[i].key), have->as.members[i].value);
+    }
+    tb_put(t, &m, "sync_attributes", tb_of_list(&t->asked));
+    t->adapters.items[0].value = tb_of_map(&m);
+}
+
 static void put_products(struct tb *t, struct tb_list *out)
 {
     for (struct tb_product *p = t->products; p != NULL; p = p->next) {
@@ -662,6 +701,7 @@ static void put_target(struct tb *t, const struct tb_obj *gateway, const struct 
     tb_put(t, &m, "key", tb_of_text("thingsboard"));
     tb_put(t, &m, "sink", tb_of_text("thingsboard"));
     tb_put(t, &m, "start", tb_of_text("oldest"));
+    tb_put(t, &m, "window", tb_of_int(4));
     tb_put(t, &m, "options", tb_of_map(&options));
     tb_put(t, &m, "keep", tb_of_map(&s->keep));
     tb_add(t, out, tb_of_map(&m));
@@ -699,6 +739,7 @@ static void read_all(struct tb *t, const struct tb_obj *root)
             read_connector(t, &c);
         }
     }
+    put_asked(t);
     put_products(t, &entities);
     for (size_t i = 0; i < t->entities.count; i++) {
         tb_add(t, &entities, t->entities.items[i]);

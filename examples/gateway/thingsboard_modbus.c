@@ -388,6 +388,9 @@ static void read_written(struct tb *t, struct tags *tags, const char *list)
         struct tag tag;
         bool have = false;
         struct tpc_str name = o.map != NULL ? tb_text(t, &o, "tag") : (struct tpc_str){ "", 0 };
+        if (strcmp(list, "attributeUpdates") == 0) {
+            tb_asks(t, name);
+        }
         for (size_t k = 0; k < tags->list.count && !have; k++) {
             const struct tpc_value *m = &tags->list.items[k];
             have = tpc_str_equal(tpc_value_text(tpc_value_get(m, TPC_STR("name"))), name);

@@ -181,18 +181,20 @@ START_TEST(storages_become_a_log_and_what_is_kept)
 {
     static const char *const cases[][3] = {
         { "{'type':'memory','read_records_count':100,'max_records_count':100000}",
-          "'log':{'type':'memory'}", "'keep':{'records':100000,'drop':'newest'}" },
+          "'log':{'type':'memory','max_bytes':'98MiB'}",
+          "'keep':{'records':100000,'drop':'newest'}" },
         { "{'type':'file','data_folder_path':'./data/','max_file_count':10,'max_records_per_file':"
           "10000,'max_records_between_fsync':10,'max_read_records_count':1000}",
-          "'log':{'type':'file','dir':'./data/tp-log'}",
+          "'log':{'type':'file','dir':'./data/tp-log','max_bytes':'1024MiB'}",
           "'keep':{'records':100000,'drop':'newest'}" },
         { "{'type':'sqlite','data_file_path':'/var/tb/data/','messages_ttl_in_days':3,'size_limit':"
           "100,'max_db_amount':2}",
-          "'log':{'type':'file','dir':'/var/tb/data/tp-log'}",
+          "'log':{'type':'file','dir':'/var/tb/data/tp-log','max_bytes':'1024MiB','max_age':'4d'}",
           "'keep':{'bytes':209715200,'age':'3d','drop':'newest'}" },
-        { "{'type':'sqlite','data_file_path':'/var/tb/data.db'}", "'dir':'/var/tb/data-log'",
+        { "{'type':'sqlite','data_file_path':'/var/tb/data.db'}",
+          "'dir':'/var/tb/data-log','max_bytes':'20480MiB'",
           "'keep':{'bytes':10737418240,'age':'7d','drop':'newest'}" },
-        { "{'type':'tape'}", "'log':{'type':'memory'}", "'drop':'newest'" },
+        { "{'type':'tape'}", "'log':{'type':'memory','max_bytes':'16MiB'}", "'drop':'newest'" },
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         char text[600];
@@ -352,6 +354,7 @@ START_TEST(what_is_written_is_writable)
     has("{'name':'relay','area':'coil','address':5,'kind':'attributes','write':'multiple','poll':"
         "'24h'}");
     has("{'id':'a','type':'int','access':'rw'}");
+    has("'sync_attributes':['a']");
     notes("rpc[0]: is no tag that is read");
     done();
 }
