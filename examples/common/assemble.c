@@ -7,9 +7,11 @@
 static const struct {
     const char *name;
     uint32_t type; /* enum tpc_type */
-} top_keys[] = { { "core", TPC_MAP },     { "modules", TPC_ARRAY },    { "log", TPC_MAP },
-                 { "store", TPC_MAP },    { "entity_store", TPC_MAP }, { "history", TPC_MAP },
-                 { "adapters", TPC_MAP }, { "entities", TPC_ARRAY } };
+} top_keys[] = { { "core", TPC_MAP },         { "modules", TPC_ARRAY },
+                 { "log", TPC_MAP },          { "store", TPC_MAP },
+                 { "entity_store", TPC_MAP }, { "history", TPC_MAP },
+                 { "adapters", TPC_MAP },     { "entities", TPC_ARRAY },
+                 { "gateway", TPC_MAP } /* tp-gateway reads it */ };
 
 struct core_option {
     const char *name;
@@ -210,10 +212,6 @@ static int check_top(struct config *c)
             k++;
         }
         snprintf(path, sizeof(path), "%.*s", (int) m->key.len, m->key.ptr);
-        if (c->section != NULL && strcmp(path, c->section) == 0 &&
-            (m->value.type == TPC_MAP || m->value.type == TPC_NULL)) {
-            continue;
-        }
         if (k == sizeof(top_keys) / sizeof(top_keys[0])) {
             return fail_at(c, path, "unknown key");
         }

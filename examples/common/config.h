@@ -21,9 +21,8 @@ struct config_place {
 
 struct config {
     const char *file;
-    const char *dry;     /* not NULL: parts get a folder in this one instead of their own `dir` */
-    const char *section; /* not NULL: a further map of the program's own, which it reads itself */
-    int parts;           /* enum assemble_parts: what was opened from it */
+    const char *dry; /* not NULL: parts get a folder in this one instead of their own `dir` */
+    int parts;       /* enum assemble_parts: what was opened from it */
     struct tpc_arena *arena; /* the tree's and the places' */
     struct tpc_value root;
     struct config_place *places;

@@ -167,7 +167,6 @@ static int load(struct run *r, struct config *c)
     int rc = r->thingsboard != NULL
                  ? tb_read(c, r->thingsboard, &r->tb, r->convert ? NULL : &r->program)
                  : config_read(c, r->file);
-    c->section = "gateway";
     return rc != 0 ? rc : gateway_settings(c, false, &ignored);
 }
 
