@@ -135,7 +135,7 @@ START_TEST(all_readers_of_messages_keep_them_alike)
                                     0x3E, 0x00, 0x61, 'y',  0x81, 0x01 };
     static const uint8_t scalars[] = { 0xA2, 0x61, 'n', 0x03, 0x61, 'x', 0x0A };
     struct open o;
-    begin(&o, 1);
+    begin(&o, 0);
     feed(&o, "cbor", (struct tpc_bytes){ cbor, sizeof(cbor) }, TPC_MSG_TELEMETRY);
     ck_assert_str_eq(o.seen.text, "n=3 x:1.5 y:[1] | ");
     feed(&o, "cbor", (struct tpc_bytes){ scalars, sizeof(scalars) }, TPC_MSG_TELEMETRY);
