@@ -2,6 +2,7 @@
 #include "inside.h"
 
 #include "../text/say.h"
+#include "modbus_text.h"
 
 #include <string.h>
 #include <tpcore/command.h>
@@ -190,10 +191,30 @@ struct call {
     struct tpc_str device; /* key */
     struct tpc_str service;
     bool get;
+    const char *why; /* it becomes none; NULL = the error of this thread tells */
     struct tpi_buf params;
 };
 
-static int as_service(const struct tb_down *d, struct call *c)
+/* A text of get and set is a request to a Modbus slave: its service raw. */
+static int as_raw(struct tb *s, const struct tb_down *d, bool set, struct call *c)
+{
+    struct tpc_str text = tpc_value_text(&d->params);
+    struct tpc_arena *arena;
+    struct tpc_value v;
+    c->service = TPC_STR("raw");
+    int rc = tpc_arena_create(s->host->allocator, 0, &arena);
+    if (rc != 0) {
+        return TPC_EAGAIN;
+    }
+    rc = tb_modbus_text(arena, text, set, &v, &c->why);
+    if (rc == 0) {
+        rc = say_value(&c->params, &v);
+    }
+    tpc_arena_destroy(arena);
+    return rc;
+}
+
+static int as_service(struct tb *s, const struct tb_down *d, struct call *c)
 {
     const struct tpc_value *p = &d->params;
     struct tpi_buf *b = &c->params;
@@ -202,10 +223,7 @@ static int as_service(const struct tb_down *d, struct call *c)
     c->service = d->method;
     tpi_buf_clear(b);
     if ((set || c->get) && p->type == TPC_TEXT) {
-        c->service = TPC_STR("raw");
-        int rc = tpi_buf_printf(b, "{\"op\":\"%s\",\"text\":", set ? "set" : "get");
-        rc = rc != 0 ? rc : say_value(b, p);
-        return rc != 0 ? rc : tpi_buf_put(b, "}", 1);
+        return as_raw(s, d, set, c);
     }
     if (c->get && p->type == TPC_ARRAY) {
         return say_member(b, TPC_STR("keys"), p);
@@ -272,7 +290,7 @@ void tb_rpc(struct tb *s, const struct tb_down *d, bool own)
     s->host->count(s->ctx, "rpc", 1);
     tpi_buf_init(&c.params, s->host->allocator, 0);
     if (TPC_HAS(s->host, struct tpc_host, command)) {
-        rc = as_service(d, &c);
+        rc = as_service(s, d, &c);
         rc = rc != 0 ? rc : give_command(s, d, &c, own);
     }
     if (rc == TPC_ENOENT) {
@@ -286,7 +304,7 @@ void tb_rpc(struct tb *s, const struct tb_down *d, bool own)
     } else if (rc != 0) {
         refuse(s, d, own, 0,
                rc == TPC_EAGAIN ? TPC_STR("too many commands are open")
-                                : tpc_str_from(tpc_error_last()->text));
+                                : tpc_str_from(c.why != NULL ? c.why : tpc_error_last()->text));
     }
     if (rc != 0) {
         s->host->count(s->ctx, "rpc_refused", 1);

@@ -71,6 +71,28 @@ START_TEST(method_that_is_no_service_reads_or_writes_the_tag_of_that_name)
 }
 END_TEST
 
+START_TEST(text_of_get_and_set_is_a_request_of_modbus)
+{
+    begin("");
+    uint64_t mark = tb_stub_mark(b.stub);
+    tb_stub_rpc(b.stub, "d0", 1, "get", "\"type=16int;functionCode=3;objectsCount=1;address=2;\"");
+    const struct bench_command *c = bench_wait_command(&b, 1);
+    ck_assert_str_eq(c->service, "raw");
+    ck_assert_str_eq(c->params, "{\"function\":3,\"address\":2,\"type\":\"int16\"}");
+    bench_end_command(&b, 1, TPC_COMMAND_SUCCEEDED, "{\"value\":-7}", "");
+    bench_hears(&b, mark, "v1/gateway/rpc", "\"id\":1,\"data\":{\"result\":{\"value\":-7}}");
+    tb_stub_rpc(b.stub, "d0", 2, "set",
+                "\"type=16int;functionCode=6;objectsCount=1;address=2;value=5;\"");
+    c = bench_wait_command(&b, 2);
+    ck_assert_str_eq(c->service, "raw");
+    ck_assert_str_eq(c->params, "{\"function\":6,\"address\":2,\"type\":\"int16\",\"value\":5}");
+    tb_stub_rpc(b.stub, "d0", 3, "set", "\"type=16int;functionCode=6;address=2;\"");
+    bench_hears(&b, mark, "v1/gateway/rpc",
+                "\"id\":3,\"data\":{\"result\":{\"error\":\"there is no value to write\"}}");
+    bench_end(&b);
+}
+END_TEST
+
 START_TEST(shared_attributes_are_set)
 {
     begin("");
@@ -232,6 +254,7 @@ Suite *rpc_suite(void)
     tcase_set_timeout(c, 120);
     tcase_add_test(c, rpc_becomes_a_command_and_its_end_the_reply);
     tcase_add_test(c, method_that_is_no_service_reads_or_writes_the_tag_of_that_name);
+    tcase_add_test(c, text_of_get_and_set_is_a_request_of_modbus);
     tcase_add_test(c, shared_attributes_are_set);
     tcase_add_test(c, gateway_answers_what_it_is_asked_itself);
     tcase_add_test(c, renames_and_deletions_at_the_server_hold_over_a_restart);
