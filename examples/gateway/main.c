@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { STATUS_MS = 10000, STATUS_TERMINAL_MS = 1000, PROMETHEUS_MS = 10000, DRAIN_MS = 10000 };
+enum { STATUS_MS = 10000, STATUS_TERMINAL_MS = 1000, PROMETHEUS_MS = 10000, DRAIN_MS = 5000 };
 
 struct run {
     struct program program;

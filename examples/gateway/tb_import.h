@@ -25,6 +25,7 @@ struct tb_note {
     const char *file;
     const char *path;
     const char *text;
+    uint32_t more; /* places like it in the same file, but for their numbers */
 };
 
 struct tb_connector {
@@ -85,7 +86,7 @@ int tb_import(struct tb *t, struct tpc_arena *arena, tb_read_fn *read, void *use
 int tb_write(const struct tb *t, const struct tpc_value *root, FILE *out);
 /* A line for every connector. Returns how many are left out or have something left out. */
 int tb_verdict(const struct tb *t, FILE *out);
-/* "FILE: PATH: TEXT" */
+/* "FILE: PATH: TEXT", and how many places more */
 void tb_note_text(const struct tb_note *n, char *text, size_t cap);
 
 #endif

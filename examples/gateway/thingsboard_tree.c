@@ -52,16 +52,52 @@ static void join(char out[TB_PATH], const char *path, const char *member)
     snprintf(out, TB_PATH, "%.100s%s%.58s", path, dot ? "." : "", member);
 }
 
+/* Paths that differ in indices alone. */
+static bool alike(const char *a, const char *b)
+{
+    while (*a != '\0' || *b != '\0') {
+        bool digits = *a >= '0' && *a <= '9' && *b >= '0' && *b <= '9';
+        if (!digits && *a != *b) {
+            return false;
+        }
+        if (!digits) {
+            a++;
+            b++;
+            continue;
+        }
+        a += strspn(a, "0123456789");
+        b += strspn(b, "0123456789");
+    }
+    return true;
+}
+
+/* One that says the same of a place like it. */
+static struct tb_note *same_note(const struct tb *t, bool error, const char *path, const char *text)
+{
+    for (struct tb_note *n = t->notes; n != NULL && text != NULL; n = n->next) {
+        if (n->error == error && n->file == t->file && strcmp(n->text, text) == 0 &&
+            alike(n->path, path)) {
+            return n;
+        }
+    }
+    return NULL;
+}
+
 static void add_note(struct tb *t, bool error, const struct tb_obj *o, const char *member,
                      const char *text)
 {
     char path[TB_PATH];
+    join(path, o != NULL ? o->path : "", member != NULL ? member : "");
+    struct tb_note *like = same_note(t, error, path, text);
+    if (like != NULL) {
+        like->more++;
+        return;
+    }
     if (t->note_count == TB_NOTES_MAX) {
         t->notes_lost++;
         return;
     }
     struct tb_note *n = take(t, sizeof(*n));
-    join(path, o != NULL ? o->path : "", member != NULL ? member : "");
     if (n == NULL) {
         return;
     }
@@ -129,7 +165,12 @@ void tb_scan(struct tb *t, const struct tb_obj *o, const struct tb_known *known,
 
 void tb_note_text(const struct tb_note *n, char *text, size_t cap)
 {
-    snprintf(text, cap, "%s: %s%s%s", n->file, n->path, n->path[0] != '\0' ? ": " : "", n->text);
+    char more[40] = "";
+    if (n->more > 0) {
+        snprintf(more, sizeof(more), " (and %u more)", n->more);
+    }
+    snprintf(text, cap, "%s: %s%s%s%s", n->file, n->path, n->path[0] != '\0' ? ": " : "", n->text,
+             more);
 }
 
 /* ---- reading ---- */

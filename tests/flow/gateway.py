@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""usage: gateway.py BUILD_DIR: tp-gateway as a process: checks, reloads, what it tells a service manager."""
+"""usage: gateway.py BUILD_DIR [MOSQUITTO]: tp-gateway as a process: checks, reloads, what it tells a service manager."""
 import json
 import os
 import re
@@ -223,6 +223,80 @@ def thingsboard(folder, port):
     return True
 
 
+ACL = """user bench
+topic write v1/gateway/#
+topic write v1/devices/me/#
+topic read v1/devices/me/rpc/response/+
+topic read v1/devices/me/attributes/response/+
+user sink
+topic read v1/#
+topic readwrite v1/devices/me/rpc/response/+
+"""
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def child(*command, **options):
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, **options)
+
+
+def traffic(folder, mosquitto):
+    """Sink and line are closed and opened while samples flow; a stand-in of the platform counts them."""
+    broker = free_port()
+    write(folder + "/acl", ACL)
+    write(folder + "/m.conf", f"listener {broker} 127.0.0.1\nallow_anonymous true\nacl_file {folder}/acl\n"
+          "persistence false\nmax_queued_messages 0\nmax_inflight_messages 0\n")
+    os.chmod(folder, 0o755)
+    slaves = child(build + "/examples/simulator/tp-sim", "modbus", "--port", "0", "--slaves", "10")
+    port = int(re.search(r"\d+", slaves.stdout.readline()).group())
+    children = [slaves, child(mosquitto, "-c", folder + "/m.conf")]
+
+    def files(poll, qos):
+        write(folder + "/tb_gateway.json", json.dumps(
+            {"thingsboard": {"host": "127.0.0.1", "port": broker, "security": {"accessToken": "bench"}, "keepAlive": qos},
+             "storage": {"type": "file", "data_folder_path": "./data"},
+             "connectors": [{"type": "modbus", "name": "M", "configuration": "m.json"}]}))
+        write(folder + "/m.json", json.dumps({"master": {"slaves": [
+            {"host": "127.0.0.1", "port": port, "unitId": i, "deviceName": f"dev_{i}", "byteOrder": "BIG", "wordOrder": "BIG",
+             "pollPeriod": poll, "timeseries": [
+                 {"tag": "seq", "type": "32uint", "functionCode": 3, "objectsCount": 2, "address": 0},
+                 {"tag": "r_${address}", "type": "16uint", "functionCode": 3, "objectsCount": 1, "address": "4-9"}]}
+            for i in range(1, 11)]}}))
+
+    try:
+        time.sleep(0.3)
+        platform = child(build + "/examples/simulator/tp-sim", "thingsboard", "--url", f"127.0.0.1:{broker}", "--user",
+                         "sink", "--quiet", "500")
+        children.append(platform)
+        expect("the stand-in is ready", "ready" in platform.stdout.readline())
+        files(50, 30)
+        g = Gateway(folder, "--thingsboard", folder)
+        g.until("running")
+        for poll, alive in ((50, 31), (60, 31), (60, 32), (50, 33)):
+            time.sleep(0.5)
+            files(poll, alive)
+            g.process.send_signal(signal.SIGHUP)
+            said = g.until("failed")
+            expect("a part comes back under traffic", " 0 failed" in said and " closed" in said, said)
+        time.sleep(0.5)
+        slaves.terminate()
+        read = json.loads(slaves.stdout.read().strip().splitlines()[-1])
+        time.sleep(1)
+        expect("it ends well", g.stop() == 0, g.lines())
+        platform.send_signal(signal.SIGINT)
+        counted = json.loads(platform.stdout.read().strip().splitlines()[-1])
+        expect("nothing is lost", counted["lost"] == 0 and counted["devices"] == 10 and
+               counted["delivered"] > 100 and counted["delivered"] >= read["samples"] - 20, f"{counted} {read}")
+    finally:
+        for process in children:
+            process.kill()
+            process.wait()
+
+
 skipped = 0
 simulator = subprocess.Popen([build + "/examples/simulator/tp-sim", "modbus", "--port", "0", "--slaves", "5", "--seconds",
                               "60"], stdout=subprocess.PIPE, text=True)
@@ -235,6 +309,9 @@ try:
 finally:
     simulator.kill()
     simulator.wait()
+if len(sys.argv) > 2 and not skipped:
+    with tempfile.TemporaryDirectory() as directory:
+        traffic(directory, sys.argv[2])
 for failure in failures:
     print(failure)
 print(f"tk: gateway passed={passed} failed={len(failures)} skipped={skipped} seconds=0")
