@@ -299,7 +299,7 @@ static bool is_will(const struct plugin *p, const char *topic)
 static int note_written(struct plugin *p, struct client *c,
                         const struct mosquitto_evt_acl_check *ed)
 {
-    if (!p->options.wrap || !wrap_wanted(ed->topic)) {
+    if (!named_wanted(ed->topic) && (!p->options.wrap || !wrap_wanted(ed->topic))) {
         return MOSQ_ERR_SUCCESS;
     }
     if (!ed->retain) {
@@ -388,10 +388,29 @@ static void publish_copy(void *user, struct tpc_str topic, struct tpc_bytes payl
     }
 }
 
+/* To the connections of one device, on a topic where others of its kind hear what is for them. */
+static void pass_named(struct plugin *p, const struct mosquitto_evt_message *ed)
+{
+    struct tpc_str key;
+    const char *topic = named_read(ed->topic, &key);
+    for (const struct client *c = topic != NULL ? p->clients.first : NULL; c != NULL; c = c->next) {
+        const char *id =
+            c->who.role == TPC_ROLE_DEVICE && tpc_str_equal(key, tpc_str_from(c->who.key)) != 0
+                ? mosquitto_client_id(c->handle)
+                : NULL;
+        if (id != NULL) {
+            (void) mosquitto_broker_publish_copy(id, topic, (int) ed->payloadlen, ed->payload, 1,
+                                                 false, NULL);
+            count(p, METRIC_MAPPED);
+        }
+    }
+}
+
 /* A service's message: an answer to a registration, or one to a device that hears it elsewhere. */
 static void pass_down(struct plugin *p, const struct mosquitto_evt_message *ed)
 {
     struct tpc_bytes payload = { ed->payload, ed->payload != NULL ? ed->payloadlen : 0 };
+    pass_named(p, ed);
     if (p->registering > 0) {
         pass_answer(p, ed);
     }
@@ -418,13 +437,31 @@ static int map_up(struct plugin *p, const struct client *c, struct mosquitto_evt
         return MOSQ_ERR_SUCCESS;
     }
     target[buf.need] = '\0';
-    if (strcmp(target, TPC_WHY_TOPIC) == 0) {
+    if (strncmp(target, "tpcore/", 7) == 0) {
         count(p, METRIC_REFUSED_ACL);
         return MOSQ_ERR_ACL_DENIED; /* a rule with that target: there only we speak */
     }
     char *topic = mosquitto_strdup(target);
     if (topic == NULL) {
         return MOSQ_ERR_NOMEM;
+    }
+    ed->topic = topic; /* the broker frees both */
+    count(p, METRIC_MAPPED);
+    return MOSQ_ERR_SUCCESS;
+}
+
+/* All of its kind use the same topics: the platform hears who it was, the others hear nothing. */
+static int name_device(struct plugin *p, const struct client *c, struct mosquitto_evt_message *ed,
+                       const char *before)
+{
+    struct tpc_str key = tpc_str_from(c->who.key);
+    char *topic = mosquitto_malloc(named_bytes(key, ed->topic));
+    if (topic == NULL) {
+        return MOSQ_ERR_NOMEM;
+    }
+    named_write(key, ed->topic, topic);
+    if (ed->topic != before) {
+        mosquitto_free(ed->topic); /* map_up()'s */
     }
     ed->topic = topic; /* the broker frees both */
     count(p, METRIC_MAPPED);
@@ -444,7 +481,11 @@ static int on_message(int event, void *event_data, void *userdata)
     if (c == NULL || c->who.role != TPC_ROLE_DEVICE) {
         return MOSQ_ERR_SUCCESS;
     }
+    const char *before = ed->topic;
     int rc = map_up(p, c, ed);
+    if (rc == MOSQ_ERR_SUCCESS && named_wanted(ed->topic)) {
+        return name_device(p, c, ed, before);
+    }
     if (rc != MOSQ_ERR_SUCCESS || !p->options.wrap || !wrap_wanted(ed->topic)) {
         return rc;
     }

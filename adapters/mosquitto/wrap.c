@@ -21,6 +21,42 @@ bool wrap_wanted(const char *topic)
     return false;
 }
 
+static const char up[] = "tpcore/thingsboard/up/";
+static const char down[] = "tpcore/thingsboard/down/";
+
+bool named_wanted(const char *topic)
+{
+    return strncmp(topic, "v1/gateway/", 11) == 0 || strncmp(topic, "v1/devices/me/", 14) == 0;
+}
+
+size_t named_bytes(struct tpc_str device, const char *topic)
+{
+    return sizeof(up) + device.len + 1 + strlen(topic);
+}
+
+void named_write(struct tpc_str device, const char *topic, char *ret)
+{
+    memcpy(ret, up, sizeof(up) - 1);
+    ret += sizeof(up) - 1;
+    memcpy(ret, device.ptr, device.len);
+    ret[device.len] = '/';
+    memcpy(ret + device.len + 1, topic, strlen(topic) + 1);
+}
+
+const char *named_read(const char *topic, struct tpc_str *ret_device)
+{
+    if (strncmp(topic, down, sizeof(down) - 1) != 0) {
+        return NULL;
+    }
+    topic += sizeof(down) - 1;
+    const char *slash = strchr(topic, '/');
+    if (slash == NULL || slash == topic || !named_wanted(slash + 1)) {
+        return NULL;
+    }
+    *ret_device = (struct tpc_str){ topic, (size_t) (slash - topic) };
+    return slash + 1;
+}
+
 size_t wrap_bytes(struct tpc_str device, size_t payload_len)
 {
     /* A byte of a key is six as JSON at most (\u001f). */

@@ -135,9 +135,16 @@ static bool tb_up(struct tpc_str topic, struct mqtt_address *a)
     static const char *const device[] = { "telemetry", "attributes", "claim" };
     static const char *const numbered[] = { "rpc/request/", "rpc/response/",
                                             "attributes/request/" };
-    bool ours = false;
+    bool ours = false, more = true;
     a->dialect = MQTT_THINGSBOARD;
     a->kind = TPC_MSG_UNKNOWN;
+    if (starts(&topic, MQTT_THINGSBOARD_UP)) {
+        a->dialect = MQTT_THINGSBOARD_MANY;
+        if (!level(&topic, &more, &a->device) || a->device.len == 0) {
+            return false;
+        }
+    }
+    a->topic = topic;
     if (starts(&topic, "v1/gateway/")) {
         for (size_t i = 0; !ours && i < sizeof(gateway) / sizeof(gateway[0]); i++) {
             ours = is(topic, gateway[i]);
@@ -217,7 +224,8 @@ bool mqtt_address_parse(uint32_t set, const struct mqtt_pattern *patterns, uint3
         return true;
     }
     *ret = (struct mqtt_address){ 0 };
-    if ((set & MQTT_THINGSBOARD) != 0 && tb_up(topic, ret)) {
+    if ((set & (MQTT_THINGSBOARD | MQTT_THINGSBOARD_MANY)) != 0 && tb_up(topic, ret) &&
+        (ret->dialect & set) != 0) {
         return true;
     }
     *ret = (struct mqtt_address){ 0 };
@@ -323,22 +331,32 @@ static int panel_down(struct tpc_str device, const struct tpc_frame *f, char ret
     return format(ret, before, device, id ? "/" : "", id ? f->correlation : none);
 }
 
-static int tb_down(const struct tpc_frame *f, char ret[MQTT_TOPIC_MAX])
+static int tb_down(struct tpc_str device, bool many, const struct tpc_frame *f,
+                   char ret[MQTT_TOPIC_MAX])
 {
+    char before[MQTT_TOPIC_MAX] = "";
     bool behind = (f->flags & TPC_FRAME_BEHIND) != 0;
     bool set = f->kind == TPC_MSG_ATTRIBUTES_SET || f->kind == TPC_MSG_TELEMETRY_SET ||
                (f->kind == TPC_MSG_COMMAND && is(f->name, "set"));
     if (!set && f->kind != TPC_MSG_COMMAND && f->kind != TPC_MSG_ATTRIBUTES_GET) {
         return TPC_EUNSUPPORTED;
     }
-    if (behind || set) {
-        snprintf(ret, MQTT_TOPIC_MAX, "v1/%s/%s", behind ? "gateway" : "devices/me",
-                 set ? "attributes" : "rpc");
-    } else {
-        snprintf(ret, MQTT_TOPIC_MAX, "v1/devices/me/rpc/request/%u",
-                 (unsigned) tpi_codec_number(f->correlation));
+    if (many && !level_safe(device)) {
+        return TPC_EUNSUPPORTED;
     }
-    return 0;
+    if (many) {
+        snprintf(before, sizeof(before), MQTT_THINGSBOARD_DOWN "%.*s/", (int) device.len,
+                 device.ptr);
+    }
+    int n;
+    if (behind || set) {
+        n = snprintf(ret, MQTT_TOPIC_MAX, "%sv1/%s/%s", before, behind ? "gateway" : "devices/me",
+                     set ? "attributes" : "rpc");
+    } else {
+        n = snprintf(ret, MQTT_TOPIC_MAX, "%sv1/devices/me/rpc/request/%u", before,
+                     (unsigned) tpi_codec_number(f->correlation));
+    }
+    return n < 0 || n >= MQTT_TOPIC_MAX ? TPC_ETOOBIG : 0;
 }
 
 static int custom_down(const struct mqtt_pattern *p, struct tpc_str device,
@@ -379,7 +397,8 @@ int mqtt_topic_down(enum mqtt_dialect dialect, const struct mqtt_pattern *patter
     case MQTT_THINGSPANEL:
         return panel_down(device, frame, ret);
     case MQTT_THINGSBOARD:
-        return tb_down(frame, ret);
+    case MQTT_THINGSBOARD_MANY:
+        return tb_down(device, dialect == MQTT_THINGSBOARD_MANY, frame, ret);
     case MQTT_CUSTOM:
         return custom_down(pattern, device, frame, ret);
     }
@@ -440,6 +459,9 @@ int mqtt_filters(uint32_t set, const struct mqtt_pattern *patterns, uint32_t cou
     for (size_t i = 0; rc == 0 && (set & MQTT_THINGSBOARD) != 0 && i < sizeof(tb) / sizeof(tb[0]);
          i++) {
         rc = fn(user, tb[i], true);
+    }
+    if (rc == 0 && (set & MQTT_THINGSBOARD_MANY) != 0) {
+        rc = fn(user, MQTT_THINGSBOARD_UP "+/v1/#", false);
     }
     for (uint32_t i = 0; rc == 0 && (set & MQTT_CUSTOM) != 0 && i < count; i++) {
         rc = pattern_filter(patterns[i].up, fn, user);

@@ -4,7 +4,7 @@
  *
  *   alink        /sys/{productKey}/{deviceName}/{method with slashes}     contract iot-module 6
  *   thingspanel  devices/... with wrapped payloads             contract thingspanel 1.2-1.6
- *   thingsboard  v1/gateway/.. and v1/devices/me/.. of one gateway   contract thingsboard 1.2, 1.3
+ *   thingsboard  v1/gateway/.. and v1/devices/me/..            contract thingsboard 1.2, 1.3
  *   custom       patterns of the configuration with {device} and {id}
  */
 #ifndef MQTT_DIALECT_H
@@ -13,7 +13,15 @@
 #include <stdbool.h>
 #include <tpcore/ext/host.h>
 
-enum mqtt_dialect { MQTT_ALINK = 1, MQTT_THINGSPANEL = 2, MQTT_CUSTOM = 4, MQTT_THINGSBOARD = 8 };
+enum mqtt_dialect {
+    MQTT_ALINK = 1,
+    MQTT_THINGSPANEL = 2,
+    MQTT_CUSTOM = 4,
+    MQTT_THINGSBOARD = 8,      /* one, on a stock broker: who it is, the configuration says */
+    MQTT_THINGSBOARD_MANY = 16 /* whose broker's plugin puts their key before their topics */
+};
+#define MQTT_THINGSBOARD_UP "tpcore/thingsboard/up/"
+#define MQTT_THINGSBOARD_DOWN "tpcore/thingsboard/down/"
 
 enum { MQTT_TOPIC_MAX = 512, MQTT_CUSTOM_MAX = 16 };
 
@@ -26,7 +34,8 @@ struct mqtt_address {
     struct tpc_str device;  /* empty = inside the payload (wrapped) */
     struct tpc_str correlation;
     struct tpc_str name;
-    uint32_t custom; /* index of the pattern */
+    struct tpc_str topic; /* as the codec knows it; empty = the whole */
+    uint32_t custom;      /* index of the pattern */
 };
 
 /* A pattern of the configuration: "meters/{device}/up"; {id} = the command's id, + = any level. */

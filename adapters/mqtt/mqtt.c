@@ -24,6 +24,7 @@
 
 #include "base/crypto.h"
 
+enum { TB = MQTT_THINGSBOARD | MQTT_THINGSBOARD_MANY };
 enum { LINK_SUBS_MAX = 64, LINK_WATCHES_MAX = 16, WAIT_MS = 50, RETRY_MS = 100 };
 
 struct link_sub {
@@ -280,7 +281,7 @@ static void note_refused(struct mqtt *m, const struct mqtt_incoming *in)
  * connection was cut. */
 static bool prepare_tb(struct mqtt *m, const struct mqtt_incoming *in, struct mqtt_address *a)
 {
-    if (mqtt_tb_request(&m->tb, in)) {
+    if (mqtt_tb_request(&m->tb, in, a)) {
         return false;
     }
     while (mqtt_tb_prepare(&m->tb, in, a) != 0) {
@@ -316,7 +317,7 @@ static void on_message(void *user, const struct mqtt_incoming *in)
         }
         return;
     }
-    if (a.dialect == MQTT_THINGSBOARD && !prepare_tb(m, in, &a)) {
+    if ((a.dialect & TB) != 0 && !prepare_tb(m, in, &a)) {
         return;
     }
     struct tpc_frame f = { .size = sizeof(f), .kind = a.kind, .flags = a.flags };
@@ -325,7 +326,7 @@ static void on_message(void *user, const struct mqtt_incoming *in)
     f.packet_id = in->packet_id;
     f.product = a.product;
     f.device = a.device;
-    f.topic = in->topic;
+    f.topic = a.topic.len > 0 ? a.topic : in->topic;
     f.name = a.name;
     f.correlation = a.correlation;
     f.payload = in->payload;
@@ -403,7 +404,6 @@ static void on_down(void *user)
 static void confirm_set(struct mqtt *m, const struct down *d)
 {
     struct tpc_frame f = { .size = sizeof(f), .kind = TPC_MSG_REPLY };
-    f.device = m->options.tb.gateway;
     f.topic = TPC_STR("v1/devices/me/rpc/response/");
     f.correlation = tpc_str_from(d->id);
     f.payload = TPC_BYTES("{}");
@@ -461,6 +461,7 @@ static enum mqtt_dialect dialect_of(struct mqtt *m, const struct tpc_peer *peer,
     }
     return (m->options.dialects & MQTT_THINGSPANEL) != 0   ? MQTT_THINGSPANEL
            : (m->options.dialects & MQTT_THINGSBOARD) != 0 ? MQTT_THINGSBOARD
+           : (m->options.dialects & TB) != 0               ? MQTT_THINGSBOARD_MANY
                                                            : MQTT_ALINK;
 }
 
@@ -480,7 +481,7 @@ static int publish(struct mqtt *m, const struct tpc_peer *peer, const struct tpc
         return TPC_EAGAIN;
     }
     *d = (struct down){ .m = m, .ticket = ticket };
-    if (dialect == MQTT_THINGSBOARD) {
+    if ((dialect & TB) != 0) {
         note_tb(m, peer, frame, d);
     }
     rc = mqtt_client_publish(m->client, tpc_str_from(topic), frame->payload, 1, false, on_published,
@@ -644,7 +645,7 @@ static int mqtt_init(void *self, const struct tpc_host *host, void *ctx,
         rc = mqtt_certs_init(&m->certs, host, ctx, &m->options.client, m->options.reload_ms,
                              m->client);
     }
-    if (rc == 0 && (m->options.dialects & MQTT_THINGSBOARD) != 0) {
+    if (rc == 0 && (m->options.dialects & TB) != 0) {
         rc = mqtt_tb_init(&m->tb, host, ctx, m->client, &m->options.tb, m->options.tenant,
                           m->options.max_devices);
     }
@@ -665,7 +666,7 @@ static int mqtt_start(void *self)
     o.tenant = m->options.tenant;
     o.peer = tpc_str_from(m->options.client.url);
     int rc = m->host->session_open(m->ctx, &o, &m->link);
-    if ((m->options.dialects & MQTT_THINGSBOARD) != 0) {
+    if ((m->options.dialects & TB) != 0) {
         mqtt_tb_start(&m->tb);
     }
     rc = rc != 0 ? rc : mqtt_client_start(m->client);

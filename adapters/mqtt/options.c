@@ -273,11 +273,12 @@ static int read_dialects(const struct tpc_host *host, void *ctx, const struct tp
         return host->fail(ctx, TPC_EINVAL, "dialect custom needs patterns in \"custom\"");
     }
     if ((o->dialects & MQTT_THINGSBOARD) != 0 && o->tb.gateway.len == 0) {
-        return host->fail(ctx, TPC_EINVAL, "dialect thingsboard needs \"thingsboard\": {gateway}");
+        o->dialects ^= MQTT_THINGSBOARD | MQTT_THINGSBOARD_MANY;
     }
     /* It publishes on topics that it hears on. */
     if ((o->dialects & MQTT_THINGSBOARD) != 0 && (o->client.version != 5 || o->share != NULL)) {
-        return host->fail(ctx, TPC_EINVAL, "dialect thingsboard needs version 5 and no share");
+        return host->fail(ctx, TPC_EINVAL,
+                          "dialect thingsboard with a gateway needs version 5 and no share");
     }
     return 0;
 }

@@ -13,7 +13,15 @@
 
 #define OPEN "\"unknown\":\"keep\",\"model\":{\"properties\":[]}}"
 
-enum { DOCUMENT_BYTES = 4096, LIMITS_BYTES = 1024, KEYS_MAX = 64, KEYS_BYTES = 2048 };
+enum {
+    DOCUMENT_BYTES = 4096,
+    LIMITS_BYTES = 1024,
+    KEYS_MAX = 64,
+    KEYS_BYTES = 2048,
+    NAME_BYTES = 384
+};
+/* Where the whole table is absent. */
+enum { MAX_PAYLOAD = 65536, MAX_INFLIGHT = 100 };
 
 static const struct tpc_str gateway_topic = TPC_STR_INIT("v1/gateway/");
 static const struct tpc_str device_topic = TPC_STR_INIT("v1/devices/me/");
@@ -21,9 +29,11 @@ static const struct tpc_str device_topic = TPC_STR_INIT("v1/devices/me/");
 const struct tpc_option mqtt_tb_option_table[MQTT_TB_OPTION_COUNT] = {
     { .name = "gateway",
       .type = TPC_OPT_TEXT,
-      .flags = TPC_OPT_REQUIRED | TPC_OPT_KEY,
+      .flags = TPC_OPT_KEY,
       .since = "0.1",
-      .help = "key of the device that the local gateway is; it is made if it is not there" },
+      .help =
+          "key of the device that the local gateway is; it is made if it is not there; absent = "
+          "the broker's plugin says who speaks" },
     { .name = "product",
       .type = TPC_OPT_TEXT,
       .flags = TPC_OPT_KEY,
@@ -75,7 +85,9 @@ int mqtt_tb_options_read(const struct tpc_host *host, void *ctx, const struct tp
 {
     static const char *const limits[] = { "messages", "telemetry_messages", "telemetry_points" };
     const struct tpc_value *t = tpc_value_get(cfg, TPC_STR("thingsboard"));
-    memset(ret, 0, sizeof(*ret));
+    *ret = (struct mqtt_tb_options){ .default_type = TPC_STR("default"),
+                                     .max_payload = MAX_PAYLOAD,
+                                     .max_inflight = MAX_INFLIGHT };
     if (t == NULL || t->type != TPC_MAP) {
         return 0;
     }
@@ -253,20 +265,34 @@ static int make_gateway(struct mqtt_tb *t)
 {
     struct tpc_host_device d = { .product = t->options->product, .device = t->options->gateway };
     d.product_document = TPC_STR("{\"codec\":\"thingsboard\",\"type\":\"gateway\"," OPEN);
-    int rc = t->made ? 0 : make(t, &d, true);
+    int rc = t->made || d.device.len == 0 ? 0 : make(t, &d, true);
     t->made = rc == 0;
     return rc;
 }
 
-/* sure: it may have been deleted since, or be new. */
-static int make_behind(struct mqtt_tb *t, struct tpc_str name, struct tpc_str type, bool sure)
+/* The key of `known`; its length, or 0: it is too long to be remembered. */
+static size_t known_key(struct tpc_str gateway, struct tpc_str name, char ret[NAME_BYTES])
 {
-    char text[DOCUMENT_BYTES];
-    struct tpc_buf buf = { (uint8_t *) text, sizeof(text), 0 };
-    if (!sure && tpi_map_get(&t->known, name.ptr, name.len) != NULL) {
+    if (gateway.len + 1 + name.len > NAME_BYTES) {
         return 0;
     }
-    struct tpc_member members[] = { text_member(TPC_STR("gateway"), t->options->gateway),
+    memcpy(ret, gateway.ptr, gateway.len);
+    ret[gateway.len] = '\0';
+    memcpy(ret + gateway.len + 1, name.ptr, name.len);
+    return gateway.len + 1 + name.len;
+}
+
+/* sure: it may have been deleted since, or be new. */
+static int make_behind(struct mqtt_tb *t, struct tpc_str gateway, struct tpc_str name,
+                       struct tpc_str type, bool sure)
+{
+    char text[DOCUMENT_BYTES], key[NAME_BYTES];
+    struct tpc_buf buf = { (uint8_t *) text, sizeof(text), 0 };
+    size_t key_len = known_key(gateway, name, key);
+    if (!sure && key_len > 0 && tpi_map_get(&t->known, key, key_len) != NULL) {
+        return 0;
+    }
+    struct tpc_member members[] = { text_member(TPC_STR("gateway"), gateway),
                                     text_member(TPC_STR("address"), name) };
     const struct tpc_value doc = { TPC_MAP, 0, 2, { .members = members } };
     struct tpc_host_device d = { .product = type.len > 0 ? type : t->options->default_type,
@@ -280,14 +306,15 @@ static int make_behind(struct mqtt_tb *t, struct tpc_str name, struct tpc_str ty
         t->host->count(t->ctx, "devices_refused", 1); /* a name of kilobytes */
         rc = 0;
     }
-    if (rc == 0 && tpi_map_count(&t->known) < t->limit && name.len > 0) {
-        (void) tpi_map_put(&t->known, name.ptr, name.len, t, NULL); /* else asked again */
+    if (rc == 0 && key_len > 0 && tpi_map_count(&t->known) < t->limit) {
+        (void) tpi_map_put(&t->known, key, key_len, t, NULL); /* else asked again */
     }
     return rc;
 }
 
 /* Of {device: .., ..}. */
-static int make_each(struct mqtt_tb *t, struct tpc_str text, struct tpc_arena *arena)
+static int make_each(struct mqtt_tb *t, struct tpc_str gateway, struct tpc_str text,
+                     struct tpc_arena *arena)
 {
     static const struct tpc_str none = { NULL, 0 };
     struct tpi_json r;
@@ -298,7 +325,7 @@ static int make_each(struct mqtt_tb *t, struct tpc_str text, struct tpc_arena *a
         if (r.escaped && tpi_json_unescape(&r, arena, &name) != 0) {
             return TPC_ENOMEM;
         }
-        int rc = make_behind(t, name, none, false);
+        int rc = make_behind(t, gateway, name, none, false);
         if (rc != 0) {
             return rc;
         }
@@ -340,7 +367,7 @@ static int prepare_gateway(struct mqtt_tb *t, struct tpc_str what, struct tpc_st
     struct tpc_value v;
     int64_t id = 0;
     if (is(what, "telemetry") || is(what, "attributes")) {
-        return make_each(t, text, arena);
+        return make_each(t, a->device, text, arena);
     }
     bool connect = is(what, "connect");
     if ((!connect && !is(what, "rpc")) ||
@@ -350,7 +377,7 @@ static int prepare_gateway(struct mqtt_tb *t, struct tpc_str what, struct tpc_st
     if (connect) {
         struct tpc_str name = tpc_value_text(tpc_value_get(&v, TPC_STR("device")));
         struct tpc_str type = tpc_value_text(tpc_value_get(&v, TPC_STR("type")));
-        return name.len > 0 ? make_behind(t, name, type, true) : 0;
+        return name.len > 0 ? make_behind(t, a->device, name, type, true) : 0;
     }
     if (tpc_value_int(tpc_value_get(&v, TPC_STR("id")), &id) == 0) {
         a->correlation = recall(t, id);
@@ -363,18 +390,18 @@ int mqtt_tb_prepare(struct mqtt_tb *t, const struct mqtt_incoming *in, struct mq
     struct tpc_str what, id, text = { (const char *) in->payload.ptr, in->payload.len };
     struct tpc_arena *arena = NULL;
     int rc = make_gateway(t);
-    a->device = t->options->gateway;
+    a->device = t->options->gateway.len > 0 ? t->options->gateway : a->device;
     a->correlation = (struct tpc_str){ NULL, 0 };
     if (rc != 0) {
         return rc;
     }
-    if (tail(in->topic, device_topic, &what)) {
+    if (tail(a->topic, device_topic, &what)) {
         if (tail(what, TPC_STR("rpc/response/"), &id)) {
             a->correlation = recall(t, number_of(id));
         }
         return 0;
     }
-    if (!tail(in->topic, gateway_topic, &what)) {
+    if (!tail(a->topic, gateway_topic, &what)) {
         return 0;
     }
     rc = tpc_arena_create(t->host->allocator, 0, &arena);
@@ -385,15 +412,22 @@ int mqtt_tb_prepare(struct mqtt_tb *t, const struct mqtt_incoming *in, struct mq
 
 /* ---- requests ---- */
 
-static void say(struct mqtt_tb *t, const char *topic, struct tpc_bytes payload)
+/* device: who asked. */
+static void say(struct mqtt_tb *t, struct tpc_str device, const char *topic,
+                struct tpc_bytes payload)
 {
-    if (mqtt_client_publish(t->client, tpc_str_from(topic), payload, 1, false, NULL, NULL) != 0) {
+    char text[MQTT_TOPIC_MAX];
+    bool many = t->options->gateway.len == 0;
+    int n = snprintf(text, sizeof(text), "%s%.*s%s%s", many ? MQTT_THINGSBOARD_DOWN : "",
+                     many ? (int) device.len : 0, many ? device.ptr : "", many ? "/" : "", topic);
+    if (n < 0 || (size_t) n >= sizeof(text) ||
+        mqtt_client_publish(t->client, tpc_str_from(text), payload, 1, false, NULL, NULL) != 0) {
         t->host->count(t->ctx, "dropped", 1); /* it asks again */
     }
 }
 
-static void answer_call(struct mqtt_tb *t, struct tpc_str id, struct tpc_str text,
-                        struct tpc_arena *arena)
+static void answer_call(struct mqtt_tb *t, struct tpc_str who, struct tpc_str id,
+                        struct tpc_str text, struct tpc_arena *arena)
 {
     const struct mqtt_tb_options *o = t->options;
     char topic[MQTT_TOPIC_MAX], json[LIMITS_BYTES] = "{\"error\":\"no such method\"}";
@@ -417,7 +451,7 @@ static void answer_call(struct mqtt_tb *t, struct tpc_str id, struct tpc_str tex
                  (unsigned) o->max_payload, (unsigned) o->max_inflight, rates, rates);
     }
     t->host->count(t->ctx, "calls", 1);
-    say(t, topic, (struct tpc_bytes){ (const uint8_t *) json, strlen(json) });
+    say(t, who, topic, (struct tpc_bytes){ (const uint8_t *) json, strlen(json) });
 }
 
 /* Attributes that are asked for. */
@@ -426,19 +460,21 @@ struct question {
     bool gateway;              /* its form */
     bool client, one;
     int64_t id;
-    size_t device_len,
-        key_len; /* after the struct: the device, the one key, the end of the topic */
+    size_t device_len, key_len, who_len; /* texts behind it: device, the one key, who asked */
     size_t bytes;
 };
 
-static int write_answer(struct mqtt_tb *t, const char *topic, const struct tpc_value *v)
+static int write_answer(struct mqtt_tb *t, const struct question *q, const char *topic,
+                        const struct tpc_value *v)
 {
+    const char *texts = (const char *) (q + 1);
+    struct tpc_str who = { texts + q->device_len + q->key_len, q->who_len };
     struct tpc_arena *arena = NULL;
     struct tpc_bytes payload;
     int rc = tpc_arena_create(t->host->allocator, 0, &arena);
     rc = rc != 0 ? rc : tpi_codec_write_json(v, arena, NULL, &payload);
     if (rc == 0) {
-        say(t, topic, payload);
+        say(t, who, topic, payload);
     }
     tpc_arena_destroy(arena);
     return rc;
@@ -466,7 +502,7 @@ static int answer_gateway(struct mqtt_tb *t, const struct question *q,
     } else if (has(values)) {
         m[v.len++] = (struct tpc_member){ TPC_STR("values"), *values };
     }
-    return write_answer(t, "v1/gateway/attributes/response", &v);
+    return write_answer(t, q, "v1/gateway/attributes/response", &v);
 }
 
 static int answer_device(struct mqtt_tb *t, const struct question *q,
@@ -482,7 +518,7 @@ static int answer_device(struct mqtt_tb *t, const struct question *q,
         m[v.len++] = (struct tpc_member){ TPC_STR("shared"), *shared };
     }
     snprintf(topic, sizeof(topic), "v1/devices/me/attributes/response/%lld", (long long) q->id);
-    return write_answer(t, topic, &v);
+    return write_answer(t, q, topic, &v);
 }
 
 static void on_attributes(void *user, const struct tpc_error *err, const struct tpc_value *client,
@@ -506,10 +542,10 @@ static void on_attributes(void *user, const struct tpc_error *err, const struct 
 }
 
 /* Of whoever knows; where nobody does there are none. */
-static void ask(struct mqtt_tb *t, const struct question *form, struct tpc_str device,
-                struct tpc_str key, const struct tpc_str keys[2])
+static void ask(struct mqtt_tb *t, const struct question *form, struct tpc_str who,
+                struct tpc_str device, struct tpc_str key, const struct tpc_str keys[2])
 {
-    size_t bytes = sizeof(struct question) + device.len + key.len;
+    size_t bytes = sizeof(struct question) + device.len + key.len + who.len;
     struct question *q = tpi_alloc(t->host->allocator, bytes);
     t->host->count(t->ctx, "attributes_asked", 1);
     if (q == NULL) {
@@ -520,11 +556,13 @@ static void ask(struct mqtt_tb *t, const struct question *form, struct tpc_str d
     q->bytes = bytes;
     q->device_len = device.len;
     q->key_len = key.len;
+    q->who_len = who.len;
     char *texts = (char *) (q + 1);
     memcpy(texts, device.ptr, device.len);
     if (key.len > 0) {
         memcpy(texts + device.len, key.ptr, key.len);
     }
+    memcpy(texts + device.len + key.len, who.ptr, who.len);
     q->gate = t->gate;
     atomic_fetch_add(&t->gate->refs, 1);
     int rc = keys[0].len + keys[1].len == 0 ? TPC_EINVAL : TPC_ENOENT;
@@ -559,7 +597,8 @@ static size_t join(const struct tpc_value *list, char out[KEYS_BYTES], struct tp
 }
 
 /* {"id", "device", "client": bool, "key" | "keys"} */
-static void ask_gateway(struct mqtt_tb *t, struct tpc_str text, struct tpc_arena *arena)
+static void ask_gateway(struct mqtt_tb *t, struct tpc_str who, struct tpc_str text,
+                        struct tpc_arena *arena)
 {
     char list[KEYS_BYTES];
     struct tpc_value v;
@@ -585,11 +624,12 @@ static void ask_gateway(struct mqtt_tb *t, struct tpc_str text, struct tpc_arena
         t->host->count(t->ctx, "refused", 1);
         return;
     }
-    ask(t, &form, device, key, keys);
+    ask(t, &form, who, device, key, keys);
 }
 
 /* {"clientKeys": "a,b", "sharedKeys": "c"} */
-static void ask_device(struct mqtt_tb *t, int64_t id, struct tpc_str text, struct tpc_arena *arena)
+static void ask_device(struct mqtt_tb *t, struct tpc_str who, int64_t id, struct tpc_str text,
+                       struct tpc_arena *arena)
 {
     static const struct tpc_str none = { NULL, 0 };
     struct question form = { .id = id };
@@ -600,7 +640,7 @@ static void ask_device(struct mqtt_tb *t, int64_t id, struct tpc_str text, struc
     }
     const struct tpc_str keys[2] = { tpc_value_text(tpc_value_get(&v, TPC_STR("clientKeys"))),
                                      tpc_value_text(tpc_value_get(&v, TPC_STR("sharedKeys"))) };
-    ask(t, &form, t->options->gateway, none, keys);
+    ask(t, &form, who, who, none, keys);
 }
 
 static bool is_request(struct tpc_str topic, struct tpc_str *ret_id)
@@ -615,26 +655,28 @@ static bool is_request(struct tpc_str topic, struct tpc_str *ret_id)
             tail(what, TPC_STR("attributes/request/"), ret_id));
 }
 
-bool mqtt_tb_request(struct mqtt_tb *t, const struct mqtt_incoming *in)
+bool mqtt_tb_request(struct mqtt_tb *t, const struct mqtt_incoming *in, struct mqtt_address *a)
 {
     struct tpc_str id, rest, text = { (const char *) in->payload.ptr, in->payload.len };
+    struct tpc_str who = t->options->gateway.len > 0 ? t->options->gateway : a->device;
     struct tpc_arena *arena = NULL;
-    if (!is_request(in->topic, &id)) {
+    if (!is_request(a->topic, &id)) {
         return false;
     }
     if (in->retained || tpc_arena_create(t->host->allocator, 0, &arena) != 0) {
         t->host->count(t->ctx, "dropped", 1);
         return true;
     }
-    if (tail(in->topic, TPC_STR("v1/devices/me/rpc/request/"), &rest)) {
-        answer_call(t, id, text, arena);
-    } else if (tail(in->topic, TPC_STR("v1/devices/me/attributes/request/"), &rest)) {
-        ask_device(t, number_of(id), text, arena);
-    } else if (tail(in->topic, TPC_STR("v1/gateway/attributes/request"), &rest)) {
-        ask_gateway(t, text, arena);
+    if (tail(a->topic, TPC_STR("v1/devices/me/rpc/request/"), &rest)) {
+        answer_call(t, who, id, text, arena);
+    } else if (tail(a->topic, TPC_STR("v1/devices/me/attributes/request/"), &rest)) {
+        ask_device(t, who, number_of(id), text, arena);
+    } else if (tail(a->topic, TPC_STR("v1/gateway/attributes/request"), &rest)) {
+        ask_gateway(t, who, text, arena);
     } else {
         t->host->count(t->ctx, "claims_dropped", 1);
-        t->host->log(t->ctx, TPC_LOG_WARN, "a claim of the local gateway is not passed on");
+        t->host->log(t->ctx, TPC_LOG_WARN, "a claim of %.*s is not passed on", (int) who.len,
+                     who.ptr);
     }
     tpc_arena_destroy(arena);
     return true;

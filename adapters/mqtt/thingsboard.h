@@ -1,6 +1,6 @@
 /*
- * Dialect "thingsboard": a gateway of ThingsBoard's on a local broker, with the devices that it keeps.
- * It takes us for its platform: its devices are made when it names them, behind it; what it asks is
+ * Dialect "thingsboard": a gateway of ThingsBoard's on a local broker, with the devices that it keeps, or
+ * many of them and devices that speak for themselves, where the broker's plugin says who speaks. It takes us for its platform: its devices are made when it names them, behind it; what it asks is
  * answered; numbers that stand for our commands' ids are remembered until it answers.
  *
  * Thread: request and prepare on the client's receive thread alone, the others on any.
@@ -24,7 +24,7 @@ enum {
 extern const struct tpc_option mqtt_tb_option_table[MQTT_TB_OPTION_COUNT];
 
 struct mqtt_tb_options {
-    struct tpc_str gateway;      /* key of its device; empty = there is none */
+    struct tpc_str gateway;      /* key of its device; empty = each message says whose it is */
     struct tpc_str product;      /* key, of a gateway */
     struct tpc_str default_type; /* of devices whose type it does not say */
     struct tpc_str limits[3];    /* messages, telemetry messages, data points: "10:1,60:60" */
@@ -40,7 +40,7 @@ struct mqtt_tb {
     const struct mqtt_tb_options *options;
     struct tpc_str tenant;
     uint32_t limit;                             /* names in `known` */
-    struct tpi_map known;                       /* names of devices that are there */
+    struct tpi_map known;                       /* gateway, NUL and name of devices there */
     bool made;                                  /* the gateway itself */
     const struct tb_attributes_ops *attributes; /* NULL = nobody knows any */
     void *attributes_self;
@@ -69,7 +69,7 @@ void mqtt_tb_stop(struct mqtt_tb *t);  /* what is answered later is nothing to i
 void mqtt_tb_fini(struct mqtt_tb *t);
 
 /* Whether the message was a request, or something that nobody takes: it is dealt with. */
-bool mqtt_tb_request(struct mqtt_tb *t, const struct mqtt_incoming *in);
+bool mqtt_tb_request(struct mqtt_tb *t, const struct mqtt_incoming *in, struct mqtt_address *a);
 /*
  * Before the message is handed over: makes the devices that it names, and finds the command that it
  * answers, for a->correlation. Returns 0; else it can be done later. What can never be done is told and

@@ -343,6 +343,9 @@ static int decode_frame(const struct tpc_frame *frame, uint32_t index,
     if (rc != 0) {
         return rc;
     }
+    if (frame->kind == TPC_MSG_PRESENCE) { /* a broker's plugin says who is there */
+        return put_presence(&r, &root);
+    }
     if (take(&topic, "v1/gateway/")) {
         return of_gateway(&r, topic, &root);
     }

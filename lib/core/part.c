@@ -395,14 +395,14 @@ int tpi_part_codec(void *user, struct tpc_str name, const struct tpc_codec_ops *
     static const struct tpc_codec_ops unused = { .iface = TPC_IFACE(struct tpc_codec_ops, 1),
                                                  .name = "unused" };
     struct tpc_core *core = user;
-    if ((core->options.flags & TPC_CORE_OBSERVE) != 0) {
-        *ret_ops = &unused; /* nothing is decoded here: modules of codecs are not needed */
-        *ret_self = NULL;
-        return 0;
-    }
     const struct tpc_codec_ops *built_in = tpi_codec_builtin(name);
     if (built_in != NULL) {
         *ret_ops = built_in;
+        *ret_self = NULL;
+        return 0;
+    }
+    if ((core->options.flags & TPC_CORE_OBSERVE) != 0) {
+        *ret_ops = &unused; /* nothing is decoded here: modules of codecs are not needed */
         *ret_self = NULL;
         return 0;
     }

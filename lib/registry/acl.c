@@ -48,7 +48,33 @@ static const char *const subscribe[] = {
     "devices/config/down/response/+",
 };
 
+/* Of devices whose product has codec thingsboard: contract thingsboard 1.2, 1.3. */
+static const char *const tb_publish[] = {
+    "v1/gateway/connect",
+    "v1/gateway/disconnect",
+    "v1/gateway/telemetry",
+    "v1/gateway/attributes",
+    "v1/gateway/attributes/request",
+    "v1/gateway/rpc",
+    "v1/gateway/claim",
+    "v1/devices/me/telemetry",
+    "v1/devices/me/attributes",
+    "v1/devices/me/attributes/request/+",
+    "v1/devices/me/rpc/request/+",
+    "v1/devices/me/rpc/response/+",
+    "v1/devices/me/claim",
+};
+
+static const char *const tb_subscribe[] = {
+    "v1/gateway/attributes",       "v1/gateway/attributes/response",
+    "v1/gateway/disconnect",       "v1/gateway/rpc",
+    "v1/devices/me/attributes",    "v1/devices/me/attributes/response/+",
+    "v1/devices/me/rpc/request/+", "v1/devices/me/rpc/response/+",
+};
+
 enum {
+    TB_PUBLISH = sizeof(tb_publish) / sizeof(tb_publish[0]),
+    TB_SUBSCRIBE = sizeof(tb_subscribe) / sizeof(tb_subscribe[0]),
     PUBLISH = sizeof(publish) / sizeof(publish[0]),
     SUBSCRIBE = sizeof(subscribe) / sizeof(subscribe[0])
 };
@@ -128,11 +154,36 @@ static bool register_allows(const struct tpc_identity *who, int access, struct t
                                                             : TPC_STR("thing/auth/register_reply"));
 }
 
-/* Where a broker's plugin tells the platform what it refused: nothing for devices, whatever topics their
- * product has of its own. */
+/* Between a broker's plugin and the platform, what it refused and whose words are whose: nothing for
+ * devices, whatever topics their product has of its own. A filter may be wider than that. */
 static bool is_reserved(const struct tpc_identity *who, struct tpc_str topic)
 {
-    return who->role != TPC_ROLE_SERVICE && tpc_str_equal(topic, TPC_STR(TPC_WHY_TOPIC));
+    static const char named[] = "tpcore/thingsboard/";
+    return who->role != TPC_ROLE_SERVICE &&
+           (tpc_str_equal(topic, TPC_STR(TPC_WHY_TOPIC)) ||
+            (topic.len >= sizeof(named) - 1 && memcmp(topic.ptr, named, sizeof(named) - 1) == 0));
+}
+
+static bool tb_allows(struct tpi_registry *r, const struct tpc_identity *who, int access,
+                      struct tpc_str topic)
+{
+    bool up = access == TPC_ACCESS_PUBLISH;
+    const char *const *list = up ? tb_publish : tb_subscribe;
+    bool fits = false;
+    if (who->role != TPC_ROLE_DEVICE || topic.len < 3 || memcmp(topic.ptr, "v1/", 3) != 0 ||
+        memchr(topic.ptr, '#', topic.len) != NULL ||
+        (access != TPC_ACCESS_SUBSCRIBE && has_wildcard(topic))) {
+        return false;
+    }
+    for (int i = 0; i < (up ? (int) TB_PUBLISH : (int) TB_SUBSCRIBE) && !fits; i++) {
+        fits = tpi_topic_fits(tpc_str_from(list[i]), topic, tpc_str_from(who->key),
+                              access == TPC_ACCESS_SUBSCRIBE);
+    }
+    tpi_registry_read_lock(r);
+    const struct tpc_device *d = fits ? tpi_registry_by_id(r, who->id) : NULL;
+    fits = d != NULL && strcmp(d->product->codec->name, "thingsboard") == 0;
+    tpi_registry_read_unlock(r);
+    return fits && is_level(tpc_str_from(who->key));
 }
 
 static bool allows(const struct tpc_identity *who, int access, struct tpc_str topic)
@@ -224,7 +275,7 @@ int tpi_acl_check(struct tpi_registry *r, const struct tpc_identity *who, int ac
 {
     if (is_topic(topic) && !is_reserved(who, topic) &&
         (allows(who, access, topic) || product_allows(r, who, access, topic) ||
-         behind_allows(r, who, access, topic))) {
+         behind_allows(r, who, access, topic) || tb_allows(r, who, access, topic))) {
         return 0;
     }
     TPI_METRIC_ADD(r->counters.acl_denied, 1);

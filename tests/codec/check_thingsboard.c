@@ -79,6 +79,8 @@ START_TEST(a_gateways_devices_come_and_go)
                      ">A 0:presence params={\"online\":true}{} <");
     ck_assert_str_eq(on("v1/gateway/disconnect", "{\"device\":\"A\"}"),
                      ">A 0:presence params={\"online\":false}{} <");
+    ck_assert_str_eq(cs_decode(ops, NULL, NULL, &sink, TPC_MSG_PRESENCE, bytes_of("1")),
+                     "0:presence params={\"online\":true}{}"); /* a broker's plugin says so */
 }
 END_TEST
 

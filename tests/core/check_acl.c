@@ -182,6 +182,50 @@ START_TEST(a_key_that_is_a_wildcard_gives_no_topics_of_others)
 END_TEST
 
 /* A gateway speaks and hears for what stands behind it, and for nobody else. */
+START_TEST(a_product_of_codec_thingsboard_has_thingsboards_topics)
+{
+    static const struct topic good[] = {
+        { TPC_ACCESS_PUBLISH, "v1/gateway/telemetry" },
+        { TPC_ACCESS_PUBLISH, "v1/gateway/attributes/request" },
+        { TPC_ACCESS_PUBLISH, "v1/devices/me/rpc/request/1" },
+        { TPC_ACCESS_SUBSCRIBE, "v1/gateway/rpc" },
+        { TPC_ACCESS_SUBSCRIBE, "v1/devices/me/rpc/response/+" },
+        { TPC_ACCESS_RECEIVE, "v1/devices/me/attributes/response/7" },
+    };
+    static const struct topic bad[] = {
+        { TPC_ACCESS_PUBLISH, "v1/gateway/elsewhere" },
+        { TPC_ACCESS_PUBLISH, "v1/gateway/+" },
+        { TPC_ACCESS_SUBSCRIBE, "v1/gateway/telemetry" },
+        { TPC_ACCESS_SUBSCRIBE, "v1/#" },
+        { TPC_ACCESS_SUBSCRIBE, "v1/gateway/+" },
+        { TPC_ACCESS_PUBLISH, "tpcore/thingsboard/up/other/v1/gateway/telemetry" },
+        { TPC_ACCESS_SUBSCRIBE, "tpcore/thingsboard/up/+/v1/gateway/telemetry" },
+    };
+    struct flow f;
+    struct tpc_device_info info = { .size = sizeof(info) };
+    setup(&f);
+    put(&f, "product", "{\"key\":\"tb\",\"codec\":\"thingsboard\"," MODEL "}");
+    put(&f, "device", "{\"key\":\"gw\",\"product\":\"tb\"}");
+    put(&f, "device", "{\"key\":\"json\",\"product\":\"panel\"}");
+    for (int i = 0; i < 2; i++) {
+        struct tpc_identity id = device_named(i == 0 ? "gw" : "json");
+        struct tpc_device *d = flow_device(&f, id.key);
+        tk_ok(tpc_device_info(d, &info));
+        id.id = info.id;
+        tpc_device_unref(d);
+        for (size_t k = 0; k < COUNT(good); k++) {
+            tk_fails(i == 0 ? 0 : TPC_EDENIED,
+                     tpc_acl_check(f.core, &id, good[k].access, tpc_str_from(good[k].topic)));
+        }
+        for (size_t k = 0; k < COUNT(bad); k++) {
+            tk_fails(TPC_EDENIED,
+                     tpc_acl_check(f.core, &id, bad[k].access, tpc_str_from(bad[k].topic)));
+        }
+    }
+    teardown(&f);
+}
+END_TEST
+
 START_TEST(a_gateway_has_the_alink_topics_of_its_devices)
 {
     struct flow f;
@@ -221,6 +265,7 @@ Suite *acl_flow_suite(void)
     tcase_add_test(tc, the_topic_of_what_was_refused_is_for_service_users_alone);
     tcase_add_test(tc, a_key_that_is_a_wildcard_gives_no_topics_of_others);
     tcase_add_test(tc, a_gateway_has_the_alink_topics_of_its_devices);
+    tcase_add_test(tc, a_product_of_codec_thingsboard_has_thingsboards_topics);
     suite_add_tcase(s, tc);
     return s;
 }

@@ -51,23 +51,30 @@ static int try_begin(const char *more)
     return fake_init(&h, &env, fake_adapter_of(tpc_module_mqtt()), options);
 }
 
-/* filter: what the gateway hears. service: who knows attributes; NULL = nobody. */
-static void begin(const char *filter, const struct tb_attributes_ops *service)
+static void begin_with(const char *options, int subscriptions, const char *filter,
+                       const struct tb_attributes_ops *service)
 {
-    tk_ok(try_begin(",\"ack\":\"received\",\"thingsboard\":{\"gateway\":\"old\","
-                    "\"messages\":\"10:1,60:60\"}"));
+    tk_ok(try_begin(options));
     begun = true;
     h.service_name = service != NULL ? TB_ATTRIBUTES_SERVICE : NULL;
     h.service = service;
     tk_ok(fake_start(&h));
-    for (int i = 0; i < WAIT_MS / 10 && fake_metric(&h, "subscribed") < 8; i++) {
+    for (int i = 0; i < WAIT_MS / 10 && fake_metric(&h, "subscribed") < subscriptions; i++) {
         poll(NULL, 0, 10);
     }
-    ck_assert_int_eq(fake_metric(&h, "subscribed"), 8);
+    ck_assert_int_eq(fake_metric(&h, "subscribed"), subscriptions);
     acked = heard = 0;
     heard_topic[0] = '\0';
     device_connect(&old, &broker, "old", filter, on_heard, NULL);
     old.on_acked = on_acked;
+}
+
+/* filter: what the gateway hears. service: who knows attributes; NULL = nobody. */
+static void begin(const char *filter, const struct tb_attributes_ops *service)
+{
+    begin_with(",\"ack\":\"received\",\"thingsboard\":{\"gateway\":\"old\","
+               "\"messages\":\"10:1,60:60\"}",
+               8, filter, service);
 }
 
 static void end(void)
@@ -325,11 +332,51 @@ START_TEST(calls_and_sets_leave_and_answers_find_their_command)
 }
 END_TEST
 
+/* What the broker's plugin makes of the topics of several gateways and devices. */
+START_TEST(behind_the_plugin_many_speak_and_each_hears_its_own)
+{
+    static const char id[] = "0123456789abcdef0123456789abcdef";
+    char text[TEXT];
+    begin_with(",\"ack\":\"received\"", 1, "tpcore/thingsboard/down/#", &knows);
+    say("tpcore/thingsboard/up/g1/v1/gateway/telemetry", "{\"A\":[{\"t\":1}]}");
+    say("tpcore/thingsboard/up/g2/v1/gateway/telemetry", "{\"A\":[{\"t\":1}],\"B\":[{\"t\":2}]}");
+    say("tpcore/thingsboard/up/d1/v1/devices/me/telemetry", "{\"t\":3}");
+    ck_assert(fake_wait_frames(&h, 3));
+    ck_assert_uint_eq(h.device_count, 2); /* those that speak are there: they have logged in */
+    ck_assert_str_eq(h.devices[0].document, "{\"gateway\":\"g1\",\"address\":\"A\"}");
+    ck_assert_str_eq(h.sessions[1].device, "g1");
+    ck_assert_str_eq(h.sessions[2].device, "g2");
+    ck_assert_str_eq(h.sessions[3].device, "d1");
+    ck_assert_str_eq(h.frames[2].topic, "v1/devices/me/telemetry");
+    say("tpcore/thingsboard/up/d1/v1/devices/me/rpc/request/5", "{\"method\":\"x\"}");
+    hears("tpcore/thingsboard/down/d1/v1/devices/me/rpc/response/5",
+          "{\"error\":\"no such method\"}");
+    say("tpcore/thingsboard/up/g2/v1/gateway/attributes/request",
+        "{\"id\":1,\"device\":\"A\",\"client\":false,\"key\":\"k\"}");
+    hears("tpcore/thingsboard/down/g2/v1/gateway/attributes/response",
+          "{\"id\":1,\"device\":\"A\",\"value\":7}");
+    say("tpcore/thingsboard/up/d1/v1/devices/me/attributes/request/4", "{\"sharedKeys\":\"k\"}");
+    hears("tpcore/thingsboard/down/d1/v1/devices/me/attributes/response/4",
+          "{\"shared\":{\"k\":7}}");
+    ck_assert_str_eq(asked, "d1 c= s=k");
+    struct tpc_frame f = { .size = sizeof(f), .kind = TPC_MSG_COMMAND };
+    f.flags = TPC_FRAME_GATEWAY | TPC_FRAME_BEHIND;
+    f.correlation = tpc_str_from(id);
+    f.payload = TPC_BYTES("{}");
+    tk_ok(fake_send(&h, 3, "p", "g2", &f, 7));
+    hears("tpcore/thingsboard/down/g2/v1/gateway/rpc", "{}");
+    snprintf(text, sizeof(text), "{\"device\":\"A\",\"id\":%u,\"data\":{}}",
+             (unsigned) tpi_codec_number(tpc_str_from(id)));
+    say("tpcore/thingsboard/up/g2/v1/gateway/rpc", text);
+    ck_assert(fake_wait_frames(&h, 4));
+    ck_assert_str_eq(h.frames[3].correlation, id);
+    end();
+}
+END_TEST
+
 START_TEST(options_that_cannot_be_are_refused)
 {
     static const char *const bad[] = {
-        "",
-        ",\"thingsboard\":{}",
         ",\"version\":4,\"thingsboard\":{\"gateway\":\"old\"}",
         ",\"share\":\"g\",\"thingsboard\":{\"gateway\":\"old\"}",
         ",\"thingsboard\":{\"gateway\":\"old\",\"messages\":\"ten\"}",
@@ -355,6 +402,7 @@ Suite *tb_suite(void)
     tcase_add_test(tc, attributes_are_asked_of_whoever_knows_them);
     tcase_add_test(tc, without_one_who_knows_there_are_no_attributes);
     tcase_add_test(tc, calls_and_sets_leave_and_answers_find_their_command);
+    tcase_add_test(tc, behind_the_plugin_many_speak_and_each_hears_its_own);
     tcase_add_test(tc, options_that_cannot_be_are_refused);
     suite_add_tcase(s, tc);
     return s;
