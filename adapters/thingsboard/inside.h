@@ -21,7 +21,7 @@
 
 enum {
     TB_PAYLOAD_DEFAULT = 65536,
-    TB_JOBS_MAX = 64, /* max_in_flight of a target */
+    TB_IN_FLIGHT = 16, /* batches of a target at a time */
     TB_DOWN_BYTES = 1 << 20,
     TB_ASKS_MAX = 10000,
     TB_RPCS_MAX = 10000,

@@ -105,6 +105,7 @@ static const struct tpc_sink_ops tb_ops = {
     .target_close = tb_target_close,
     .stop = tb_stop,
     .fini = tb_fini,
+    .max_in_flight = TB_IN_FLIGHT,
 };
 
 static const struct tpc_interface tb_interfaces[] = { { TPC_KIND_SINK, &tb_ops } };
