@@ -723,7 +723,7 @@ static void read_all(struct tb *t, const struct tb_obj *root)
         { "minPingIntervalWithoutDataMs", "" },
     };
     struct storage storage = { { NULL, 0, 0 }, { NULL, 0, 0 } };
-    struct tb_map history = { NULL, 0, 0 };
+    struct tb_map history = { NULL, 0, 0 }, core = { NULL, 0, 0 };
     struct tb_list entities = { NULL, 0, 0 };
     TB_SCAN(t, root, known);
     struct tb_obj gateway = tb_map(t, root, "thingsboard");
@@ -748,6 +748,10 @@ static void read_all(struct tb *t, const struct tb_obj *root)
     t->failed = bad;
     tb_put(t, &history, "type", tb_of_text("memory"));
     tb_put(t, &history, "max_bytes", tb_of_text("8MiB"));
+    /* Boxes are small: one thread decodes, and its ring holds a burst. */
+    tb_put(t, &core, "workers", tb_of_int(1));
+    tb_put(t, &core, "ring", tb_of_text("1MiB"));
+    tb_put(t, &t->root, "core", tb_of_map(&core));
     tb_put(t, &t->root, "log", tb_of_map(&storage.log));
     tb_put(t, &t->root, "history", tb_of_map(&history));
     tb_put(t, &t->root, "adapters", tb_of_map(&t->adapters));
