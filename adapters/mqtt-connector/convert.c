@@ -34,7 +34,8 @@ struct work {
 bool cn_json(struct tpc_bytes payload, struct tpc_arena *arena, struct tpc_value *ret)
 {
     struct tpc_str text = { (const char *) payload.ptr, payload.len };
-    return payload.len > 0 && tpc_json_parse(arena, text, 0, NULL, ret) == 0;
+    return payload.len > 0 &&
+           tpc_json_parse(arena, text, TPC_JSON_ALLOW_DUPLICATES, NULL, ret) == 0;
 }
 
 int cn_who(const struct cn_from *f, const struct expr_message *m, struct tpc_arena *arena,
@@ -269,6 +270,10 @@ static int64_t message_time(struct work *w)
     if (ts == NULL || ts->type == TPC_NULL) {
         return 0;
     }
+    struct tpc_value whole; /* 1763744400123.0 is a number of milliseconds, too */
+    if (ts->type == TPC_DOUBLE && cast_value(CAST_INTEGER, ts, w->arena, &whole) == 0) {
+        ts = &whole;
+    }
     if (cast_text(ts, w->arena, &text) != 0 || date_parse(text, 0, &unix_ms) != 0) {
         left_out(w, "unread_times");
         return 0;
@@ -331,7 +336,7 @@ int cn_convert(const struct cn_mapping *m, bool cbor, struct tpc_str topic,
         return convert_one(&w);
     }
     struct tpc_str text = { (const char *) payload.ptr, payload.len };
-    int rc = tpc_json_parse(arena, text, 0, &err, &json);
+    int rc = tpc_json_parse(arena, text, TPC_JSON_ALLOW_DUPLICATES, NULL, &json);
     if (rc == TPC_ENOMEM) {
         return rc;
     }

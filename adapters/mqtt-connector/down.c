@@ -415,8 +415,9 @@ static int run(struct cn_job *j, const struct tpc_peer *peer, const struct tpc_f
     struct connector *c = j->c;
     struct tpc_value doc;
     char request[16];
-    if (parse(frame, arena, &doc) != 0 || doc.type != TPC_MAP) {
-        return c->host->fail(c->ctx, TPC_EUNSUPPORTED, "a command that is no map");
+    bool map = parse(frame, arena, &doc) == 0 && doc.type == TPC_MAP;
+    if (!map) { /* of a codec with a form of its own: it goes out as it is */
+        doc = text_value((struct tpc_str){ (const char *) frame->payload.ptr, frame->payload.len });
     }
     pthread_mutex_lock(&c->lock);
     int n = snprintf(request, sizeof(request), "%u", (unsigned) ++c->next_request);
@@ -428,8 +429,8 @@ static int run(struct cn_job *j, const struct tpc_peer *peer, const struct tpc_f
     struct say_values v = { .device = peer->device, .type = peer->product };
     v.request = (struct tpc_str){ request, (size_t) n };
     v.method = frame->name.len > 0 ? frame->name : set ? TPC_STR("set") : TPC_STR("get");
-    v.params = set || get ? &doc : tpc_value_get(&doc, TPC_STR("params"));
-    if (set) {
+    v.params = set || get || !map ? &doc : tpc_value_get(&doc, TPC_STR("params"));
+    if (set && map) {
         int rc = set_attributes(j, &v, &doc, arena, ret_count);
         if (rc != 0 || *ret_count > 0) {
             return rc;

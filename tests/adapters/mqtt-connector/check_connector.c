@@ -399,6 +399,10 @@ START_TEST(service_without_an_answer_is_published_and_succeeds)
     ck_assert(fake_wait_frames(&h, 1));
     f = command("bad", "{\"method\":\"bad\",\"params\":\"#\"}");
     tk_fails(TPC_EUNSUPPORTED, fake_send(&h, s, "default", "box1", &f, 6));
+    f = command("setRelay", "\x01\x02 by a script"); /* what the codec made goes out as it is */
+    tk_ok(fake_send(&h, s, "default", "box1", &f, 8));
+    hear();
+    ck_assert_str_eq(heard_payload, "\x01\x02 by a script");
     f = command("unheard", "{\"method\":\"unheard\"}");
     tk_fails(TPC_EUNSUPPORTED, fake_send(&h, s, "default", "box1", &f, 7));
     broker_fini(&device);

@@ -120,6 +120,11 @@ START_TEST(sample_of_the_original_is_converted)
     ck_assert_str_eq(convert("sensor/box1/data", "{\"temp\":1,\"ts\":1763744400123}"),
                      "box1 Thermometer 1 1763744400123 {\"temperature\":1.0};");
     ck_assert_str_eq(counts, "values_missing;values_missing;");
+    ck_assert_str_eq(convert("sensor/box1/data", "{\"temp\":1,\"temp\":2,\"ts\":1763744400123.0}"),
+                     "box1 Thermometer 1 1763744400123 {\"temperature\":2.0};");
+    ck_assert_str_eq(
+        convert("sensor/box1/data", "{\"temp\":1,\"ts\":12345}"), /* time since a start */
+        "box1 Thermometer 1 0 {\"temperature\":1.0};");
     ck_assert_str_eq(convert("sensor/box1/data", "{\"temp\":\"warm\"}"),
                      "!box1 no value was found in it: {\"temp\":\"warm\"};");
     ck_assert_str_eq(counts, "values_missing;values_unfit;values_missing;");
@@ -298,6 +303,34 @@ static int without_memory(const struct tpc_allocator *a, void *user)
     return rc;
 }
 
+static int read_without_memory(const struct tpc_allocator *a, void *user)
+{
+    host.base.allocator = a;
+    int rc = cn_config_read(&host.base, &host, user, &config);
+    cn_config_free(&config);
+    return rc;
+}
+
+START_TEST(configuration_without_memory_is_refused)
+{
+    struct tpc_value given, checked;
+    struct tpc_error err;
+    const struct tpc_list table = TPC_OPTIONS(connector_options);
+    tk_ok(tpc_json_parse(
+        arena,
+        TPC_STR("{\"url\":\"mqtt://h\",\"mappings\":[{\"topic\":\"a/+\",\"device\":\"a.*\","
+                "\"device_source\":\"topic\",\"attributes\":[{\"key\":\"k\",\"value\":\"${a.b[0]}"
+                "\"}]}],"
+                "\"rpc\":[{\"topic\":\"t/${params.x}\",\"answer_topic\":\"r/${requestId}\"}],"
+                "\"attribute_updates\":[{\"topic\":\"u\"}]}"),
+        0, NULL, &given));
+    tk_ok(tpi_option_check(&table, &given, 0, arena, &err, &checked));
+    host.base.random = &env.random;
+    host.base.fail = refuse;
+    tk_each_alloc_fails(read_without_memory, &checked);
+}
+END_TEST
+
 START_TEST(lack_of_memory_is_told)
 {
     begin("{\"topic\":\"x\",\"device\":\"[a-z]+$\",\"device_source\":\"topic\",\"timeseries\":[{"
@@ -338,6 +371,7 @@ TCase *convert_case(void)
     tcase_add_test(c, value_that_is_nested_too_deeply_is_refused_once);
     tcase_add_test(c, more_values_than_a_frame_holds_go_into_more_frames);
     tcase_add_test(c, mistakes_of_the_configuration_are_named);
+    tcase_add_test(c, configuration_without_memory_is_refused);
     tcase_add_test(c, lack_of_memory_is_told);
     return c;
 }
