@@ -7,7 +7,7 @@
 
 #include "data/member.h"
 
-enum { ID_BYTES = 8, WHERE_MAX = 96 };
+enum { ID_BYTES = 8, WHERE_MAX = 96, HOLD_MS = 2000 };
 
 struct reader {
     const struct tpc_host *host;
@@ -348,6 +348,8 @@ int cn_config_read(const struct tpc_host *host, void *ctx, const struct tpc_valu
     c->make_devices = tpi_member_bool(cfg, "make_devices", true);
     c->max_devices = (uint32_t) tpi_member_int(cfg, "max_devices", 100000);
     read_client(&r, cfg);
+    c->hold_ms = (uint32_t) tpi_member_int(
+        cfg, "hold", c->client.clean_start ? (int64_t) c->client.keep_alive_s * 1000 : HOLD_MS);
     c->mappings =
         read_list(&r, cfg, "mappings", sizeof(*c->mappings), read_mapping, &c->mapping_count);
     c->connects =

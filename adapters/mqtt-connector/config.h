@@ -70,7 +70,7 @@ struct cn_config {
     struct mqtt_client_config client;
     struct tpc_str tenant;
     bool cbor, ack_appended, presence, make_devices;
-    uint32_t max_devices;
+    uint32_t max_devices, hold_ms;
     struct cn_mapping *mappings;
     struct cn_from *connects, *disconnects;
     struct cn_request *requests;

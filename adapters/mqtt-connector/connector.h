@@ -45,6 +45,8 @@ struct connector {
     uint64_t next_ticket;
     const struct mqtt_incoming *incoming;
     bool again;        /* it is worked on once more */
+    bool dropped;      /* its connection was given up */
+    int64_t begun_ms;  /* monotonic */
     bool told_refused; /* in the log, since the connection was made */
 
     pthread_mutex_t lock; /* over those below */

@@ -466,6 +466,14 @@ const struct tpc_option connector_options[CN_OPTION_COUNT] = {
       .since = "0.1",
       .help = "when a message of QoS 1 is acknowledged: once all of it is in the log, or once it "
               "is taken" },
+    { .name = "hold",
+      .type = TPC_OPT_DURATION,
+      .min = 100,
+      .max = 3600000,
+      .since = "0.1",
+      .help = "how long a message waits for the core before the connection is given up, so that "
+              "the broker "
+              "keeps it; absent = 2s, with clean_start keep_alive" },
     { .name = "presence",
       .type = TPC_OPT_BOOL,
       .def = "true",

@@ -5,7 +5,7 @@
 #include <tpcore/ext/option.h>
 
 enum {
-    CN_OPTION_COUNT = 24,
+    CN_OPTION_COUNT = 25,
     CN_MAPPINGS_MAX = 256,
     CN_ENTRIES_MAX = 1024,  /* values of a mapping */
     CN_TEXT_MAX = 4096,     /* bytes of an expression */

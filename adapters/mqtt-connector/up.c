@@ -317,6 +317,26 @@ static bool give_all(struct connector *c, uint64_t first, bool tickets, bool saf
     return later;
 }
 
+static int64_t mono_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Whether the message is not to be waited for any more: the instance stops, or the core does not take it.
+ * While it waits here nothing else moves through paho in this process: what would make room in the log by
+ * delivering it over another connection could not. */
+static bool given_up(struct connector *c)
+{
+    if (!c->dropped && mono_ms() - c->begun_ms >= c->config.hold_ms &&
+        mqtt_client_drop(c->client)) {
+        c->dropped = true;
+        c->host->count(c->ctx, "held_back", 1);
+    }
+    return c->dropped || mqtt_client_is_cut(c->client);
+}
+
 /* Waits until what was given is settled. Returns whether it was; false = the connection was cut. */
 static bool wait_settled(struct connector *c)
 {
@@ -324,7 +344,7 @@ static bool wait_settled(struct connector *c)
     while (c->left > 0) {
         wait_change(c, WAIT_MS);
         pthread_mutex_unlock(&c->lock);
-        bool cut = mqtt_client_is_cut(c->client);
+        bool cut = given_up(c);
         pthread_mutex_lock(&c->lock);
         if (cut && c->left > 0) {
             break;
@@ -377,7 +397,7 @@ static int deliver(struct connector *c)
             if (later || !ticketed) {
                 wait_resumed(c);
             }
-            rc = mqtt_client_is_cut(c->client) ? TPC_ECANCELED : 0;
+            rc = given_up(c) ? TPC_ECANCELED : 0;
         }
     }
     pthread_mutex_lock(&c->lock);
@@ -549,7 +569,8 @@ void cn_message(struct connector *c, const struct mqtt_incoming *in)
 {
     int rc;
     c->incoming = in;
-    c->again = false;
+    c->again = c->dropped = false;
+    c->begun_ms = mono_ms();
     if (cn_answered(c, in)) {
         return;
     }
@@ -568,5 +589,5 @@ void cn_message(struct connector *c, const struct mqtt_incoming *in)
             wait_resumed(c);
         }
         tpc_arena_reset(c->arena);
-    } while (rc != 0 && rc != TPC_ECANCELED && in->qos > 0 && !mqtt_client_is_cut(c->client));
+    } while (rc != 0 && rc != TPC_ECANCELED && in->qos > 0 && !given_up(c));
 }

@@ -251,8 +251,13 @@ static void went_up(struct mqtt_client *c)
     }
     c->unasked = true;
     pthread_mutex_unlock(&c->lock);
-    c->fd = mqtt_socket_new(&c->before, c->port, &c->inode);
-    mqtt_socket_hurry(c->fd, c->inode);
+    uint64_t inode = 0;
+    int fd = mqtt_socket_new(&c->before, c->port, &inode);
+    mqtt_socket_hurry(fd, inode);
+    pthread_mutex_lock(&c->lock);
+    c->fd = fd;
+    c->inode = inode;
+    pthread_mutex_unlock(&c->lock);
     c->host->log(c->ctx, TPC_LOG_INFO, "connected to %s%s", c->config.url,
                  present ? ", the session goes on" : "");
     if (!renewed) {
@@ -345,8 +350,8 @@ static int begin(struct mqtt_client *c)
     c->reason[0] = '\0';
     c->inflight_max = c->config.max_inflight;
     c->facts = (struct mqtt_client_facts){ .version = c->config.version };
-    pthread_mutex_unlock(&c->lock);
     c->fd = -1;
+    pthread_mutex_unlock(&c->lock);
     mqtt_sockets_list(&c->before);
     int rc = begin_connect(c);
     tls_copy_destroy(old); /* paho has the paths of the new ones */
@@ -667,6 +672,15 @@ void mqtt_client_facts(struct mqtt_client *c, struct mqtt_client_facts *ret)
     pthread_mutex_lock(&c->lock);
     *ret = c->facts;
     pthread_mutex_unlock(&c->lock);
+}
+
+bool mqtt_client_drop(struct mqtt_client *c)
+{
+    pthread_mutex_lock(&c->lock);
+    bool known = c->fd >= 0;
+    mqtt_socket_cut(c->fd, c->inode);
+    pthread_mutex_unlock(&c->lock);
+    return known;
 }
 
 bool mqtt_client_is_cut(struct mqtt_client *c)

@@ -96,6 +96,13 @@ int mqtt_client_subscribe(struct mqtt_client *c, const char *filter, uint32_t qo
  */
 void mqtt_client_renew(struct mqtt_client *c, struct tls_copy *files);
 
+/*
+ * From on_message: cuts the connection, so that the acknowledgement of the message that is worked on reaches
+ * nobody; on_message returns then, and all that paho does in this process goes on. A broker that keeps the
+ * session sends the message again on the next connection. False: the socket is not known, nothing was done.
+ */
+bool mqtt_client_drop(struct mqtt_client *c);
+
 /* Whether stop() has cut the connection: a message that is not safe yet may be let go. */
 bool mqtt_client_is_cut(struct mqtt_client *c);
 

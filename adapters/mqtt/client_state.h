@@ -42,7 +42,7 @@ struct mqtt_client {
     uint16_t port;
     MQTTAsync paho; /* our thread's, as are the next three */
     struct mqtt_sockets before;
-    int fd; /* paho's socket; -1 = not known */
+    int fd; /* paho's socket; -1 = not known. It and inode are written under the lock */
     uint64_t inode;
     pthread_t thread;
     bool running, made;

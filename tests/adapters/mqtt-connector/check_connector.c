@@ -300,6 +300,26 @@ START_TEST(full_core_is_waited_for)
 }
 END_TEST
 
+START_TEST(message_that_a_full_core_holds_up_stays_at_the_broker)
+{
+    begin("\"client_id\":\"p\",\"clean_start\":false,\"hold\":\"300ms\"," SENSOR);
+    h.settle = FAKE_SETTLE_INSIDE;
+    wait_up(2);
+    connect_device("");
+    fake_answer(&h, TPC_EAGAIN);
+    say("all", "{\"id\":\"a\",\"v\":1}");
+    ck_assert(wait_metric("held_back", 1));
+    ck_assert(wait_metric("connection_lost", 1));
+    ck_assert_uint_eq(h.frame_count, 0);
+    fake_answer(&h, 0);
+    ck_assert(fake_wait_frames(&h, 1));
+    ck_assert_str_eq(h.frames[0].payload, "{\"v\":1}");
+    ck_assert_uint_ne(h.frames[0].flags & TPC_FRAME_REDELIVERED, 0);
+    broker_fini(&device);
+    end();
+}
+END_TEST
+
 START_TEST(device_comes_and_goes_by_messages)
 {
     begin(
@@ -606,6 +626,7 @@ Suite *connector_suite(void)
     tcase_add_test(c, what_cannot_be_read_becomes_a_dead_letter_with_its_reason);
     tcase_add_test(c, device_that_may_not_be_made_goes_over_the_link_with_its_name);
     tcase_add_test(c, full_core_is_waited_for);
+    tcase_add_test(c, message_that_a_full_core_holds_up_stays_at_the_broker);
     tcase_add_test(c, device_comes_and_goes_by_messages);
     tcase_add_test(c, attribute_that_is_set_is_published_and_answered);
     tcase_add_test(c, service_without_an_answer_is_published_and_succeeds);
