@@ -38,6 +38,13 @@ const struct tpi_metric_def tpi_forward_metrics[] = {
 const uint32_t tpi_forward_metric_count =
     sizeof(tpi_forward_metrics) / sizeof(tpi_forward_metrics[0]);
 
+static void free_safe(struct tpi_forward *f)
+{
+    size_t bytes = f->host.partitions * sizeof(f->safe.ends[0]);
+    tpi_free(f->env->alloc, f->safe.ends, bytes);
+    tpi_free(f->env->alloc, f->safe.next, bytes);
+}
+
 int tpi_forward_create(const struct tpi_env *env, const struct tpi_forward_host *host,
                        struct tpc_error *err, struct tpi_forward **ret)
 {
@@ -47,6 +54,13 @@ int tpi_forward_create(const struct tpi_env *env, const struct tpi_forward_host 
     }
     f->env = env;
     f->host = *host;
+    f->safe.ends = tpi_alloc_array(env->alloc, host->partitions, sizeof(f->safe.ends[0]));
+    f->safe.next = tpi_alloc_array(env->alloc, host->partitions, sizeof(f->safe.next[0]));
+    if (f->safe.ends == NULL || f->safe.next == NULL) {
+        free_safe(f);
+        tpi_free(env->alloc, f, sizeof(*f));
+        return tpi_error_set(err, TPC_ENOMEM, "forward", "out of memory");
+    }
     pthread_mutex_init(&f->changes, NULL);
     pthread_mutex_init(&f->lock, NULL);
     for (uint32_t i = 0; i < TPI_FORWARD_KINDS; i++) {
@@ -75,6 +89,7 @@ void tpi_forward_destroy(struct tpi_forward *f)
     }
     pthread_mutex_destroy(&f->changes);
     pthread_mutex_destroy(&f->lock);
+    free_safe(f);
     tpi_free(f->env->alloc, f, sizeof(*f));
 }
 
@@ -344,6 +359,16 @@ static void save_cursors(struct tpi_forward *f, uint32_t n)
     }
 }
 
+static bool any_keep(const struct tpi_forward *f, uint32_t n)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct fwd_config *c = f->turning[i]->config;
+        any |= c != NULL && c->keep != NULL && c->drop != FWD_DROP_THIN;
+    }
+    return any;
+}
+
 bool tpi_forward_turn(struct tpi_forward *f)
 {
     bool did = false;
@@ -353,6 +378,9 @@ bool tpi_forward_turn(struct tpi_forward *f)
     uint32_t n = snapshot(f);
     if (n > 0) {
         fwd_sample(f);
+    }
+    if (any_keep(f, n)) {
+        fwd_look_safe(f);
     }
     for (uint32_t i = 0; i < n; i++) {
         struct fwd_target *t = f->turning[i];

@@ -181,6 +181,12 @@ struct tpi_forward {
         _Atomic uint64_t mean_bytes;            /* of a record; 0 = not known yet */
         _Atomic uint64_t log_bytes, log_age_ms; /* what the log keeps; 0 = not known */
     } sample;
+    struct fwd_safe {   /* what survives; the turn's thread */
+        uint64_t *ends; /* by partition: at least so far */
+        uint64_t *next; /* ends as they were when `sequence` was the last that was appended */
+        uint64_t sequence;
+        bool waits; /* for that */
+    } safe;
     bool moved;        /* a cursor went on since they were saved; the turn's thread */
     uint64_t saved_ms; /* the same */
     struct tpi_forward_counters counters;
@@ -256,6 +262,9 @@ bool fwd_judge_answers(struct fwd_target *t);
 uint32_t fwd_allowed(struct fwd_target *t, const struct tpc_msg *msgs, uint32_t n);
 /* Looks at the log's size and rate, now and then. */
 void fwd_sample(struct tpi_forward *f);
+/* Looks how far the log survives: a cursor never goes on over what may not, or what comes in its place
+ * after a loss of power would be passed over. Offsets below safe.ends do. */
+void fwd_look_safe(struct tpi_forward *f);
 
 /* ---- keep.c ---- */
 int fwd_keep_create(struct tpi_forward *f, struct fwd_config *c);

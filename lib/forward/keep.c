@@ -354,20 +354,22 @@ uint64_t fwd_keep_next(struct fwd_target *t, uint32_t partition, uint64_t *ret_b
         return at;
     }
     const struct part *p = &k->parts[partition];
-    if (p->skip_to > at) {
-        return p->skip_to;
-    }
-    for (uint32_t i = 0; i < p->holes_count; i++) {
+    uint64_t safe = t->f->safe.ends[partition];
+    uint64_t to = p->skip_to;
+    for (uint32_t i = 0; to <= at && i < p->holes_count; i++) {
         const struct hole *h = &p->holes[i];
         if (at < h->from) {
             *ret_bound = h->from;
             return at;
         }
         if (at < h->to) {
-            uint64_t end = end_of(t, partition);
             *ret_newest = true;
-            return h->to < end ? h->to : end;
+            to = h->to;
         }
     }
-    return at;
+    if (to > at) { /* what is to be passed over is not read, also if that has to wait */
+        *ret_bound = at;
+        to = to < safe ? to : safe;
+    }
+    return to > at ? to : at;
 }

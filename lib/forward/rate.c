@@ -127,3 +127,38 @@ void fwd_sample(struct tpi_forward *f)
         sample_size(f, bus, self);
     }
 }
+
+/* ---- what of it survives ---- */
+
+void fwd_look_safe(struct tpi_forward *f)
+{
+    struct fwd_safe *s = &f->safe;
+    size_t bytes = f->host.partitions * sizeof(s->ends[0]);
+    struct tpc_bus_info info;
+    void *self;
+    const struct tpc_bus_ops *bus = f->host.bus(f->host.user, &self);
+    memset(&info, 0, sizeof(info));
+    info.size = sizeof(info);
+    if (bus == NULL || bus->info(self, &info) != 0) {
+        return;
+    }
+    if (s->waits && info.flushed_sequence >= s->sequence) {
+        memcpy(s->ends, s->next, bytes);
+        s->waits = false;
+    }
+    if (s->waits) {
+        return;
+    }
+    /* The ends first: what they count has no sequence beyond the one that is read behind them. */
+    for (uint32_t i = 0; i < f->host.partitions; i++) {
+        s->next[i] = f->host.end(f->host.user, i);
+    }
+    if (bus->info(self, &info) != 0) {
+        return;
+    }
+    s->sequence = info.appended_sequence;
+    s->waits = info.flushed_sequence < s->sequence;
+    if (!s->waits) {
+        memcpy(s->ends, s->next, bytes);
+    }
+}

@@ -140,6 +140,37 @@ START_TEST(newest_after_a_restart_delivers_what_the_log_still_has)
 }
 END_TEST
 
+START_TEST(nothing_is_passed_over_that_may_not_survive)
+{
+    static const char *const keeps[] = { "'records':100,'drop':'newest'", "'records':100" };
+    for (int i = 0; i < 2; i++) {
+        struct post *p = post_new(NULL);
+        char json[160];
+        snprintf(json, sizeof(json), "{'key':'out','sink':'box','batch':{'count':10},'keep':{%s}}",
+                 keeps[i]);
+        tk_ok(post_put(p, "forward", json));
+        post_start(p);
+        go_offline(p);
+        come(p, 1, 150);
+        p->unflushed = true;
+        come(p, 151, 400);
+        go_online(p);
+        struct tpc_forward_info info = post_info(p, "out");
+        ck_assert_uint_ge(info.behind, i == 0 ? 250 : 100);
+        uint64_t passed = info.newest_records + info.gap_records;
+        ck_assert_uint_le(passed, 150);
+        p->unflushed = false;
+        post_wait(p, 1);
+        info = post_info(p, "out");
+        ck_assert_uint_eq(info.behind, 0);
+        ck_assert_uint_ge(info.newest_records + info.gap_records, 280);
+        ck_assert_uint_eq(info.newest_records + info.gap_records + box.count, 400);
+        post_stop(p);
+        post_free(p);
+    }
+}
+END_TEST
+
 static const char thin_target[] = "{'key':'out','sink':'box','batch':{'count':10},"
                                   "'keep':{'records':400,'drop':'thin'}}";
 
@@ -316,6 +347,7 @@ Suite *keep_suite(void)
     tcase_add_test(c, what_comes_goes_and_what_waits_stays);
     tcase_add_test(c, what_was_taken_after_a_pause_is_not_passed_over);
     tcase_add_test(c, newest_after_a_restart_delivers_what_the_log_still_has);
+    tcase_add_test(c, nothing_is_passed_over_that_may_not_survive);
     tcase_add_test(c, samples_are_thinned_out_and_events_are_not);
     tcase_add_test(c, thinning_after_a_restart_is_found_anew);
     tcase_add_test(c, bytes_bound_what_waits_by_the_mean_size_of_records);

@@ -49,10 +49,30 @@ static bool find_sink(void *user, struct tpc_str name, const struct tpc_sink_ops
     return p->sink_open && tpc_str_equal(name, TPC_STR("box"));
 }
 
+static uint64_t flushed; /* what the log said last of a flush */
+
+static int stale_info(void *self, struct tpc_bus_info *ret)
+{
+    int rc = tpi_bus_memory.info(self, ret);
+    ret->flushed_sequence = flushed;
+    return rc;
+}
+
 static const struct tpc_bus_ops *get_bus(void *user, void **ret_self)
 {
+    static struct tpc_bus_ops stale;
     struct post *p = user;
     *ret_self = p->log;
+    if (p->log != NULL && p->unflushed) {
+        stale = tpi_bus_memory;
+        stale.info = stale_info;
+        return &stale;
+    }
+    if (p->log != NULL) {
+        struct tpc_bus_info info;
+        (void) tpi_bus_memory.info(p->log, &info);
+        flushed = info.flushed_sequence;
+    }
     return p->log != NULL ? &tpi_bus_memory : NULL;
 }
 

@@ -32,6 +32,7 @@ struct post {
     char letter[512]; /* reason, target and raw of the last one */
     uint32_t wakes;
     void *lua;              /* the codec, if it is built */
+    bool unflushed;         /* the log says that nothing more survives */
     char notify_tenant[16]; /* of notifications about no device */
 };
 
