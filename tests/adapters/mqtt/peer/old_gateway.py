@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """The real ThingsBoard gateway (Python) beside ours: it reads Modbus slaves and takes our adapter for its
-platform, on a stock mosquitto. In the middle ours is killed and started again. Every read of a slave has a
-number; none may be missing in our history, and none be there twice.
+platform, on a stock mosquitto; ours delivers to a stand-in of ThingsBoard on a second one. In the middle ours
+is killed and started again. Every read of a slave has a number; none may be missing in our history or at
+the stand-in, and none be twice in our history.
 
 usage: old_gateway.py --python VENV/bin/python --build DIR [--seconds N] [--slaves N] [--keep]
 
@@ -79,9 +80,9 @@ def old_gateway(folder, broker, modbus, slaves):
         "loggers": {}, "root": {"level": "WARNING", "handlers": ["h"]}})
 
 
-def our_platform(folder, broker):
+def our_gateway(folder, broker, server):
     properties = "{id: seq, type: int}"  # the other tags are kept by key
-    write(f"{folder}/platform.yaml", f"""
+    write(f"{folder}/ours.yaml", f"""
 log: {{type: file, dir: "{folder}/log"}}
 store: {{type: sqlite, dir: "{folder}/store"}}
 adapters:
@@ -92,7 +93,13 @@ adapters:
     clean_start: false
     dialects: [thingsboard]
     thingsboard: {{gateway: old-gateway}}
+  thingsboard:
+    type: thingsboard
+    url: "mqtt://127.0.0.1:{server}"
+    token: ours
+    state: "{folder}/state.json"
 entities:
+  - {{kind: forward, key: thingsboard, sink: thingsboard, start: oldest, options: {{qos: 1}}}}
   - {{kind: product, key: slave, unknown: keep, model: {{properties: [{properties}]}}}}
 """)
 
@@ -132,7 +139,7 @@ def wait_port(port):
 
 
 def numbers(build, folder, unit):
-    out = subprocess.run([f"{build}/examples/tool/tp-tool", "history", f"{folder}/platform.yaml",
+    out = subprocess.run([f"{build}/examples/tool/tp-tool", "history", f"{folder}/ours.yaml",
                           f"dev {unit}", "seq", "--limit", "10000"],
                          capture_output=True, text=True, timeout=20, check=False)
     return [int(float(line.split()[1])) for line in out.stdout.splitlines()]
@@ -140,24 +147,31 @@ def numbers(build, folder, unit):
 
 def run(a, folder):
     programs = Programs(folder)
-    broker, modbus = free_port(), free_port()
+    broker, server, modbus = free_port(), free_port(), free_port()
     mosquitto = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
+    delivered = {}
     try:
-        write(f"{folder}/mosquitto.conf", f"listener {broker} 127.0.0.1\nallow_anonymous true\n"
-              f"persistence false\nmax_queued_messages 0\nacl_file {folder}/acl\n"
-              + ("user root\n" if os.getuid() == 0 else ""))
-        # It must not hear itself: see docs/guide/mixed.md.
-        write(f"{folder}/acl", "topic readwrite #\nuser old\ntopic write v1/gateway/#\n"
-              "topic write v1/devices/me/#\ntopic read v1/devices/me/rpc/response/+\n"
-              "topic read v1/devices/me/attributes/response/+\n"
-              "topic read v1/gateway/attributes/response\n")
-        programs.start("mosquitto", [mosquitto, "-c", f"{folder}/mosquitto.conf"])
-        wait_port(broker)
+        for name, port, user in [("local", broker, "old"), ("server", server, "ours")]:
+            write(f"{folder}/{name}.conf", f"listener {port} 127.0.0.1\nallow_anonymous true\n"
+                  f"persistence false\nmax_queued_messages 0\nacl_file {folder}/{name}.acl\n"
+                  + ("user root\n" if os.getuid() == 0 else ""))
+            # It must not hear itself: see docs/guide/mixed.md.
+            write(f"{folder}/{name}.acl", f"topic readwrite #\nuser {user}\n"
+                  "topic write v1/gateway/#\ntopic write v1/devices/me/#\n"
+                  "topic read v1/devices/me/rpc/response/+\n"
+                  "topic read v1/devices/me/attributes/response/+\n"
+                  "topic read v1/gateway/attributes/response\n"
+                  "user sink\ntopic readwrite #\n")
+            programs.start(f"mosquitto-{name}", [mosquitto, "-c", f"{folder}/{name}.conf"])
+            wait_port(port)
+        stand_in = programs.start("stand-in", [f"{a.build}/examples/simulator/tp-sim",
+                                               "thingsboard", "--url", f"127.0.0.1:{server}",
+                                               "--user", "sink", "--seconds", "600"])
         programs.start("modbus", [f"{a.build}/examples/simulator/tp-sim", "modbus", "--port",
                                   str(modbus), "--slaves", str(a.slaves), "--registers", "20",
                                   "--change", "100", "--seconds", "600"])
-        our_platform(folder, broker)
-        ours_words = [f"{a.build}/examples/platform/tp-platform", f"{folder}/platform.yaml"]
+        our_gateway(folder, broker, server)
+        ours_words = [f"{a.build}/examples/gateway/tp-gateway", "--quiet", f"{folder}/ours.yaml"]
         ours = programs.start("ours", ours_words)
         config = f"{folder}/old"
         os.makedirs(f"{config}/logs")
@@ -174,8 +188,11 @@ def run(a, folder):
         time.sleep(a.seconds / 2)
         alive = theirs.poll() is None and ours.poll() is None
         programs.stop(theirs)
-        time.sleep(1)
+        time.sleep(2)
         programs.stop(ours)
+        programs.stop(stand_in)
+        with open(f"{folder}/stand-in.log", encoding="utf-8") as f:
+            delivered = json.loads(f.read().splitlines()[-1])
         read = {u: numbers(a.build, folder, u) for u in range(1, a.slaves + 1)}
     finally:
         programs.stop_all()
@@ -183,8 +200,10 @@ def run(a, folder):
     doubled = sum(len(n) - len(set(n)) for n in read.values())
     least = (a.seconds - 10) * 2 * 8 // 10  # it takes up to 10 s to start, 2 polls a second
     counts = [len(n) for n in read.values()]
-    ok = alive and lost == 0 and doubled == 0 and min(counts) >= least
+    ok = (alive and lost == 0 and doubled == 0 and min(counts) >= least
+          and delivered.get("lost") == 0 and delivered.get("devices", 0) >= a.slaves)
     print(f"old-gateway: {'ok' if ok else 'FAIL'} samples={counts} lost={lost} doubled={doubled}")
+    print(f"delivered: {json.dumps(delivered)}")
     return 0 if ok else 1
 
 
