@@ -105,6 +105,17 @@ static int put_value(const struct tpc_value *v, struct tpc_arena *arena, struct 
     return rc != 0 ? rc : tpi_buf_text(out, text);
 }
 
+/* A platform's call with a value instead of a map comes as {"value": x}: that is x. */
+static const struct tpc_value *bare(const struct tpc_value *params)
+{
+    if (params == NULL || params->type != TPC_MAP || params->len != 1 ||
+        !tpc_str_equal(params->as.members[0].key, TPC_STR("value"))) {
+        return params;
+    }
+    const struct tpc_value *v = &params->as.members[0].value;
+    return v->type == TPC_MAP ? params : v;
+}
+
 int say_fill(const struct say *s, const struct say_values *v, struct tpc_arena *arena,
              struct tpi_buf *out)
 {
@@ -134,7 +145,7 @@ int say_fill(const struct say *s, const struct say_values *v, struct tpc_arena *
             rc = put_value(v->value, arena, out);
             break;
         case SAY_PARAMS:
-            rc = put_value(v->params, arena, out);
+            rc = put_value(bare(v->params), arena, out);
             break;
         case SAY_PATH:
             rc = v->params != NULL ? put_value(path_find(&p->path, v->params), arena, out) : 0;

@@ -3,6 +3,7 @@
  *
  *     deviceName deviceType attributeKey attributeValue methodName requestId params
  *     params.x, and any other name x: a path (path.h) into the params
+ *     params of {"value": x} alone, x being no map, is x
  *
  * Texts stand as they are, other values as JSON. What is not there leaves nothing.
  */

@@ -313,6 +313,11 @@ START_TEST(templates_are_filled_with_what_is_known)
     ck_assert_str_eq(fill("${params}", &v), "{\"x\":{\"y\":[5,\"z\"]},\"on\":true}");
     ck_assert_str_eq(fill("${params.x.y[1]} ${params.on} ${x.y[0]}", &v), "z true 5");
     ck_assert_str_eq(fill("a${params.none}b${deviceType}", &v), "abThermometer");
+    struct tpc_value one = json_of("{\"value\":true}");
+    v.params = &one;
+    ck_assert_str_eq(fill("${params} ${params.value}", &v), "true true");
+    one = json_of("{\"value\":{\"a\":1}}");
+    ck_assert_str_eq(fill("${params}", &v), "{\"value\":{\"a\":1}}");
     v.params = NULL;
     ck_assert_str_eq(fill("a${params}${params.x}b", &v), "ab");
     ck_assert_str_eq(fill("$ {x} $", &v), "$ {x} $");
