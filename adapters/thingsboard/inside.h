@@ -27,7 +27,7 @@ enum {
     TB_RPCS_MAX = 10000,
     TB_LIMIT_TEXT = 1024,
     TB_STRIKES = 3, /* closed so often after a batch, over MQTT 3.1.1: something in it is refused */
-    TB_STRIKES_ONE = 5, /* .. after a single message */
+    TB_STRIKES_ONE = 4, /* .. after a single message */
     TB_STRIKE_MS = 2000 /* .. so soon after it was sent */
 };
 
@@ -128,6 +128,7 @@ struct tb {
     int64_t next_id;
     struct tb_totals totals;
     struct tb_totals said; /* .. with the last statistics */
+    uint64_t refused;      /* messages that were not understood; the worker's */
     bool shell_told;       /* the worker's */
     struct tb_rpc *rpcs;   /* open ones */
     uint32_t rpc_count;

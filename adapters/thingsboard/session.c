@@ -201,9 +201,9 @@ static int subscribe(const struct tb *s, struct mqtt_client *client)
                                            TB_GATEWAY "disconnect" };
     int rc = 0;
     for (size_t i = 0; i < 4 && rc == 0; i++) {
-        rc = mqtt_client_subscribe(client, device[i], 1);
+        rc = mqtt_client_subscribe(client, device[i], 1 | MQTT_NO_LOCAL);
         if (rc == 0 && !s->config.device_mode) {
-            rc = mqtt_client_subscribe(client, gateway[i], 1);
+            rc = mqtt_client_subscribe(client, gateway[i], 1 | MQTT_NO_LOCAL);
         }
     }
     return rc;

@@ -5,6 +5,8 @@
 
 #include "base/error.h"
 
+enum { REFUSED_LOG = 1000 };
+
 static void free_note(const struct tb *s, struct tb_note *n)
 {
     const struct tpc_allocator *a = s->host->allocator;
@@ -142,6 +144,9 @@ static void read_note(struct tb *s, const struct tb_note *n, struct tpc_arena *a
         work(s, &d);
     } else {
         s->host->count(s->ctx, "down_refused", 1);
+        if (s->refused++ % REFUSED_LOG != 0) {
+            return; /* one that goes wrong does so each time */
+        }
         s->host->log(s->ctx, TPC_LOG_WARN, "%.*s: %s", (int) (topic.len < 100 ? topic.len : 100),
                      topic.ptr, rc == TPC_ENOENT ? "not a topic of ThingsBoard" : err.text);
     }

@@ -71,7 +71,7 @@ static void make(struct bench *b, const char *more, const char *target)
     char json[1024];
     snprintf(json, sizeof(json),
              "{\"url\":\"mqtt://127.0.0.1:%u\",\"retry_min\":\"20ms\",\"retry_max\":\"50ms\"%s%s}",
-             (unsigned) tb_stub_port(b->stub),
+             (unsigned) (b->port != 0 ? b->port : tb_stub_port(b->stub)),
              strstr(more, "provision") ? "" : ",\"token\":\"tok\"", more);
     int rc = fake_sink_init(&b->h, &b->env, tpc_module_thingsboard(), json);
     ck_assert_msg(rc == 0, "%s", b->h.last_fail);
@@ -85,8 +85,10 @@ static void make(struct bench *b, const char *more, const char *target)
 void bench_begin(struct bench *b, const char *more, const char *target)
 {
     struct tb_stub *stub = b->stub;
+    uint16_t port = b->port;
     memset(b, 0, sizeof(*b));
-    b->stub = stub != NULL ? stub : tb_stub_create();
+    b->port = port;
+    b->stub = stub != NULL || port != 0 ? stub : tb_stub_create();
     now = b;
     tk_env_init(&b->env);
     make(b, more, target);
@@ -114,7 +116,9 @@ void bench_end(struct bench *b)
 {
     finish(b);
     tk_env_fini(&b->env);
-    tb_stub_destroy(b->stub);
+    if (b->stub != NULL) {
+        tb_stub_destroy(b->stub);
+    }
     b->stub = NULL;
 }
 

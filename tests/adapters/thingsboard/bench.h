@@ -20,6 +20,7 @@ struct bench {
     struct tk_env env;
     struct fake_sink h;
     struct tb_stub *stub;
+    uint16_t port; /* of another server; 0 = the stub */
     void *target;
     struct tpc_msg msgs[BENCH_MESSAGES];
     struct tpc_point points[BENCH_MESSAGES];

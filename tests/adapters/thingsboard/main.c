@@ -9,7 +9,7 @@ const char *__lsan_default_suppressions(void)
 
 int main(void)
 {
-    static tk_suite_fn *const all[] = { limits_suite,  down_suite, pack_suite, devices_suite,
-                                        session_suite, rpc_suite,  NULL };
+    static tk_suite_fn *const all[] = { limits_suite,  down_suite, pack_suite,   devices_suite,
+                                        session_suite, rpc_suite,  broker_suite, NULL };
     return tk_main("adapter_thingsboard", all);
 }

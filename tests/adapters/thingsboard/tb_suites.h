@@ -9,5 +9,6 @@ Suite *pack_suite(void);
 Suite *devices_suite(void);
 Suite *session_suite(void);
 Suite *rpc_suite(void);
+Suite *broker_suite(void);
 
 #endif
