@@ -64,7 +64,7 @@ static void set_next(struct mb_bus *b, struct mb_slave *s)
         busy = busy || s->due_ms[i] == UINT64_MAX;
     }
     next = s->pause_ms != 0 ? s->retry_ms : next;
-    s->next_ms = busy && (s->pause_ms != 0 || s->replan) ? UINT64_MAX : next;
+    s->next_ms = s->held > 0 || (busy && (s->pause_ms != 0 || s->replan)) ? UINT64_MAX : next;
     sift(heap_of(b, s), s->place);
 }
 
@@ -290,7 +290,7 @@ void mb_bus_rtt(struct mb_slave *s, uint64_t us)
 static void begin(struct mb_bus *b, struct mb_job *job, uint32_t slave, uint64_t now_ms)
 {
     job->used = true;
-    job->again = false;
+    job->again = job->overdue = false;
     job->slave = slave;
     job->transaction = ++b->transaction;
     job->request.unit = b->slaves[slave].config->unit;
@@ -596,10 +596,23 @@ static void read_done(struct mb_bus *b, struct mb_job *job, enum mb_outcome outc
     }
 }
 
+void mb_bus_overdue(struct mb_bus *b, struct mb_job *job)
+{
+    struct mb_slave *s = &b->slaves[job->slave];
+    job->overdue = true;
+    s->held++;
+    set_next(b, s);
+}
+
 void mb_bus_done(struct mb_bus *b, struct mb_job *job, enum mb_outcome outcome, const uint8_t *data,
                  int exception, uint64_t now_ms)
 {
     struct mb_slave *s = &b->slaves[job->slave];
+    if (job->overdue) {
+        job->overdue = false;
+        s->held--;
+        set_next(b, s);
+    }
     bool read = job->command == NULL;
     bool gateway_says =
         outcome == MB_REFUSED && (exception == MB_GATEWAY_PATH || exception == MB_GATEWAY_TARGET);

@@ -50,6 +50,7 @@ struct mb_slave {
     bool own_plan;
     uint32_t place; /* in its heap, 1-based */
     uint32_t silences;
+    uint32_t held;     /* requests that are overdue: nothing else is asked of it until they end */
     uint32_t pause_ms; /* 0 = healthy */
     uint64_t retry_ms;
     uint64_t next_ms; /* when it wants its turn */
@@ -99,7 +100,8 @@ struct mb_job {
     uint64_t sent_ms, deadline_ms;
     uint64_t sent_us; /* by who carries it */
     uint16_t transaction;
-    bool again; /* it has to be sent once more */
+    bool again;   /* it has to be sent once more */
+    bool overdue; /* it holds nobody else up any more */
 };
 
 /* What the bus tells. All on the thread of the bus. */
@@ -160,6 +162,9 @@ int mb_bus_give(struct mb_bus *b, struct mb_command *c);
  */
 struct mb_job *mb_bus_next(struct mb_bus *b, enum mb_lane lane, uint64_t now_ms,
                            uint32_t *ret_wait_ms);
+
+/* It has had no answer for long: who carries it goes on with other slaves meanwhile. */
+void mb_bus_overdue(struct mb_bus *b, struct mb_job *job);
 
 /* data: of an answered read. exception: of a refused one. The job is over, unless it comes again: then
  * mb_bus_next() gives it first. */

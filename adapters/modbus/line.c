@@ -10,7 +10,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { RTU_SILENCE_MS = 200 /* after a time-out: a late answer must not pass for the next one */ };
+enum {
+    RTU_SILENCE_MS = 200, /* after a time-out: a late answer must not pass for the next one */
+    OVERDUE_MS = 1000     /* after that long a request over TCP holds no other slave up */
+};
 
 void mb_lines_init(struct mb_lines *l)
 {
@@ -280,6 +283,26 @@ static uint32_t sooner(uint32_t wait, uint64_t at, uint64_t now)
     return ms < wait ? (uint32_t) ms : wait;
 }
 
+/* Requests that count: those that are overdue leave their place to others, as far as there is any. */
+static bool has_room(struct mb_lines *l, const struct mb_line *line)
+{
+    uint32_t count = line->job_count;
+    for (uint32_t i = 0; i < line->job_count; i++) {
+        count -= line->jobs[i]->overdue;
+    }
+    return count < jobs_most(l) && line->job_count < sizeof(line->jobs) / sizeof(line->jobs[0]);
+}
+
+static void note_overdue(struct mb_lines *l, struct mb_line *line, uint64_t now)
+{
+    for (uint32_t i = 0; l->url->transport == MB_TCP && i < line->job_count; i++) {
+        struct mb_job *job = line->jobs[i];
+        if (!job->overdue && now - job->sent_ms >= OVERDUE_MS) {
+            mb_bus_overdue(l->bus, job);
+        }
+    }
+}
+
 static uint32_t line_turn(struct mb_lines *l, struct mb_line *line, enum mb_lane lane)
 {
     uint64_t now = mb_lines_now(l);
@@ -293,12 +316,13 @@ static uint32_t line_turn(struct mb_lines *l, struct mb_line *line, enum mb_lane
         line_read(l, line);
         now = mb_lines_now(l);
         time_outs(l, line, now);
+        note_overdue(l, line, now);
     } else { /* an answer behind its time may be another's */
         time_outs(l, line, now);
         line_read(l, line);
         now = mb_lines_now(l);
     }
-    while (line->state == MB_LINE_UP && line->job_count < jobs_most(l) && line->quiet_ms <= now) {
+    while (line->state == MB_LINE_UP && has_room(l, line) && line->quiet_ms <= now) {
         struct mb_job *job = mb_bus_next(l->bus, lane, now, &idle);
         if (job == NULL) {
             wait = idle < wait ? idle : wait;
@@ -319,7 +343,10 @@ static uint32_t line_turn(struct mb_lines *l, struct mb_line *line, enum mb_lane
         wait = sooner(wait, line->quiet_ms, now);
     }
     for (uint32_t i = 0; i < line->job_count; i++) {
-        wait = sooner(wait, line->jobs[i]->deadline_ms, now);
+        const struct mb_job *job = line->jobs[i];
+        bool first = l->url->transport == MB_TCP && !job->overdue;
+        uint64_t overdue = job->sent_ms + OVERDUE_MS;
+        wait = sooner(wait, first && overdue < job->deadline_ms ? overdue : job->deadline_ms, now);
     }
     return wait;
 }

@@ -312,6 +312,34 @@ START_TEST(of_a_part_of_a_register_the_rest_stays)
 }
 END_TEST
 
+START_TEST(a_slave_that_is_overdue_is_asked_nothing_else)
+{
+    begin(2);
+    tags[3].address = 200; /* two reads */
+    mb_bus_fini(&bus);
+    tk_ok(mb_bus_init(&bus, &config, &memory.base, &listener, arena, now));
+    struct mb_job *j = next(MB_LANE_BOTH);
+    uint32_t slave = j->slave;
+    mb_bus_overdue(&bus, j);
+    for (int i = 0; i < 2; i++) {
+        struct mb_job *other = next(MB_LANE_BOTH);
+        ck_assert_ptr_nonnull(other);
+        ck_assert_uint_ne(other->slave, slave);
+        answer(other);
+    }
+    ck_assert_ptr_null(next(MB_LANE_BOTH));
+    answer(j); /* late, but there */
+    j = next(MB_LANE_BOTH);
+    ck_assert(j != NULL && j->slave == slave && j->request.address == 200);
+    mb_bus_overdue(&bus, j);
+    be_silent(j);
+    ck_assert_uint_eq(bus.slaves[slave].held, 0);
+    j = next(MB_LANE_BOTH); /* once more */
+    ck_assert(j != NULL && j->slave == slave && j->request.address == 200 && !j->overdue);
+    end();
+}
+END_TEST
+
 START_TEST(periods_without_a_turn_are_counted_and_not_made_up_for)
 {
     begin(1);
@@ -456,6 +484,7 @@ Suite *bus_suite(void)
     tcase_add_test(t, a_refused_read_is_split_until_the_hole_is_alone);
     tcase_add_test(t, every_refused_place_is_said_once_until_it_answers);
     tcase_add_test(t, of_a_part_of_a_register_the_rest_stays);
+    tcase_add_test(t, a_slave_that_is_overdue_is_asked_nothing_else);
     tcase_add_test(t, periods_without_a_turn_are_counted_and_not_made_up_for);
     tcase_add_test(t, commands_beyond_the_limit_come_later);
     tcase_add_test(t, a_command_that_comes_while_the_bus_is_closed_stays_its_senders);

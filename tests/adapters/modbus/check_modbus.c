@@ -249,6 +249,32 @@ START_TEST(silent_slaves_have_a_connection_of_their_own)
 }
 END_TEST
 
+/* As the ThingsBoard gateway has it: half a minute. */
+START_TEST(a_long_time_out_holds_no_other_slave_up)
+{
+    slave.port = 0;
+    ck_assert(slave_start(&slave, false));
+    snprintf(
+        options, sizeof(options),
+        "{\"url\":\"tcp://127.0.0.1:%u\",\"maps\":[{\"name\":\"m\",\"poll\":\"40ms\",\"tags\":" TAGS
+        "}],\"slaves\":[{\"device\":\"d1\",\"unit\":1,\"map\":\"m\"},"
+        "{\"device\":\"d2\",\"unit\":2,\"map\":\"m\"}],\"timeout\":\"60s\"}",
+        slave.port);
+    tk_env_init(&env);
+    tk_ok(fake_init(&h, &env, fake_adapter_of(tpc_module_modbus()), options));
+    tk_ok(fake_start(&h));
+    ck_assert(until(d1_said_a, 2) && until(d2_said_a, 2));
+    atomic_store(&slave.fault[1], SLAVE_SILENT);
+    uint64_t begun = atomic_load(&env.clock.mono_ns);
+    uint32_t before = said("d2", "\"a\":2001");
+    ck_assert(until(d2_said_a, before + 10));
+    ck_assert_uint_lt(atomic_load(&env.clock.mono_ns) - begun, 30000000000u);
+    ck_assert_uint_le(atomic_load(&slave.most_open), 1);
+    ck_assert(!offline(1));
+    end();
+}
+END_TEST
+
 START_TEST(a_server_that_is_absent_is_waited_for)
 {
     slave.port = 0;
@@ -601,6 +627,7 @@ Suite *modbus_suite(void)
     tcase_add_test(t, late_answers_are_nobodys);
     tcase_add_test(t, connections_that_break_are_made_again);
     tcase_add_test(t, silent_slaves_have_a_connection_of_their_own);
+    tcase_add_test(t, a_long_time_out_holds_no_other_slave_up);
     tcase_add_test(t, a_server_that_is_absent_is_waited_for);
     tcase_add_test(t, set_writes_and_get_reads_now);
     tcase_add_test(t, service_of_a_tags_name_writes_or_reads_it);
