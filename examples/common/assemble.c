@@ -296,7 +296,12 @@ int assemble_core(struct config *c, uint32_t flags, tpc_log_fn *on_log, void *lo
 {
     struct tpc_core_options o = TPC_CORE_OPTIONS_INIT;
     struct tpc_core *core;
+#ifdef ASSEMBLE_SMALL
+    o.workers = 1;
+    o.ring_bytes = 1 << 20;
+#else
     o.workers = 2;
+#endif
     o.flags = flags | TPC_CORE_LOAD_ANY;
     o.on_log = on_log;
     o.log_user = log_user;

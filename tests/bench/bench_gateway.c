@@ -37,7 +37,9 @@ static const struct rig_setup usual = { .slaves = 100,
                                         .poll_ms = 1000,
                                         .model = true,
                                         .workers = 1,
-                                        .sink_more = ", retry_min: 100ms" };
+                                        .sink_more = ", retry_min: 100ms",
+                                        .target_more =
+                                            ", batch: {count: 64, bytes: 256KiB, wait: 20ms}" };
 
 static uint32_t seconds(void)
 {

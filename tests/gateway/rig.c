@@ -205,7 +205,10 @@ void rig_write_config(struct rig *r)
     const struct rig_setup *s = &r->setup;
     FILE *f = fopen(r->config, "w");
     ck_assert_ptr_nonnull(f);
-    fprintf(f, "core: {workers: %" PRIu32 "}\n", s->workers > 0 ? s->workers : 1);
+    /* As docs/guide/gateway.md has it. */
+    fprintf(f, "core: {workers: %" PRIu32 ", history_open: 8MiB}\n",
+            s->workers > 0 ? s->workers : 1);
+    fputs("history: {type: memory, max_bytes: 8MiB}\n", f);
     if (s->memory_log) {
         fprintf(f, "log: {type: memory%s}\n", or_none(s->log_more));
     } else {
