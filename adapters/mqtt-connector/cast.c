@@ -29,7 +29,7 @@ enum cast cast_of(struct tpc_str name)
     }
 }
 
-static int as_json(const struct tpc_value *in, struct tpc_arena *arena, struct tpc_str *ret)
+int cast_json(const struct tpc_value *in, struct tpc_arena *arena, struct tpc_str *ret)
 {
     struct tpc_buf buf = { .cap = JSON_FIRST };
     int rc = TPC_ETOOBIG;
@@ -54,7 +54,7 @@ int cast_text(const struct tpc_value *in, struct tpc_arena *arena, struct tpc_st
         *ret = tpc_value_text(in);
         return 0;
     }
-    return as_json(in, arena, ret);
+    return cast_json(in, arena, ret);
 }
 
 static struct tpc_str trim(struct tpc_str s)

@@ -21,6 +21,9 @@ enum cast cast_of(struct tpc_str name);
 int cast_value(enum cast type, const struct tpc_value *in, struct tpc_arena *arena,
                struct tpc_value *ret);
 
+/* As JSON writes it. */
+int cast_json(const struct tpc_value *in, struct tpc_arena *arena, struct tpc_str *ret);
+
 /* As string. */
 int cast_text(const struct tpc_value *in, struct tpc_arena *arena, struct tpc_str *ret);
 

@@ -303,10 +303,12 @@ static int publish(struct cn_job *j, const struct say *topic, const struct say *
                    const struct say_values *v, uint32_t qos, bool retain, struct tpc_arena *arena)
 {
     struct connector *c = j->c;
+    struct say_values plain = *v; /* a topic has no quotes in it */
     struct tpi_buf topic_text, text;
+    plain.quote = false;
     tpi_buf_init(&topic_text, c->host->allocator, CN_TOPIC_MAX);
     tpi_buf_init(&text, c->host->allocator, CN_PAYLOAD_MAX);
-    int rc = fill(c, topic, v, arena, &topic_text, "topic");
+    int rc = fill(c, topic, &plain, arena, &topic_text, "topic");
     rc = rc != 0 ? rc : fill(c, value, v, arena, &text, "value");
     if (rc == 0 && !topic_valid(&topic_text)) {
         rc = c->host->fail(c->ctx, TPC_EUNSUPPORTED, "topic: \"%.*s\" is none to publish to",
@@ -379,7 +381,9 @@ static int call(struct cn_job *j, const struct cn_rpc *p, const struct say_value
 {
     struct connector *c = j->c;
     if (p->two_way) {
-        int rc = fill(c, &p->answer, v, arena, &j->topic, "answer_topic");
+        struct say_values plain = *v;
+        plain.quote = false;
+        int rc = fill(c, &p->answer, &plain, arena, &j->topic, "answer_topic");
         struct tpc_str topic = { (const char *) j->topic.ptr, j->topic.len };
         if (rc == 0 && !mqtt_filter_match(p->filter, topic)) {
             rc = c->host->fail(c->ctx, TPC_EUNSUPPORTED,
@@ -436,6 +440,7 @@ static int run(struct cn_job *j, const struct tpc_peer *peer, const struct tpc_f
             return rc;
         }
     }
+    v.quote = map; /* what a script made goes out as it is */
     const struct cn_rpc *p = rpc_for(c, &v, arena);
     return p != NULL
                ? call(j, p, &v, arena, ret_count)

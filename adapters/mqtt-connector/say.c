@@ -95,13 +95,14 @@ int say_compile(struct tpc_arena *arena, struct tpc_str text, struct tpc_error *
     return 0;
 }
 
-static int put_value(const struct tpc_value *v, struct tpc_arena *arena, struct tpi_buf *out)
+static int put_value(const struct tpc_value *v, bool quote, struct tpc_arena *arena,
+                     struct tpi_buf *out)
 {
     struct tpc_str text;
-    if (v == NULL || v->type == TPC_NULL) {
+    if (v == NULL) {
         return 0;
     }
-    int rc = cast_text(v, arena, &text);
+    int rc = quote ? cast_json(v, arena, &text) : cast_text(v, arena, &text);
     return rc != 0 ? rc : tpi_buf_text(out, text);
 }
 
@@ -142,13 +143,14 @@ int say_fill(const struct say *s, const struct say_values *v, struct tpc_arena *
             rc = tpi_buf_text(out, v->request);
             break;
         case SAY_VALUE:
-            rc = put_value(v->value, arena, out);
+            rc = put_value(v->value, false, arena, out);
             break;
         case SAY_PARAMS:
-            rc = put_value(bare(v->params), arena, out);
+            rc = put_value(bare(v->params), v->quote, arena, out);
             break;
         case SAY_PATH:
-            rc = v->params != NULL ? put_value(path_find(&p->path, v->params), arena, out) : 0;
+            rc = v->params != NULL ? put_value(path_find(&p->path, v->params), v->quote, arena, out)
+                                   : 0;
             break;
         }
     }

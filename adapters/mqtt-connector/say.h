@@ -5,7 +5,8 @@
  *     params.x, and any other name x: a path (path.h) into the params
  *     params of {"value": x} alone, x being no map, is x
  *
- * Texts stand as they are, other values as JSON. What is not there leaves nothing.
+ * Texts stand as they are, other values as JSON, a value that is null as null. What is not there leaves
+ * nothing.
  */
 #ifndef CONNECTOR_SAY_H
 #define CONNECTOR_SAY_H
@@ -42,6 +43,7 @@ struct say {
 struct say_values {
     struct tpc_str device, type, key, method, request;
     const struct tpc_value *value, *params; /* NULL = none */
+    bool quote;                             /* texts of params stand as JSON, too */
 };
 
 /* As expr_compile(). */

@@ -575,8 +575,8 @@ void cn_message(struct connector *c, const struct mqtt_incoming *in)
         return;
     }
     do {
-        bool heard = requests(c);
         c->part_number = 0;
+        bool heard = requests(c);
         rc = convert(c, &heard);
         rc = rc != 0 && rc != TPC_ECANCELED ? rc : c->part_count > 0 ? deliver(c) : 0;
         if (!heard) {

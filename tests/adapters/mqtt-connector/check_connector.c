@@ -443,7 +443,7 @@ START_TEST(answer_of_the_device_ends_its_command)
     tk_ok(fake_send(&h, s, "default", "box1", &f, 5));
     hear();
     ck_assert_str_eq(heard_topic, "down/box1/getRelay/1");
-    ck_assert_str_eq(heard_payload, "k");
+    ck_assert_str_eq(heard_payload, "\"k\"");
     ck_assert(fake_wait_sent(&h, 1));
     ck_assert_uint_eq(h.frame_count, 0);
     say("up/box1/2", "{\"other\":1}"); /* nobody asked */

@@ -313,6 +313,11 @@ START_TEST(templates_are_filled_with_what_is_known)
     ck_assert_str_eq(fill("${params}", &v), "{\"x\":{\"y\":[5,\"z\"]},\"on\":true}");
     ck_assert_str_eq(fill("${params.x.y[1]} ${params.on} ${x.y[0]}", &v), "z true 5");
     ck_assert_str_eq(fill("a${params.none}b${deviceType}", &v), "abThermometer");
+    v.quote = true;
+    ck_assert_str_eq(fill("${deviceName} ${params.x.y[1]} ${params.on}", &v), "box1 \"z\" true");
+    v.quote = false;
+    value = json_of("null");
+    ck_assert_str_eq(fill("${attributeValue}", &v), "null");
     struct tpc_value one = json_of("{\"value\":true}");
     v.params = &one;
     ck_assert_str_eq(fill("${params} ${params.value}", &v), "true true");
