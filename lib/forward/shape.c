@@ -263,7 +263,7 @@ static int shape_points(const struct fwd_config *c, const struct tpc_msg *m,
     const struct fwd_shape *s = c->shape;
     uint32_t n = m->point_count;
     uint32_t kept = 0;
-    struct tpc_point *p = tpc_arena_take(arena, (n + s->set_count) * sizeof(*p));
+    struct tpc_point *p = tpc_arena_take(arena, (n + s->set_count + 1) * sizeof(*p));
     if (p == NULL) {
         return TPC_ENOMEM;
     }
@@ -300,7 +300,7 @@ static int shape_params(const struct fwd_config *c, const struct tpc_msg *m,
     const struct fwd_shape *s = c->shape;
     size_t n = m->params.type == TPC_MAP ? m->params.len : 0;
     size_t kept = 0;
-    struct tpc_member *p = tpc_arena_take(arena, (n + s->set_count) * sizeof(*p));
+    struct tpc_member *p = tpc_arena_take(arena, (n + s->set_count + 1) * sizeof(*p));
     if (p == NULL) {
         return TPC_ENOMEM;
     }

@@ -290,6 +290,34 @@ START_TEST(what_was_taken_is_not_posted_again_when_the_rest_comes_back)
 }
 END_TEST
 
+START_TEST(batches_at_a_time_go_on_each_where_it_was)
+{
+    begin();
+    struct tpc_batch halves[2] = { batch_of(0, MESSAGES / 2),
+                                   batch_of(MESSAGES / 2, MESSAGES / 2) };
+    void *flaky = target("/every", ""); /* every second request fails */
+    bool done[2] = { false, false };
+    uint32_t ends = 0;
+    for (uint64_t round = 0; round < 20 && !(done[0] && done[1]); round++) {
+        uint32_t from = ends;
+        for (uint64_t i = 0; i < 2; i++) {
+            if (!done[i]) {
+                tk_ok(h.ops->send(h.self, flaky, &halves[i], 100 + round * 2 + i));
+                ends++;
+            }
+        }
+        ck_assert(fake_sink_wait(&h, ends));
+        for (uint32_t i = from; i < ends; i++) {
+            done[h.sent[i].ticket % 2] = h.sent[i].err.code == 0;
+        }
+    }
+    ck_assert(done[0] && done[1]);
+    ck_assert_uint_eq(fake_sink_metric(&h, "delivered"), MESSAGES);
+    close_target(flaky);
+    end();
+}
+END_TEST
+
 START_TEST(outage_of_an_hour_loses_nothing_and_keeps_the_order)
 {
     begin();
@@ -537,6 +565,7 @@ Suite *hook_suite(void)
     tcase_add_test(t, server_that_names_a_time_is_left_alone_until_then);
     tcase_add_test(t, what_was_taken_is_not_posted_again_when_the_rest_comes_back);
     tcase_add_test(t, outage_of_an_hour_loses_nothing_and_keeps_the_order);
+    tcase_add_test(t, batches_at_a_time_go_on_each_where_it_was);
     tcase_add_test(t, certificate_without_an_authority_is_refused_and_taken_with_it);
     tcase_add_test(t, notifications_go_out_in_the_forms_of_thingspanel_and_telegram);
     tcase_add_test(t, wrong_options_of_a_target_are_refused_with_a_reason);
