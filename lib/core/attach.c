@@ -40,6 +40,7 @@ static int take_tail(struct tpi_worker *w, void *user)
 static int look(struct tpi_worker *w, void *user)
 {
     struct leaving *l = user;
+    tpi_command_untell(w, l->part);
     l->any |= w->ring_made && atomic_load(&w->ring.head) < l->tails[w->index];
     for (size_t i = 0; i < w->ticket_count; i++) {
         struct tpi_ticket *t = &w->tickets[(w->ticket_first + i) & (w->ticket_cap - 1)];
@@ -115,6 +116,7 @@ static void remove_part(struct tpi_part *p, uint32_t drain_ms)
     if (running) {
         tpi_sessions_end(p);
     }
+    tpi_command_leave(core, p);
     unlink_part(p);
     tpi_loop_forget(p);
     bool free_of = !running || let_go(p, drain_ms);

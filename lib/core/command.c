@@ -321,6 +321,26 @@ static bool take_waiting(struct tpc_core *core, const struct tpc_id *id, struct 
     return true;
 }
 
+static void nothing(void *user, const struct tpc_command *command)
+{
+    (void) user;
+    (void) command;
+}
+
+void tpi_command_leave(struct tpc_core *core, const struct tpi_part *part)
+{
+    size_t iter = 0;
+    void *p;
+    pthread_mutex_lock(&core->done_lock);
+    while (tpi_map_next(&core->done, &iter, NULL, &p)) {
+        struct waiting *wt = p;
+        if (wt->part == part) {
+            *wt = (struct waiting){ NULL, nothing, NULL };
+        }
+    }
+    pthread_mutex_unlock(&core->done_lock);
+}
+
 void tpi_command_fini(struct tpc_core *core)
 {
     size_t iter = 0;
@@ -592,6 +612,16 @@ bool tpi_command_told(struct tpi_worker *w)
     return did;
 }
 
+void tpi_command_untell(struct tpi_worker *w, const struct tpi_part *part)
+{
+    for (struct tpi_node *n = w->closed_first; n != NULL; n = n->next) {
+        struct told *t = (struct told *) (void *) n;
+        if (t->to.part == part) {
+            t->to = (struct waiting){ NULL, nothing, NULL };
+        }
+    }
+}
+
 /* ---- asking and calling off ---- */
 
 static int find_open(struct tpc_core *core, const struct tpc_id *id, tpc_command_fn *fn, void *user,
@@ -608,12 +638,6 @@ static int find_open(struct tpc_core *core, const struct tpc_id *id, tpc_command
     }
     tpi_core_leave(core);
     return rc;
-}
-
-static void nothing(void *user, const struct tpc_command *command)
-{
-    (void) user;
-    (void) command;
 }
 
 /* A command that was closed is in the log at once and in the store a moment later. */

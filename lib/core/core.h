@@ -690,6 +690,10 @@ int tpi_effect_fan(void *core, uint32_t worker, struct tpi_fan *fan);
 int tpi_effect_switch(void *core, uint32_t worker, const struct tpi_rule_switch *s);
 int tpi_command_of_rule(void *core, uint32_t worker, const struct tpi_rule_command *command);
 bool tpi_command_told(struct tpi_worker *w); /* calls done functions */
+/* A part that has stopped is told of no end any more: of those that it waits for, and on its worker of
+ * those that are on their way to it. */
+void tpi_command_leave(struct tpc_core *core, const struct tpi_part *part);
+void tpi_command_untell(struct tpi_worker *w, const struct tpi_part *part);
 int tpi_down_append(void *worker, struct tpc_device *device, const struct tpc_msg *msg);
 int tpi_down_renew(void *worker, struct tpc_device *device, const struct tpc_msg *msg,
                    uint64_t *ret_offset);

@@ -25,6 +25,8 @@ static struct {
     atomic_uint taken;   /* frames */
     atomic_uint beats;
     atomic_uint sends;
+    atomic_uint commanded, ended;
+    int commands; /* that each gives */
     int start_code;
 } talkers;
 
@@ -44,9 +46,36 @@ static int talker_init(void *self, const struct tpc_host *host, void *ctx,
     return 0;
 }
 
+static void on_command(void *user, const struct tpc_command *c)
+{
+    struct talker *t = user;
+    (void) c;
+    ck_assert_int_ne(t->device[0], '\0'); /* it is not freed */
+    atomic_fetch_add(&talkers.ended, 1);
+}
+
+/* To a device that nobody reaches. */
+static void send_commands(struct talker *t)
+{
+    for (int i = 0; i < talkers.commands; i++) {
+        struct tpc_host_command c;
+        memset(&c, 0, sizeof(c));
+        c.size = sizeof(c);
+        c.device = TPC_STR("fan-1");
+        c.service = TPC_STR("set");
+        c.params_json = TPC_STR("{\"on\":true}");
+        c.timeout_ms = 20;
+        c.expire_ms = 20 + (uint32_t) i * 10;
+        if (t->host->command(t->ctx, &c, on_command, t, NULL) == 0) {
+            atomic_fetch_add(&talkers.commanded, 1);
+        }
+    }
+}
+
 static void *talk(void *user)
 {
     struct talker *t = user;
+    send_commands(t);
     struct tpc_frame frame;
     char text[32];
     memset(&frame, 0, sizeof(frame));
@@ -320,6 +349,29 @@ START_TEST(commands_wait_for_their_adapter)
 }
 END_TEST
 
+/* What it gave goes on without it, and it is not told. */
+START_TEST(commands_of_an_adapter_outlive_it)
+{
+    struct flow f;
+    begin(&f, (uint32_t) _i);
+    talkers.commands = 20;
+    flow_start(&f);
+    for (int round = 0; round < 3; round++) {
+        tk_ok(open_talker(&f, "guest", "talker", "t1"));
+        for (int i = 0; i < 2000 && atomic_load(&talkers.commanded) < 20; i++) {
+            work(&f, 1);
+        }
+        work(&f, round * 50);
+        tk_ok(tpc_core_close(f.core, "guest", 500));
+        uint32_t ended = atomic_load(&talkers.ended);
+        work(&f, 300);
+        ck_assert_uint_eq(atomic_load(&talkers.ended), ended);
+        atomic_store(&talkers.commanded, 0);
+    }
+    flow_fini(&f);
+}
+END_TEST
+
 static int keep_state(void *user, const struct tpc_forward_info *info)
 {
     *(uint32_t *) user = info->state;
@@ -422,6 +474,7 @@ Suite *attach_flow_suite(void)
     tcase_add_loop_test(t, an_adapter_goes_while_the_log_stands_still, 0, 3);
     tcase_add_loop_test(t, what_is_wrong_leaves_all_as_it_was, 0, 3);
     tcase_add_loop_test(t, commands_wait_for_their_adapter, 0, 3);
+    tcase_add_loop_test(t, commands_of_an_adapter_outlive_it, 0, 3);
     tcase_add_loop_test(t, targets_wait_for_their_sink, 0, 3);
     suite_add_tcase(s, t);
     return s;
