@@ -243,8 +243,8 @@ static void read_filter(struct tb *t, const struct tb_obj *gateway)
 
 /* ---- the platform ---- */
 
-static void read_security(struct tb *t, const struct tb_obj *gateway, struct tb_map *out,
-                          bool *ret_tls)
+static void read_security(struct tb *t, const struct tb_obj *gateway, bool provisioned,
+                          struct tb_map *out, bool *ret_tls)
 {
     static const struct tb_known known[] = { { "type", NULL },          { "accessToken", NULL },
                                              { "username", NULL },      { "password", NULL },
@@ -255,7 +255,11 @@ static void read_security(struct tb *t, const struct tb_obj *gateway, struct tb_
     struct tb_map tls = { NULL, 0, 0 };
     struct tpc_str type = tb_text(t, &s, "type");
     TB_SCAN(t, &s, known);
-    if (tb_is(type, "usernamePassword") || tb_is(type, "tlsUsernamePassword")) {
+    if (provisioned) {
+        if (tb_text(t, &s, "accessToken").len > 0 || tb_text(t, &s, "username").len > 0) {
+            tb_note(t, &s, "", "is not used: the server gives credentials, as provisioning asks");
+        }
+    } else if (tb_is(type, "usernamePassword") || tb_is(type, "tlsUsernamePassword")) {
         tb_put_str(t, out, "user", tb_text(t, &s, "username"));
         tb_put_str(t, out, "password", tb_text(t, &s, "password"));
     } else if (!tb_is(type, "tlsPrivateKey")) {
@@ -278,7 +282,7 @@ static void read_security(struct tb *t, const struct tb_obj *gateway, struct tb_
     }
 }
 
-static void read_provisioning(struct tb *t, const struct tb_obj *gateway, struct tb_map *out)
+static bool read_provisioning(struct tb *t, const struct tb_obj *gateway, struct tb_map *out)
 {
     static const struct tb_known known[] = { { "type", NULL },
                                              { "provisionDeviceKey", NULL },
@@ -290,7 +294,7 @@ static void read_provisioning(struct tb *t, const struct tb_obj *gateway, struct
     TB_SCAN(t, &p, known);
     struct tpc_str key = tb_text(t, &p, "provisionDeviceKey");
     if (p.map == NULL || key.len == 0) {
-        return;
+        return false;
     }
     struct tpc_str type = tb_text(t, &p, "type");
     tb_put(t, &m, "key", tb_of_str(key));
@@ -301,6 +305,7 @@ static void read_provisioning(struct tb *t, const struct tb_obj *gateway, struct
                       : tb_is(type, "X509_CERTIFICATE") ? "x509"
                                                         : "token"));
     tb_put(t, out, "provision", tb_of_map(&m));
+    return true;
 }
 
 /* "10:1,60:60"; "0:0," and DEFAULT_.. = what the server says. */
@@ -409,8 +414,8 @@ static void read_platform(struct tb *t, const struct tb_obj *gateway)
     struct tpc_str host = tb_text(t, gateway, "host");
     tb_put(t, &m, "type", tb_of_text("thingsboard"));
     tb_put(t, &m, "url", tb_of_text(""));
-    read_security(t, gateway, &m, &tls);
-    read_provisioning(t, gateway, &m);
+    bool provisioned = read_provisioning(t, gateway, &m);
+    read_security(t, gateway, provisioned, &m, &tls);
     (void) tb_int(t, gateway, "port", 1, 65535, &port);
     port = port != 0 ? port : tls ? 8883 : 1883;
     m.items[1].value = tb_of_text(tb_format(t, "%s://%.*s:%" PRId64, tls ? "mqtts" : "mqtt",

@@ -11,6 +11,7 @@ import tempfile
 import time
 
 build = os.path.abspath(sys.argv[1])
+root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 gateway = build + "/examples/gateway/tp-gateway"
 failures = []
 passed = 0
@@ -223,6 +224,21 @@ def thingsboard(folder, port):
     return True
 
 
+def samples():
+    """What the seeds of the fuzzer have, each option that is known, is what the parts take."""
+    for name in ("modbus", "mqtt"):
+        with open(f"{root}/fuzz/corpus/tb_gateway/{name}", "rb") as f:
+            main, other = f.read().decode().split("\0")
+        with tempfile.TemporaryDirectory() as folder:
+            write(folder + "/tb_gateway.json", main)
+            write(folder + "/" + json.loads(main)["connectors"][0]["configuration"], other)
+            result = run("--thingsboard", folder, "--check")
+            expect(f"{name}: known options are taken", "configuration: ok" in result.stdout, result.stdout + result.stderr)
+            write(folder + "/ours.yaml", run("--thingsboard", folder, "--convert").stdout)
+            result = run("--check", folder + "/ours.yaml")
+            expect(f"{name}: what is converted loads", result.returncode == 0, result.stderr)
+
+
 ACL = """user bench
 topic write v1/gateway/#
 topic write v1/devices/me/#
@@ -309,6 +325,8 @@ try:
 finally:
     simulator.kill()
     simulator.wait()
+if not skipped:
+    samples()
 if len(sys.argv) > 2 and not skipped:
     with tempfile.TemporaryDirectory() as directory:
         traffic(directory, sys.argv[2])
