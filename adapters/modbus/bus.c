@@ -139,7 +139,8 @@ static bool own_plan(struct mb_bus *b, struct mb_slave *s)
     struct mb_span *spans = tpc_arena_take(b->arena, n * sizeof(*spans));
     struct mb_read *reads = tpc_arena_take(b->arena, n * sizeof(*reads));
     uint64_t *due_ms = tpc_arena_take(b->arena, n * sizeof(*due_ms));
-    if (spans == NULL || reads == NULL || due_ms == NULL) {
+    s->span_due_ms = tpc_arena_take(b->arena, n * sizeof(*s->span_due_ms));
+    if (spans == NULL || reads == NULL || due_ms == NULL || s->span_due_ms == NULL) {
         return false;
     }
     memcpy(spans, s->spans, n * sizeof(*spans));
@@ -152,10 +153,23 @@ static bool own_plan(struct mb_bus *b, struct mb_slave *s)
     return true;
 }
 
-static void plan_again(struct mb_slave *s, uint64_t now_ms)
+/* With the cuts. What is read keeps its time: places that are refused are not asked anew with each cut. The order
+ * of the spans stays, for it does not depend on cuts. */
+static void plan_again(struct mb_slave *s)
 {
+    for (uint32_t i = 0; i < s->read_count; i++) {
+        for (uint32_t k = 0; k < s->reads[i].spans; k++) {
+            s->span_due_ms[s->reads[i].first + k] = s->due_ms[i];
+        }
+    }
     s->read_count = mb_plan(s->spans, s->config->count, &s->config->limits, s->reads);
-    all_due(s, now_ms);
+    for (uint32_t i = 0; i < s->read_count; i++) {
+        s->due_ms[i] = UINT64_MAX;
+        for (uint32_t k = 0; k < s->reads[i].spans; k++) {
+            uint64_t due = s->span_due_ms[s->reads[i].first + k];
+            s->due_ms[i] = due < s->due_ms[i] ? due : s->due_ms[i];
+        }
+    }
 }
 
 int mb_bus_init(struct mb_bus *b, const struct mb_config *config, const struct tpc_allocator *alloc,
@@ -591,7 +605,7 @@ static void read_done(struct mb_bus *b, struct mb_job *job, enum mb_outcome outc
     }
     if (s->replan && !reads_under_way(s)) {
         s->replan = false;
-        plan_again(s, now_ms);
+        plan_again(s);
         set_next(b, s);
     }
 }

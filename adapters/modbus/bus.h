@@ -46,6 +46,7 @@ struct mb_slave {
     struct mb_span *spans;
     struct mb_read *reads; /* room for one a tag */
     uint64_t *due_ms;      /* of each read; UINT64_MAX = under way */
+    uint64_t *span_due_ms; /* of a plan of its own: while it is made anew */
     uint32_t read_count;
     bool own_plan;
     uint32_t place; /* in its heap, 1-based */

@@ -312,6 +312,26 @@ START_TEST(of_a_part_of_a_register_the_rest_stays)
 }
 END_TEST
 
+/* It costs what its parts are, not their square. */
+START_TEST(a_slave_that_refuses_all_is_not_asked_anew_with_each_cut)
+{
+    begin(1);
+    uint32_t asked = 0;
+    for (struct mb_job *j = next(MB_LANE_BOTH); j != NULL; j = next(MB_LANE_BOTH)) {
+        refuse(j, MB_DEVICE_FAILURE);
+        asked++;
+    }
+    ck_assert_uint_eq(asked, 2 * TAGS - 1);
+    ck_assert_uint_eq(bus.slaves[0].read_count, TAGS);
+    now += 8000;
+    for (uint32_t i = 0; i < TAGS; i++) {
+        answer(next(MB_LANE_BOTH));
+    }
+    ck_assert_ptr_null(next(MB_LANE_BOTH));
+    end();
+}
+END_TEST
+
 START_TEST(a_slave_that_is_overdue_is_asked_nothing_else)
 {
     begin(2);
@@ -484,6 +504,7 @@ Suite *bus_suite(void)
     tcase_add_test(t, a_refused_read_is_split_until_the_hole_is_alone);
     tcase_add_test(t, every_refused_place_is_said_once_until_it_answers);
     tcase_add_test(t, of_a_part_of_a_register_the_rest_stays);
+    tcase_add_test(t, a_slave_that_refuses_all_is_not_asked_anew_with_each_cut);
     tcase_add_test(t, a_slave_that_is_overdue_is_asked_nothing_else);
     tcase_add_test(t, periods_without_a_turn_are_counted_and_not_made_up_for);
     tcase_add_test(t, commands_beyond_the_limit_come_later);
