@@ -501,12 +501,25 @@ static void mark_told(struct mb_slave *s, const struct mb_read *r, bool told)
     }
 }
 
+/* What failed has recovered: its parts are one request again. An address that is not there stays cut off. */
+static bool forget_failures(struct mb_slave *s)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < s->config->count; i++) {
+        if (s->spans[i].cut == MB_DEVICE_FAILURE) {
+            s->spans[i].cut = 0;
+            any = true;
+        }
+    }
+    return any;
+}
+
 static void read_refused(struct mb_bus *b, struct mb_job *job, int exception, uint64_t now_ms)
 {
     struct mb_slave *s = &b->slaves[job->slave];
     bool own = own_plan(b, s); /* without memory it is asked whole again, and said each time */
     const struct mb_read *r = &s->reads[job->read];
-    if (own && can_split(exception) && r->spans > 1 && mb_plan_cut(s->spans, r)) {
+    if (own && can_split(exception) && r->spans > 1 && mb_plan_cut(s->spans, r, exception)) {
         b->cuts++;
         s->replan = true;
         s->due_ms[job->read] = now_ms;
@@ -593,6 +606,7 @@ static void read_done(struct mb_bus *b, struct mb_job *job, enum mb_outcome outc
         b->listener.values(b->listener.user, s, r, NULL, data);
         if (s->spans[r->first].told) {
             mark_told(s, r, false);
+            s->replan = forget_failures(s) || s->replan;
         }
         due_again(b, s, job, now_ms, r->poll_ms);
     } else if (outcome == MB_REFUSED) {

@@ -28,7 +28,7 @@ static bool joins(const struct mb_read *r, const struct mb_span *s, const struct
     uint32_t new_end = end_of(s->address, s->count);
     uint32_t gap = s->address > end ? s->address - end : 0;
     new_end = new_end > end ? new_end : end;
-    return !s->cut && s->function == r->function && s->poll_ms == r->poll_ms &&
+    return s->cut == 0 && s->function == r->function && s->poll_ms == r->poll_ms &&
            gap <= (bits ? limits->gap_bits : limits->gap_registers) &&
            new_end - r->address <= (bits ? limits->bits : limits->registers);
 }
@@ -59,7 +59,7 @@ uint32_t mb_plan(struct mb_span *spans, uint32_t count, const struct mb_limits *
     return n;
 }
 
-bool mb_plan_cut(struct mb_span *spans, const struct mb_read *read)
+bool mb_plan_cut(struct mb_span *spans, const struct mb_read *read, int exception)
 {
     uint32_t widest = 0, at = 0;
     uint32_t end = end_of(spans[read->first].address, spans[read->first].count);
@@ -80,7 +80,7 @@ bool mb_plan_cut(struct mb_span *spans, const struct mb_read *read)
         at = at < read->first + read->spans ? at : 0;
     }
     if (at != 0) {
-        spans[at].cut = true;
+        spans[at].cut = (uint8_t) exception;
     }
     return at != 0;
 }

@@ -19,7 +19,8 @@ struct mb_span {
     uint32_t poll_ms;
     uint8_t function;
     uint16_t address, count;
-    bool cut;  /* no request reaches over its beginning: refused before */
+    uint8_t
+        cut; /* no request reaches over its beginning: the exception that it was refused with; 0 = none */
     bool told; /* its read was refused, and that was said */
 };
 
@@ -41,6 +42,6 @@ uint32_t mb_plan(struct mb_span *spans, uint32_t count, const struct mb_limits *
  * After a refusal: marks where the read is cut, at its widest gap, else in the middle. False: it reads one
  * span, or those that cannot be parted; there is nothing to split.
  */
-bool mb_plan_cut(struct mb_span *spans, const struct mb_read *read);
+bool mb_plan_cut(struct mb_span *spans, const struct mb_read *read, int exception);
 
 #endif

@@ -71,13 +71,13 @@ START_TEST(a_refused_read_is_cut_at_its_widest_gap)
     struct mb_span s[] = { at(0, 0, 2), at(1, 3, 1), at(2, 10, 1), at(3, 11, 1) };
     struct mb_read r[4];
     ck_assert_uint_eq(mb_plan(s, 4, &limits, r), 1);
-    ck_assert(mb_plan_cut(s, &r[0]));
+    ck_assert(mb_plan_cut(s, &r[0], MB_ILLEGAL_ADDRESS));
     ck_assert_uint_eq(mb_plan(s, 4, &limits, r), 2);
     ck_assert_uint_eq(r[0].spans, 2);
     ck_assert_uint_eq(r[1].address, 10);
-    ck_assert(mb_plan_cut(s, &r[1])); /* no gap: in the middle */
+    ck_assert(mb_plan_cut(s, &r[1], MB_ILLEGAL_ADDRESS)); /* no gap: in the middle */
     ck_assert_uint_eq(mb_plan(s, 4, &limits, r), 3);
-    ck_assert(!mb_plan_cut(s, &r[2]));
+    ck_assert(!mb_plan_cut(s, &r[2], MB_ILLEGAL_ADDRESS));
 }
 END_TEST
 
@@ -87,7 +87,7 @@ START_TEST(tags_of_one_register_stay_together)
     struct mb_read r[3];
     ck_assert_uint_eq(mb_plan(s, 3, &limits, r), 1);
     ck_assert_uint_eq(r[0].count, 1);
-    ck_assert(!mb_plan_cut(s, &r[0]));
+    ck_assert(!mb_plan_cut(s, &r[0], MB_ILLEGAL_ADDRESS));
 }
 END_TEST
 
