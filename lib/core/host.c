@@ -100,12 +100,30 @@ static int host_offer(void *ctx, const char *service, const void *ops, void *sel
     return 0;
 }
 
+/* Remembers that p uses a part, which can then not be closed before it. False: no room. */
+static bool note_use(struct tpi_part *p, const struct tpi_part *used)
+{
+    uint32_t i = 0;
+    while (i < p->used_count && p->used[i] != used) {
+        i++;
+    }
+    if (i == sizeof(p->used) / sizeof(p->used[0])) {
+        return false;
+    }
+    p->used[i] = used;
+    p->used_count += i == p->used_count;
+    return true;
+}
+
 static int host_need(void *ctx, const char *service, const void **ret_ops, void **ret_self)
 {
     struct tpi_part *p = ctx;
     for (struct tpi_part *o = p->core->parts; o != NULL; o = o->next) {
         for (uint32_t i = 0; o != p && i < o->service_count; i++) {
             if (strcmp(o->services[i].name, service) == 0) {
+                if (!note_use(p, o)) {
+                    return tpi_fail(TPC_ETOOBIG, p->name, "it needs services of too many parts");
+                }
                 *ret_ops = o->services[i].ops;
                 *ret_self = o->services[i].self;
                 return 0;

@@ -28,6 +28,7 @@ static struct {
     atomic_uint commanded, ended;
     int commands; /* that each gives */
     int start_code;
+    const char *wants; /* a service that start() looks for without a word in the descriptor */
 } talkers;
 
 static const struct tpc_option talker_options[] = {
@@ -43,6 +44,9 @@ static int talker_init(void *self, const struct tpc_host *host, void *ctx,
     t->ctx = ctx;
     snprintf(t->device, sizeof(t->device), "%.*s", (int) device.len, device.ptr);
     atomic_fetch_add(&talkers.live, 1);
+    if (strcmp(host->name(ctx), "line") == 0) {
+        tk_ok(host->offer(ctx, "talker.line", &talkers, t));
+    }
     return 0;
 }
 
@@ -111,6 +115,11 @@ static int talker_start(void *self)
     int rc = t->host->session_open(t->ctx, &o, &t->session);
     if (rc != 0) {
         return rc;
+    }
+    const void *ops;
+    void *other;
+    if (talkers.wants != NULL && t->host->need(t->ctx, talkers.wants, &ops, &other) != 0) {
+        return TPC_ENOENT;
     }
     if (talkers.start_code != 0) {
         return (t->host->fail)(t->ctx, talkers.start_code, "not today");
@@ -314,6 +323,12 @@ START_TEST(what_is_wrong_leaves_all_as_it_was)
     tk_fails(TPC_ESTATE, tpc_core_close(f.core, "line", 1000));
     ck_assert_ptr_nonnull(strstr(tpc_error_last()->text, "user"));
     tk_ok(tpc_core_close(f.core, "user", 1000));
+    talkers.wants = service_names[0];
+    tk_ok(open_talker(&f, "guest", "talker", "t2"));
+    tk_fails(TPC_ESTATE, tpc_core_close(f.core, "line", 1000));
+    ck_assert_ptr_nonnull(strstr(tpc_error_last()->text, "guest"));
+    tk_ok(tpc_core_close(f.core, "guest", 1000));
+    talkers.wants = NULL;
     tk_ok(tpc_core_close(f.core, "line", 1000));
     ck_assert_uint_eq(atomic_load(&talkers.live), 0);
     flow_fini(&f);
