@@ -168,7 +168,8 @@ static void ask_all(struct mqtt_client *c)
 static void hand_over(struct mqtt_client *c, struct mqtt_publish *p)
 {
     MQTTAsync_responseOptions o = MQTTAsync_responseOptions_initializer;
-    o.context = p;
+    struct mqtt_token *t = p->token; /* p may be gone before it returns */
+    o.context = t;
     if (c->config.version == 5) {
         o.onSuccess5 = mqtt_on_published5;
         o.onFailure5 = mqtt_on_publish_failed5;
@@ -179,7 +180,7 @@ static void hand_over(struct mqtt_client *c, struct mqtt_publish *p)
     int rc = MQTTAsync_send(c->paho, p->bytes, (int) p->payload_len, p->bytes + p->topic_len + 1,
                             (int) p->qos, p->retain, &o);
     if (rc != MQTTASYNC_SUCCESS) {
-        mqtt_note_ended(p, rc == MQTTASYNC_BAD_UTF8_STRING ? TPC_EINVAL : TPC_EOFFLINE, 0);
+        mqtt_note_ended(t, rc == MQTTASYNC_BAD_UTF8_STRING ? TPC_EINVAL : TPC_EOFFLINE, 0);
     }
 }
 
@@ -219,6 +220,7 @@ static void tell_ended(struct mqtt_client *c)
         if (p->done != NULL) {
             p->done(p->user, p->code != 0 ? &e : NULL);
         }
+        give(c->host, p->token, sizeof(*p->token)); /* it was never given to paho */
         give(c->host, p, publish_size(p));
     }
     pthread_mutex_lock(&c->lock);
@@ -435,6 +437,15 @@ static int speak_3(struct mqtt_client *c)
     return rc;
 }
 
+static void free_forgotten(struct mqtt_client *c)
+{
+    for (struct mqtt_token *t = c->forgotten, *next; t != NULL; t = next) {
+        next = t->next;
+        give(c->host, t, sizeof(*t));
+    }
+    c->forgotten = NULL;
+}
+
 static void *run(void *user)
 {
     struct mqtt_client *c = user;
@@ -448,6 +459,9 @@ static void *run(void *user)
     while (!c->stopping) {
         if (rc == MQTTASYNC_SUCCESS && connection(c, &told)) {
             pause = c->config.retry_min_ms;
+        }
+        if (c->config.clean_start && !c->renewing && !c->stopping) {
+            mqtt_end_forgotten(c); /* else they may go on with the session */
         }
         tell_ended(c);
         if (c->renewing) {
@@ -469,15 +483,9 @@ static void *run(void *user)
     c->renewing = false;
     cut(c);
     drop_queue(c);
-    for (struct mqtt_publish *p = c->inflight, *next; p != NULL; p = next) {
-        next = p->next;
-        p->code = TPC_EOFFLINE;
-        p->next = c->ended;
-        c->ended = p;
-    }
-    c->inflight = NULL;
-    c->inflight_count = 0;
+    mqtt_end_forgotten(c);
     tell_ended(c);
+    free_forgotten(c); /* paho is gone */
     pthread_mutex_unlock(&c->lock);
     if (was_up) {
         c->config.on_down(c->config.user_data);
@@ -614,8 +622,11 @@ int mqtt_client_publish(struct mqtt_client *c, struct tpc_str topic, struct tpc_
                  ? TPC_EAGAIN
                  : 0;
     struct mqtt_publish *p = rc == 0 ? take(c, size) : NULL;
-    if (p != NULL) {
+    struct mqtt_token *t = p != NULL ? take(c, sizeof(*t)) : NULL;
+    if (t != NULL) {
         *p = (struct mqtt_publish){ .client = c, .done = done, .user = user, .qos = qos };
+        *t = (struct mqtt_token){ .client = c, .publish = p };
+        p->token = t;
         p->retain = retain;
         p->topic_len = topic.len;
         p->payload_len = payload.len;
@@ -630,6 +641,7 @@ int mqtt_client_publish(struct mqtt_client *c, struct tpc_str topic, struct tpc_
         c->queued_bytes += size;
         pthread_cond_broadcast(&c->changed);
     } else if (rc == 0) {
+        give(c->host, p, size);
         rc = TPC_EAGAIN;
     }
     pthread_mutex_unlock(&c->lock);

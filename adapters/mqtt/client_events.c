@@ -151,21 +151,51 @@ static void unlink_inflight(struct mqtt_client *c, struct mqtt_publish *p)
     }
 }
 
-/* paho says each publish's end once; the client itself ends those that paho forgot. */
-void mqtt_note_ended(struct mqtt_publish *p, int code, int32_t native)
+/* Under the lock. */
+static void end_publish(struct mqtt_publish *p, int code, int32_t native)
 {
     struct mqtt_client *c = p->client;
+    unlink_inflight(c, p);
+    p->token = NULL;
+    p->ended = true;
+    p->code = code;
+    p->native = native;
+    p->next = c->ended;
+    c->ended = p;
+    pthread_cond_broadcast(&c->changed);
+}
+
+/* Paho says each publish's end at most once. */
+void mqtt_note_ended(struct mqtt_token *t, int code, int32_t native)
+{
+    struct mqtt_client *c = t->client;
+    const struct tpc_allocator *a = c->host->allocator;
     pthread_mutex_lock(&c->lock);
-    if (!p->ended) {
-        p->ended = true;
-        p->code = code;
-        p->native = native;
-        unlink_inflight(c, p);
-        p->next = c->ended;
-        c->ended = p;
-        pthread_cond_broadcast(&c->changed);
+    if (t->publish != NULL) {
+        end_publish(t->publish, code, native);
+    } else {
+        struct mqtt_token **at = &c->forgotten;
+        while (*at != t) {
+            at = &(*at)->next;
+        }
+        *at = t->next;
     }
     pthread_mutex_unlock(&c->lock);
+    a->resize(a->user, t, sizeof(*t), 0);
+}
+
+void mqtt_end_forgotten(struct mqtt_client *c)
+{
+    while (c->inflight != NULL) {
+        struct mqtt_publish *p = c->inflight;
+        struct mqtt_token *t = p->token;
+        if (t != NULL) {
+            t->publish = NULL;
+            t->next = c->forgotten;
+            c->forgotten = t;
+        }
+        end_publish(p, TPC_EOFFLINE, 0);
+    }
 }
 
 void mqtt_on_published(void *user, MQTTAsync_successData *data)

@@ -12,10 +12,19 @@
 
 enum { MQTT_REASON_MAX = 160, MQTT_LEAVE_STEP_MS = 20, MQTT_LEAVE_MS = 5000 };
 
+/* What paho knows of a publish that it was given. Paho forgets one now and then whose connection is lost, or
+ * tells of it on a later one: such a one stays when its publish has ended. */
+struct mqtt_token {
+    struct mqtt_token *next; /* of those without a publish */
+    struct mqtt_client *client;
+    struct mqtt_publish *publish; /* NULL = it was told already */
+};
+
 /* A publish: queued, then in flight, then done. */
 struct mqtt_publish {
     struct mqtt_publish *next;
     struct mqtt_client *client;
+    struct mqtt_token *token; /* in flight */
     tpc_link_done_fn *done;
     void *user;
     uint32_t qos;
@@ -73,6 +82,7 @@ struct mqtt_client {
     size_t queued_bytes;
     struct mqtt_publish *inflight; /* list; given to paho and not ended */
     struct mqtt_publish *ended;    /* list; to be told */
+    struct mqtt_token *forgotten;  /* list */
     uint32_t inflight_count;
     uint32_t inflight_max; /* of this connection: the broker may take less than the config says */
 };
@@ -94,8 +104,10 @@ void mqtt_on_subscribed5(void *user, MQTTAsync_successData5 *data);
 void mqtt_on_subscribe_failed(void *user, MQTTAsync_failureData *data);
 void mqtt_on_subscribe_failed5(void *user, MQTTAsync_failureData5 *data);
 
-/* Marks a publish as ended, once; our thread tells of it. native: the broker's reason code. */
-void mqtt_note_ended(struct mqtt_publish *p, int code, int32_t native);
+/* Marks a publish as ended; our thread tells of it. native: the broker's reason code. The token is gone. */
+void mqtt_note_ended(struct mqtt_token *t, int code, int32_t native);
+/* Ends what paho has not ended though its connection is gone. Under the lock. */
+void mqtt_end_forgotten(struct mqtt_client *c);
 /* Counts and logs a subscription that the broker refuses. */
 void mqtt_subscribe_failed(struct mqtt_client *c, int code);
 

@@ -103,11 +103,10 @@ START_TEST(broker_that_stands_still_and_dies_gets_the_batch_when_it_is_back)
     broker_fini(&ear);
     real_broker_start(&broker);
     device_connect(&ear, &broker, "ear", "v1/#", on_message, NULL);
-    samples = connects = 0;
+    samples = 0;
     bench_deliver(&b, &b.batch);
     devices_run(&ear, 1, WAIT_MS, &samples, 50);
     ck_assert_uint_eq(samples, 50);
-    ck_assert_uint_eq(connects, 5);
     end();
 }
 END_TEST
