@@ -370,6 +370,13 @@ static bool is_set(const struct tpc_encode *what)
            (what->kind == TPC_MSG_COMMAND && is(what->name, "set"));
 }
 
+/* A platform's call with a value instead of an object is a command with {"value": x}: that is x. */
+static struct tpc_value bare(const struct tpc_value *params)
+{
+    const struct tpc_value *x = tpc_value_get(params, TPC_STR("value"));
+    return params->type == TPC_MAP && params->len == 1 && x != NULL ? *x : *params;
+}
+
 static uint32_t depth_of(const struct tpc_encode *what)
 {
     return what->size >= offsetof(struct tpc_encode, path) + sizeof(what->path) ? what->path_count
@@ -392,6 +399,7 @@ static int encode(void *self, uint32_t worker, void *program, const struct tpc_e
     }
     struct tpc_value v = what->params.type != TPC_NULL ? what->params : tpi_codec_map(NULL, 0);
     if (!is_set(what)) {
+        v = bare(&v);
         if (depth == 1) {
             call[n++] = (struct tpc_member){ TPC_STR("id"),
                                              tpi_codec_int(tpi_codec_number(what->correlation)) };

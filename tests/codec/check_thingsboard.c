@@ -161,6 +161,7 @@ START_TEST(commands_are_calls_and_sets_are_attributes)
     snprintf(call, sizeof(call),
              "{\"device\":\"A\",\"data\":{\"id\":%u,\"method\":\"spin\",\"params\":true}}", id);
     expect(e, TPC_MSG_COMMAND, "spin", "true", "A", call);
+    expect(e, TPC_MSG_COMMAND, "spin", "{\"value\":true}", "A", call);
     snprintf(call, sizeof(call),
              "{\"device\":\"A\",\"data\":{\"id\":%u,\"method\":\"get\",\"params\":{}}}", id);
     expect(e, TPC_MSG_ATTRIBUTES_GET, "get", "null", "A", call);
