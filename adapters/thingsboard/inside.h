@@ -114,6 +114,7 @@ struct tb {
     bool limits_known;
     char limit_text[TB_LIMIT_TEXT];
     struct mqtt_client_facts facts;
+    uint32_t said_payload, said_inflight; /* by the server; 0 = it did not say */
     size_t payload_max;
     uint32_t inflight_max, inflight;
     struct tb_bucket messages, telemetry, points;

@@ -86,9 +86,9 @@ static uint32_t part_of(const struct tb *s, uint32_t n)
 }
 
 /* Payload and publishes on their way, by what the server said in one way or the other. */
-static void set_sizes(struct tb *s, const struct tb_session_limits *l)
+static void set_sizes(struct tb *s)
 {
-    uint32_t payload = l != NULL && l->payload_max != 0 ? l->payload_max : TB_PAYLOAD_DEFAULT;
+    uint32_t payload = s->said_payload != 0 ? s->said_payload : TB_PAYLOAD_DEFAULT;
     uint32_t inflight = s->config.inflight_max;
     if (s->facts.packet_max > 256 && s->facts.packet_max - 128 < payload) {
         payload = s->facts.packet_max - 128; /* its topic and header */
@@ -97,8 +97,7 @@ static void set_sizes(struct tb *s, const struct tb_session_limits *l)
     if (s->config.payload_max != 0) {
         payload = s->config.payload_max;
     }
-    uint32_t said[3] = { l != NULL ? l->inflight_max : 0, s->facts.receive_max,
-                         tb_bucket_most(&s->messages) };
+    uint32_t said[3] = { s->said_inflight, s->facts.receive_max, tb_bucket_most(&s->messages) };
     for (size_t i = 0; i < 3; i++) {
         uint32_t share = said[i] == 0 || said[i] == UINT32_MAX ? UINT32_MAX
                          : i == 2                              ? said[i]
@@ -131,7 +130,11 @@ void tb_session_ready(struct tb *s, const struct tb_session_limits *l)
                    cloud ? "10:1,300:60" : NULL);
         memcpy(s->limit_text, text, sizeof(text));
     }
-    set_sizes(s, l);
+    if (l != NULL) {
+        s->said_payload = l->payload_max;
+        s->said_inflight = l->inflight_max;
+    }
+    set_sizes(s);
     s->limits_known = true;
     if (s->state == TB_ASKING) {
         s->state = TB_READY;
@@ -161,7 +164,7 @@ static void on_up(void *user, bool session_present)
     }
     if (s->limits_known) {
         /* The answer may change them later; data need not wait for it again. */
-        set_sizes(s, NULL);
+        set_sizes(s);
         s->state = TB_READY;
         s->hello = true;
     }
@@ -391,6 +394,7 @@ int tb_session_start(struct tb *s)
     s->stopping = false;
     s->state = TB_OFF;
     s->limits_known = s->enrolled = s->hello = false;
+    s->said_payload = s->said_inflight = 0;
     s->limit_text[0] = '\0';
     int rc = tb_state_load(s);
     rc = rc != 0 ? rc : start_thread(s, &s->worker, tb_worker);

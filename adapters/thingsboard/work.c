@@ -78,7 +78,9 @@ static void reply_to_own(struct tb *s, const struct tb_down *d)
     struct tb_session_limits limits;
     bool said = tb_down_limits(&d->values, &limits) == 0;
     pthread_mutex_lock(&s->lock);
-    tb_session_ready(s, said ? &limits : NULL);
+    if (said || !s->limits_known) { /* else what it said before holds */
+        tb_session_ready(s, said ? &limits : NULL);
+    }
     pthread_mutex_unlock(&s->lock);
 }
 

@@ -101,6 +101,12 @@ START_TEST(limits_of_the_server_are_kept)
     ck_assert(tb_stub_wait_samples(b.stub, 120, BENCH_WAIT_MS));
     ck_assert_uint_le(counts().largest, 800);
     ck_assert_uint_le(counts().in_flight, 5); /* four, and a question of the session's own */
+    tb_stub_puback_delay(b.stub, 0);
+    tb_stub_limits(b.stub, NULL); /* on the next connection it says nothing: what it said holds */
+    tb_stub_drop(b.stub);
+    bench_deliver(&b, bench_batch(&b, 120, 60, 1));
+    ck_assert(tb_stub_wait_samples(b.stub, 180, BENCH_WAIT_MS));
+    ck_assert_uint_le(counts().largest, 800);
     bench_end(&b);
 }
 END_TEST
