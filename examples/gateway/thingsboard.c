@@ -459,6 +459,9 @@ static void put_room(struct tb *t, int64_t bytes, int64_t least, struct tb_map *
 {
     bytes = bytes > least ? bytes : least;
     tb_put(t, log, "max_bytes", tb_of_text(tb_format(t, "%" PRId64 "MiB", (bytes + MB - 1) / MB)));
+    if (tb_is(tpc_value_text(&log->items[0].value), "file")) { /* the disk has it all */
+        tb_put(t, log, "cache", tb_of_text("1MiB"));
+    }
 }
 
 static void read_memory(struct tb *t, const struct tb_obj *s, struct storage *out)
@@ -752,10 +755,11 @@ static void read_all(struct tb *t, const struct tb_obj *root)
     put_target(t, &gateway, &storage, &entities);
     t->failed = bad;
     tb_put(t, &history, "type", tb_of_text("memory"));
-    tb_put(t, &history, "max_bytes", tb_of_text("8MiB"));
+    tb_put(t, &history, "max_bytes", tb_of_text("1MiB"));
     /* Boxes are small: one thread decodes, and its ring holds a burst. */
     tb_put(t, &core, "workers", tb_of_int(1));
     tb_put(t, &core, "ring", tb_of_text("1MiB"));
+    tb_put(t, &core, "history_open", tb_of_text("1MiB"));
     tb_put(t, &t->root, "core", tb_of_map(&core));
     tb_put(t, &t->root, "log", tb_of_map(&storage.log));
     tb_put(t, &t->root, "history", tb_of_map(&history));

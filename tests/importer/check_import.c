@@ -185,11 +185,12 @@ START_TEST(storages_become_a_log_and_what_is_kept)
           "'keep':{'records':100000,'drop':'newest'}" },
         { "{'type':'file','data_folder_path':'./data/','max_file_count':10,'max_records_per_file':"
           "10000,'max_records_between_fsync':10,'max_read_records_count':1000}",
-          "'log':{'type':'file','dir':'./data/tp-log','max_bytes':'1024MiB'}",
+          "'log':{'type':'file','dir':'./data/tp-log','max_bytes':'1024MiB','cache':'1MiB'}",
           "'keep':{'records':100000,'drop':'newest'}" },
         { "{'type':'sqlite','data_file_path':'/var/tb/data/','messages_ttl_in_days':3,'size_limit':"
           "100,'max_db_amount':2}",
-          "'log':{'type':'file','dir':'/var/tb/data/tp-log','max_bytes':'1024MiB','max_age':'4d'}",
+          "'log':{'type':'file','dir':'/var/tb/data/"
+          "tp-log','max_bytes':'1024MiB','cache':'1MiB','max_age':'4d'}",
           "'keep':{'bytes':209715200,'age':'3d','drop':'newest'}" },
         { "{'type':'sqlite','data_file_path':'/var/tb/data.db'}",
           "'dir':'/var/tb/data-log','max_bytes':'20480MiB'",
