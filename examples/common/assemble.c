@@ -140,14 +140,15 @@ static int read_key(struct config *c, const char *path, struct tpc_str text, boo
 }
 
 /* A table of the core's own: it checks what stands in it. */
-static int read_report(struct config *c, const struct tpc_value *v, struct tpc_str *ret)
+static int read_table(struct config *c, const char *path, const struct tpc_value *v,
+                      struct tpc_str *ret)
 {
     struct tpc_buf buf = { NULL, 0, 0 };
     (void) tpc_json_write(v, 0, &buf);
     buf.cap = buf.need;
     buf.ptr = tpc_arena_take(c->arena, buf.cap + 1);
     if (buf.ptr == NULL || tpc_json_write(v, 0, &buf) != 0) {
-        return fail_at(c, "core.report", "out of memory");
+        return fail_at(c, path, "out of memory");
     }
     *ret = (struct tpc_str){ (const char *) buf.ptr, buf.need };
     return 0;
@@ -175,8 +176,9 @@ static int read_core_options(struct config *c, struct tpc_core_options *o)
             }
             continue;
         }
-        if (tpc_str_equal(m->key, TPC_STR("report")) != 0) {
-            if (read_report(c, &m->value, &o->report) != 0) {
+        bool report = tpc_str_equal(m->key, TPC_STR("report")) != 0;
+        if (report || tpc_str_equal(m->key, TPC_STR("clock")) != 0) {
+            if (read_table(c, path, &m->value, report ? &o->report : &o->clock_policy) != 0) {
                 return -1;
             }
             continue;

@@ -82,13 +82,16 @@ struct tpc_core_options {
     /* JSON object: which values of devices go on where neither property, device, product nor the
      * adapter's instance says it, docs/guide/report.md [empty: all do] */
     struct tpc_str report;
+    /* JSON object: whether the wall clock is trusted, and what becomes of data from before it is set:
+     * docs/guide/clock.md [empty: as it finds; a `clock` of the program's own is trusted] */
+    struct tpc_str clock_policy;
 };
 #define TPC_NO_DELAY UINT32_MAX
 
 #define TPC_CORE_OPTIONS_INIT                                                                      \
     {                                                                                              \
         sizeof(struct tpc_core_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,  \
-            0, 0, { 0, 0 }, { 0, 0 }, 0, 0, 0, 0, 0,                                               \
+            0, 0, { 0, 0 }, { 0, 0 }, 0, 0, 0, 0, 0, { 0, 0 },                                     \
         {                                                                                          \
             0, 0                                                                                   \
         }                                                                                          \
@@ -255,6 +258,17 @@ TPC_API int tpc_core_step(struct tpc_core *core, uint32_t max_wait_ms, uint32_t 
  * Since: 0.1
  */
 TPC_API int tpc_core_fd(struct tpc_core *core);
+
+/*
+ * Says that the wall clock is right, where the core cannot know or is told to wait for it: the option
+ * clock_policy, docs/guide/clock.md. What was received since the boot then gets the right times.
+ *
+ * Returns 0 or TPC_EINVAL (core is NULL).
+ * Ownership: none.
+ * Thread: any-thread.
+ * Since: 0.1
+ */
+TPC_API int tpc_core_clock_valid(struct tpc_core *core);
 
 /* One metric, as Prometheus knows them. Views are valid during the call. */
 enum tpc_metric_type { TPC_METRIC_COUNTER = 1, TPC_METRIC_GAUGE = 2 };

@@ -31,8 +31,8 @@ enum tpc_kind {
     TPC_MSG_ENTITY = 13,         /* an entity was put or deleted: params {kind, key, revision} */
     TPC_MSG_RAW = 14,            /* bytes for other consumers, kept as they are */
     TPC_MSG_ALERT = 15,          /* a change of an alert: tpcore/alert.h */
-    /* 16 and 18 = the log's own: a dead letter that was taken off the list; what comes into a window
-     * of a rule over several devices */
+    /* 16, 18 and 19 = the log's own: a dead letter that was taken off the list; what comes into a
+     * window of a rule over several devices; the clock of a boot became known */
     TPC_MSG_NOTIFY =
         17 /* for a handler: name = its key, params = what shall be told; if it is about
                          * no device, params.tenant = key of the tenant, absent = "main" */

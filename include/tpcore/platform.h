@@ -10,12 +10,14 @@
 
 TPC_BEGIN
 
-/* Clocks. Both calls from any thread, never fail. */
+/* Clocks. Calls from any thread; those of time never fail. boot, which may be NULL: an id that is the
+ * same as long as mono_ns goes on, also in other processes; 0 or TPC_EIO. */
 struct tpc_clock {
     uint32_t size;
     void *user;
     int64_t (*unix_ms)(void *user);  /* wall clock, may jump */
     uint64_t (*mono_ns)(void *user); /* never goes back */
+    int (*boot)(void *user, struct tpc_id *ret);
 };
 
 /* Randomness fit for keys: fills len bytes; 0 or TPC_EIO. Any thread. */

@@ -1,11 +1,13 @@
 #include "base/env.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
 #include <tpcore/error.h>
+#include <unistd.h>
 
 #include "base/text.h"
 
@@ -45,9 +47,37 @@ static int system_fill(void *user, void *ptr, size_t len)
     return 0;
 }
 
+/* The kernel's id of the machine's run: a UUID as text. */
+static int system_boot(void *user, struct tpc_id *ret)
+{
+    char text[64];
+    uint32_t digits = 0;
+    (void) user;
+    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, text, sizeof(text)) : -1;
+    if (fd >= 0) {
+        close(fd);
+    }
+    struct tpc_id id = { { 0 } };
+    for (ssize_t i = 0; i < n && digits < 2 * sizeof(id.b); i++) {
+        static const char hex[] = "0123456789abcdef";
+        const char *at = memchr(hex, text[i], sizeof(hex) - 1);
+        if (at != NULL) {
+            id.b[digits / 2] = (uint8_t) (id.b[digits / 2] << 4 | (at - hex));
+            digits++;
+        }
+    }
+    if (digits != 2 * sizeof(id.b)) {
+        return TPC_EIO;
+    }
+    *ret = id;
+    return 0;
+}
+
 static const struct tpc_clock system_clock = { .size = sizeof(struct tpc_clock),
                                                .unix_ms = system_unix_ms,
-                                               .mono_ns = system_mono_ns };
+                                               .mono_ns = system_mono_ns,
+                                               .boot = system_boot };
 static const struct tpc_random system_random = { .size = sizeof(struct tpc_random),
                                                  .fill = system_fill };
 

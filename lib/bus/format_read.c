@@ -15,6 +15,7 @@ static const uint8_t frame_magic[4] = { 0xb5, 'T', 'P', 'F' };
 
 enum {
     RECORD_HAS_TRACE = 1 << 16,
+    RECORD_HAS_BOOT = 1 << 17,
     FRAME_MUST_KNOW = -65536, /* bits 16..31 */
     HEADER_MAX = 1 << 20      /* bytes of a segment's header that is believed */
 };
@@ -202,6 +203,19 @@ bool tpi_record_walk_next(struct tpi_record_walk *w, struct tpc_record *ret)
             return false;
         }
         memcpy(ret->trace.b, p, sizeof(ret->trace.b));
+        p += sizeof(ret->trace.b);
+    }
+    memset(&ret->boot, 0, sizeof(ret->boot));
+    ret->mono_ms = 0;
+    if ((flags & RECORD_HAS_BOOT) != 0) {
+        if (body - p < (ptrdiff_t) sizeof(ret->boot.b)) {
+            return false;
+        }
+        memcpy(ret->boot.b, p, sizeof(ret->boot.b));
+        p += sizeof(ret->boot.b);
+        if (!get_varint(&p, body, &ret->mono_ms)) {
+            return false;
+        }
     }
     if (kind > UINT16_MAX || revision > UINT32_MAX) {
         return false;

@@ -6,12 +6,14 @@
 #include "base/buf.h"
 #include "base/crc32c.h"
 
+#include <stddef.h>
 #include <string.h>
+#include <tpcore/msg.h>
 
 static const uint8_t segment_magic[8] = { 0x89, 'T', 'P', 'C', 'L', 'O', 'G', '\n' };
 static const uint8_t frame_magic[4] = { 0xb5, 'T', 'P', 'F' };
 
-enum { RECORD_HAS_TRACE = 1 << 16 };
+enum { RECORD_HAS_TRACE = 1 << 16, RECORD_HAS_BOOT = 1 << 17 };
 
 uint32_t tpi_segment_header_bytes(uint32_t partitions)
 {
@@ -74,15 +76,26 @@ static bool id_is_set(const struct tpc_id *id)
     return (half[0] | half[1]) != 0;
 }
 
+/* Records of older callers have no boot. */
+static bool has_boot(const struct tpc_record *r)
+{
+    return (r->flags & TPC_MSG_CLOCK_UNSURE) != 0 &&
+           r->size >= offsetof(struct tpc_record, mono_ms) + sizeof(r->mono_ms) &&
+           id_is_set(&r->boot);
+}
+
 uint8_t *tpi_record_write(uint8_t *p, const struct tpc_record *r, int64_t base_unix_ms)
 {
     uint8_t head[TPI_RECORD_HEAD_MAX];
     uint8_t *h = head;
     bool traced = id_is_set(&r->trace);
+    bool unsure = has_boot(r);
+    uint32_t bits =
+        (traced ? (uint32_t) RECORD_HAS_TRACE : 0U) | (unsure ? (uint32_t) RECORD_HAS_BOOT : 0U);
     size_t head_bytes;
 
     h = put_varint(h, r->kind);
-    h = put_varint(h, r->flags | (traced ? (uint32_t) RECORD_HAS_TRACE : 0U));
+    h = put_varint(h, r->flags | bits);
     h = put_varint(h, r->device_id);
     h = put_varint(h, r->model_revision);
     h = put_varint(h, zigzag_delta(base_unix_ms, r->received_unix_ms));
@@ -90,6 +103,10 @@ uint8_t *tpi_record_write(uint8_t *p, const struct tpc_record *r, int64_t base_u
     if (traced) {
         memcpy(h, r->trace.b, sizeof(r->trace.b));
         h += sizeof(r->trace.b);
+    }
+    if (unsure) {
+        memcpy(h, r->boot.b, sizeof(r->boot.b));
+        h = put_varint(h + sizeof(r->boot.b), r->mono_ms);
     }
     head_bytes = (size_t) (h - head);
     p = put_varint(p, 1 + head_bytes + r->body.len);

@@ -1,3 +1,4 @@
+#include "core/clock.h"
 #include "core/core.h"
 #include "core/part.h"
 #include "core/report.h"
@@ -144,6 +145,9 @@ static int fill_core(struct tpc_core *core, struct tpc_error *err)
     tpi_host_init(core);
     int rc = tpi_report_take_json(core, core->options.report, err);
     core->options.report = (struct tpc_str){ NULL, 0 }; /* the caller's */
+    tpi_core_clock_init(core);
+    rc = rc != 0 ? rc : tpi_core_clock_take(core, core->options.clock_policy, err);
+    core->options.clock_policy = (struct tpc_str){ NULL, 0 };
     rc = rc != 0 ? rc : tpi_flush_init(core);
     rc = rc != 0 ? rc : tpi_streams_init(core);
     rc = rc != 0 ? rc : tpi_loop_init(core);
@@ -213,6 +217,7 @@ static void free_core(struct tpc_core *core)
     pthread_mutex_destroy(&core->done_lock);
     pthread_mutex_destroy(&core->step_lock);
     pthread_mutex_destroy(&core->sessions.lock);
+    tpi_clock_fini(&core->clock);
     tpi_wipe(core->secret_key, sizeof(core->secret_key));
     tpi_wipe(core->token_key, sizeof(core->token_key));
     tpi_free(outer, core, sizeof(*core));

@@ -28,6 +28,7 @@
 #include "base/map.h"
 #include "base/ring.h"
 #include "base/wheel.h"
+#include "bus/clock.h"
 #include "core/fail.h"
 #include "core/module.h"
 #include "downlink/downlink.h"
@@ -205,6 +206,7 @@ struct tpi_worker {
     struct tpi_node *handed_first, *handed_last; /* parts that the ring could not take */
     uint32_t held_count;
     uint64_t held_retry_ms;
+    uint32_t clock_moves;       /* of the core's, that its devices know */
     uint64_t sequence;          /* of its last append */
     atomic_uint batches;        /* that ended */
     atomic_bool busy;           /* between a batch's append and the last of its commands */
@@ -398,6 +400,8 @@ struct tpc_core {
     struct tpi_flush flush;
     struct tpi_pump pump;
     struct tpi_forwarder forwarder;
+    struct tpi_clock clock;
+    atomic_uint clock_moves; /* times that this boot's clock became known */
 
     struct tpi_core_counters counters;
     struct tpi_uplink_counters uplink_counters;

@@ -51,6 +51,9 @@ int tpi_log_append(struct tpi_worker *w, struct tpc_record *records, uint32_t co
 {
     struct tpc_core *core = w->core;
     uint64_t sequence = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        tpi_clock_stamp(&core->clock, &records[i]);
+    }
     int rc = core->bus->append(core->bus_self, records, count, sizeof(records[0]), flags, err,
                                &sequence);
     if (rc != 0) {

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <tpcore/json.h>
 
+#include "core/clock.h"
 #include "core/command_rows.h"
 #include "core/core.h"
 #include "data/msg.h"
@@ -422,6 +423,7 @@ static int commit(struct tpc_core *core, bool all)
     take_ended(core);
     rc = rc != 0 ? rc : tpi_flush_now(core, TPC_FLUSH_SYNC, &err, NULL);
     rc = rc != 0 ? rc : tpi_alert_store(core, &err);
+    rc = rc != 0 ? rc : tpi_core_clock_store(core, &err);
     rc = rc != 0 ? rc : store_rows(core, ops, count, &err);
     rc = rc != 0 ? rc : tpi_command_rows_store(core, all, &err);
     rc = rc != 0 ? rc : tpi_audit_store(core, &err);

@@ -155,7 +155,9 @@ static bool on_said(void *user, const struct tpc_id *id)
 static void make_env(struct tpi_sandbox *s)
 {
     s->begin_ms = s->unix_ms;
-    s->clock = (struct tpc_clock){ sizeof(s->clock), s, unix_ms, mono_ns };
+    s->clock = (struct tpc_clock){
+        .size = sizeof(s->clock), .user = s, .unix_ms = unix_ms, .mono_ns = mono_ns
+    };
     s->env = s->core->env;
     s->env.clock = &s->clock;
     s->env.log = NULL;

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/timerfd.h>
 
+#include "core/clock.h"
 #include "core/core.h"
 #include "core/part.h"
 
@@ -269,6 +270,7 @@ static int start(struct tpc_core *core, struct tpc_error *err)
     for (uint32_t i = 0; rc == 0 && i < core->worker_count; i++) {
         rc = tpi_worker_prepare(&core->workers[i], err);
     }
+    rc = rc != 0 ? rc : tpi_core_clock_begin(core, err);
     rc = rc != 0 ? rc : tpi_replay(core, err);
     rc = rc != 0 ? rc : tpi_forwarder_open(core, err);
     if (rc != 0) {

@@ -132,6 +132,18 @@ static void tell_log(struct tpc_core *core, struct telling *t)
             (double) atomic_load(&core->pump.failures));
 }
 
+static void tell_clock(const struct tpi_clock *c, struct telling *t)
+{
+    gauge(t, "clock_unsure", "1 while the wall clock is not trusted", atomic_load(&c->unsure));
+    gauge(t, "clock_held", "1 while history or targets wait for the clock", atomic_load(&c->held));
+    counter(t, "clock_stamped_total", "Records made while the clock was not trusted",
+            (double) atomic_load(&c->stamped));
+    counter(t, "clock_retimed_total", "Times that such a record was read with the right times",
+            (double) atomic_load(&c->retimed));
+    counter(t, "clock_marked_total", "Times that such a record was read as it is",
+            (double) atomic_load(&c->marked));
+}
+
 static void tell_presence(struct tpc_core *core, struct telling *t)
 {
     struct tpi_presence_counts c;
@@ -378,6 +390,7 @@ int tpc_core_stats(struct tpc_core *core, tpc_metric_fn *fn, void *user)
     tell_table(&t, core_metrics, sizeof(core_metrics) / sizeof(core_metrics[0]), &core->counters);
     tell_rings(core, &t);
     tell_log(core, &t);
+    tell_clock(&core->clock, &t);
     tell_table(&t, tpi_uplink_metrics, tpi_uplink_metric_count, &core->uplink_counters);
     tell_table(&t, tpi_downlink_metrics, tpi_downlink_metric_count, &core->downlink_counters);
     if (core->entities != NULL) {

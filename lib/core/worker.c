@@ -12,6 +12,7 @@
 
 #include "codec/codec.h"
 #include "core/behind.h"
+#include "core/clock.h"
 #include "core/core.h"
 #include "core/report.h"
 #include "registry/why.h"
@@ -539,6 +540,7 @@ bool tpi_worker_turn(struct tpi_worker *w)
     int64_t now = tpi_unix_ms(&core->env);
     atomic_store_explicit(&w->unix_ms, now, memory_order_relaxed);
     bool did = tpi_wheel_run(&w->wheel, tpi_mono_ms(&core->env)) > 0;
+    did |= tpi_core_clock_turn(w);
     did |= tpi_report_turn(w);
     did |= tpi_presence_turn(w);
     if (!core->replaying && tpi_rules_turn_at(core->rules, w->index, now) > 0) {
@@ -621,6 +623,7 @@ uint64_t tpi_worker_next_ms(struct tpi_worker *w)
     next = least(next, tpi_alert_next_ms(w));
     if (w->index == 0) {
         next = least(next, tpi_loop_next_ms(w->core));
+        next = least(next, tpi_core_clock_next_ms(w->core));
     }
     if (w->stalled) {
         next = least(next, until(w->retry_ms, now));

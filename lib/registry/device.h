@@ -199,6 +199,9 @@ int tpi_device_latest_put(struct tpc_device *d, uint32_t index, const struct tpc
 int tpi_device_latest_arrive(struct tpc_device *d, uint32_t index, const struct tpc_value *value,
                              int64_t unix_ms);
 
+/* Times from..to of latest values and presence move along with the clock. The owner; read lock. */
+void tpi_device_shift_times(struct tpc_device *d, int64_t from_ms, int64_t to_ms, int64_t by_ms);
+
 static inline void tpi_device_latest_end(struct tpc_device *d)
 {
     uint32_t seq = atomic_load_explicit(&d->latest_seq, memory_order_relaxed);

@@ -392,3 +392,27 @@ int tpi_device_latest_copy(struct tpc_device *d, uint32_t index, struct tpc_buf 
         }
     }
 }
+
+static void shift(_Atomic int64_t *t, int64_t from_ms, int64_t to_ms, int64_t by_ms)
+{
+    int64_t is = atomic_load_explicit(t, memory_order_relaxed);
+    if (is >= from_ms && is <= to_ms) {
+        atomic_store_explicit(t, is + by_ms, memory_order_release);
+    }
+}
+
+void tpi_device_shift_times(struct tpc_device *d, int64_t from_ms, int64_t to_ms, int64_t by_ms)
+{
+    struct tpi_latest *l = atomic_load_explicit(&d->latest, memory_order_acquire);
+    uint32_t n = l != NULL ? tpi_model_property_count(d->product->model) : 0;
+    tpi_device_latest_begin(d);
+    for (uint32_t i = 0; i < n; i++) {
+        shift(&l[i].unix_ms, from_ms, to_ms, by_ms);
+    }
+    tpi_device_latest_end(d);
+    shift(&d->last_seen_unix_ms, from_ms, to_ms, by_ms);
+    shift(&d->presence_unix_ms, from_ms, to_ms, by_ms);
+    if (d->estimated_unix_ms >= from_ms && d->estimated_unix_ms <= to_ms) {
+        d->estimated_unix_ms += by_ms;
+    }
+}

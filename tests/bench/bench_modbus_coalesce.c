@@ -153,7 +153,9 @@ static void run(uint16_t port, bool coalesced, uint64_t sweeps, double *ret_cpu,
     const struct tpc_adapter_ops *ops =
         TPC_LIST_AT(struct tpc_interface, module->interfaces, 0)->ops;
     memset(&s, 0, sizeof(s));
-    s.clock = (struct tpc_clock){ .size = sizeof(s.clock), &s, unix_ms, mono_ns };
+    s.clock = (struct tpc_clock){
+        .size = sizeof(s.clock), .user = &s, .unix_ms = unix_ms, .mono_ns = mono_ns
+    };
     s.host = (struct tpc_host){ .iface = TPC_IFACE(struct tpc_host, 1),
                                 .allocator = &allocator,
                                 .clock = &s.clock,

@@ -76,6 +76,7 @@ int flow_receive(uint64_t session, const char *text, uint64_t ticket);
 
 Suite *act_flow_suite(void);
 Suite *attach_flow_suite(void);
+Suite *clock_flow_suite(void);
 Suite *schedule_flow_suite(void);
 Suite *uplink_flow_suite(void);
 Suite *stream_flow_suite(void);

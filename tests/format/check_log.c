@@ -143,6 +143,49 @@ START_TEST(format_1_is_still_what_is_written)
 }
 END_TEST
 
+/* Boot and monotonic time stand behind the trace; readers that do not know them find the body. */
+START_TEST(the_boot_of_an_unsure_record_is_written_and_read)
+{
+    uint8_t bytes[200], body[] = "body";
+    struct tpc_record r = { .size = sizeof(r),
+                            .kind = 1,
+                            .flags = TPC_MSG_CLOCK_UNSURE,
+                            .device_id = 1,
+                            .received_unix_ms = 30,
+                            .unix_ms = 30,
+                            .mono_ms = 1000000,
+                            .body = { body, 4 } };
+    struct tpc_record got;
+    memset(r.boot.b, 0xb0, sizeof(r.boot.b));
+    for (int traced = 0; traced < 2; traced++) {
+        memset(r.trace.b, traced * 7, sizeof(r.trace.b));
+        uint8_t *end = tpi_record_write(bytes, &r, 0);
+        ck_assert_uint_eq(bytes[1], (unsigned) (8 + 16 + 3 + traced * 16)); /* head_bytes */
+        struct tpi_record_walk w = { .p = bytes, .end = end, .left = 1 };
+        ck_assert(tpi_record_walk_next(&w, &got));
+        ck_assert_uint_eq(got.mono_ms, 1000000);
+        ck_assert_mem_eq(got.boot.b, r.boot.b, sizeof(r.boot.b));
+        ck_assert_mem_eq(got.trace.b, r.trace.b, sizeof(r.trace.b));
+        ck_assert_uint_eq(got.body.len, 4);
+        ck_assert_mem_eq(got.body.ptr, "body", 4);
+        for (uint8_t cut = 1; cut < 19; cut++) { /* a head that ends within them */
+            bytes[1] = (uint8_t) (8 + 16 + 3 + traced * 16 - cut);
+            w = (struct tpi_record_walk){ .p = bytes, .end = end, .left = 1 };
+            ck_assert(!tpi_record_walk_next(&w, &got));
+        }
+    }
+    r.flags = 0; /* who is sure carries nothing */
+    tpi_record_write(bytes, &r, 0);
+    r.flags = TPC_MSG_CLOCK_UNSURE;
+    r.size = offsetof(struct tpc_record, boot); /* an older caller */
+    struct tpi_record_walk w = { .p = bytes, .left = 1 };
+    w.end = tpi_record_write(bytes, &r, 0);
+    ck_assert(tpi_record_walk_next(&w, &got));
+    ck_assert_uint_eq(got.mono_ms, 0);
+    ck_assert_uint_eq(got.flags, TPC_MSG_CLOCK_UNSURE);
+}
+END_TEST
+
 START_TEST(a_format_that_asks_for_a_newer_reader_is_refused)
 {
     uint8_t head[88];
@@ -171,6 +214,7 @@ static Suite *log_suite(void)
     tcase_add_test(t, a_later_compatible_format_is_read);
     tcase_add_test(t, format_1_is_still_what_is_written);
     tcase_add_test(t, a_format_that_asks_for_a_newer_reader_is_refused);
+    tcase_add_test(t, the_boot_of_an_unsure_record_is_written_and_read);
     suite_add_tcase(s, t);
     return s;
 }

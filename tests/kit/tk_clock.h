@@ -11,6 +11,7 @@ struct tk_clock {
     struct tpc_clock base; /* pass &c->base */
     atomic_int_fast64_t unix_ms;
     atomic_uint_fast64_t mono_ns;
+    struct tpc_id boot; /* zero = it tells none */
 };
 
 /* The monotonic clock starts at 1,000 s. */

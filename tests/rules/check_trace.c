@@ -307,7 +307,9 @@ START_TEST(time_spent_is_sampled_and_stands_for_all_looks)
 {
     struct house *h = house_new();
     struct slow slow = { .still = h->env.env.clock };
-    slow.base = (struct tpc_clock){ sizeof(slow.base), &slow, slow_unix, slow_ns };
+    slow.base = (struct tpc_clock){
+        .size = sizeof(slow.base), .user = &slow, .unix_ms = slow_unix, .mono_ns = slow_ns
+    };
     tk_ok(house_put(h, "scene",
                     "{'key':'s','when':{'product':'thermo','expr':'temperature > 30','for':'1s'},"
                     "'then':[{'notify':{'handler':'ops'}}]}"));

@@ -26,6 +26,10 @@ struct tpc_record {
     int64_t received_unix_ms;
     struct tpc_id trace;
     struct tpc_bytes body;
+    /* With TPC_MSG_CLOCK_UNSURE: which run of the monotonic clock it was received in (zero = not
+     * known), and when. */
+    struct tpc_id boot;
+    uint64_t mono_ms;
 };
 
 enum tpc_cursor_class {
