@@ -2,6 +2,7 @@
  * its Python client sends, in that client's order (contract thingsboard 1.3, 1.4). */
 #include "../../../adapters/thingsboard/attributes.h"
 #include "codec/emit.h"
+#include "thingsboard.h"
 #include "fake_host.h"
 #include "mqtt_suites.h"
 #include "real_broker.h"
@@ -374,6 +375,38 @@ START_TEST(behind_the_plugin_many_speak_and_each_hears_its_own)
 }
 END_TEST
 
+/* The dialect alone, on a host that has no memory now and then. */
+static int prepare_with(const struct tpc_allocator *alloc, void *user)
+{
+    static const char telemetry[] = "{\"A \\u0041\":[{\"t\":1}],\"B\":[{\"t\":2}]}";
+    static const struct mqtt_tb_options options = { .gateway = TPC_STR_INIT("old"),
+                                                    .product = TPC_STR_INIT("p"),
+                                                    .default_type = TPC_STR_INIT("default") };
+    struct tpc_host host = *(const struct tpc_host *) user;
+    struct mqtt_incoming in = { .topic = TPC_STR("v1/gateway/telemetry"), .qos = 1 };
+    struct mqtt_address a = { .dialect = MQTT_THINGSBOARD, .topic = in.topic };
+    struct mqtt_tb tb;
+    host.allocator = alloc;
+    in.payload = TPC_BYTES(telemetry);
+    int rc = mqtt_tb_init(&tb, &host, &h, NULL, &options, TPC_STR("main"), 100);
+    rc = rc != 0 ? rc : mqtt_tb_prepare(&tb, &in, &a);
+    in.topic = a.topic = TPC_STR("v1/gateway/rpc");
+    in.payload = TPC_BYTES("{\"device\":\"A\",\"id\":7,\"data\":{}}");
+    rc = rc != 0 ? rc : mqtt_tb_prepare(&tb, &in, &a);
+    mqtt_tb_fini(&tb);
+    return rc;
+}
+
+START_TEST(without_memory_a_message_waits)
+{
+    tk_ok(try_begin(",\"thingsboard\":{\"gateway\":\"old\"}"));
+    ck_assert_uint_gt(tk_each_alloc_fails(prepare_with, &h.base), 4);
+    ck_assert_uint_eq(h.device_count, 3);
+    fake_fini(&h);
+    tk_env_fini(&env);
+}
+END_TEST
+
 START_TEST(options_that_cannot_be_are_refused)
 {
     static const char *const bad[] = {
@@ -403,6 +436,7 @@ Suite *tb_suite(void)
     tcase_add_test(tc, without_one_who_knows_there_are_no_attributes);
     tcase_add_test(tc, calls_and_sets_leave_and_answers_find_their_command);
     tcase_add_test(tc, behind_the_plugin_many_speak_and_each_hears_its_own);
+    tcase_add_test(tc, without_memory_a_message_waits);
     tcase_add_test(tc, options_that_cannot_be_are_refused);
     suite_add_tcase(s, tc);
     return s;
