@@ -25,7 +25,8 @@ struct entity {
 struct part {
     char *name;
     uint64_t hash;
-    bool done; /* of the old ones: it stays, or is closed; of the new ones: it is open */
+    bool done;   /* of the old ones: it stays, or is closed; of the new ones: it is open */
+    bool closed; /* of the old ones */
 };
 
 struct snapshot {
@@ -227,6 +228,7 @@ static void match(struct reload *r)
     for (size_t i = 0; i < r->old->part_count; i++) {
         struct part *a = &r->old->parts[i];
         a->done = false;
+        a->closed = false;
         for (size_t k = 0; k < r->next->part_count; k++) {
             const struct part *b = &r->next->parts[k];
             a->done |= strcmp(a->name, b->name) == 0 && a->hash == b->hash;
@@ -234,7 +236,21 @@ static void match(struct reload *r)
     }
 }
 
-/* Parts that others need can be closed once those are: again as long as that helps. */
+/* A part that uses what another one offers restarts with it. false: there is none of that name, or it is
+ * being closed already. */
+static bool close_too(struct reload *r, const char *user)
+{
+    for (size_t i = 0; i < r->old->part_count; i++) {
+        struct part *p = &r->old->parts[i];
+        if (strcmp(p->name, user) == 0 && p->done && !p->closed) {
+            p->done = false;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Parts that others use can be closed once those are: again as long as that helps. */
 static void close_changed(struct reload *r)
 {
     bool progress = true;
@@ -244,6 +260,7 @@ static void close_changed(struct reload *r)
             struct part *p = &r->old->parts[i];
             int rc = p->done ? TPC_ESTATE : tpc_core_close(r->core, p->name, r->drain_ms);
             if (rc == TPC_ESTATE) {
+                progress |= !p->done && close_too(r, tpc_error_last()->path);
                 continue;
             }
             if (rc == 0) {
@@ -253,14 +270,14 @@ static void close_changed(struct reload *r)
                 failed(r, "close", p->name, rc);
             }
             p->done = true;
+            p->closed = true;
             progress = true;
         }
     }
     for (size_t i = 0; i < r->old->part_count; i++) {
         if (!r->old->parts[i].done) {
             program_say(r->p,
-                        "reload: %s is needed by others that did not change: its change takes "
-                        "effect at the next start",
+                        "reload: %s cannot be closed: its change takes effect at the next start",
                         r->old->parts[i].name);
             r->failed++;
         }

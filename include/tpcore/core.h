@@ -199,7 +199,7 @@ TPC_API int tpc_core_open_value(struct tpc_core *core, const char *name, const c
  * sends again.
  *
  * Returns 0; TPC_ENOENT (no such part); TPC_EUNSUPPORTED (log, stores and codecs stay open);
- * TPC_ESTATE (another part needs a service of it, the text names both; the core stops; from a
+ * TPC_ESTATE (another part uses a service of it: err.path is its name; the core stops; from a
  * callback); TPC_EAGAIN (a sink is closed and the thread of the targets cannot be made again).
  *
  * Ownership: none.

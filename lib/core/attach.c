@@ -217,8 +217,11 @@ int tpc_core_close(struct tpc_core *core, const char *name, uint32_t drain_ms)
     const char *service;
     const struct tpi_part *user = tpi_part_needed(core, p, &service);
     if (user != NULL) {
-        return tpi_fail(TPC_ESTATE, "core", "%s needs service %s of %s: close %s first", user->name,
-                        service, name, user->name);
+        struct tpc_error *err = tpi_fail_begin();
+        tpi_error_set(err, TPC_ESTATE, "core", "%s needs service %s of %s: close %s first",
+                      user->name, service, name, user->name);
+        tpi_error_at(err, user->name);
+        return tpi_fail_end(TPC_ESTATE);
     }
     tpi_log(&core->env, TPC_LOG_INFO, "core", "closing %s", name);
     atomic_store(&p->closing, true);
