@@ -6,6 +6,10 @@
 
 #include "../common/table.h"
 
+#ifdef SMALL_PAHO
+#include <MQTTAsync.h>
+#endif
+
 #include <errno.h>
 #include <malloc.h>
 #include <poll.h>
@@ -314,11 +318,22 @@ static int stop(struct run *r)
     return rc;
 }
 
+/* Before the first thread. */
+static void spare_memory(void)
+{
+    (void) mallopt(M_ARENA_MAX, 1); /* threads that wait mostly: 0.6 MB less, at no cost */
+#ifdef SMALL_PAHO
+    /* OpenSSL from 1.1 on sets itself up with the first TLS connection: 1.6 MB less without one. */
+    MQTTAsync_init_options options = MQTTAsync_init_options_initializer;
+    MQTTAsync_global_init(&options);
+#endif
+}
+
 static int run(struct run *r)
 {
     uint64_t begun = now_ms();
     bool terminal = isatty(STDOUT_FILENO) != 0;
-    (void) mallopt(M_ARENA_MAX, 1); /* threads that wait mostly: 0.6 MB less, at no cost */
+    spare_memory();
     /* Before the first thread, so that all inherit it and the signals come to the descriptor. */
     int signals = program_signals((const int[]){ SIGINT, SIGTERM, SIGHUP, 0 });
     if (signals < 0 || gateway_settings(&r->config, terminal, &r->settings) != 0 ||

@@ -212,7 +212,8 @@ void rig_write_config(struct rig *r)
     if (s->memory_log) {
         fprintf(f, "log: {type: memory%s}\n", or_none(s->log_more));
     } else {
-        fprintf(f, "log: {type: file, dir: \"%s/log\"%s}\n", r->dir, or_none(s->log_more));
+        fprintf(f, "log: {type: file, dir: \"%s/log\", cache: 512KiB%s}\n", r->dir,
+                or_none(s->log_more));
     }
     fprintf(f,
             "adapters:\n  cloud: {type: thingsboard, url: \"mqtt://127.0.0.1:%" PRIu16
