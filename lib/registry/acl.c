@@ -164,6 +164,7 @@ static bool is_reserved(const struct tpc_identity *who, struct tpc_str topic)
             (topic.len >= sizeof(named) - 1 && memcmp(topic.ptr, named, sizeof(named) - 1) == 0));
 }
 
+/* v1/gateway/.. is for gateways alone: it makes devices. */
 static bool tb_allows(struct tpi_registry *r, const struct tpc_identity *who, int access,
                       struct tpc_str topic)
 {
@@ -181,7 +182,8 @@ static bool tb_allows(struct tpi_registry *r, const struct tpc_identity *who, in
     }
     tpi_registry_read_lock(r);
     const struct tpc_device *d = fits ? tpi_registry_by_id(r, who->id) : NULL;
-    fits = d != NULL && strcmp(d->product->codec->name, "thingsboard") == 0;
+    fits = d != NULL && strcmp(d->product->codec->name, "thingsboard") == 0 &&
+           (d->product->gateway || topic.ptr[3] != 'g');
     tpi_registry_read_unlock(r);
     return fits && is_level(tpc_str_from(who->key));
 }
