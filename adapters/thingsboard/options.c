@@ -202,7 +202,7 @@ const struct tpc_option tb_options[TB_OPTIONS] = {
           "of a device deleted at the server: what it says next makes it again, or is dropped" },
     { .name = "sync_attributes",
       .type = TPC_OPT_LIST,
-      .max = 64,
+      .max = 256,
       .elem = &sync_name,
       .since = "0.1",
       .help = "shared attributes that are asked for, and set, when a device is connected" },

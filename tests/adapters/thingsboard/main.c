@@ -1,5 +1,7 @@
 #include "tb_suites.h"
 
+#include <string.h>
+
 /* paho 1.3.12 forgets, once in many runs, the messages that were on their way when a connection was cut. */
 const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void)
@@ -7,9 +9,13 @@ const char *__lsan_default_suppressions(void)
     return "leak:libpaho-mqtt3as\n";
 }
 
-int main(void)
+/* "session": what waits for connections to come back; it runs beside the rest. */
+int main(int argc, char **argv)
 {
-    static tk_suite_fn *const all[] = { limits_suite,  down_suite, pack_suite,   devices_suite,
-                                        session_suite, rpc_suite,  broker_suite, NULL };
-    return tk_main("adapter_thingsboard", all);
+    static tk_suite_fn *const all[] = { limits_suite,  down_suite, pack_suite,
+                                        devices_suite, rpc_suite,  NULL };
+    static tk_suite_fn *const waiting[] = { session_suite, broker_suite, NULL };
+    bool session = argc > 1 && strcmp(argv[1], "session") == 0;
+    return tk_main(session ? "adapter_thingsboard_session" : "adapter_thingsboard",
+                   session ? waiting : all);
 }
