@@ -326,8 +326,8 @@ static bool is_marked(const struct tpc_record *r)
     return (r->flags & TPC_MSG_CLOCK_UNSURE) != 0;
 }
 
-/* Of this boot, whose clock is valid: the log has to say so before anybody uses it, so that after a
- * kill all see the same times. */
+/* Of this boot, whose clock is valid, and the log does not say so yet. Who holds waits for that, so
+ * that it gives the same times after a kill. */
 static bool is_on_its_way(struct tpi_clock *c, const struct tpc_record *r)
 {
     if (!same(&r->boot, &c->boot) || atomic_load(&c->unsure) || find(c, &c->boot) != NULL) {
@@ -391,7 +391,9 @@ void tpi_clock_retime(struct tpi_clock *c, struct tpc_record *r, struct tpi_reti
         return;
     }
     pthread_mutex_lock(&c->lock);
-    const struct tpi_clock_boot *b = is_zero(&r->boot) ? NULL : find(c, &r->boot);
+    bool woke = is_on_its_way(c, r);
+    const struct tpi_clock_boot present = { c->boot, c->sure_ms };
+    const struct tpi_clock_boot *b = is_zero(&r->boot) ? NULL : woke ? &present : find(c, &r->boot);
     if (b == NULL) {
         if (c->o.policy == TPI_CLOCK_SEND) {
             r->flags &= (uint16_t) ~TPC_MSG_CLOCK_UNSURE;
@@ -407,6 +409,9 @@ void tpi_clock_retime(struct tpi_clock *c, struct tpc_record *r, struct tpi_reti
         count(&c->retimed);
     }
     pthread_mutex_unlock(&c->lock);
+    if (woke && c->wake != NULL) {
+        c->wake(c->wake_user);
+    }
 }
 
 /* A point's time stands in the record as the distance from the message's: it went along with it. */

@@ -2,6 +2,7 @@
 #include <poll.h>
 #include <tpcore/forward.h>
 
+#include "core/clock.h"
 #include "core/core.h"
 #include "core/part.h"
 
@@ -77,6 +78,7 @@ int tpi_core_forward(struct tpc_core *core, struct tpc_error *err)
     struct tpi_forward_host host = { .user = core,
                                      .registry = core->registry,
                                      .partitions = core->options.partitions,
+                                     .clock = &core->clock,
                                      .script_place = core->worker_count,
                                      .sink = find_sink,
                                      .bus = get_bus,
@@ -136,6 +138,8 @@ static void *forwarder_main(void *user)
         pthread_mutex_unlock(&w->lock);
         bool did = tpi_forward_turn(core->forward);
         uint64_t next = did ? 0 : tpi_forward_next_ms(core->forward);
+        uint64_t held = tpi_core_clock_held_ms(core);
+        next = held < next ? held : next;
         pthread_mutex_lock(&w->lock);
         if (!did && !w->kicked && !w->stop && next > 0) {
             struct timespec t;

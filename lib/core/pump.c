@@ -125,8 +125,12 @@ void tpi_pump_close(struct tpc_core *core)
 int tpi_record_msg(struct tpc_core *core, const struct tpc_record *r, struct tpc_arena *arena,
                    struct tpc_msg *ret, struct tpc_device **ret_device)
 {
-    tpi_follow_head(r, ret);
+    struct tpc_record own = *r;
+    struct tpi_retimed times;
+    tpi_clock_retime(&core->clock, &own, &times);
+    tpi_follow_head(&own, ret);
     int rc = tpi_msg_decode(r->body, arena, NULL, ret);
+    rc = rc != 0 ? rc : tpi_clock_points(&times, arena, ret);
     if (rc != 0 || ret_device == NULL) {
         return rc;
     }
@@ -151,7 +155,8 @@ struct reading {
     uint32_t partition;
     uint64_t next;
     uint32_t count;
-    int rc; /* why it stopped early */
+    int rc;    /* why it stopped early */
+    bool held; /* .. at a record that waits for the clock */
     uint32_t pending;
     struct tpc_msg msgs[READ_RUN];
 };
@@ -207,6 +212,10 @@ static int read_one(void *user, const struct tpc_record *r)
 {
     struct reading *x = user;
     struct tpc_core *core = x->core;
+    if (tpi_clock_holds(&core->clock, r)) {
+        x->held = true;
+        return 1;
+    }
     bool sent = r->kind == TPC_MSG_COMMAND && (r->flags & TPC_MSG_REDELIVERED) == 0;
     bool alert = r->kind == TPC_MSG_ALERT;
     bool alone =
@@ -474,6 +483,10 @@ static bool read_partition(struct tpc_core *core, uint32_t partition)
         }
         return commit(core, x.rc == TPC_ENOMEM) == 0 && x.count > 0;
     }
+    if (x.held) {
+        p->position[partition] = x.next;
+        return x.count > 0;
+    }
     if (rc == 0) {
         bool did = next > p->position[partition];
         p->position[partition] = next;
@@ -556,6 +569,10 @@ bool tpi_pump_turn(struct tpc_core *core)
     p->moved |= did;
     shrink(core);
     if (pressed(core)) {
+        if (atomic_load(&core->clock.held)) {
+            tpi_clock_let_go(&core->clock);
+            tpi_forwarder_kick(core);
+        }
         did |= commit(core, true) == 0;
         renew_commands(core);
         if (!core->threads) {
@@ -588,6 +605,8 @@ uint64_t tpi_pump_next_ms(struct tpc_core *core)
         return p->retry_ms > now ? p->retry_ms - now : 0;
     }
     uint64_t due = tpi_history_due_ms(core->history);
+    uint64_t held = tpi_core_clock_held_ms(core);
+    due = held < due ? held : due;
     uint64_t keep = tpi_keep_due_ms(core);
     uint64_t why = tpi_why_due_ms(core);
     uint64_t rows = tpi_command_rows_due_ms(core);

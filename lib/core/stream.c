@@ -252,6 +252,7 @@ static int make_sub(struct tpc_core *core, struct tpc_str filter, uint32_t flags
     s->flags = flags;
     s->position = tpi_alloc_array(a, core->options.partitions, sizeof(s->position[0]));
     struct tpi_follow_options fo = { .env = &core->env,
+                                     .clock = &core->clock,
                                      .registry = core->registry,
                                      .filters = &filter,
                                      .filter_count = 1,

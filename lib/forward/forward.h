@@ -23,6 +23,7 @@
 #include "base/metric.h"
 #include "entity/entity.h"
 
+struct tpi_clock;
 struct tpi_forward;
 struct tpi_registry;
 
@@ -46,6 +47,7 @@ struct tpi_forward_host {
     void *user;
     struct tpi_registry *registry;
     uint32_t partitions;
+    struct tpi_clock *clock; /* targets wait for it, if they shall; NULL = none */
     uint32_t script_place; /* of a script's state that threads share which are no worker */
     bool (*sink)(void *user, struct tpc_str name, const struct tpc_sink_ops **ret_ops,
                  void **ret_self);

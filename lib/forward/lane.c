@@ -59,6 +59,8 @@ static int lane_init(struct tpi_forward *f, struct fwd_config *c, struct fwd_lan
 {
     struct tpi_follow_options o = { .env = f->env,
                                     .registry = f->host.registry,
+                                    .clock = f->host.clock,
+                                    .hold = true,
                                     .filters = c->filters,
                                     .filter_count = c->filter_count,
                                     .notify_tenant = c->tenant,

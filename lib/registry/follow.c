@@ -238,7 +238,8 @@ void tpi_follow_head(const struct tpc_record *r, struct tpc_msg *ret)
     ret->trace = r->trace;
 }
 
-static int decode(struct tpi_follow *f, const struct tpc_record *r, struct tpc_msg *m)
+static int decode(struct tpi_follow *f, const struct tpc_record *r, const struct tpi_retimed *times,
+                  struct tpc_msg *m)
 {
     uint8_t *body = tpc_arena_take(f->arena, r->body.len + 1);
     if (body == NULL) {
@@ -248,6 +249,7 @@ static int decode(struct tpi_follow *f, const struct tpc_record *r, struct tpc_m
         memcpy(body, r->body.ptr, r->body.len);
     }
     int rc = tpi_msg_decode((struct tpc_bytes){ body, r->body.len }, f->arena, NULL, m);
+    rc = rc != 0 ? rc : tpi_clock_points(times, f->arena, m);
     if (rc != 0 && rc != TPC_ENOMEM && f->o.unreadable != NULL) {
         atomic_fetch_add_explicit(f->o.unreadable, 1, memory_order_relaxed);
     }
@@ -297,12 +299,16 @@ static void pass_by(struct tpi_follow *f, size_t cost)
     f->full |= f->passed > PASSED_MAX;
 }
 
-static int take_record(struct tpi_follow *f, const struct tpc_record *r)
+static int take_record(struct tpi_follow *f, const struct tpc_record *record)
 {
     struct tpc_msg *m = &f->msgs[f->count];
+    struct tpc_record own = *record;
+    const struct tpc_record *r = &own;
+    struct tpi_retimed times;
     size_t cost = r->body.len + TPI_FOLLOW_BODY_COST;
     f->devices[f->count] = NULL;
     f->products[f->count] = NULL;
+    tpi_clock_retime(f->o.clock, &own, &times);
     tpi_follow_head(r, m);
     int rc = match_head(f, r, m);
     if (rc != 1) {
@@ -313,7 +319,7 @@ static int take_record(struct tpi_follow *f, const struct tpc_record *r)
         f->full = true;
         return 1;
     }
-    rc = decode(f, r, m);
+    rc = decode(f, r, &times, m);
     bool yes = rc == 0 && match_body(f, m);
     rc = yes ? name_points(f, m, f->products[f->count]) : rc;
     yes = yes && rc == 0 && (f->o.wanted == NULL || f->o.wanted(f->o.wanted_user, m));
@@ -336,7 +342,8 @@ static int read_record(void *user, const struct tpc_record *r)
     if (f->count == f->o.batch) {
         f->full = true;
     }
-    f->rc = f->full ? 1 : take_record(f, r);
+    bool waits = f->o.hold && f->o.clock != NULL && tpi_clock_holds(f->o.clock, r);
+    f->rc = f->full || waits ? 1 : take_record(f, r);
     if (f->rc == 0) {
         f->read_to = r->offset + 1;
     }

@@ -9,6 +9,7 @@
 #include <tpcore/ext/bus.h>
 
 #include "base/map.h"
+#include "bus/clock.h"
 #include "registry/device.h"
 
 enum {
@@ -30,6 +31,8 @@ struct tpi_follow_options {
     size_t bytes;                 /* of bodies it holds at most, one message always; 0 = no limit */
     bool (*wanted)(void *user, const struct tpc_msg *m); /* looks at one last; NULL = all */
     void *wanted_user;
+    struct tpi_clock *clock;      /* gives unsure records the right times; may be NULL */
+    bool hold;                    /* waits for it */
     _Atomic uint64_t *unreadable; /* counts records that cannot be read; may be NULL */
 };
 

@@ -168,6 +168,9 @@ static int take(const struct tpc_batch *batch)
         item->kind = m->kind;
         item->n = number_of(m);
         item->id = m->id;
+        item->unix_ms = m->unix_ms;
+        item->received_unix_ms = m->received_unix_ms;
+        item->flags = m->flags;
         keep_points(item, m);
         box.count++;
         if (box.on_take != NULL) {

@@ -20,6 +20,8 @@ struct box_item {
     char value[BOX_KEY]; /* of the last point, if it is a text */
     double number;       /* if it is a number */
     struct tpc_id id;
+    int64_t unix_ms, received_unix_ms;
+    uint16_t flags;
 };
 
 /* One for the program: all instances of the sink write into it. */
