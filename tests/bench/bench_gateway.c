@@ -120,7 +120,7 @@ static void most(void)
     struct rig_setup s = usual;
     s.slaves = 240;
     s.tags = 120;
-    s.poll_ms = (uint32_t) util_number("BENCH_GATEWAY_POLL", 100);
+    s.poll_ms = (uint32_t) util_number("BENCH_GATEWAY_POLL", 50);
     s.buses = 4;
     measure(&s, &x);
     double by_core = x.total.lost == 0 ? x.points_s / x.cpu : 0;
