@@ -203,7 +203,8 @@ static int secret(struct config *c, unsigned int line, struct tpc_value *v)
     return 0;
 }
 
-static int node(struct reader *r, yaml_event_t *event, unsigned int depth, struct tpc_value *ret);
+static int node(struct reader *r, yaml_event_t *event, unsigned int depth, unsigned int above,
+                struct tpc_value *ret);
 
 static int next(struct reader *r, yaml_event_t *event)
 {
@@ -214,7 +215,9 @@ static int next(struct reader *r, yaml_event_t *event)
     return 0;
 }
 
-static int children(struct reader *r, bool map, unsigned int depth, struct tpc_value *ret)
+/* above: line that the node itself is known by. What stands in the same line is found by that. */
+static int children(struct reader *r, bool map, unsigned int depth, unsigned int above,
+                    struct tpc_value *ret)
 {
     struct nodes nodes = { 0 };
     size_t path_len = strlen(r->path);
@@ -254,11 +257,11 @@ static int children(struct reader *r, bool map, unsigned int depth, struct tpc_v
         } else {
             snprintf(r->path + path_len, sizeof(r->path) - path_len, "[%zu]", nodes.count);
         }
-        int rc = remember(r, line);
+        int rc = line != above ? remember(r, line) : 0;
         if (rc != 0) {
             yaml_event_delete(&event);
         } else {
-            rc = node(r, &event, depth + 1, &value);
+            rc = node(r, &event, depth + 1, line, &value);
         }
         r->path[path_len] = '\0';
         if (rc != 0 || append(r->c, &nodes, key, &value) != 0) {
@@ -282,7 +285,8 @@ static int children(struct reader *r, bool map, unsigned int depth, struct tpc_v
 }
 
 /* Takes event. */
-static int node(struct reader *r, yaml_event_t *event, unsigned int depth, struct tpc_value *ret)
+static int node(struct reader *r, yaml_event_t *event, unsigned int depth, unsigned int above,
+                struct tpc_value *ret)
 {
     unsigned int line = (unsigned int) event->start_mark.line + 1;
     struct tpc_str text;
@@ -305,7 +309,7 @@ static int node(struct reader *r, yaml_event_t *event, unsigned int depth, struc
         if (depth >= CONFIG_DEPTH_MAX) {
             return fail(r->c, line, "nested too deep", "");
         }
-        return children(r, rc != 0, depth, ret) != 0 ? -1 : secret(r->c, line, ret);
+        return children(r, rc != 0, depth, above, ret) != 0 ? -1 : secret(r->c, line, ret);
     default:
         yaml_event_delete(event);
         return fail(r->c, line, "anchors and aliases are not supported", "");
@@ -337,7 +341,7 @@ static int read_yaml(struct config *c, const char *text, size_t len)
             done = true;
             break;
         default:
-            rc = node(&r, &event, 0, &c->root);
+            rc = node(&r, &event, 0, 0, &c->root);
         }
     }
     yaml_parser_delete(&r.parser);
