@@ -48,7 +48,7 @@ struct tpi_forward_host {
     struct tpi_registry *registry;
     uint32_t partitions;
     struct tpi_clock *clock; /* targets wait for it, if they shall; NULL = none */
-    uint32_t script_place; /* of a script's state that threads share which are no worker */
+    uint32_t script_place;   /* of a script's state that threads share which are no worker */
     bool (*sink)(void *user, struct tpc_str name, const struct tpc_sink_ops **ret_ops,
                  void **ret_self);
     const struct tpc_bus_ops *(*bus)(void *user, void **ret_self);
