@@ -395,14 +395,13 @@ int tb_session_start(struct tb *s)
     s->state = TB_OFF;
     s->limits_known = s->enrolled = s->hello = false;
     s->said_payload = s->said_inflight = 0;
+    s->has_credentials = false;
     s->limit_text[0] = '\0';
     int rc = tb_state_load(s);
     rc = rc != 0 ? rc : start_thread(s, &s->worker, tb_worker);
     s->worker_runs = rc == 0;
     if (rc == 0) {
-        rc = s->config.provision && s->config.client.user == NULL && !s->has_credentials
-                 ? enroll(s)
-                 : connect_as(s);
+        rc = s->config.provision && !s->has_credentials ? enroll(s) : connect_as(s);
     }
     rc = rc != 0 ? rc : start_thread(s, &s->sender, run_sender);
     s->sender_runs = s->sender_runs || rc == 0;

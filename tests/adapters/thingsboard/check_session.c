@@ -186,7 +186,7 @@ END_TEST
 START_TEST(connections_that_are_cut_lose_nothing)
 {
     bench_begin(&b, ",\"payload_max\":500", "{}");
-    tb_stub_drop_every(b.stub, 11);
+    tb_stub_drop_every(b.stub, 17);
     bench_deliver(&b, bench_batch(&b, 0, 100, 5));
     tb_stub_drop_every(b.stub, 0);
     bench_deliver(&b, bench_batch(&b, 100, 100, 5));
@@ -262,6 +262,12 @@ START_TEST(credentials_are_asked_for_once_and_kept)
     bench_deliver(&b, bench_batch(&b, 5, 5, 1));
     ck_assert(tb_stub_wait_samples(b.stub, 10, BENCH_WAIT_MS));
     ck_assert_uint_eq(counts().connects, 3); /* one to ask, two as itself */
+    uint64_t mark = tb_stub_mark(b.stub);
+    tb_stub_publish(b.stub, "v1/devices/me/rpc/request/5",
+                    "{\"method\":\"gateway_remove_provisioned_credentials\"}");
+    bench_hears(&b, mark, "v1/devices/me/rpc/response/5", "true");
+    bench_again(&b, more, "{}");
+    bench_hears(&b, mark, "/provision/request", "\"provisionDeviceKey\":\"k\"");
     bench_end(&b);
 }
 END_TEST
