@@ -10,6 +10,7 @@
 struct seen {
     pthread_mutex_t lock; /* of text */
     char text[4096];
+    size_t len; /* of text */
     atomic_uint messages;
     bool mute; /* many: they are only counted */
 };
@@ -19,7 +20,7 @@ static int see(void *user, const struct tpc_batch *batch)
 {
     struct seen *s = user;
     pthread_mutex_lock(&s->lock);
-    size_t n = strlen(s->text);
+    size_t n = s->len;
     for (uint32_t i = 0; i < batch->count; i++) {
         const struct tpc_msg *m = tpc_batch_msg(batch, i);
         atomic_fetch_add(&s->messages, 1);
@@ -42,6 +43,7 @@ static int see(void *user, const struct tpc_batch *batch)
         n += (size_t) snprintf(s->text + n, sizeof(s->text) - n,
                                m->kind == TPC_MSG_ATTRIBUTES ? "a| " : "| ");
     }
+    s->len = n < sizeof(s->text) ? n : sizeof(s->text) - 1;
     pthread_mutex_unlock(&s->lock);
     return 0;
 }
@@ -119,6 +121,7 @@ static void saw(struct rep *r, const char *text)
     pthread_mutex_lock(&r->seen.lock);
     memcpy(seen, r->seen.text, sizeof(seen));
     r->seen.text[0] = '\0';
+    r->seen.len = 0;
     pthread_mutex_unlock(&r->seen.lock);
     ck_assert_str_eq(seen, text);
 }
