@@ -69,6 +69,12 @@ int tpi_log_append(struct tpi_worker *w, struct tpc_record *records, uint32_t co
         pthread_mutex_lock(&core->flush.lock);
         pthread_cond_signal(&core->flush.work);
         pthread_mutex_unlock(&core->flush.lock);
+        /* A flush by somebody else may have had them already: who heard of it looked at ends that
+         * did not count them yet, and nobody flushes them again. */
+        atomic_thread_fence(memory_order_seq_cst);
+        if (atomic_load(&core->flush.flushed) >= sequence) {
+            tpi_forwarder_log(core);
+        }
     }
     tpi_streams_wake(core);
     return 0;

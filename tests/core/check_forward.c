@@ -13,6 +13,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "bus/bus.h"
+#include "core/core.h"
+
 static int put(struct flow *f, const char *kind, const char *json)
 {
     char text[1024];
@@ -634,6 +637,58 @@ START_TEST(window_keeps_the_order_of_each_device_with_threads)
 }
 END_TEST
 
+/* A log whose records somebody else flushes before the append has come back. */
+static struct tpc_bus_ops early;
+static struct flow *early_flow;
+static atomic_uint early_entities;
+
+static bool has_entities(void *user)
+{
+    return atomic_load(&early_entities) >= *(unsigned *) user;
+}
+
+static int append_early(void *self, struct tpc_record *records, uint32_t count, size_t record_size,
+                        uint32_t flags, struct tpc_error *err, uint64_t *ret_sequence)
+{
+    int rc = tpi_bus_memory.append(self, records, count, record_size, flags, err, ret_sequence);
+    if (rc == 0 && records[0].kind == TPC_MSG_ENTITY) {
+        atomic_fetch_add(&early_entities, 1);
+    } else if (rc == 0) {
+        tk_ok(tpi_flush_now(early_flow->core, TPC_FLUSH_SYNC, NULL, NULL));
+        poll(NULL, 0, 20);
+    }
+    return rc;
+}
+
+START_TEST(record_that_was_flushed_before_its_append_came_back_goes_on)
+{
+    static const struct tpc_interface interfaces[] = { { TPC_KIND_BUS, &early } };
+    static const struct tpc_module module = { .iface = TPC_IFACE(struct tpc_module, 1),
+                                              .name = "early",
+                                              .version = "1",
+                                              .licence = "Apache-2.0",
+                                              .interfaces = TPC_INTERFACES(interfaces) };
+    struct flow f;
+    early = tpi_bus_memory;
+    early.name = "early";
+    early.append = append_early;
+    early_flow = &f;
+    atomic_store(&early_entities, 0);
+    begin(&f, 2);
+    tk_ok(tpc_core_add_module(f.core, &module));
+    tk_ok(tpc_core_open(f.core, "log", "early", (struct tpc_str){ NULL, 0 }));
+    flow_devices(&f, 1);
+    tk_ok(put(&f, "forward", "{'key':'out','sink':'box','filter':['main/up/thermo/+/telemetry']}"));
+    flow_start(&f);
+    unsigned entities = 5; /* told one by one: no append comes after that of the sample */
+    ck_assert(flow_until(&f, has_entities, &entities));
+    flow_settle(&f);
+    feed(&f, "t1", 1, 1);
+    until(&f, 1);
+    flow_fini(&f);
+}
+END_TEST
+
 Suite *forward_flow_suite(void)
 {
     Suite *s = suite_create("forward flow");
@@ -651,6 +706,7 @@ Suite *forward_flow_suite(void)
     tcase_add_test(c, killed_at_any_point_it_repeats_and_loses_nothing);
     tcase_add_test(c, targets_change_under_traffic_without_loss);
     tcase_add_test(c, window_keeps_the_order_of_each_device_with_threads);
+    tcase_add_test(c, record_that_was_flushed_before_its_append_came_back_goes_on);
     suite_add_tcase(s, c);
     return s;
 }
