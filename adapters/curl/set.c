@@ -1,5 +1,7 @@
 #include "xfer.h"
 
+#include <string.h>
+
 #include "base/error.h"
 
 /* Options of libcurl by their list of names (7.85), before that by a mask. */
@@ -130,5 +132,8 @@ int xfer_code(CURLcode code)
 int xfer_error(CURLcode code, const char *origin, const char *text, struct tpc_error *ret)
 {
     const char *words = text != NULL && text[0] != '\0' ? text : curl_easy_strerror(code);
-    return tpi_error_native(ret, xfer_code(code), (int) code, origin, "%s", words);
+    /* A machine whose clock is not set yet: later it is otherwise. */
+    bool early = code == CURLE_PEER_FAILED_VERIFICATION && strstr(words, "not yet valid") != NULL;
+    return tpi_error_native(ret, early ? TPC_EOFFLINE : xfer_code(code), (int) code, origin, "%s",
+                            words);
 }

@@ -123,6 +123,8 @@ static int begin_connect(struct mqtt_client *c)
         tls.enableServerCertAuth = c->config.verify;
         tls.verify = c->config.verify;
         tls.disableDefaultTrustStore = ca != NULL;
+        tls.ssl_error_cb = mqtt_on_tls_error;
+        tls.ssl_error_context = c;
         o->ssl = &tls;
     }
     int rc = MQTTAsync_connect(c->paho, o);
@@ -290,6 +292,26 @@ static void went_down(struct mqtt_client *c, bool *told)
     pthread_mutex_lock(&c->lock);
 }
 
+/* Why the broker's certificate was refused. One that is not valid yet has a line of its own: it is
+ * this machine's clock, and what may have been told before was something else. Under the lock. */
+static void explain(struct mqtt_client *c, bool *told)
+{
+    char text[MQTT_VERIFY_TEXT] = "";
+    const char *ca = c->files != NULL ? c->files->path[TLS_CA] : c->config.ca;
+    pthread_mutex_unlock(&c->lock);
+    enum mqtt_verdict verdict = mqtt_verify(c->url, ca, text);
+    pthread_mutex_lock(&c->lock);
+    if (verdict == MQTT_VERIFY_EARLY) {
+        c->host->count(c->ctx, "tls_not_yet_valid", 1);
+        *told = *told && c->early_told;
+        c->early_told = true;
+        snprintf(c->reason, sizeof(c->reason),
+                 "the broker's certificate is not valid yet, by the clock of this machine");
+    } else if (verdict == MQTT_VERIFY_BAD) {
+        snprintf(c->reason, sizeof(c->reason), "the broker's certificate is refused: %s", text);
+    }
+}
+
 /* Ends the connection while no callback runs: publishes on their way have settle_ms, but paho looks at
  * them every 3 s only. Without the lock. Returns whether it ended within wait_ms. */
 static bool disconnect(struct mqtt_client *c, int settle_ms, int wait_ms)
@@ -350,6 +372,7 @@ static int begin(struct mqtt_client *c)
     c->lost = c->came_up = c->renew = false;
     c->leave_ms = 0;
     c->reason[0] = '\0';
+    c->distrusted = false;
     c->inflight_max = c->config.max_inflight;
     c->facts = (struct mqtt_client_facts){ .version = c->config.version };
     c->fd = -1;
@@ -392,6 +415,10 @@ static bool connection(struct mqtt_client *c, bool *told)
         }
     }
     if (!c->stopping && !left) {
+        if (c->distrusted && !was_up) {
+            explain(c, told);
+        }
+        c->early_told = c->early_told && !was_up;
         went_down(c, told);
     }
     return was_up;

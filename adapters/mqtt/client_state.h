@@ -7,6 +7,7 @@
 #include "client.h"
 #include "socket.h"
 #include "url.h"
+#include "verify.h"
 
 #include <MQTTAsync.h>
 
@@ -72,6 +73,8 @@ struct mqtt_client {
     int64_t leave_ms; /* monotonic: when what is on its way is not waited for; 0 = not set */
     bool unasked;     /* some filter was not asked for on this connection */
     char reason[MQTT_REASON_MAX];
+    bool distrusted;        /* OpenSSL refuses the broker's certificate, in this try */
+    bool early_told;        /* it is not valid yet: that is in the log */
     uint64_t leave_arrived; /* arrived, when leave_ms was set */
     uint64_t arrived;       /* messages that on_message was called with */
     uint32_t callbacks;     /* on_message calls that have not returned */
@@ -88,6 +91,7 @@ struct mqtt_client {
 };
 
 /* Callbacks of paho: they note what happened and wake our thread. */
+int mqtt_on_tls_error(const char *text, size_t len, void *user);
 void mqtt_on_lost(void *user, char *cause);
 void mqtt_on_disconnected(void *user, MQTTProperties *properties, enum MQTTReasonCodes code);
 void mqtt_on_connect(void *user, MQTTAsync_successData *data);

@@ -26,6 +26,8 @@ void real_broker_start(struct real_broker *b);
 /* Makes an authority ca.crt, a certificate server.crt for localhost and its key in a folder. false =
  * openssl is not installed. */
 bool real_broker_make_tls(const char *dir);
+/* The server's certificate anew: one that becomes valid in 2090; the other is right.crt then. */
+bool real_broker_make_early(const char *dir);
 /* SIGKILL. */
 void real_broker_kill(struct real_broker *b);
 /* Stops reading and writing, and goes on (SIGSTOP, SIGCONT). */

@@ -4,6 +4,7 @@
 
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <tpcore/ext/link.h>
@@ -490,6 +491,38 @@ START_TEST(tls_connects_only_to_a_certificate_of_the_authority)
 }
 END_TEST
 
+/* The clock is wrong, or the certificate is from the future: the same to us. It is tried again. */
+START_TEST(certificate_that_is_not_valid_yet_is_told_and_tried_again)
+{
+    char ca[500];
+    const char *dir = tk_tmpdir();
+    (void) mkdir(dir, 0700);
+    snprintf(ca, sizeof(ca), "%.250s/ca.crt", dir);
+    if (!real_broker_make_tls(dir)) {
+        tk_skip("mqtts", "openssl is not installed");
+        return;
+    }
+    ck_assert(real_broker_make_early(dir));
+    real_broker_kill(&broker);
+    snprintf(broker.tls, sizeof(broker.tls), "%.250s", dir);
+    real_broker_start(&broker);
+    begin_tls(ca);
+    ck_assert(wait_logged("not valid yet, by the clock of this machine", 1));
+    for (int i = 0; i < WAIT_MS / 10 && fake_metric(&h, "tls_not_yet_valid") < 3; i++) {
+        poll(NULL, 0, 10);
+    }
+    ck_assert_int_ge(fake_metric(&h, "tls_not_yet_valid"), 3);
+    ck_assert_uint_eq(tk_env_logged(&env, "not valid yet"), 1); /* told once */
+    real_broker_kill(&broker);
+    snprintf(ca, sizeof(ca), "mv '%.200s/right.crt' '%.200s/server.crt'", dir, dir);
+    ck_assert_int_eq(system(ca), 0); /* as if the clock were right now */
+    real_broker_start(&broker);
+    wait_up(1);
+    end();
+    broker.tls[0] = '\0';
+}
+END_TEST
+
 START_TEST(bad_options_are_refused_with_their_name)
 {
     static const char *const bad[][2] = {
@@ -552,6 +585,7 @@ Suite *mqtt_suite(void)
     tcase_add_test(c, publish_that_the_broker_never_acknowledges_ends_with_the_connection);
     tcase_add_test(c, link_service_publishes_subscribes_and_watches);
     tcase_add_test(c, tls_connects_only_to_a_certificate_of_the_authority);
+    tcase_add_test(c, certificate_that_is_not_valid_yet_is_told_and_tried_again);
     tcase_add_test(c, bad_options_are_refused_with_their_name);
     suite_add_tcase(s, c);
     TCase *conformance = adapter_suite(&subject);
