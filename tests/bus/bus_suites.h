@@ -4,6 +4,7 @@
 #include "bus_fix.h"
 
 Suite *topic_suite(void);
+Suite *clock_suite(void);
 Suite *file_log_suite(void);
 Suite *log_fault_suite(void);
 Suite *log_crash_suite(void);

@@ -2,7 +2,8 @@
 """Writes the golden segments of docs/format/log.md by that page alone, not by the library's code.
 
 log-1.tpl is what format 1 writes; log-2.tpl is what a later, compatible version may write: longer header,
-run entries and record heads, ignorable frame flags, unknown kinds. Kept for ever: run it only to add.
+run entries and record heads, ignorable frame flags, unknown kinds; log-3.tpl is format 1 of a writer whose
+clock was not set: records with flag bit 0 carry a boot and a monotonic time. Kept for ever: run it only to add.
 """
 import struct
 import sys
@@ -42,9 +43,10 @@ def header(version, offsets, extra):
     return b'\x89TPCLOG\n' + struct.pack('<I', crc32c(body)) + body
 
 
-def record(version, kind, flags, device, revision, received, time, trace, body):
-    head = varint(kind) + varint(flags | (1 << 16 if trace else 0)) + varint(device)
-    head += varint(revision) + zigzag(received - BASE) + zigzag(time - received) + trace
+def record(version, kind, flags, device, revision, received, time, trace, boot, body):
+    bits = (1 << 16 if trace else 0) | (1 << 17 if boot else 0)
+    head = varint(kind) + varint(flags | bits) + varint(device)
+    head += varint(revision) + zigzag(received - BASE) + zigzag(time - received) + trace + boot
     if version > 1:
         head += b'later'
     rest = bytes([len(head)]) + head + body
@@ -69,10 +71,13 @@ def frame(version, sequence, runs):
     return b'\xb5TPF' + struct.pack('<I', crc32c(rest)) + rest
 
 
-def segment(version):
+def segment(number):
+    version = 1 if number == 3 else number
+
     def one(i, kind=1, trace=b''):
+        boot = bytes(range(0xb0, 0xc0)) + varint(1000000 + i) if number == 3 and i & 1 else b''
         return record(version, kind, i % 16, 1 << 40 | i, i, BASE + 10 * i, BASE + 10 * i - 3, trace,
-                      b'body %d' % i)
+                      boot, b'body %d' % i)
 
     out = header(version, [100, 200, 0], 24 if version > 1 else 0)
     out += frame(version, 501, [(1, 200, [one(0), one(1, 2, bytes(range(1, 17)))]), (0, 100, [one(2, 6)])])
@@ -82,6 +87,6 @@ def segment(version):
 
 
 if __name__ == '__main__':
-    for number in (1, 2):
+    for number in (1, 2, 3):
         with open('%s/log-%d.tpl' % (sys.argv[1], number), 'wb') as file:
             file.write(segment(number))
