@@ -141,7 +141,7 @@ int tpi_core_clock_take(struct tpc_core *core, struct tpc_str json, struct tpc_e
     if (rc != 0 && err != NULL) {
         rc = rc == TPC_EDECODE ? TPC_EINVAL : rc;
         err->code = rc;
-        tpi_error_at(err, "clock_policy");
+        tpi_error_at(err, "clock");
     }
     tpc_arena_destroy(arena);
     return rc;
