@@ -12,8 +12,8 @@ enum {
     PACK_VERSION = 1
 };
 
-/* No clock is right that shows a time before this release: 2026-01-01T00:00:00Z. */
-#define RELEASE_MS INT64_C(1767225600000)
+/* No clock is right that shows a time before 2025-01-01T00:00:00Z: this release is later. */
+#define RELEASE_MS INT64_C(1735689600000)
 
 static void count(_Atomic uint64_t *counter)
 {

@@ -24,7 +24,7 @@ static const struct tpc_option schema[] = {
       .type = TPC_OPT_ANY,
       .since = "0.1",
       .help = "A date (2026-11-20) or ms since 1970; absent = the newest time of the log, no less "
-              "than the release's." },
+              "than 2025-01-01." },
     { .name = "policy",
       .type = TPC_OPT_ENUM,
       .def = "hold",
