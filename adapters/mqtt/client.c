@@ -236,8 +236,7 @@ static void drop_queue(struct mqtt_client *c)
         c->first = p->next;
         p->ended = true;
         p->code = TPC_EOFFLINE;
-        p->next = c->ended;
-        c->ended = p;
+        mqtt_add_ended(c, p);
     }
     c->last = NULL;
     c->queued = 0;

@@ -164,6 +164,14 @@ static void unlink_inflight(struct mqtt_client *c, struct mqtt_publish *p)
     }
 }
 
+void mqtt_add_ended(struct mqtt_client *c, struct mqtt_publish *p)
+{
+    struct mqtt_publish **at = c->ended == NULL ? &c->ended : &c->ended_last->next;
+    p->next = NULL;
+    *at = p;
+    c->ended_last = p;
+}
+
 /* Under the lock. */
 static void end_publish(struct mqtt_publish *p, int code, int32_t native)
 {
@@ -173,8 +181,7 @@ static void end_publish(struct mqtt_publish *p, int code, int32_t native)
     p->ended = true;
     p->code = code;
     p->native = native;
-    p->next = c->ended;
-    c->ended = p;
+    mqtt_add_ended(c, p);
     pthread_cond_broadcast(&c->changed);
 }
 

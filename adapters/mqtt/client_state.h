@@ -84,8 +84,9 @@ struct mqtt_client {
     uint32_t queued;
     size_t queued_bytes;
     struct mqtt_publish *inflight; /* list; given to paho and not ended */
-    struct mqtt_publish *ended;    /* list; to be told */
-    struct mqtt_token *forgotten;  /* list */
+    struct mqtt_publish *ended;    /* list; to be told, in the order of their ends */
+    struct mqtt_publish *ended_last;
+    struct mqtt_token *forgotten; /* list */
     uint32_t inflight_count;
     uint32_t inflight_max; /* of this connection: the broker may take less than the config says */
 };
@@ -110,6 +111,8 @@ void mqtt_on_subscribe_failed5(void *user, MQTTAsync_failureData5 *data);
 
 /* Marks a publish as ended; our thread tells of it. native: the broker's reason code. The token is gone. */
 void mqtt_note_ended(struct mqtt_token *t, int code, int32_t native);
+/* Under the lock. */
+void mqtt_add_ended(struct mqtt_client *c, struct mqtt_publish *p);
 /* Ends what paho has not ended though its connection is gone. Under the lock. */
 void mqtt_end_forgotten(struct mqtt_client *c);
 /* Counts and logs a subscription that the broker refuses. */

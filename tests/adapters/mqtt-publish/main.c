@@ -8,6 +8,8 @@
 #include <time.h>
 #include <tpcore/modules.h>
 
+#include "tb_stub.h"
+
 enum { MESSAGES = 100, HEARD_MAX = 4096, WAIT_MS = 20000 };
 
 static struct tk_env env;
@@ -324,6 +326,34 @@ START_TEST(stop_ends_what_a_silent_broker_has_not_acknowledged)
 }
 END_TEST
 
+/* What was acknowledged behind it, and told of in one go, does not pass for it. */
+START_TEST(message_that_the_broker_refuses_comes_again)
+{
+    struct tb_stub *stub = tb_stub_create();
+    uint64_t mark = tb_stub_mark(stub);
+    broker.port = tb_stub_port(stub);
+    begin("");
+    void *t = target("{\"topic\":\"out/{{ n }}\",\"payload\":\"<{{ n }}>\"}");
+    struct tpc_batch b = batch_of(1, 1, "t1");
+    deliver(t, &b); /* it is connected */
+    for (unsigned run = 0; run < 20; run++) {
+        char topic[16], text[16];
+        unsigned bad = 101 + run * MESSAGES + run;
+        snprintf(topic, sizeof(topic), "out/%u", bad);
+        snprintf(text, sizeof(text), "<%u>", bad);
+        tb_stub_refuse(stub, text, 0x87, 1);
+        b = batch_of(100 + run * MESSAGES, MESSAGES, "t1");
+        int rc = fake_sink_whole(&h, t, &b);
+        ck_assert_int_eq(rc, TPC_EDENIED);
+        tk_ok(fake_sink_whole(&h, t, &b));
+        ck_assert_msg(tb_stub_wait(stub, mark, topic, NULL, 100, NULL, 0), "%s is lost", topic);
+    }
+    h.ops->target_close(h.self, t);
+    end();
+    tb_stub_destroy(stub);
+}
+END_TEST
+
 static const struct sink_subject subject = {
     .module = tpc_module_mqtt_publish,
     .options = "{\"url\":\"mqtt://127.0.0.1:1\"}",
@@ -338,6 +368,7 @@ static Suite *publish_suite(void)
     tcase_set_timeout(c, 120);
     tcase_add_test(c, batch_larger_than_the_queue_goes_in_parts);
     tcase_add_test(c, topic_that_is_none_is_refused_and_nothing_is_published);
+    tcase_add_test(c, message_that_the_broker_refuses_comes_again);
     if (real_broker_there()) {
         tcase_add_test(c, batch_arrives_in_order_with_topic_and_payload_of_each);
         tcase_add_test(c, several_batches_at_a_time_arrive_each_once_and_each_in_its_order);
