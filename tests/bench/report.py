@@ -62,6 +62,18 @@ TABLE = [
     ("mosquitto_plugin", "mosquitto with our plugin, 1,000 clients, QoS 1", "ratio", "<=", 1.3),
     ("nested", "ThingsPanel's nested message, 20 sub-devices x 5 values", "ratio", "<=", 2),
     ("import_csv", "100,000 devices from CSV into SQLite, wall clock", "value", "<=", 10),
+    ("gateway_range", "tp-gateway: 100 slaves x 100 tags at 1 s to ThingsBoard's topics, QoS 1, file log", "ratio", ">=", 20),
+    ("gateway_range_memory", "the same, resident memory", "value", "<=", 12),
+    ("gateway_tags", "the same tags scattered, configured one by one", "ratio", ">=", 40),
+    ("gateway_max", "most data points, nothing lost", "value", ">=", 400000),
+    ("gateway_latency", "reading to platform at 10,000 points/s, p95", "value", "<=", 50),
+    ("gateway_drain", "after an hour's outage at 1,000 points/s", "value", ">=", 100),
+    ("gateway_start", "start with 1,000 slaves x 100 tags", "value", "<=", 1000),
+    ("modbus_coalesce", "100 mixed registers, joined reads against single ones", "ratio", ">=", 50),
+    ("report_held", "values that a report strategy holds, against values without one", None, None, None),
+    ("report_changed", "values that go through one", None, None, None),
+    ("tb_pack", "messages as ThingsBoard's telemetry", None, None, None),
+    ("mqtt_connector", "a mapped message of 10 values, against parsing its JSON", None, None, None),
     ("presence_timeout", "100,000 devices that time out in one second", None, None, None),
 ]
 
