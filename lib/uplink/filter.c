@@ -26,19 +26,28 @@ const struct tpi_report *up_report_rule(const struct tpi_model *m, uint32_t inde
     return own != NULL ? own : level;
 }
 
-/* Whether the point at `at` goes on. *d: NULL until a state is needed. */
+static struct tpi_report_point point_of(const struct tpi_uplink *u, const struct tpi_up_msg *um,
+                                        uint32_t at)
+{
+    const struct tpc_point *point = &u->points[at];
+    return (struct tpi_report_point){ .point = point,
+                                      .unix_ms =
+                                          point->unix_ms != 0 ? point->unix_ms : um->msg.unix_ms,
+                                      .received_unix_ms = um->msg.received_unix_ms,
+                                      .now_ms = u->now_ms,
+                                      .attributes = um->msg.kind == TPC_MSG_ATTRIBUTES };
+}
+
+/* Whether the point at `at` goes on. *d: the device's state, NULL until one is needed. */
 static bool goes(struct tpi_uplink *u, const struct tpi_up_msg *um, uint32_t at,
                  const struct tpi_report *level, struct tpi_report_device **d)
 {
-    const struct tpi_up_input *in = &u->inputs[um->input];
-    const struct tpc_point *point = &u->points[at];
-    struct tpi_report_point p = { .point = point,
-                                  .rule = up_report_rule(u->product->model, u->indexes[at], level),
-                                  .unix_ms = point->unix_ms != 0 ? point->unix_ms : um->msg.unix_ms,
-                                  .received_unix_ms = um->msg.received_unix_ms,
-                                  .now_ms = u->now_ms,
-                                  .attributes = um->msg.kind == TPC_MSG_ATTRIBUTES };
+    struct tpi_report_point p = point_of(u, um, at);
+    p.rule = up_report_rule(u->product->model, u->indexes[at], level);
     if (!filters(p.rule)) {
+        if (*d != NULL) {
+            tpi_report_passed(*d, &p);
+        }
         return true;
     }
     if (*d == NULL) {
@@ -47,26 +56,36 @@ static bool goes(struct tpi_uplink *u, const struct tpi_up_msg *um, uint32_t at,
             u->reports.untracked++;
             return true;
         }
-        (*d)->part = in->report;
-        (*d)->hint = 0;
     }
+    (*d)->part = u->inputs[um->input].report;
     return tpi_report_goes(&u->reports, *d, &p);
 }
 
+/* Messages that no strategy holds. */
 static bool is_free(const struct tpi_uplink *u, const struct tpi_up_msg *um)
 {
     const struct tpi_up_input *in = &u->inputs[um->input];
-    return u->host.wheel == NULL || in->type == TPI_UP_VALUES || in->type == TPI_UP_REPEAT ||
-           um->got || (um->msg.flags & TPC_MSG_RETAINED) != 0 ||
-           (um->msg.kind != TPC_MSG_TELEMETRY && um->msg.kind != TPC_MSG_ATTRIBUTES);
+    return in->type == TPI_UP_VALUES || um->got || (um->msg.flags & TPC_MSG_RETAINED) != 0;
 }
 
 void up_filter(struct tpi_uplink *u, struct tpi_up_msg *um)
 {
     const struct tpi_report *level = up_report_level(u, um->device, u->inputs[um->input].report);
-    struct tpi_report_device *d = NULL;
+    bool none =
+        (!filters(level) && tpi_model_report_count(u->product->model) == 0) || is_free(u, um);
     uint32_t to = um->first_point;
-    if ((!filters(level) && tpi_model_report_count(u->product->model) == 0) || is_free(u, um)) {
+    if (u->host.wheel == NULL || u->inputs[um->input].type == TPI_UP_REPEAT) {
+        return;
+    }
+    struct tpi_report_device *d = tpi_reports_find(&u->reports, um->device->id, u->product->id);
+    if (d != NULL) {
+        d->hint = 0;
+    }
+    for (uint32_t i = to; none && d != NULL && i < u->point_count; i++) {
+        struct tpi_report_point p = point_of(u, um, i);
+        tpi_report_passed(d, &p);
+    }
+    if (none) {
         return;
     }
     for (uint32_t i = um->first_point; i < u->point_count; i++) {

@@ -65,6 +65,7 @@ struct tpi_uplink {
     struct tpi_reports reports;
     struct tpi_report_device *repeats[TPI_UPLINK_BATCH]; /* of inputs TPI_UP_REPEAT */
     uint32_t repeat_count;
+    uint32_t repeat_most;                  /* 1 after a batch of them that needed too much memory */
     uint64_t points_held, points_repeated; /* of the run */
     size_t keys_added;
 

@@ -56,7 +56,7 @@ static bool look(struct tpi_uplink *u, const struct tpc_device *d, struct tpi_re
 static void gather(struct tpi_uplink *u, int64_t unix_ms, uint64_t now_ms)
 {
     struct tpi_report_device *s;
-    while (u->input_count < TPI_UPLINK_BATCH && (s = tpi_reports_next(&u->reports)) != NULL) {
+    while (u->input_count < u->repeat_most && (s = tpi_reports_next(&u->reports)) != NULL) {
         struct tpc_device *d = tpi_registry_by_id(u->host.registry, s->id);
         if (!is_ours(u, d, s)) {
             tpi_reports_drop(&u->reports, s);
@@ -84,8 +84,16 @@ int tpi_uplink_repeat(struct tpi_uplink *u, int64_t unix_ms, struct tpc_error *e
     gather(u, unix_ms, now_ms);
     tpi_registry_read_unlock(u->host.registry);
     int rc = u->input_count > 0 ? tpi_uplink_run(u, err) : 0;
+    bool alone = u->repeat_most == 1;
+    u->repeat_most = rc == TPC_ENOMEM ? 1 : TPI_UPLINK_BATCH;
     for (uint32_t i = 0; rc != 0 && i < u->repeat_count; i++) {
-        tpi_report_arm(u->repeats[i], now_ms, now_ms + RETRY_MS);
+        if (rc == TPC_ENOMEM && alone) { /* one alone needs more than there is: not for ever */
+            atomic_fetch_add_explicit(&u->host.counters->points_untracked, u->repeats[i]->count,
+                                      memory_order_relaxed);
+            tpi_reports_drop(&u->reports, u->repeats[i]);
+        } else {
+            tpi_report_arm(u->repeats[i], now_ms, now_ms + RETRY_MS);
+        }
     }
     return rc;
 }

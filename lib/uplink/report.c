@@ -137,6 +137,14 @@ static uint64_t next_due(uint64_t due_ms, uint32_t period_ms, uint64_t now_ms)
     return due_ms > now_ms ? due_ms : due_ms + ((now_ms - due_ms) / period_ms + 1) * period_ms;
 }
 
+/* When an entry is due; the period may have become a shorter one since that was set. */
+static uint64_t due_of(const struct tpi_report_entry *e, const struct tpi_report *rule,
+                       uint64_t now_ms)
+{
+    uint64_t last = now_ms + rule->period_ms;
+    return tpi_report_periodic(rule) && e->due_ms > last ? last : e->due_ms;
+}
+
 /* ---- devices and entries ---- */
 
 struct tpi_report_device *tpi_reports_device(struct tpi_reports *r, uint64_t id,
@@ -172,13 +180,15 @@ static uint64_t hash_of(uint16_t property, const char *key, size_t len)
     return property != 0 ? tpi_hash64(property) : tpi_hash(key, len, 1);
 }
 
-static bool is_entry(const struct tpi_report_entry *e, const struct tpc_point *p)
+/* A key that no model knows may be an attribute and telemetry at once: that is two things. */
+static bool is_entry(const struct tpi_report_entry *e, const struct tpi_report_point *p)
 {
-    if (p->property != TPC_PROPERTY_NONE) {
-        return e->property == p->property;
+    const struct tpc_point *point = p->point;
+    if (point->property != TPC_PROPERTY_NONE) {
+        return e->property == point->property;
     }
-    return e->property == TPC_PROPERTY_NONE && e->key_len == p->key.len &&
-           memcmp(e->key, p->key.ptr, p->key.len) == 0;
+    return e->property == TPC_PROPERTY_NONE && e->attributes == p->attributes &&
+           e->key_len == point->key.len && memcmp(e->key, point->key.ptr, point->key.len) == 0;
 }
 
 static void hash_put(struct tpi_report_device *d, uint32_t at)
@@ -239,7 +249,7 @@ void tpi_reports_tidy(struct tpi_reports *r, struct tpi_report_device *d)
     }
 }
 
-static uint32_t find(struct tpi_report_device *d, const struct tpc_point *p)
+static uint32_t find(const struct tpi_report_device *d, const struct tpi_report_point *p)
 {
     if (d->hint < d->count && is_entry(&d->entries[d->hint], p)) {
         return d->hint;
@@ -252,7 +262,8 @@ static uint32_t find(struct tpi_report_device *d, const struct tpc_point *p)
         return i;
     }
     uint32_t last = d->hash_cap - 1;
-    uint32_t i = (uint32_t) hash_of(p->property, p->key.ptr, p->key.len) & last;
+    uint32_t i =
+        (uint32_t) hash_of(p->point->property, p->point->key.ptr, p->point->key.len) & last;
     for (; d->hash[i] != 0; i = (i + 1) & last) {
         if (is_entry(&d->entries[d->hash[i] - 1], p)) {
             return d->hash[i] - 1;
@@ -282,8 +293,9 @@ static bool entry_room(struct tpi_reports *r, struct tpi_report_device *d)
 
 /* A new entry, or UINT32_MAX. */
 static uint32_t add_entry(struct tpi_reports *r, struct tpi_report_device *d,
-                          const struct tpc_point *p)
+                          const struct tpi_report_point *given)
 {
+    const struct tpc_point *p = given->point;
     bool by_key = p->property == TPC_PROPERTY_NONE;
     char *key = NULL;
     if (!entry_room(r, d) || (by_key && (p->key.len == 0 || p->key.len > UINT16_MAX ||
@@ -301,7 +313,8 @@ static uint32_t add_entry(struct tpi_reports *r, struct tpi_report_device *d,
     uint32_t at = d->count++;
     d->entries[at] = (struct tpi_report_entry){ .key = key,
                                                 .key_len = by_key ? (uint16_t) p->key.len : 0,
-                                                .property = p->property };
+                                                .property = p->property,
+                                                .attributes = given->attributes };
     r->values++;
     if (d->hash != NULL) {
         hash_put(d, at);
@@ -504,6 +517,7 @@ static bool goes_again(struct tpi_report_device *d, struct tpi_report_entry *e,
                        const struct tpi_report_point *p, bool differs)
 {
     const struct tpi_report *rule = p->rule;
+    set_due(d, e, due_of(e, rule, p->now_ms));
     bool due = e->due_ms != 0 && e->due_ms <= p->now_ms;
     bool change = rule->mode != TPI_REPORT_PERIOD && differs;
     e->fresh = 1;
@@ -530,8 +544,8 @@ bool tpi_report_goes(struct tpi_reports *r, struct tpi_report_device *d,
 {
     const struct tpc_value *v = &p->point->value;
     struct tpc_bytes bytes = { NULL, 0 };
-    uint32_t at = find(d, p->point);
-    at = at < d->count ? at : add_entry(r, d, p->point);
+    uint32_t at = find(d, p);
+    at = at < d->count ? at : add_entry(r, d, p);
     if (at == UINT32_MAX || !touch(r, d, at)) {
         r->untracked++;
         return true;
@@ -540,7 +554,8 @@ bool tpi_report_goes(struct tpi_reports *r, struct tpi_report_device *d,
     struct tpi_report_entry *e = &d->entries[at];
     int64_t sample_ms = p->unix_ms < p->received_unix_ms ? p->unix_ms : p->received_unix_ms;
     bool known = e->known && e->mode == p->rule->mode && !too_old(e, p->rule, p->now_ms);
-    if (known && sample_ms < e->sample_ms) {
+    /* Received before the newest one was taken: the host's clock was set back. */
+    if (known && sample_ms < e->sample_ms && p->received_unix_ms >= e->sample_ms) {
         return true; /* late: it belongs before what went, and says nothing of what comes */
     }
     bool readable = is_scalar(v->type) || bytes_of(r, v, &bytes);
@@ -557,6 +572,15 @@ bool tpi_report_goes(struct tpi_reports *r, struct tpi_report_device *d,
     return known ? goes_again(d, e, p, differs) : goes_first(d, e, p);
 }
 
+void tpi_report_passed(struct tpi_report_device *d, const struct tpi_report_point *p)
+{
+    uint32_t at = find(d, p);
+    d->hint = at + 1;
+    if (at < d->count && d->entries[at].mode == TPI_REPORT_CHANGE) {
+        forget(&d->entries[at]);
+    }
+}
+
 bool tpi_report_is_due(struct tpi_reports *r, struct tpi_report_entry *e,
                        const struct tpi_report *rule, uint64_t now_ms)
 {
@@ -569,6 +593,7 @@ bool tpi_report_is_due(struct tpi_reports *r, struct tpi_report_entry *e,
         free_bytes(r, e);
         return false;
     }
+    e->due_ms = due_of(e, rule, now_ms);
     return e->due_ms != 0 && e->due_ms <= now_ms;
 }
 

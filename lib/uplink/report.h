@@ -46,7 +46,7 @@ struct tpi_report_entry {
     uint8_t mode;                 /* enum tpi_report_mode that it was kept for */
     uint8_t known;                /* 0: nothing above counts */
     uint8_t fresh;                /* last did not go yet */
-    uint8_t attributes;           /* the kind of its message */
+    uint8_t attributes;           /* the kind of its message; of one by key part of what it is */
 };
 
 struct tpi_reports;
@@ -100,11 +100,23 @@ void tpi_reports_fini(struct tpi_reports *r);
 /* State of a device, made if need be; of another product than before: all anew. NULL: no memory. */
 struct tpi_report_device *tpi_reports_device(struct tpi_reports *r, uint64_t id,
                                              uint64_t product_id, uint64_t now_ms);
+/* The same if it is there; NULL = none. */
+static inline struct tpi_report_device *tpi_reports_find(const struct tpi_reports *r, uint64_t id,
+                                                         uint64_t product_id)
+{
+    struct tpi_report_device *d =
+        tpi_map64_count(&r->devices) > 0 ? tpi_map64_get(&r->devices, id) : NULL;
+    return d != NULL && d->product_id == product_id ? d : NULL;
+}
 void tpi_reports_drop(struct tpi_reports *r, struct tpi_report_device *d);
 
 /* Whether a value goes on; rule's mode is beyond "received". */
 bool tpi_report_goes(struct tpi_reports *r, struct tpi_report_device *d,
                      const struct tpi_report_point *p);
+
+/* A value goes on that no strategy was asked about: what went last is not what its state says, so that
+ * the next one goes, too. A period says the newest one in any case. p's rule is not looked at. */
+void tpi_report_passed(struct tpi_report_device *d, const struct tpi_report_point *p);
 
 /* States that were touched from `first` on are forgotten; the list ends there. */
 void tpi_reports_forget(struct tpi_reports *r, uint32_t first);

@@ -61,6 +61,7 @@ int tpi_uplink_create(const struct tpi_env *env, const struct tpi_uplink_host *h
     }
     u->env = env;
     u->host = *host;
+    u->repeat_most = TPI_UPLINK_BATCH;
     tpi_buf_init(&u->bodies, env->alloc, TPI_UPLINK_BODY_BYTES);
     tpi_dedup_init(&u->dedup, env->alloc);
     tpi_reports_init(&u->reports, env->alloc, host->wheel);

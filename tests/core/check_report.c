@@ -1,133 +1,8 @@
 /* Report strategies in a whole core. */
-#include "flow.h"
+#include "report_rig.h"
 
 #include <poll.h>
-#include <stdio.h>
-#include <string.h>
-#include <tpcore/json.h>
 #include <tpcore/topology.h>
-
-struct seen {
-    pthread_mutex_t lock; /* of text */
-    char text[4096];
-    size_t len; /* of text */
-    atomic_uint messages;
-    bool mute; /* many: they are only counted */
-};
-
-/* "n=1 x=2@-500 | ": values, with what their time is away from the clock's, messages. */
-static int see(void *user, const struct tpc_batch *batch)
-{
-    struct seen *s = user;
-    pthread_mutex_lock(&s->lock);
-    size_t n = s->len;
-    for (uint32_t i = 0; i < batch->count; i++) {
-        const struct tpc_msg *m = tpc_batch_msg(batch, i);
-        atomic_fetch_add(&s->messages, 1);
-        for (uint32_t k = 0; k < m->point_count && !s->mute; k++) {
-            const struct tpc_point *p = tpc_msg_point(m, k);
-            char value[64] = "";
-            struct tpc_buf buf = { (uint8_t *) value, sizeof(value) - 1, 0 };
-            (void) tpc_json_write(&p->value, 0, &buf);
-            n += (size_t) snprintf(s->text + n, sizeof(s->text) - n, "%.*s=%.*s", (int) p->key.len,
-                                   p->key.ptr, (int) buf.need, value);
-            if (p->unix_ms != 0 && p->unix_ms != m->unix_ms) {
-                n += (size_t) snprintf(s->text + n, sizeof(s->text) - n, "@%lld",
-                                       (long long) (p->unix_ms - m->unix_ms));
-            }
-            n += (size_t) snprintf(s->text + n, sizeof(s->text) - n, " ");
-        }
-        if (s->mute) {
-            continue;
-        }
-        n += (size_t) snprintf(s->text + n, sizeof(s->text) - n,
-                               m->kind == TPC_MSG_ATTRIBUTES ? "a| " : "| ");
-    }
-    s->len = n < sizeof(s->text) ? n : sizeof(s->text) - 1;
-    pthread_mutex_unlock(&s->lock);
-    return 0;
-}
-
-struct rep {
-    struct flow f;
-    struct seen seen;
-    struct tpc_sub *sub;
-    struct tpc_device *d;
-    uint32_t wanted;
-};
-
-static void put(struct rep *r, const char *kind, const char *json)
-{
-    char text[1024];
-    size_t len = strlen(json);
-    ck_assert_uint_lt(len, sizeof(text));
-    for (size_t i = 0; i <= len; i++) {
-        text[i] = json[i] == '\'' ? '"' : json[i];
-    }
-    int rc =
-        tpc_entity_put(r->f.core, NULL, kind, (struct tpc_str){ text, len }, TPC_ANY_REV, NULL);
-    ck_assert_msg(rc == 0, "%s: %s", json, tpc_error_last()->text);
-}
-
-static void begin_with(struct rep *r, uint32_t workers, const char *core, const char *product,
-                       const char *device)
-{
-    struct tpc_subscribe_options so = TPC_SUBSCRIBE_OPTIONS_INIT;
-    memset(r, 0, sizeof(*r));
-    pthread_mutex_init(&r->seen.lock, NULL);
-    flow_init(&r->f, workers);
-    r->f.o.report = tpc_str_from(core);
-    flow_create(&r->f);
-    put(r, "product", product);
-    put(r, "device", device);
-    flow_start(&r->f);
-    so.filter = TPC_STR("main/up/#");
-    tk_ok(tpc_subscribe(r->f.core, &so, see, &r->seen, &r->sub));
-    r->d = flow_device(&r->f, "d");
-}
-
-static void begin(struct rep *r, const char *product)
-{
-    begin_with(r, 0, "", product, "{'key':'d','product':'p'}");
-}
-
-static void end(struct rep *r)
-{
-    tpc_device_unref(r->d);
-    tpc_unsubscribe(r->sub);
-    flow_fini(&r->f);
-}
-
-static void say(struct rep *r, const char *json)
-{
-    char text[512];
-    size_t len = strlen(json);
-    for (size_t i = 0; i <= len; i++) {
-        text[i] = json[i] == '\'' ? '"' : json[i];
-    }
-    tk_ok(flow_feed(r->d, text));
-    flow_settle(&r->f);
-}
-
-static void wait_ms(struct rep *r, uint32_t ms)
-{
-    tk_clock_advance(&r->f.e.clock, ms);
-    flow_settle(&r->f);
-}
-
-static void saw(struct rep *r, const char *text)
-{
-    char seen[sizeof(r->seen.text)];
-    pthread_mutex_lock(&r->seen.lock);
-    memcpy(seen, r->seen.text, sizeof(seen));
-    r->seen.text[0] = '\0';
-    r->seen.len = 0;
-    pthread_mutex_unlock(&r->seen.lock);
-    ck_assert_str_eq(seen, text);
-}
-
-#define PRODUCT(more, properties) "{'key':'p'," more "'model':{'properties':[" properties "]}}"
-#define N "{'id':'n','type':'double'}"
 
 START_TEST(changes_alone_go_on)
 {
@@ -361,6 +236,92 @@ START_TEST(late_values_and_attributes)
 }
 END_TEST
 
+/* Of a key that no model knows attribute and telemetry are two things. */
+START_TEST(attributes_by_key_are_no_telemetry)
+{
+    struct rep r;
+    struct tpc_point p = { .key = TPC_STR("x"), .value = { .type = TPC_INT, .as.i = 1 } };
+    struct tpc_points points = { .size = sizeof(points),
+                                 .count = 1,
+                                 .point_size = sizeof(p),
+                                 .points = &p,
+                                 .kind = TPC_MSG_ATTRIBUTES };
+    begin(&r, PRODUCT("'unknown':'keep','report':{'mode':'change'},", N));
+    for (int i = 0; i < 2; i++) {
+        say(&r, "{'x':1}");
+        tk_ok(tpc_feed_points(r.d, &points, NULL, NULL));
+        flow_settle(&r.f);
+        saw(&r, i == 0 ? "x=1 | x=1 a| " : "");
+    }
+    end(&r);
+}
+END_TEST
+
+/* What went while another strategy counted went: the next value differs from that. */
+START_TEST(a_strategy_knows_what_went_without_it)
+{
+    struct rep r;
+    begin(&r, PRODUCT("'report':{'mode':'change'},", N));
+    say(&r, "{'n':1}");
+    put(&r, "device", "{'key':'d','product':'p','report':{'mode':'received'}}");
+    say(&r, "{'n':2}");
+    put(&r, "device", "{'key':'d','product':'p'}");
+    say(&r, "{'n':1}");
+    say(&r, "{'n':1}");
+    saw(&r, "n=1.0 | n=2.0 | n=1.0 | ");
+    end(&r);
+}
+END_TEST
+
+static bool is_repeated(void *user)
+{
+    struct rep *r = user;
+    tk_clock_advance(&r->f.e.clock, 20);
+    return flow_metric(&r->f, "tpc_uplink_points_repeated_total") >= r->wanted;
+}
+
+static bool is_given_up(void *user)
+{
+    struct rep *r = user;
+    tk_clock_advance(&r->f.e.clock, 20);
+    return flow_metric(&r->f, "tpc_uplink_points_untracked_total") >= r->wanted;
+}
+
+/* Lists that need more memory as trees than as bytes: devices take their turn one by one, and one that
+ * needs too much alone is not tried for ever. */
+START_TEST(a_period_that_needs_much_memory_ends)
+{
+    enum { DEVICES = 6, LISTS = 50, ITEMS = 4000 };
+    static char text[2 * ITEMS + 64];
+    struct rep r;
+    begin(&r, PRODUCT("'unknown':'keep','report':{'mode':'period','period':'1h'},", N));
+    r.seen.mute = true;
+    for (int device = 0; device <= DEVICES; device++) {
+        char key[64];
+        snprintf(key, sizeof(key), "{'key':'d%d','product':'p'}", device);
+        put(&r, "device", key);
+        snprintf(key, sizeof(key), "d%d", device);
+        struct tpc_device *d = flow_device(&r.f, key);
+        for (int i = 0; i < (device == DEVICES ? DEVICES * LISTS : LISTS); i++) {
+            int n = snprintf(text, sizeof(text), "{\"k%d\":[1", i);
+            for (int k = 1; k < ITEMS; k++) {
+                text[n++] = ',';
+                text[n++] = '1';
+            }
+            snprintf(text + n, sizeof(text) - (size_t) n, "]}");
+            tk_ok(flow_feed(d, text));
+            flow_settle(&r.f);
+        }
+        tpc_device_unref(d);
+    }
+    tk_clock_advance(&r.f.e.clock, 3600 * 1000);
+    r.wanted = DEVICES * LISTS;
+    ck_assert(flow_until(&r.f, is_repeated, &r));
+    ck_assert(flow_until(&r.f, is_given_up, &r));
+    end(&r);
+}
+END_TEST
+
 START_TEST(derived_properties_see_all_and_are_held_themselves)
 {
     struct rep r;
@@ -412,10 +373,11 @@ static bool has_repeated(void *user)
     return flow_metric(&r->f, "tpc_uplink_points_repeated_total") >= r->wanted;
 }
 
-/* The history follows the log. */
+/* The history follows the log; after a failure it waits by the clock. */
 static bool n_is_stored(void *user)
 {
     struct rep *r = user;
+    tk_clock_advance(&r->f.e.clock, 5);
     return flow_stored(&r->f, "d", "n") == r->wanted;
 }
 
@@ -736,6 +698,9 @@ Suite *report_flow_suite(void)
     tcase_add_test(t, what_is_held_is_a_sign_of_life);
     tcase_add_test(t, a_period_is_no_sign_of_life_and_ends_with_the_ttl);
     tcase_add_test(t, late_values_and_attributes);
+    tcase_add_test(t, attributes_by_key_are_no_telemetry);
+    tcase_add_test(t, a_strategy_knows_what_went_without_it);
+    tcase_add_test(t, a_period_that_needs_much_memory_ends);
     tcase_add_test(t, derived_properties_see_all_and_are_held_themselves);
     tcase_add_test(t, models_and_products_may_change);
     tcase_add_loop_test(t, many_devices_have_their_periods, 0, 2);

@@ -281,6 +281,54 @@ START_TEST(late_values_pass_and_change_nothing)
 }
 END_TEST
 
+/* Else all values would go until the clock is where it was, and a period would say the old one. */
+START_TEST(a_clock_that_is_set_back_makes_nothing_late)
+{
+    const struct tpi_report rule = { .mode = TPI_REPORT_CHANGE };
+    struct rig x;
+    rig_init(&x, NULL);
+    make_rules(&x);
+    ck_assert(give_number(&x, 1, 0, 1, &rule));
+    x.now -= 5000;
+    ck_assert(!give_number(&x, 1, 0, 1, &rule));
+    ck_assert(give_number(&x, 1, 0, 2, &rule));
+    ck_assert(!give_number(&x, 1, 0, 2, &rule));
+    rig_fini(&x);
+}
+END_TEST
+
+START_TEST(a_period_that_gets_shorter_counts_at_once)
+{
+    struct tpi_report rule = { .mode = TPI_REPORT_PERIOD, .period_ms = 30 * 24 * 3600 * 1000U };
+    struct rig x;
+    rig_init(&x, NULL);
+    make_rules(&x);
+    for (int by_value = 0; by_value < 2; by_value++) {
+        rule.period_ms = 30 * 24 * 3600 * 1000U;
+        ck_assert(give_number(&x, 1, (uint32_t) by_value, 1, &rule));
+        struct tpi_report_device *d = tpi_reports_device(&x.r, 1, 7, x.now);
+        struct tpi_report_entry *e = &d->entries[by_value];
+        rule.period_ms = 1000;
+        if (by_value) {
+            ck_assert(!give_number(&x, 1, 1, 2, &rule));
+        } else {
+            ck_assert(!tpi_report_is_due(&x.r, e, &rule, x.now));
+            tpi_report_arm(d, x.now, x.now);
+        }
+        x.now += 999;
+        tpi_wheel_run(&x.wheel, x.now);
+        ck_assert_ptr_null(tpi_reports_next(&x.r));
+        x.now += 1;
+        tpi_wheel_run(&x.wheel, x.now);
+        ck_assert_ptr_eq(tpi_reports_next(&x.r), d);
+        ck_assert(tpi_report_is_due(&x.r, e, &rule, x.now));
+        tpi_report_sent(e, &rule, x.now);
+        tpi_report_arm(d, x.now, x.now);
+    }
+    rig_fini(&x);
+}
+END_TEST
+
 START_TEST(a_batch_that_fails_is_forgotten)
 {
     const struct tpi_report rule = { .mode = TPI_REPORT_CHANGE_OR_PERIOD, .period_ms = 1000 };
@@ -405,6 +453,8 @@ Suite *report_suite(void)
     tcase_add_loop_test(t, states_do_what_a_plain_model_does, 0, 5);
     tcase_add_test(t, all_types_are_compared_exactly);
     tcase_add_test(t, late_values_pass_and_change_nothing);
+    tcase_add_test(t, a_clock_that_is_set_back_makes_nothing_late);
+    tcase_add_test(t, a_period_that_gets_shorter_counts_at_once);
     tcase_add_test(t, a_batch_that_fails_is_forgotten);
     tcase_add_test(t, beyond_the_limits_everything_passes);
     tcase_add_test(t, forgotten_keys_make_room);
