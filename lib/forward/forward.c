@@ -376,6 +376,7 @@ bool tpi_forward_turn(struct tpi_forward *f)
         return false;
     }
     uint32_t n = snapshot(f);
+    f->turned_ms = tpi_mono_ms(f->env);
     if (n > 0) {
         fwd_sample(f);
     }

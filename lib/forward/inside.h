@@ -187,8 +187,9 @@ struct tpi_forward {
         uint64_t sequence;
         bool waits; /* for that */
     } safe;
-    bool moved;        /* a cursor went on since they were saved; the turn's thread */
-    uint64_t saved_ms; /* the same */
+    bool moved;         /* a cursor went on since they were saved; the turn's thread */
+    uint64_t saved_ms;  /* the same */
+    uint64_t turned_ms; /* when the last turn began; the same */
     struct tpi_forward_counters counters;
 };
 

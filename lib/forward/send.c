@@ -318,22 +318,28 @@ bool fwd_work(struct fwd_target *t)
     return did;
 }
 
+/* What was not due yet when the last turn began may be due by now. */
+static uint64_t until(uint64_t at, uint64_t now)
+{
+    return at > now ? at - now : 0;
+}
+
 static uint64_t lane_due_ms(const struct fwd_target *t, struct fwd_lane *l, uint64_t now)
 {
+    uint64_t turned = t->f->turned_ms;
     uint32_t n, all;
     (void) fwd_lane_msgs(l, &n);
     (void) tpi_follow_msgs(l->follow, &all);
     if (l->in_flight || (n == l->at && !l->burying && (l->out == NULL || l->shaped == all))) {
         return UINT64_MAX;
     }
-    if (l->due_ms > now) {
-        return l->due_ms - now;
+    if (l->due_ms > turned) {
+        return until(l->due_ms, now);
     }
-    if (t->token_due_ms > now) {
-        return t->token_due_ms - now;
+    if (t->token_due_ms > turned) {
+        return until(t->token_due_ms, now);
     }
-    uint64_t due = l->begun ? 0 : l->filled_ms + t->config->wait_ms;
-    return due > now ? due - now : 0;
+    return l->begun || fwd_lane_full(l) ? 0 : until(l->filled_ms + t->config->wait_ms, now);
 }
 
 uint64_t fwd_due_ms(const struct fwd_target *t, uint64_t now)
@@ -343,8 +349,8 @@ uint64_t fwd_due_ms(const struct fwd_target *t, uint64_t now)
     if (t->draining || !c->enabled || !c->resolved) {
         return next;
     }
-    if (t->due_ms > now) {
-        return t->due_ms - now;
+    if (t->due_ms > t->f->turned_ms) {
+        return until(t->due_ms, now);
     }
     for (uint32_t i = 0; i < c->lane_count; i++) {
         uint64_t due = lane_due_ms(t, &c->lanes[i], now);

@@ -416,6 +416,39 @@ START_TEST(keep_bounds_what_waits)
 }
 END_TEST
 
+/* A turn for another reason may come a moment before something is due. */
+START_TEST(what_is_due_between_a_turn_and_the_sleep_is_not_slept_over)
+{
+    struct post *p = post_new(NULL);
+    tk_ok(post_put(p, "forward",
+                   "{'key':'out','sink':'box','limit':1,'batch':{'count':2,'wait':'1h'}}"));
+    box.open_code = TPC_EOFFLINE;
+    post_start(p);
+    post_count(p, 1, 4);
+    post_run(p);
+    uint64_t due = tpi_forward_next_ms(p->forward);
+    ck_assert_uint_le(due, 1000);
+    post_wait(p, due - 1);
+    tk_clock_advance(&p->env.clock, 1);
+    ck_assert_uint_eq(tpi_forward_next_ms(p->forward), 0);
+    box.open_code = 0;
+    post_run(p);
+    ck_assert_uint_eq(box.count, 1);
+    for (int i = 2; i <= 4; i++) { /* each waits for the rate */
+        due = tpi_forward_next_ms(p->forward);
+        ck_assert_uint_gt(due, 0);
+        ck_assert_uint_le(due, 1001);
+        post_wait(p, due - 1);
+        tk_clock_advance(&p->env.clock, 1);
+        ck_assert_uint_eq(tpi_forward_next_ms(p->forward), 0);
+        post_run(p);
+        check_numbers(1, i);
+    }
+    post_stop(p);
+    post_free(p);
+}
+END_TEST
+
 Suite *send_suite(void)
 {
     Suite *s = suite_create("send");
@@ -433,6 +466,7 @@ Suite *send_suite(void)
     tcase_add_test(c, restart_in_the_middle_repeats_with_the_same_ids);
     tcase_add_test(c, one_batch_is_on_its_way_at_a_time);
     tcase_add_test(c, rate_is_kept);
+    tcase_add_test(c, what_is_due_between_a_turn_and_the_sleep_is_not_slept_over);
     tcase_add_test(c, what_the_log_does_not_keep_any_more_is_counted_and_told);
     tcase_add_test(c, keep_bounds_what_waits);
     suite_add_tcase(s, c);
