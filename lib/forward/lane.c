@@ -356,8 +356,9 @@ static int read_chunk(struct fwd_lane *l, const struct tpc_bus_ops *bus, void *s
         *ret_more = true;
         return 0;
     }
-    *ret_more = (rc == 0 || rc == TPC_ENOMEM) && next != t->read_to[partition];
-    t->read_to[partition] = *ret_more ? next : t->read_to[partition];
+    /* Also what it handed over before it failed is read. */
+    *ret_more = next != t->read_to[partition];
+    t->read_to[partition] = next;
     return rc;
 }
 
@@ -427,6 +428,7 @@ bool fwd_lane_fill(struct fwd_lane *l)
     uint32_t before, after;
     bool did = false;
     int rc = 0;
+    int bad = 0;
     (void) tpi_follow_msgs(l->follow, &before);
     if (before == 0) {
         look_for_lift(l);
@@ -434,7 +436,12 @@ bool fwd_lane_fill(struct fwd_lane *l)
     for (uint32_t i = 0; rc == 0 && i < f->host.partitions; i++) {
         uint32_t p = (t->first + i) % f->host.partitions;
         rc = may_read(l, p) ? fill_from(l, p, &budget, &did) : 0;
+        if (rc != 0 && rc != TPC_EGAP && rc != TPC_ENOMEM) {
+            bad = rc; /* of this partition: others go on */
+            rc = 0;
+        }
     }
+    rc = rc != 0 ? rc : bad;
     fwd_keep_count(t);
     (void) tpi_follow_msgs(l->follow, &after);
     own(l, before, after);

@@ -449,6 +449,45 @@ START_TEST(what_is_due_between_a_turn_and_the_sleep_is_not_slept_over)
 }
 END_TEST
 
+/* What a read handed over before it failed is not read again. */
+START_TEST(record_that_the_disk_does_not_give_holds_what_follows_and_repeats_nothing)
+{
+    struct post *p = post_new(NULL);
+    tk_ok(post_put(p, "forward", "{'key':'out','sink':'box'}"));
+    post_start(p);
+    p->bad_offset = 30;
+    post_count(p, 0, 49);
+    post_run(p);
+    check_numbers(0, 29);
+    for (int d = 2; d <= 8; d++) { /* others go on, if they are of another partition */
+        char key[4];
+        snprintf(key, sizeof(key), "t%d", d);
+        post_say(p, key, 1000 + d);
+    }
+    for (int i = 0; i < 3; i++) {
+        post_wait(p, 1000);
+        ck_assert_uint_gt(box.count, 30);
+        ck_assert_uint_le(box.count, 37);
+    }
+    uint32_t others = box.count - 30;
+    p->bad_offset = 0;
+    post_wait(p, 1000);
+    ck_assert_uint_eq(box.count, 57);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < box.count; i++) {
+        if (strcmp(box.items[i].device, "t1") == 0) {
+            ck_assert_int_eq(box.items[i].n, n);
+            n++;
+        }
+    }
+    ck_assert_uint_eq(n, 50);
+    ck_assert_uint_gt(others, 0);
+    ck_assert_uint_eq(post_info(p, "out").behind, 0);
+    post_stop(p);
+    post_free(p);
+}
+END_TEST
+
 Suite *send_suite(void)
 {
     Suite *s = suite_create("send");
@@ -466,6 +505,7 @@ Suite *send_suite(void)
     tcase_add_test(c, restart_in_the_middle_repeats_with_the_same_ids);
     tcase_add_test(c, one_batch_is_on_its_way_at_a_time);
     tcase_add_test(c, rate_is_kept);
+    tcase_add_test(c, record_that_the_disk_does_not_give_holds_what_follows_and_repeats_nothing);
     tcase_add_test(c, what_is_due_between_a_turn_and_the_sleep_is_not_slept_over);
     tcase_add_test(c, what_the_log_does_not_keep_any_more_is_counted_and_told);
     tcase_add_test(c, keep_bounds_what_waits);

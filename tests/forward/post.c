@@ -58,11 +58,33 @@ static int stale_info(void *self, struct tpc_bus_info *ret)
     return rc;
 }
 
+static uint64_t bad_offset; /* of the record that cannot be read */
+
+static int bad_read(void *self, uint32_t partition, uint64_t from, uint32_t max_records,
+                    uint32_t flags, tpc_record_fn *fn, void *user, uint64_t *ret_next)
+{
+    uint32_t most = from < bad_offset && bad_offset - from < max_records
+                        ? (uint32_t) (bad_offset - from)
+                        : max_records;
+    int rc = 0;
+    *ret_next = from;
+    if (from != bad_offset) {
+        rc = tpi_bus_memory.read(self, partition, from, most, flags, fn, user, ret_next);
+    }
+    return rc == 0 && *ret_next == bad_offset ? TPC_EIO : rc;
+}
+
 static const struct tpc_bus_ops *get_bus(void *user, void **ret_self)
 {
-    static struct tpc_bus_ops stale;
+    static struct tpc_bus_ops stale, bad;
     struct post *p = user;
     *ret_self = p->log;
+    if (p->log != NULL && p->bad_offset > 0) {
+        bad_offset = p->bad_offset;
+        bad = tpi_bus_memory;
+        bad.read = bad_read;
+        return &bad;
+    }
     if (p->log != NULL && p->unflushed) {
         stale = tpi_bus_memory;
         stale.info = stale_info;

@@ -33,6 +33,7 @@ struct post {
     uint32_t wakes;
     void *lua;              /* the codec, if it is built */
     bool unflushed;         /* the log says that nothing more survives */
+    uint64_t bad_offset;    /* > 0: the log cannot read that record of any partition */
     char notify_tenant[16]; /* of notifications about no device */
 };
 
