@@ -282,8 +282,7 @@ static int shape_one(struct fwd_lane *l, const struct tpc_msg *m)
         if (memcmp(&o->id, &none, sizeof(none)) == 0) {
             o->id = tpi_forward_msg_id(&t->f->id_base, m->partition, m->offset);
         }
-        o->id.b[15] ^= (uint8_t) i; /* those made of one message differ */
-        o->id.b[7] ^= i > 0 ? 0x40 : 0;
+        o->id.b[7] ^= (uint8_t) i; /* those of one message differ; offsets stand elsewhere */
     }
     l->out_count += made;
     return 0;

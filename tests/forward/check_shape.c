@@ -170,9 +170,18 @@ START_TEST(code_makes_one_message_several_or_none)
     ck_assert_uint_eq(box.count, 5);
     ck_assert_int_eq(box.items[2].n, 30);
     ck_assert_int_eq(box.items[4].n, 20);
-    for (uint32_t i = 1; i < box.count; i++) { /* each has an id of its own */
-        ck_assert_mem_ne(&box.items[i].id, &box.items[i - 1].id, sizeof(struct tpc_id));
+    for (int i = 0; i < 16; i++) {
+        post_say(p, "t1", 64);
     }
+    post_run(p);
+    ck_assert_uint_eq(box.count, 5 + 16 * 64);
+    uint32_t same = 0;
+    for (uint32_t i = 1; i < box.count; i++) { /* each has an id of its own */
+        for (uint32_t k = 0; k < i; k++) {
+            same += memcmp(&box.items[i].id, &box.items[k].id, sizeof(struct tpc_id)) == 0;
+        }
+    }
+    ck_assert_uint_eq(same, 0);
     ck_assert_uint_eq(post_info(p, "out").behind, 0);
     post_stop(p);
     post_free(p);
