@@ -300,7 +300,8 @@ int assemble_core(struct config *c, uint32_t flags, tpc_log_fn *on_log, void *lo
     struct tpc_core *core;
 #ifdef ASSEMBLE_SMALL
     o.workers = 1;
-    o.ring_bytes = 1 << 20;
+    o.ring_bytes = 512 << 10; /* room for two frames, each with 4 KiB of its own */
+    o.frame_max_bytes = 252 << 10;
 #else
     o.workers = 2;
 #endif

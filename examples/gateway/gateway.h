@@ -14,7 +14,7 @@
 struct gateway_settings {
     uint32_t status_ms;     /* period of the status line; 0 = none [10 s, 1 s on a terminal] */
     uint32_t prometheus_ms; /* of the file [10 s] */
-    uint32_t drain_ms;      /* of a part that is closed, and of the stop [10 s] */
+    uint32_t drain_ms;      /* of a part that is closed, and of the stop [5 s] */
     char prometheus[512];   /* file; empty = none */
 };
 /* 0, or -1 with c->error. */
@@ -37,6 +37,7 @@ struct status {
 void status_init(struct status *s, struct program *p, struct tpc_core *core, bool terminal);
 /* Writes the line for the time since the last call into text. */
 void status_text(struct status *s, char *text, size_t cap);
+/* On stdout, unless the program is quiet, and to the service manager. */
 void status_print(struct status *s);
 void status_end(struct status *s);
 

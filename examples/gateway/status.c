@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -121,10 +122,12 @@ void status_print(struct status *s)
 {
     char text[640];
     status_text(s, text, sizeof(text));
-    if (s->terminal) {
-        printf("\r\033[K%.200s", text);
+    if (s->terminal && !s->program->quiet) {
+        struct winsize size = { 0 }; /* one row: what wraps could not be written anew */
+        int columns = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+        printf("\r\033[K%.*s", columns > 1 ? columns - 1 : 200, text);
         s->painted = true;
-    } else {
+    } else if (!s->program->quiet) {
         printf("%s\n", text);
     }
     fflush(stdout);

@@ -460,7 +460,7 @@ static void put_room(struct tb *t, int64_t bytes, int64_t least, struct tb_map *
     bytes = bytes > least ? bytes : least;
     tb_put(t, log, "max_bytes", tb_of_text(tb_format(t, "%" PRId64 "MiB", (bytes + MB - 1) / MB)));
     if (tb_is(tpc_value_text(&log->items[0].value), "file")) { /* the disk has it all */
-        tb_put(t, log, "cache", tb_of_text("1MiB"));
+        tb_put(t, log, "cache", tb_of_text("256KiB"));
     }
 }
 
@@ -702,6 +702,7 @@ static void put_target(struct tb *t, const struct tb_obj *gateway, const struct 
 {
     struct tb_map m = { NULL, 0, 0 };
     struct tb_map options = { NULL, 0, 0 };
+    struct tb_map batch = { NULL, 0, 0 };
     int64_t qos = 1;
     (void) tb_int(t, gateway, "qos", 0, 2, &qos);
     tb_put(t, &options, "qos", tb_of_int(qos > 0 ? 1 : 0));
@@ -710,6 +711,8 @@ static void put_target(struct tb *t, const struct tb_obj *gateway, const struct 
     tb_put(t, &m, "sink", tb_of_text("thingsboard"));
     tb_put(t, &m, "start", tb_of_text("oldest"));
     tb_put(t, &m, "window", tb_of_int(4));
+    tb_put(t, &batch, "count", tb_of_int(64)); /* of 100 values each: half a MiB of memory */
+    tb_put(t, &m, "batch", tb_of_map(&batch));
     tb_put(t, &m, "options", tb_of_map(&options));
     tb_put(t, &m, "keep", tb_of_map(&s->keep));
     tb_add(t, out, tb_of_map(&m));
@@ -758,7 +761,7 @@ static void read_all(struct tb *t, const struct tb_obj *root)
     tb_put(t, &history, "max_bytes", tb_of_text("1MiB"));
     /* Boxes are small: one thread decodes, and its ring holds a burst. */
     tb_put(t, &core, "workers", tb_of_int(1));
-    tb_put(t, &core, "ring", tb_of_text("1MiB"));
+    tb_put(t, &core, "ring", tb_of_text("512KiB"));
     tb_put(t, &core, "history_open", tb_of_text("1MiB"));
     tb_put(t, &t->root, "core", tb_of_map(&core));
     tb_put(t, &t->root, "log", tb_of_map(&storage.log));

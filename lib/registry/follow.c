@@ -196,18 +196,12 @@ static bool match_notify(struct tpi_follow *f, struct tpc_msg *m)
     return tpc_str_equal(m->name, f->o.notify_name) && tpc_str_equal(m->tenant, f->o.notify_tenant);
 }
 
-/* In the log points have the id of their property; people want its key. */
-static int name_points(struct tpi_follow *f, struct tpc_msg *m, const struct tpi_product *p)
+/* In the log points have the id of their property; people want its key. The points are decoded ones in
+ * our arena: they are named where they stand. */
+static void name_points(struct tpc_msg *m, const struct tpi_product *p)
 {
-    if (p == NULL || m->point_count == 0) {
-        return 0;
-    }
-    struct tpc_point *points = tpc_arena_take(f->arena, m->point_count * sizeof(*points));
-    if (points == NULL) {
-        return TPC_ENOMEM;
-    }
-    for (uint32_t i = 0; i < m->point_count; i++) {
-        points[i] = *tpc_msg_point(m, i);
+    struct tpc_point *points = (struct tpc_point *) (uintptr_t) m->points;
+    for (uint32_t i = 0; p != NULL && i < m->point_count; i++) {
         if (points[i].property == TPC_PROPERTY_NONE) {
             continue; /* it has its key */
         }
@@ -216,9 +210,6 @@ static int name_points(struct tpi_follow *f, struct tpc_msg *m, const struct tpi
             points[i].key = key;
         }
     }
-    m->points = points;
-    m->point_size = sizeof(*points);
-    return 0;
 }
 
 /* ---- reading ---- */
@@ -321,8 +312,10 @@ static int take_record(struct tpi_follow *f, const struct tpc_record *record)
     }
     rc = decode(f, r, &times, m);
     bool yes = rc == 0 && match_body(f, m);
-    rc = yes ? name_points(f, m, f->products[f->count]) : rc;
-    yes = yes && rc == 0 && (f->o.wanted == NULL || f->o.wanted(f->o.wanted_user, m));
+    if (yes) {
+        name_points(m, f->products[f->count]);
+    }
+    yes = yes && (f->o.wanted == NULL || f->o.wanted(f->o.wanted_user, m));
     if (rc != 0 || !yes) {
         pass_by(f, cost);
         return rc == TPC_ENOMEM ? rc : 0; /* one that cannot be read is passed over */
