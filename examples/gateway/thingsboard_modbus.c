@@ -319,6 +319,17 @@ static const char *writable(struct tb *t, const struct tb_obj *slave, struct tpc
     return NULL;
 }
 
+static bool has_tag(const struct tags *tags, struct tpc_str name)
+{
+    for (size_t i = 0; i < tags->list.count; i++) {
+        const struct tpc_value *m = &tags->list.items[i];
+        if (tpc_str_equal(tpc_value_text(tpc_value_get(m, TPC_STR("name"))), name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void add_tag(struct tb *t, struct tags *tags, const struct tb_obj *o,
                     const struct tag *given, struct tpc_str name, int64_t address, bool attribute,
                     const char *poll)
@@ -328,6 +339,12 @@ static void add_tag(struct tb *t, struct tags *tags, const struct tb_obj *o,
     struct tpc_value report;
     if (tags->list.count >= MAP_TAGS || ++t->tag_total > TB_TAGS_MAX) {
         tb_error(t, o, NULL, "more than %d tags of a slave, or %d of all", MAP_TAGS, TB_TAGS_MAX);
+        return;
+    }
+    if (has_tag(tags, name)) {
+        tb_note(t, o, "tag",
+                "there is a tag of this name already: that one is read, this one is not");
+        t->now->left_out++;
         return;
     }
     tag.address = address;
@@ -386,16 +403,11 @@ static void read_written(struct tb *t, struct tags *tags, const char *list)
     for (size_t i = 0; i < n; i++) {
         struct tb_obj o = tb_item(t, tags->slave, list, i);
         struct tag tag;
-        bool have = false;
         struct tpc_str name = o.map != NULL ? tb_text(t, &o, "tag") : (struct tpc_str){ "", 0 };
         if (strcmp(list, "attributeUpdates") == 0) {
             tb_asks(t, name);
         }
-        for (size_t k = 0; k < tags->list.count && !have; k++) {
-            const struct tpc_value *m = &tags->list.items[k];
-            have = tpc_str_equal(tpc_value_text(tpc_value_get(m, TPC_STR("name"))), name);
-        }
-        if (o.map == NULL || have || !read_tag(t, &o, &tag)) {
+        if (o.map == NULL || has_tag(tags, name) || !read_tag(t, &o, &tag)) {
             continue;
         }
         add_tag(t, tags, &o, &tag, tag.name, tag.address, true, "24h");
@@ -689,8 +701,8 @@ static void read_slave(struct import *im, const struct tb_obj *o)
         return;
     }
     struct tags tags = { .product = tb_product_of(t, type), .unit = unit, .slave = o };
+    read_tags(t, &tags, "timeseries", false); /* first: what is in both lists is telemetry */
     read_tags(t, &tags, "attributes", true);
-    read_tags(t, &tags, "timeseries", false);
     read_written(t, &tags, "attributeUpdates");
     read_written(t, &tags, "rpc");
     if (tags.list.count == 0) {

@@ -185,12 +185,12 @@ START_TEST(storages_become_a_log_and_what_is_kept)
           "'keep':{'records':100000,'drop':'newest'}" },
         { "{'type':'file','data_folder_path':'./data/','max_file_count':10,'max_records_per_file':"
           "10000,'max_records_between_fsync':10,'max_read_records_count':1000}",
-          "'log':{'type':'file','dir':'./data/tp-log','max_bytes':'1024MiB','cache':'1MiB'}",
+          "'log':{'type':'file','dir':'./data/tp-log','max_bytes':'1024MiB','cache':'256KiB'}",
           "'keep':{'records':100000,'drop':'newest'}" },
         { "{'type':'sqlite','data_file_path':'/var/tb/data/','messages_ttl_in_days':3,'size_limit':"
           "100,'max_db_amount':2}",
           "'log':{'type':'file','dir':'/var/tb/data/"
-          "tp-log','max_bytes':'1024MiB','cache':'1MiB','max_age':'4d'}",
+          "tp-log','max_bytes':'1024MiB','cache':'256KiB','max_age':'4d'}",
           "'keep':{'bytes':209715200,'age':'3d','drop':'newest'}" },
         { "{'type':'sqlite','data_file_path':'/var/tb/data.db'}",
           "'dir':'/var/tb/data-log','max_bytes':'20480MiB'",
@@ -331,6 +331,26 @@ START_TEST(slaves_share_a_line_and_a_map)
     notes("slaves[2]: byte order, time-outs or pauses differ");
     ck_assert_uint_eq(tb.connectors[0].parts, 3);
     ck_assert_uint_eq(tb.connectors[0].devices, 5);
+    done();
+}
+END_TEST
+
+START_TEST(tag_in_both_lists_is_read_once)
+{
+    struct file files[] = {
+        { "tb_gateway.json", ONE("modbus", "m.json") },
+        { "m.json",
+          "{'master':{'slaves':[{'host':'h','deviceName':'d','byteOrder':'BIG','wordOrder':'BIG',"
+          "'attributes':[{'tag':'a','type':'16int','functionCode':3,'objectsCount':1,'address':1}],"
+          "'timeseries':[{'tag':'a','type':'16int','functionCode':3,'objectsCount':1,'address':1},"
+          "{'tag':'a','type':'16int','functionCode':3,'objectsCount':1,'address':9}]}]}}" },
+        { NULL, NULL }
+    };
+    ck_assert_int_eq(import(files), 0);
+    has("'tags':[{'name':'a','type':'int16','address':1,'write':'no'}]");
+    notes("timeseries[1].tag: there is a tag of this name already");
+    notes("attributes[0].tag: there is a tag of this name already");
+    ck_assert_uint_eq(tb.connectors[0].left_out, 2);
     done();
 }
 END_TEST
@@ -629,6 +649,7 @@ static Suite *import_suite(void)
     tcase_add_test(t, ranges_become_tags);
     tcase_add_test(t, slaves_share_a_line_and_a_map);
     tcase_add_test(t, what_is_written_is_writable);
+    tcase_add_test(t, tag_in_both_lists_is_read_once);
     tcase_add_test(t, form_before_3_is_read);
     tcase_add_test(t, mqtt_connector_is_a_renaming);
     tcase_add_loop_test(t, only_the_wrong_connector_is_left_out, 0, 12);
