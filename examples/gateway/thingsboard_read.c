@@ -1,5 +1,6 @@
 /* The folder of a ThingsBoard gateway, read into a configuration. */
 #include "gateway.h"
+#include "tb_tree.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -39,6 +40,52 @@ static int read_text(void *user, struct tpc_str name, struct tpc_str *ret, char 
     return 0;
 }
 
+/* ---- what the parts say ---- */
+
+/* Opens the parts of a connector. 0, or -1 with c->error. */
+static int open_parts(struct config *c, struct tpc_core *core, const struct tpc_member *parts,
+                      uint32_t count)
+{
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < count; i++) {
+        char path[100];
+        snprintf(path, sizeof(path), "adapters.%.*s", (int) parts[i].key.len, parts[i].key.ptr);
+        rc = assemble_part(c, core, path, parts[i].key, &parts[i].value);
+    }
+    return rc;
+}
+
+/* An option that a part refuses is a mistake of its connector: that one is left out, too. Tried in a
+ * core that never starts. */
+static int leave_out_refused(struct config *c, struct tb *t)
+{
+    const struct tpc_value *found = tpc_value_get(&c->root, TPC_STR("adapters"));
+    struct tpc_value *map = (struct tpc_value *) (uintptr_t) found; /* it was made in our arena */
+    struct tpc_member *all = (struct tpc_member *) (uintptr_t) map->as.members;
+    struct tpc_core *core;
+    size_t at = 1; /* behind the platform */
+    size_t kept = 1;
+    if (assemble_core(c, 0, NULL, NULL, &core) != 0) {
+        return -1;
+    }
+    for (uint32_t i = 0; i < t->connector_count; i++) {
+        struct tb_connector *n = &t->connectors[i];
+        uint32_t parts = n->reason == NULL ? n->parts : 0;
+        if (open_parts(c, core, all + at, parts) == 0) {
+            memmove(all + kept, all + at, parts * sizeof(*all));
+            kept += parts;
+        } else {
+            t->file = n->file;
+            tb_error(t, NULL, NULL, "%s", c->error);
+            n->reason = "something in it is wrong";
+        }
+        at += parts;
+    }
+    map->len = kept;
+    tpc_core_destroy(core);
+    return t->no_memory ? -1 : 0;
+}
+
 static void tell(const struct program *p, const struct tb *t)
 {
     for (const struct tb_note *n = t->notes; n != NULL; n = n->next) {
@@ -67,12 +114,16 @@ int tb_read(struct config *c, const char *dir, struct tb *t, const struct progra
         return -1;
     }
     int rc = tb_import(t, c->arena, read_text, &folder, dir, &c->root);
+    bool good = rc == 0;
+    rc = good ? leave_out_refused(c, t) : rc;
     if (p != NULL) {
         tell(p, t);
     }
-    if (rc != 0) {
+    if (rc != 0 && !good) {
         snprintf(c->error, sizeof(c->error), "%s/tb_gateway.json cannot be used%s", dir,
                  t->no_memory ? ": out of memory" : "");
+    } else if (rc != 0 && t->no_memory) {
+        snprintf(c->error, sizeof(c->error), "out of memory");
     }
     return rc;
 }
