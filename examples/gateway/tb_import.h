@@ -50,6 +50,8 @@ struct tb_product {
     struct tb_product *next;
     struct tpc_str key;
     struct tb_list properties;
+    struct tb_list
+        by_key; /* texts: names whose values have no one type, so they are no properties */
 };
 
 struct tb {

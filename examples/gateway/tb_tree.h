@@ -67,7 +67,8 @@ struct tpc_value tb_path(struct tb *t, struct tpc_str name);
 /* Our report strategy of a `reportStrategy`; false = there is none. */
 bool tb_report(struct tb *t, const struct tb_obj *o, struct tpc_value *ret);
 struct tb_product *tb_product_of(struct tb *t, struct tpc_str key);
-/* A property, unless the product has that key. type NULL: of any type, it stays unlisted. */
+/* A property, or what another device's of that key has to be, too. type NULL: of any type, it stays
+ * unlisted. */
 void tb_property(struct tb *t, struct tb_product *p, struct tpc_str id, const char *type,
                  bool attribute, bool writable, const struct tpc_value *report);
 /* A shared attribute that a device of the connector takes. */

@@ -105,52 +105,6 @@ bool tb_report(struct tb *t, const struct tb_obj *o, struct tpc_value *ret)
     return false;
 }
 
-struct tb_product *tb_product_of(struct tb *t, struct tpc_str key)
-{
-    struct tb_product **at = &t->products;
-    while (*at != NULL) {
-        if (tpc_str_equal((*at)->key, key)) {
-            return *at;
-        }
-        at = &(*at)->next;
-    }
-    struct tb_product *p = tpc_arena_take(t->arena, sizeof(*p));
-    if (p == NULL) {
-        t->no_memory = true;
-        return NULL;
-    }
-    *p = (struct tb_product){ .key = key };
-    *at = p;
-    return p;
-}
-
-void tb_property(struct tb *t, struct tb_product *p, struct tpc_str id, const char *type,
-                 bool attribute, bool writable, const struct tpc_value *report)
-{
-    struct tb_map m = { NULL, 0, 0 };
-    if (p == NULL || type == NULL) {
-        return;
-    }
-    for (size_t i = 0; i < p->properties.count; i++) {
-        const struct tpc_value *have = &p->properties.items[i];
-        if (tpc_str_equal(tpc_value_text(tpc_value_get(have, TPC_STR("id"))), id)) {
-            return; /* values of another type go by key, as `unknown: keep` says */
-        }
-    }
-    tb_put(t, &m, "id", tb_of_str(id));
-    tb_put(t, &m, "type", tb_of_text(type));
-    if (attribute) {
-        tb_put(t, &m, "role", tb_of_text("attribute"));
-    }
-    if (writable) {
-        tb_put(t, &m, "access", tb_of_text("rw"));
-    }
-    if (report != NULL) {
-        tb_put(t, &m, "report", *report);
-    }
-    tb_add(t, &p->properties, tb_of_map(&m));
-}
-
 void tb_asks(struct tb *t, struct tpc_str attribute)
 {
     for (size_t i = 0; i < t->asked.count; i++) {

@@ -389,3 +389,104 @@ struct tpc_str tb_json(struct tb *t, const struct tpc_value *v)
     }
     return (struct tpc_str){ (const char *) buf.ptr, buf.need };
 }
+
+/* ---- products ---- */
+
+struct tb_product *tb_product_of(struct tb *t, struct tpc_str key)
+{
+    struct tb_product **at = &t->products;
+    while (*at != NULL) {
+        if (tpc_str_equal((*at)->key, key)) {
+            return *at;
+        }
+        at = &(*at)->next;
+    }
+    struct tb_product *p = tpc_arena_take(t->arena, sizeof(*p));
+    if (p == NULL) {
+        t->no_memory = true;
+        return NULL;
+    }
+    *p = (struct tb_product){ .key = key };
+    *at = p;
+    return p;
+}
+
+static bool in_list(const struct tb_list *l, struct tpc_str text)
+{
+    for (size_t i = 0; i < l->count; i++) {
+        if (tpc_str_equal(tpc_value_text(&l->items[i]), text)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static struct tpc_value make_property(struct tb *t, struct tpc_str id, struct tpc_str type,
+                                      bool attribute, bool writable, const struct tpc_value *report)
+{
+    struct tb_map m = { NULL, 0, 0 };
+    tb_put(t, &m, "id", tb_of_str(id));
+    tb_put(t, &m, "type", tb_of_str(type));
+    if (attribute) {
+        tb_put(t, &m, "role", tb_of_text("attribute"));
+    }
+    if (writable) {
+        tb_put(t, &m, "access", tb_of_text("rw"));
+    }
+    if (report != NULL) {
+        tb_put(t, &m, "report", *report);
+    }
+    return tb_of_map(&m);
+}
+
+/* Devices of one type may have tags of one name that differ: the property takes the values of all. false: no
+ * type does; they go by key, as `unknown: keep` says. */
+static bool join_property(struct tb *t, struct tpc_value *have, struct tpc_str id, const char *type,
+                          bool attribute, bool writable)
+{
+    struct tpc_str is = tpc_value_text(tpc_value_get(have, TPC_STR("type")));
+    bool old_attribute = tpc_value_get(have, TPC_STR("role")) != NULL;
+    bool old_writable = tpc_value_get(have, TPC_STR("access")) != NULL;
+    if (type == NULL) {
+        return false;
+    }
+    struct tpc_str joint = tpc_str_from(type);
+    if (!tpc_str_equal(is, joint)) {
+        bool numbers = (tb_is(is, "int") || tb_is(is, "double")) &&
+                       (tb_is(joint, "int") || tb_is(joint, "double"));
+        if (!numbers) {
+            return false;
+        }
+        joint = TPC_STR("double");
+    }
+    if (!tpc_str_equal(is, joint) || (old_attribute && !attribute) || (!old_writable && writable)) {
+        *have = make_property(t, id, joint, old_attribute && attribute, old_writable || writable,
+                              tpc_value_get(have, TPC_STR("report")));
+    }
+    return true;
+}
+
+void tb_property(struct tb *t, struct tb_product *p, struct tpc_str id, const char *type,
+                 bool attribute, bool writable, const struct tpc_value *report)
+{
+    if (p == NULL || in_list(&p->by_key, id)) {
+        return;
+    }
+    for (size_t i = 0; i < p->properties.count; i++) {
+        struct tpc_value *have = &p->properties.items[i];
+        if (!tpc_str_equal(tpc_value_text(tpc_value_get(have, TPC_STR("id"))), id)) {
+            continue;
+        }
+        if (!join_property(t, have, id, type, attribute, writable)) {
+            memmove(have, have + 1, (--p->properties.count - i) * sizeof(*have));
+            tb_add(t, &p->by_key, tb_of_str(id));
+        }
+        return;
+    }
+    if (type == NULL) {
+        tb_add(t, &p->by_key, tb_of_str(id));
+        return;
+    }
+    struct tpc_value made = make_property(t, id, tpc_str_from(type), attribute, writable, report);
+    tb_add(t, &p->properties, made);
+}

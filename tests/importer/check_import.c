@@ -355,6 +355,29 @@ START_TEST(tag_in_both_lists_is_read_once)
 }
 END_TEST
 
+START_TEST(property_takes_the_values_of_all_devices)
+{
+    struct file files[] = {
+        { "tb_gateway.json", ONE("modbus", "m.json") },
+        { "m.json",
+          "{'master':{'slaves':[{'host':'h','deviceName':'d','unitId':1,'attributes':["
+          "{'tag':'a','type':'16int','functionCode':3,'objectsCount':1,'address':1}],'timeseries':["
+          "{'tag':'n','type':'16int','functionCode':3,'objectsCount':1,'address':2},"
+          "{'tag':'m','type':'16int','functionCode':3,'objectsCount':1,'address':3}]},"
+          "{'host':'h','deviceName':'e','unitId':2,'timeseries':["
+          "{'tag':'a','type':'16int','functionCode':3,'objectsCount':1,'address':1},"
+          "{'tag':'n','type':'16int','functionCode':3,'objectsCount':1,'address':2,'divider':10},"
+          "{'tag':'m','type':'string','functionCode':3,'objectsCount':1,'address':3}]},"
+          "{'host':'h','deviceName':'f','unitId':3,'timeseries':["
+          "{'tag':'m','type':'16int','functionCode':3,'objectsCount':1,'address':3}]}]}}" },
+        { NULL, NULL }
+    };
+    ck_assert_int_eq(import(files), 0);
+    has("'properties':[{'id':'n','type':'double'},{'id':'a','type':'int'}]");
+    done();
+}
+END_TEST
+
 START_TEST(what_is_written_is_writable)
 {
     struct file files[] = {
@@ -649,6 +672,7 @@ static Suite *import_suite(void)
     tcase_add_test(t, ranges_become_tags);
     tcase_add_test(t, slaves_share_a_line_and_a_map);
     tcase_add_test(t, what_is_written_is_writable);
+    tcase_add_test(t, property_takes_the_values_of_all_devices);
     tcase_add_test(t, tag_in_both_lists_is_read_once);
     tcase_add_test(t, form_before_3_is_read);
     tcase_add_test(t, mqtt_connector_is_a_renaming);
