@@ -278,6 +278,8 @@ uint64_t fwd_keep_next(struct fwd_target *t, uint32_t partition, uint64_t *ret_b
                        bool *ret_newest);
 /* false: the message is thinned out. */
 bool fwd_keep_wants(struct fwd_config *c, const struct tpc_msg *m);
+/* Nothing of a partition is held any more; again: it will be read once more. */
+void fwd_keep_let_go(struct fwd_config *c, uint32_t partition, bool again);
 void fwd_keep_count(struct fwd_target *t);
 
 /* ---- letter.c ---- */

@@ -32,6 +32,8 @@ struct zone {
 
 struct part {
     uint64_t skip_to; /* of oldest: records below go */
+    uint64_t pending; /* thinned out behind a message that is held: the cursor stands before them */
+    bool held;        /* there is such a message */
     uint32_t holes_count, zones_count;
     struct hole holes[HOLES];
     struct zone zones[ZONES];
@@ -292,13 +294,10 @@ static uint32_t level_at(const struct part *p, uint64_t offset)
     return i < p->zones_count ? p->zones[i].level : 0;
 }
 
-bool fwd_keep_wants(struct fwd_config *c, const struct tpc_msg *m)
+/* false: it is one of those that go. */
+static bool sampled(struct fwd_keep *k, const struct part *p, const struct tpc_msg *m)
 {
-    struct fwd_keep *k = c->keep;
-    if (c->drop != FWD_DROP_THIN || m->kind != TPC_MSG_TELEMETRY) {
-        return true;
-    }
-    uint32_t level = level_at(&k->parts[m->partition], m->offset);
+    uint32_t level = m->kind == TPC_MSG_TELEMETRY ? level_at(p, m->offset) : 0;
     if (level == 0) {
         return true;
     }
@@ -311,9 +310,38 @@ bool fwd_keep_wants(struct fwd_config *c, const struct tpc_msg *m)
             return true;
         }
     }
-    bool yes = ((n - 1) & (((uintptr_t) 1 << level) - 1)) == 0;
-    k->thinned += yes ? 0 : 1;
-    return yes;
+    return ((n - 1) & (((uintptr_t) 1 << level) - 1)) == 0;
+}
+
+bool fwd_keep_wants(struct fwd_config *c, const struct tpc_msg *m)
+{
+    struct fwd_keep *k = c->keep;
+    struct part *p = &k->parts[m->partition];
+    if (c->drop != FWD_DROP_THIN) {
+        return true;
+    }
+    if (sampled(k, p, m)) {
+        p->held = true;
+        return true;
+    }
+    if (p->held) {
+        p->pending++;
+    } else {
+        k->thinned++;
+    }
+    return false;
+}
+
+void fwd_keep_let_go(struct fwd_config *c, uint32_t partition, bool again)
+{
+    struct fwd_keep *k = c->keep;
+    if (k == NULL) {
+        return;
+    }
+    struct part *p = &k->parts[partition];
+    k->thinned += again ? 0 : p->pending;
+    p->pending = 0;
+    p->held = false;
 }
 
 void fwd_keep_count(struct fwd_target *t)

@@ -147,7 +147,8 @@ static void count_held(struct fwd_lane *l)
     l->held_bytes = now; /* what was added wraps where it is less */
 }
 
-static void clear(struct fwd_lane *l)
+/* again: what it holds will be read once more. */
+static void clear(struct fwd_lane *l, bool again)
 {
     struct fwd_target *t = l->t;
     tpi_follow_clear(l->follow);
@@ -161,8 +162,12 @@ static void clear(struct fwd_lane *l)
     l->begun = false;
     l->burying = false;
     for (uint32_t i = 0; i < t->f->host.partitions; i++) {
-        t->owner[i] = t->owner[i] == l->number + 1 ? 0 : t->owner[i];
+        if (t->owner[i] == l->number + 1) {
+            t->owner[i] = 0;
+            fwd_keep_let_go(t->config, i, again);
+        }
     }
+    fwd_keep_count(t);
     count_held(l);
 }
 
@@ -172,7 +177,7 @@ void fwd_drop_batches(struct fwd_target *t)
     for (uint32_t i = 0; i < c->lane_count; i++) {
         struct fwd_lane *l = &c->lanes[i];
         l->t = t;
-        clear(l);
+        clear(l, true);
         l->attempts = 0;
         l->due_ms = 0;
         l->soon_ms = 0;
@@ -233,7 +238,7 @@ void fwd_lane_advance(struct fwd_lane *l, uint32_t n)
         return;
     }
     if (l->out == NULL || l->shaped == all) {
-        clear(l);
+        clear(l, false);
         return;
     }
     l->at = 0; /* the rest of it is transformed next */

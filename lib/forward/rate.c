@@ -3,6 +3,8 @@
 
 #include "forward/inside.h"
 
+enum { WAIT_MAX_MS = 3600000 }; /* then the rate is looked at again */
+
 /* ---- what a target may send ---- */
 
 static double capacity(double limit)
@@ -67,6 +69,7 @@ uint32_t fwd_allowed(struct fwd_target *t, const struct tpc_msg *msgs, uint32_t 
         wait = other > wait ? other : wait;
     }
     if (wait > 0) {
+        wait = wait < WAIT_MAX_MS ? wait : WAIT_MAX_MS; /* a limit may be next to nothing */
         t->token_due_ms = now + (uint64_t) wait + 1;
         return 0;
     }

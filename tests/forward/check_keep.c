@@ -247,6 +247,31 @@ START_TEST(samples_are_thinned_out_and_events_are_not)
 }
 END_TEST
 
+/* A stop, or another revision, lets batches go that are read once more. */
+START_TEST(what_is_read_again_is_counted_once)
+{
+    struct post *p = post_new(NULL);
+    tk_ok(post_put(p, "forward", thin_target));
+    post_start(p);
+    go_offline(p);
+    samples(p, 4000);
+    for (int i = 0; i < 3; i++) {
+        post_stop(p);
+        post_start(p);
+        post_run(p);
+        post_wait(p, 120000);
+    }
+    tk_ok(post_put(p, "forward", thin_target));
+    post_run(p);
+    go_online(p);
+    struct tpc_forward_info info = post_info(p, "out");
+    ck_assert_uint_eq(info.thinned + box.count, 8080);
+    ck_assert_uint_eq(info.behind, 0);
+    post_stop(p);
+    post_free(p);
+}
+END_TEST
+
 START_TEST(thinning_after_a_restart_is_found_anew)
 {
     struct post *p = post_new(NULL);
@@ -349,6 +374,7 @@ Suite *keep_suite(void)
     tcase_add_test(c, newest_after_a_restart_delivers_what_the_log_still_has);
     tcase_add_test(c, nothing_is_passed_over_that_may_not_survive);
     tcase_add_test(c, samples_are_thinned_out_and_events_are_not);
+    tcase_add_test(c, what_is_read_again_is_counted_once);
     tcase_add_test(c, thinning_after_a_restart_is_found_anew);
     tcase_add_test(c, bytes_bound_what_waits_by_the_mean_size_of_records);
     tcase_add_test(c, it_is_told_how_long_the_buffer_lasts);
