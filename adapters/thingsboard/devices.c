@@ -148,16 +148,8 @@ static void forget_name(struct tb_devices *d, struct tb_device *device)
     }
 }
 
-int tb_devices_rename(struct tb_devices *d, struct tpc_str old, struct tpc_str name)
+static int set_name(struct tb_devices *d, struct tb_device *device, struct tpc_str name)
 {
-    struct tb_device *device = by_name(d, old);
-    int rc = 0;
-    if (old.len == 0 || name.len == 0 || name.len > TB_NAME_MAX) {
-        return TPC_EINVAL;
-    }
-    if (device == NULL && (rc = tb_devices_put(d, old, &device)) != 0) {
-        return rc;
-    }
     device->epoch = 0;
     if (tpc_str_equal(name, device->key) != 0) {
         forget_name(d, device);
@@ -178,6 +170,21 @@ int tb_devices_rename(struct tb_devices *d, struct tpc_str old, struct tpc_str n
     }
     device->name = (struct tpc_str){ n->text, n->len };
     return 0;
+}
+
+static bool good_names(struct tpc_str old, struct tpc_str name)
+{
+    return old.len > 0 && name.len > 0 && name.len <= TB_NAME_MAX;
+}
+
+int tb_devices_rename(struct tb_devices *d, struct tpc_str old, struct tpc_str name)
+{
+    struct tb_device *device = by_name(d, old);
+    int rc = good_names(old, name) ? 0 : TPC_EINVAL;
+    if (rc == 0 && device == NULL) {
+        rc = tb_devices_put(d, old, &device);
+    }
+    return rc != 0 ? rc : set_name(d, device, name);
 }
 
 int tb_devices_delete(struct tb_devices *d, struct tpc_str name, bool stay_away)
@@ -226,17 +233,25 @@ int tb_devices_load(struct tb_devices *d, const struct tpc_value *state)
 {
     const struct tpc_value *renamed = tpi_member(state, "renamed");
     const struct tpc_value *deleted = tpi_member(state, "deleted");
+    struct tb_device *device = NULL;
     int rc = 0;
+    /* By their keys: the name of one may be the key of another. */
     for (size_t i = 0; renamed != NULL && renamed->type == TPC_MAP && i < renamed->len && rc == 0;
          i++) {
         const struct tpc_member *m = &renamed->as.members[i];
-        rc = tb_devices_rename(d, m->key, tpc_value_text(&m->value));
-        rc = rc == TPC_EINVAL ? 0 : rc;
+        struct tpc_str name = tpc_value_text(&m->value);
+        if (good_names(m->key, name)) {
+            rc = tb_devices_put(d, m->key, &device);
+            rc = rc != 0 ? rc : set_name(d, device, name);
+        }
     }
     for (size_t i = 0; deleted != NULL && deleted->type == TPC_ARRAY && i < deleted->len && rc == 0;
          i++) {
         struct tpc_str key = tpc_value_text(&deleted->as.items[i]);
-        rc = key.len > 0 ? tb_devices_delete(d, key, true) : 0;
+        rc = key.len > 0 ? tb_devices_put(d, key, &device) : 0;
+        if (key.len > 0 && rc == 0) {
+            device->deleted = true;
+        }
     }
     return rc;
 }

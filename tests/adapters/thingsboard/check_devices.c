@@ -75,11 +75,19 @@ END_TEST
 START_TEST(names_and_deletions_survive_being_written)
 {
     struct tb_devices other;
+    struct tb_device *x;
     struct tpi_buf b;
     struct tpc_arena *arena;
     struct tpc_value doc;
+    d.max = 10;
     tk_ok(tb_devices_rename(&d, TPC_STR("a\"1"), TPC_STR("new")));
     tk_ok(tb_devices_delete(&d, TPC_STR("gone"), true));
+    /* One has the old name of another, and the first of all is called as the one that is gone. */
+    tk_ok(tb_devices_put(&d, TPC_STR("k1"), &x));
+    tk_ok(tb_devices_put(&d, TPC_STR("k2"), &x));
+    tk_ok(tb_devices_rename(&d, TPC_STR("k2"), TPC_STR("k3")));
+    tk_ok(tb_devices_rename(&d, TPC_STR("k1"), TPC_STR("k2")));
+    tk_ok(tb_devices_rename(&d, TPC_STR("new"), TPC_STR("gone")));
     tpi_buf_init(&b, NULL, 0);
     tk_ok(tpi_buf_put(&b, "{", 1));
     tk_ok(tb_devices_save(&d, &b));
@@ -88,7 +96,10 @@ START_TEST(names_and_deletions_survive_being_written)
     tk_ok(tpc_json_parse(arena, (struct tpc_str){ (const char *) b.ptr, b.len }, 0, NULL, &doc));
     tb_devices_init(&other, tpc_allocator_default(), 10);
     tk_ok(tb_devices_load(&other, &doc));
-    is(tb_devices_key(&other, TPC_STR("new")), "a\"1");
+    is(tb_devices_key(&other, TPC_STR("gone")), "a\"1");
+    is(tb_devices_key(&other, TPC_STR("k2")), "k1");
+    is(tb_devices_key(&other, TPC_STR("k3")), "k2");
+    ck_assert(!tb_devices_get(&other, TPC_STR("a\"1"))->deleted);
     ck_assert(tb_devices_get(&other, TPC_STR("gone"))->deleted);
     tb_devices_fini(&other);
     tpc_arena_destroy(arena);
