@@ -212,10 +212,11 @@ int tb_down_credentials(const struct tpc_value *values, struct tb_credentials *r
         c.client_id = tpi_member_text(value, "clientId");
         c.user = tpi_member_text(value, "userName");
         c.password = tpi_member_text(value, "password");
-    } else if (value != NULL) {
-        c.token = tpc_value_text(value);
     }
     bool x509 = tpc_str_equal(c.type, TPC_STR("X509_CERTIFICATE")) != 0;
+    if (value != NULL && !x509) { /* a certificate's value is its hash */
+        c.token = tpc_value_text(value);
+    }
     if (tpc_str_equal(status, TPC_STR("SUCCESS")) != 0 &&
         (x509 || c.token.len > 0 || c.user.len > 0 || c.client_id.len > 0)) {
         *ret = c;

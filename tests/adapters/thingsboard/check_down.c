@@ -120,6 +120,20 @@ START_TEST(session_limits_are_read_with_both_blocks)
 }
 END_TEST
 
+START_TEST(certificate_that_is_granted_makes_no_user_of_its_hash)
+{
+    struct tb_down d;
+    struct tb_credentials c;
+    struct tpc_str reason;
+    tk_ok(parse("/provision/response",
+                "{\"status\":\"SUCCESS\",\"credentialsType\":\"X509_CERTIFICATE\","
+                "\"credentialsValue\":\"0123abc\"}",
+                &d));
+    tk_ok(tb_down_credentials(&d.values, &c, &reason));
+    ck_assert_uint_eq(c.token.len + c.user.len, 0);
+}
+END_TEST
+
 START_TEST(credentials_are_granted_or_refused_with_a_reason)
 {
     struct tb_down d;
@@ -157,6 +171,7 @@ Suite *down_suite(void)
     tcase_add_test(c, attributes_come_as_update_and_as_response);
     tcase_add_test(c, what_is_none_of_it_is_refused);
     tcase_add_test(c, session_limits_are_read_with_both_blocks);
+    tcase_add_test(c, certificate_that_is_granted_makes_no_user_of_its_hash);
     tcase_add_test(c, credentials_are_granted_or_refused_with_a_reason);
     suite_add_tcase(s, c);
     return s;
