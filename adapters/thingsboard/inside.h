@@ -27,8 +27,11 @@ enum {
     TB_RPCS_MAX = 10000,
     TB_LIMIT_TEXT = 1024,
     TB_STRIKES = 3, /* closed so often after a batch, over MQTT 3.1.1: something in it is refused */
-    TB_STRIKES_ONE = 4, /* .. after a single message */
-    TB_STRIKE_MS = 2000 /* .. so soon after it was sent */
+    TB_STRIKES_ONE = 4,  /* .. after a single message */
+    TB_STRIKE_MS = 2000, /* .. so soon after it was sent */
+    TB_ALONE_MS = 60000, /* after that batches go one at a time, so that the right one is found */
+    TB_DONE_MAX = 1000,  /* calls that are remembered after their end */
+    TB_DONE_BYTES = 1024 /* .. with an answer of at most so much */
 };
 
 enum tb_state { TB_OFF, TB_ASKING, TB_READY };
@@ -133,6 +136,11 @@ struct tb {
     bool shell_told;       /* the worker's */
     struct tb_rpc *rpcs;   /* open ones */
     uint32_t rpc_count;
+    struct tb_rpc *done, *last_done; /* that ended, the oldest first */
+    uint32_t done_count;
+    uint64_t alone_until_ms; /* batches go one at a time till then */
+    uint32_t lost_epoch;     /* of a connection that ends: no batch begins on it till then */
+    uint64_t lost_until_ms;
     bool has_credentials; /* provisioned before */
     bool enrolled;        /* credentials came: the sender goes on with them */
     bool hello;           /* the session is ready and has not said what it is */

@@ -218,6 +218,12 @@ const struct tpc_option tb_options[TB_OPTIONS] = {
       .max = 3600000,
       .since = "0.1",
       .help = "for an RPC without params.timeout" },
+    { .name = "rpc_again",
+      .type = TPC_OPT_DURATION,
+      .def = "60s",
+      .max = 3600000,
+      .since = "0.1",
+      .help = "the same RPC within that time is not carried out again; 0 = it is" },
     { .name = "attributes_timeout",
       .type = TPC_OPT_DURATION,
       .def = "5s",
@@ -414,6 +420,7 @@ int tb_options_read(const struct tpc_host *host, void *ctx, const struct tpc_val
     c.limits_wait_ms = (uint32_t) tpi_member_int(cfg, "limits_wait", 5000);
     c.hold_ms = (uint32_t) tpi_member_int(cfg, "hold", 10000);
     c.rpc_timeout_ms = (uint32_t) tpi_member_int(cfg, "rpc_timeout", 5000);
+    c.rpc_again_ms = (uint32_t) tpi_member_int(cfg, "rpc_again", 60000);
     c.ask_timeout_ms = (uint32_t) tpi_member_int(cfg, "attributes_timeout", 5000);
     c.stats_ms = (uint32_t) tpi_member_int(cfg, "stats_period", 0);
     c.down_max = (uint32_t) tpi_member_int(cfg, "down_max", 1000);

@@ -8,6 +8,7 @@
 #include <tpcore/command.h>
 #include <tpcore/json.h>
 
+#include "base/hash.h"
 #include "data/member.h"
 
 enum { REPLY_MAX = 1 << 20, TEXT_MAX = 200, CODE_TIMEOUT = 408, CODE_NOT_FOUND = 404 };
@@ -18,6 +19,10 @@ struct tb_rpc {
     struct tb *s;
     int64_t id;
     bool own, get;
+    uint64_t hash;      /* of method and parameters: a server that starts again counts from 1 */
+    uint64_t closed_ms; /* 0 = open */
+    char *reply;        /* NULL = it is not kept */
+    size_t reply_len;
     size_t size;
     size_t name_len;
     char name[]; /* of the device, as the server calls it */
@@ -57,17 +62,22 @@ static void answer(struct tb *s, struct tpc_str device, int64_t id, bool own,
 }
 
 /* {"error":text,"code":code}, or {"result":{"error":text}} as connectors say it. */
+static int say_refusal(struct tpi_buf *b, int code, struct tpc_str text)
+{
+    text.len = text.len < TEXT_MAX ? text.len : TEXT_MAX;
+    int rc = tpi_buf_printf(b, code != 0 ? "{\"error\":" : "{\"result\":{\"error\":");
+    rc = rc != 0 ? rc : say_quoted(b, text);
+    if (rc == 0) {
+        rc = code != 0 ? tpi_buf_printf(b, ",\"code\":%d}", code) : tpi_buf_put(b, "}}", 2);
+    }
+    return rc;
+}
+
 static void refuse(struct tb *s, const struct tb_down *d, bool own, int code, struct tpc_str text)
 {
     struct tpi_buf b;
     tpi_buf_init(&b, s->host->allocator, 0);
-    text.len = text.len < TEXT_MAX ? text.len : TEXT_MAX;
-    int rc = tpi_buf_printf(&b, code != 0 ? "{\"error\":" : "{\"result\":{\"error\":");
-    rc = rc != 0 ? rc : say_quoted(&b, text);
-    if (rc == 0) {
-        rc = code != 0 ? tpi_buf_printf(&b, ",\"code\":%d}", code) : tpi_buf_put(&b, "}}", 2);
-    }
-    if (rc == 0) {
+    if (say_refusal(&b, code, text) == 0) {
         answer(s, d->device, d->id, own, &b);
     }
     tpi_buf_fini(&b);
@@ -94,21 +104,93 @@ static int say_reply(struct tpi_buf *b, const struct tpc_command *c, bool get,
     return say_value(b, &v);
 }
 
-static void take_out(struct tb *s, const struct tb_rpc *r)
+/* Under the lock. */
+static void unlink_rpc(struct tb *s, const struct tb_rpc *r)
 {
-    pthread_mutex_lock(&s->lock);
     struct tb_rpc **at = &s->rpcs;
     while (*at != r) {
         at = &(*at)->next;
     }
     *at = r->next;
     s->rpc_count--;
-    pthread_mutex_unlock(&s->lock);
 }
 
 static void free_rpc(struct tb *s, struct tb_rpc *r)
 {
-    s->host->allocator->resize(s->host->allocator->user, r, r->size, 0);
+    const struct tpc_allocator *a = s->host->allocator;
+    if (r->reply != NULL) {
+        a->resize(a->user, r->reply, r->reply_len, 0);
+    }
+    a->resize(a->user, r, r->size, 0);
+}
+
+/* ---- calls that come again ---- */
+
+/* Forgets those that ended long ago, and the oldest if there are more than `most`. Under the lock. */
+static void forget_done(struct tb *s, uint64_t now_ms, uint32_t most)
+{
+    while (s->done != NULL &&
+           (s->done_count > most || now_ms >= s->done->closed_ms + s->config.rpc_again_ms)) {
+        struct tb_rpc *r = s->done;
+        s->done = r->next;
+        s->last_done = s->done != NULL ? s->last_done : NULL;
+        s->done_count--;
+        free_rpc(s, r);
+    }
+}
+
+/* An open call has ended: it is remembered for a while, as the server gives a call again whose end did
+ * not reach it. */
+static void close_rpc(struct tb *s, struct tb_rpc *r, const struct tpi_buf *reply)
+{
+    const struct tpc_allocator *a = s->host->allocator;
+    uint64_t now = tb_mono_ms();
+    if (s->config.rpc_again_ms > 0 && reply->len > 0 && reply->len <= TB_DONE_BYTES) {
+        r->reply = a->resize(a->user, NULL, 0, reply->len);
+        if (r->reply != NULL) {
+            memcpy(r->reply, reply->ptr, reply->len);
+            r->reply_len = reply->len;
+        }
+    }
+    pthread_mutex_lock(&s->lock);
+    unlink_rpc(s, r);
+    r->closed_ms = now;
+    r->next = NULL;
+    *(s->last_done != NULL ? &s->last_done->next : &s->done) = r;
+    s->last_done = r;
+    s->done_count++;
+    forget_done(s, now, TB_DONE_MAX);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static const struct tb_rpc *find(const struct tb_rpc *r, const struct tb_down *d, bool own,
+                                 uint64_t hash)
+{
+    while (r != NULL && (r->id != d->id || r->hash != hash || r->own != own ||
+                         tpc_str_equal((struct tpc_str){ r->name, r->name_len }, d->device) == 0)) {
+        r = r->next;
+    }
+    return r;
+}
+
+/* Whether the call is open, or ended a short while ago: then its answer is given again. */
+static bool came_again(struct tb *s, const struct tb_down *d, bool own, uint64_t hash)
+{
+    struct tpi_buf reply;
+    tpi_buf_init(&reply, s->host->allocator, 0);
+    pthread_mutex_lock(&s->lock);
+    forget_done(s, tb_mono_ms(), TB_DONE_MAX);
+    const struct tb_rpc *r = find(s->rpcs, d, own, hash);
+    r = r != NULL ? r : find(s->done, d, own, hash);
+    if (r != NULL && r->reply != NULL && r->closed_ms != 0) {
+        (void) tpi_buf_put(&reply, r->reply, r->reply_len);
+    }
+    pthread_mutex_unlock(&s->lock);
+    if (reply.len > 0) {
+        answer(s, d->device, d->id, own, &reply);
+    }
+    tpi_buf_fini(&reply);
+    return r != NULL;
 }
 
 /* On a worker of the core. */
@@ -116,32 +198,32 @@ static void on_closed(void *user, const struct tpc_command *c)
 {
     struct tb_rpc *r = user;
     struct tb *s = r->s;
-    struct tb_down d = { .device = { r->name, r->name_len }, .id = r->id };
     struct tpc_arena *arena = NULL;
     struct tpi_buf b;
-    take_out(s, r);
+    int rc = 0;
+    tpi_buf_init(&b, s->host->allocator, REPLY_MAX);
     if (c->state == TPC_COMMAND_TIMED_OUT || c->state == TPC_COMMAND_EXPIRED) {
-        refuse(s, &d, r->own, CODE_TIMEOUT, TPC_STR("no answer in time"));
+        rc = say_refusal(&b, CODE_TIMEOUT, TPC_STR("no answer in time"));
     } else if (c->state != TPC_COMMAND_SUCCEEDED) {
-        refuse(s, &d, r->own, 0, c->reason.len > 0 ? c->reason : TPC_STR("the command failed"));
-    } else if (tpc_arena_create(s->host->allocator, 0, &arena) == 0) {
-        tpi_buf_init(&b, s->host->allocator, REPLY_MAX);
-        if (say_reply(&b, c, r->get, arena) == 0) {
-            answer(s, d.device, d.id, r->own, &b);
-        } else {
-            s->host->count(s->ctx, "replies_lost", 1);
-        }
-        tpi_buf_fini(&b);
-        tpc_arena_destroy(arena);
+        rc = say_refusal(&b, 0, c->reason.len > 0 ? c->reason : TPC_STR("the command failed"));
     } else {
+        rc = tpc_arena_create(s->host->allocator, 0, &arena);
+        rc = rc != 0 ? rc : say_reply(&b, c, r->get, arena);
+        tpc_arena_destroy(arena);
+    }
+    if (rc == 0) {
+        answer(s, (struct tpc_str){ r->name, r->name_len }, r->id, r->own, &b);
+    } else {
+        tpi_buf_clear(&b);
         s->host->count(s->ctx, "replies_lost", 1);
     }
-    free_rpc(s, r);
+    close_rpc(s, r, &b);
+    tpi_buf_fini(&b);
 }
 
 /* ---- calls ---- */
 
-static struct tb_rpc *make_rpc(struct tb *s, const struct tb_down *d, bool own)
+static struct tb_rpc *make_rpc(struct tb *s, const struct tb_down *d, bool own, uint64_t hash)
 {
     const struct tpc_allocator *a = s->host->allocator;
     size_t size = sizeof(struct tb_rpc) + d->device.len;
@@ -152,6 +234,7 @@ static struct tb_rpc *make_rpc(struct tb *s, const struct tb_down *d, bool own)
         r->s = s;
         r->id = d->id;
         r->own = own;
+        r->hash = hash;
         r->size = size;
         r->name_len = d->device.len;
         if (d->device.len > 0) {
@@ -252,7 +335,8 @@ static int as_tag(const struct tb_down *d, struct call *c)
     return say_member(&c->params, TPC_STR("keys"), &keys);
 }
 
-static int give_command(struct tb *s, const struct tb_down *d, const struct call *c, bool own)
+static int give_command(struct tb *s, const struct tb_down *d, const struct call *c, bool own,
+                        uint64_t hash)
 {
     uint32_t ms = timeout_of(s, d);
     struct tpc_host_command h = {
@@ -265,14 +349,16 @@ static int give_command(struct tb *s, const struct tb_down *d, const struct call
         .expire_ms = ms,
         .actor = TPC_STR("thingsboard"),
     };
-    struct tb_rpc *r = make_rpc(s, d, own);
+    struct tb_rpc *r = make_rpc(s, d, own, hash);
     if (r == NULL) {
         return TPC_EAGAIN;
     }
     r->get = c->get;
     int rc = s->host->command(s->ctx, &h, on_closed, r, NULL);
     if (rc != 0) {
-        take_out(s, r);
+        pthread_mutex_lock(&s->lock);
+        unlink_rpc(s, r);
+        pthread_mutex_unlock(&s->lock);
         free_rpc(s, r);
     }
     return rc;
@@ -281,6 +367,7 @@ static int give_command(struct tb *s, const struct tb_down *d, const struct call
 void tb_rpc(struct tb *s, const struct tb_down *d, bool own)
 {
     struct call c = { .device = s->config.own };
+    uint64_t hash = 0;
     int rc = TPC_EUNSUPPORTED;
     if (!own) {
         pthread_mutex_lock(&s->lock);
@@ -291,11 +378,18 @@ void tb_rpc(struct tb *s, const struct tb_down *d, bool own)
     tpi_buf_init(&c.params, s->host->allocator, 0);
     if (TPC_HAS(s->host, struct tpc_host, command)) {
         rc = as_service(s, d, &c);
-        rc = rc != 0 ? rc : give_command(s, d, &c, own);
+        hash = tpi_hash(d->method.ptr, d->method.len, 0);
+        hash = c.params.len > 0 ? tpi_hash(c.params.ptr, c.params.len, hash) : hash;
+        if (rc == 0 && s->config.rpc_again_ms > 0 && came_again(s, d, own, hash)) {
+            s->host->count(s->ctx, "rpc_repeated", 1);
+            tpi_buf_fini(&c.params);
+            return;
+        }
+        rc = rc != 0 ? rc : give_command(s, d, &c, own, hash);
     }
     if (rc == TPC_ENOENT) {
         int again = as_tag(d, &c);
-        again = again != 0 ? again : give_command(s, d, &c, own);
+        again = again != 0 ? again : give_command(s, d, &c, own, hash);
         rc = again == 0 ? 0 : again == TPC_EMODEL ? TPC_ENOENT : again;
     }
     tpi_buf_fini(&c.params);
@@ -314,7 +408,8 @@ void tb_rpc(struct tb *s, const struct tb_down *d, bool own)
 void tb_set(struct tb *s, struct tpc_str device, const struct tpc_value *values)
 {
     struct tpi_buf b;
-    if (tpi_member(values, "deleted") != NULL || values->len == 0) {
+    const struct tpc_value *deleted = tpi_member(values, "deleted");
+    if ((deleted != NULL && deleted->type == TPC_ARRAY && values->len == 1) || values->len == 0) {
         s->host->count(s->ctx, "attributes_deleted", 1);
         return; /* a device has no way to forget one */
     }
@@ -347,4 +442,5 @@ void tb_rpc_fini(struct tb *s)
     }
     s->rpcs = NULL;
     s->rpc_count = 0;
+    forget_done(s, 0, 0);
 }

@@ -49,6 +49,42 @@ START_TEST(rpc_becomes_a_command_and_its_end_the_reply)
 }
 END_TEST
 
+START_TEST(call_that_comes_again_is_carried_out_once)
+{
+    begin("");
+    uint64_t mark = tb_stub_mark(b.stub);
+    tb_stub_rpc(b.stub, "d0", 7, "reset", "{\"hard\":true}");
+    tb_stub_rpc(b.stub, "d0", 7, "reset", "{\"hard\":true}"); /* the first one is open */
+    tb_stub_rpc(b.stub, "d1", 7, "reset", "{\"hard\":true}"); /* of another device */
+    ck_assert_str_eq(bench_wait_command(&b, 2)->device, "d1");
+    bench_end_command(&b, 1, TPC_COMMAND_SUCCEEDED, "{\"done\":1,\"left\":2}", "");
+    bench_hears(&b, mark, "v1/gateway/rpc", "\"d0\",\"id\":7,\"data\":{\"done\":1");
+    mark = tb_stub_mark(b.stub);
+    tb_stub_rpc(b.stub, "d0", 7, "reset", "{\"hard\":true}"); /* the answer was lost */
+    bench_hears(&b, mark, "v1/gateway/rpc", "\"d0\",\"id\":7,\"data\":{\"done\":1");
+    ck_assert_uint_eq(b.command_count, 2);
+    ck_assert_uint_eq(fake_sink_metric(&b.h, "rpc_repeated"), 2);
+    /* A server that started again has the same ids for other calls. */
+    tb_stub_rpc(b.stub, "d0", 7, "reset", "{\"hard\":false}");
+    ck_assert_str_eq(bench_wait_command(&b, 3)->params, "{\"hard\":false}");
+    bench_end(&b);
+}
+END_TEST
+
+START_TEST(call_that_comes_again_later_is_a_new_one)
+{
+    begin(",\"rpc_again\":0");
+    tb_stub_rpc(b.stub, "d0", 7, "reset", "{}");
+    tb_stub_rpc(b.stub, "d0", 7, "reset", "{}");
+    bench_wait_command(&b, 2);
+    bench_end_command(&b, 1, TPC_COMMAND_SUCCEEDED, "", "");
+    tb_stub_rpc(b.stub, "d0", 7, "reset", "{}");
+    bench_wait_command(&b, 3);
+    ck_assert_uint_eq(fake_sink_metric(&b.h, "rpc_repeated"), 0);
+    bench_end(&b);
+}
+END_TEST
+
 START_TEST(method_that_is_no_service_reads_or_writes_the_tag_of_that_name)
 {
     begin("");
@@ -253,6 +289,8 @@ Suite *rpc_suite(void)
     TCase *c = tcase_create("rpc");
     tcase_set_timeout(c, 120);
     tcase_add_test(c, rpc_becomes_a_command_and_its_end_the_reply);
+    tcase_add_test(c, call_that_comes_again_is_carried_out_once);
+    tcase_add_test(c, call_that_comes_again_later_is_a_new_one);
     tcase_add_test(c, method_that_is_no_service_reads_or_writes_the_tag_of_that_name);
     tcase_add_test(c, text_of_get_and_set_is_a_request_of_modbus);
     tcase_add_test(c, shared_attributes_are_set);
