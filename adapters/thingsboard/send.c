@@ -65,8 +65,11 @@ static void remember(struct tb_job *job)
 static void forget(struct tb_job *job)
 {
     struct tb_target *t = job->target;
-    t->strikes = 0;
-    for (uint32_t i = 0; tpi_map_count(&t->given) > 0 && i < job->b.batch->count; i++) {
+    for (uint32_t i = 0;
+         (t->strikes > 0 || tpi_map_count(&t->given) > 0) && i < job->b.batch->count; i++) {
+        if (memcmp(id_of(job, i), &t->suspect, sizeof(t->suspect)) == 0) {
+            t->strikes = 0; /* others that are taken say nothing of it */
+        }
         (void) tpi_map_remove(&t->given, id_of(job, i)->b, sizeof(struct tpc_id));
     }
 }
@@ -88,8 +91,12 @@ static void judge(struct tb *s, struct tb_job *job)
         t->suspect = *id;
         t->strikes = 0;
     }
+    if (t->strikes > 0 && t->strike_epoch == s->epoch) {
+        return; /* one for each connection that ends */
+    }
     t->strikes++;
     t->strike_epoch = s->epoch;
+    s->alone_until_ms = tb_mono_ms() + TB_ALONE_MS;
     if (t->strikes >= (job->b.batch->count > 1 ? TB_STRIKES : TB_STRIKES_ONE)) {
         t->strikes = 0;
         tpi_error_set(&job->err, TPC_EDECODE, "thingsboard",
@@ -185,9 +192,14 @@ static void on_published(void *user, const struct tpc_error *err)
         if (w->device != NULL && w->device->epoch == w->epoch) {
             w->device->epoch = 0;
         }
+        bool lost = err->native == 0 && err->code == TPC_EOFFLINE;
+        uint64_t now_ms = tb_mono_ms();
+        if (lost && w->epoch == s->epoch) {
+            s->lost_epoch = w->epoch;
+            s->lost_until_ms = now_ms + TB_STRIKE_MS;
+        }
         job->struck =
-            job->struck || (err->native == 0 && err->code == TPC_EOFFLINE &&
-                            s->facts.version == 4 && tb_mono_ms() - job->sent_ms < TB_STRIKE_MS);
+            job->struck || (lost && s->facts.version == 4 && now_ms - job->sent_ms < TB_STRIKE_MS);
     }
     pthread_cond_signal(&s->changed);
     if (job->all_out && job->away == 0) {
@@ -442,7 +454,7 @@ static void was_published(struct tb *s)
     }
     pay(s, false, 0);
     w->device->online = w->phase == TB_PHASE_CONNECT;
-    w->device->epoch = w->device->online ? s->epoch : 0;
+    w->device->epoch = w->device->online ? w->epoch : 0; /* s->epoch may be a later one */
     w->device->synced = false;
     if (w->device->online && s->config.sync != NULL) {
         tb_wait_device(s, w->device);
@@ -535,7 +547,12 @@ bool tb_send_step(struct tb *s, uint64_t now_ms, uint64_t *wait_ms)
         }
     }
     if (s->work.job == NULL) {
-        if (s->first == NULL) {
+        if (s->first == NULL || (s->inflight > 0 && now_ms < s->alone_until_ms)) {
+            return false;
+        }
+        if (s->lost_epoch == s->epoch && now_ms < s->lost_until_ms) {
+            /* on_down() is about to come: what goes now would be taken for the one that is refused. */
+            *wait_ms = *wait_ms < 20 ? *wait_ms : 20;
             return false;
         }
         struct tb_job *job = take_first(s);

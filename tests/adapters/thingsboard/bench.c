@@ -68,11 +68,14 @@ void bench_end_command(struct bench *b, uint32_t n, uint32_t state, const char *
 
 static void make(struct bench *b, const char *more, const char *target)
 {
-    char json[1024];
-    snprintf(json, sizeof(json),
-             "{\"url\":\"mqtt://127.0.0.1:%u\",\"retry_min\":\"20ms\",\"retry_max\":\"50ms\"%s%s}",
-             (unsigned) (b->port != 0 ? b->port : tb_stub_port(b->stub)),
-             strstr(more, "provision") ? "" : ",\"token\":\"tok\"", more);
+    char json[2048];
+    char url[64];
+    bool token = strstr(more, "\"provision\"") == NULL && strstr(more, "\"user\"") == NULL &&
+                 strstr(more, "\"tls\"") == NULL;
+    snprintf(url, sizeof(url), ",\"url\":\"mqtt://127.0.0.1:%u\"",
+             (unsigned) (b->port != 0 ? b->port : tb_stub_port(b->stub)));
+    snprintf(json, sizeof(json), "{\"retry_min\":\"20ms\",\"retry_max\":\"50ms\"%s%s%s}",
+             strstr(more, "\"url\"") != NULL ? "" : url, token ? ",\"token\":\"tok\"" : "", more);
     int rc = fake_sink_init(&b->h, &b->env, tpc_module_thingsboard(), json);
     ck_assert_msg(rc == 0, "%s", b->h.last_fail);
     b->h.base.command = command;

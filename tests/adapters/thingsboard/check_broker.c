@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { WAIT_MS = 20000 };
 
@@ -111,6 +112,60 @@ START_TEST(broker_that_stands_still_and_dies_gets_the_batch_when_it_is_back)
 }
 END_TEST
 
+/* A session over TLS; cert NULL = it has none. */
+static void begin_tls(uint16_t port, const char *cert)
+{
+    char more[1400], pair[900] = "";
+    if (cert != NULL) {
+        snprintf(pair, sizeof(pair), ",\"cert\":\"%.400s/%s.pem\",\"key\":\"%.400s/%s.key\"",
+                 PEM_DIR, cert, PEM_DIR, cert);
+    }
+    snprintf(more, sizeof(more),
+             ",\"url\":\"mqtts://localhost:%u\",\"hold\":\"300ms\",\"limits_wait\":0,"
+             "\"tls\":{\"ca\":\"%.400s/ca.pem\"%s}",
+             port, PEM_DIR, pair);
+    bench_begin(&b, more, "{}");
+}
+
+START_TEST(certificate_is_what_the_gateway_is_known_by)
+{
+    struct real_broker tls;
+    char line[200], text[64] = "";
+    asked = samples = attributes = connects = 0;
+    real_broker_init(&broker);
+    real_broker_init(&tls); /* a port only */
+    snprintf(broker.log, sizeof(broker.log), "%.240s.log", tk_tmpdir());
+    snprintf(broker.more, sizeof(broker.more),
+             "log_type all\nlistener %u 127.0.0.1\ncafile %s/ca.pem\ncertfile %s/server.pem\n"
+             "keyfile %s/server.key\nrequire_certificate true\nuse_identity_as_username true\n",
+             tls.port, PEM_DIR, PEM_DIR, PEM_DIR);
+    real_broker_start(&broker);
+    device_connect(&ear, &broker, "ear", "v1/#", on_message, NULL);
+    b.port = broker.port;
+    begin_tls(tls.port, NULL);
+    ck_assert_int_eq(fake_sink_whole(&b.h, b.target, bench_batch(&b, 0, 5, 1)), TPC_EOFFLINE);
+    bench_end(&b);
+    begin_tls(tls.port, "a");
+    bench_deliver(&b, bench_batch(&b, 0, 5, 1));
+    devices_run(&ear, 1, WAIT_MS, &samples, 5);
+    ck_assert_uint_eq(samples, 5);
+    FILE *log = fopen(broker.log, "r");
+    ck_assert_ptr_nonnull(log);
+    while (fgets(line, sizeof(line), log) != NULL) {
+        const char *user = strstr(line, "as tpcore-");
+        user = user != NULL ? strstr(user, "u'") : NULL;
+        if (user != NULL) {
+            snprintf(text, sizeof(text), "%.20s", user + 2);
+        }
+    }
+    fclose(log);
+    ck_assert_int_eq(strncmp(text, "client-a", 8), 0);
+    end();
+    unlink(broker.log);
+    broker.log[0] = broker.more[0] = '\0';
+}
+END_TEST
+
 Suite *broker_suite(void)
 {
     Suite *s = suite_create("broker");
@@ -118,6 +173,7 @@ Suite *broker_suite(void)
     tcase_set_timeout(c, 120);
     if (real_broker_there()) {
         tcase_add_test(c, broker_with_a_responder_is_as_good_as_the_server);
+        tcase_add_test(c, certificate_is_what_the_gateway_is_known_by);
         tcase_add_test(c, broker_that_stands_still_and_dies_gets_the_batch_when_it_is_back);
     } else {
         tk_skip("thingsboard broker", "mosquitto is not installed");

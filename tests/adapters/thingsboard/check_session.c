@@ -170,6 +170,43 @@ START_TEST(over_mqtt_3_a_closed_connection_is_found_out_to_be_a_refusal)
 }
 END_TEST
 
+/* The bad one goes first: the other one meets a connection that is about to end. */
+START_TEST(over_mqtt_3_a_refusal_is_found_while_others_are_delivered)
+{
+    const int bad = 0;
+    int code = TPC_EOFFLINE;
+    b.stub = tb_stub_create();
+    tb_stub_only_v3(b.stub, true);
+    bench_begin(&b, "", "{}");
+    bench_deliver(&b, bench_batch(&b, 0, 1, 1));
+    bench_batch(&b, 1, 2, 2);
+    b.points[bad].key = TPC_STR("poison");
+    tb_stub_refuse(b.stub, "poison", 0x99, 0);
+    for (int round = 1; tpc_error_class(code) != TPC_CLASS_FIX; round++) {
+        struct tpc_batch batches[2] = { b.batch, b.batch };
+        ck_assert_int_lt(round, 16);
+        b.h.sent_count = 0;
+        b.msgs[1 - bad].id.b[12] = (uint8_t) round; /* there is always another good one */
+        for (int i = 0; i < 2; i++) {
+            batches[i].msgs = &b.msgs[i];
+            batches[i].count = 1;
+            tk_ok(b.h.ops->send(b.h.self, b.target, &batches[i], (uint64_t) (100 + i)));
+        }
+        ck_assert(fake_sink_wait(&b.h, 2));
+        for (int i = 0; i < 2; i++) {
+            int end = b.h.sent[i].err.code;
+            if (b.h.sent[i].ticket == (uint64_t) (100 + bad)) {
+                ck_assert_int_ne(end, 0);
+                code = end;
+            } else {
+                ck_assert_int_ne(tpc_error_class(end), TPC_CLASS_FIX);
+            }
+        }
+    }
+    bench_end(&b);
+}
+END_TEST
+
 START_TEST(quota_is_a_reason_to_wait_not_to_give_up)
 {
     b.stub = tb_stub_create();
@@ -248,6 +285,20 @@ START_TEST(own_device_statistics_and_firmware_go_to_the_gateway_s_own_topics)
 }
 END_TEST
 
+START_TEST(basic_credentials_are_user_password_and_client_id)
+{
+    b.stub = tb_stub_create();
+    tb_stub_credentials(b.stub, "gate", "secret");
+    bench_begin(&b, ",\"user\":\"gate\",\"password\":\"secret\",\"client_id\":\"id\"", "{}");
+    bench_deliver(&b, bench_batch(&b, 0, 5, 1));
+    bench_again(&b, ",\"user\":\"gate\",\"password\":\"other\",\"hold\":\"50ms\"", "{}");
+    ck_assert_int_eq(fake_sink_whole(&b.h, b.target, bench_batch(&b, 5, 5, 1)), TPC_EOFFLINE);
+    ck_assert_uint_ge(counts().refused, 1);
+    ck_assert_uint_eq(counts().connects, 1);
+    bench_end(&b);
+}
+END_TEST
+
 START_TEST(credentials_are_asked_for_once_and_kept)
 {
     char more[512];
@@ -293,11 +344,13 @@ Suite *session_suite(void)
     tcase_add_test(c, server_without_mqtt_5_is_spoken_to_in_3);
     tcase_add_test(c, one_message_that_is_refused_is_found_and_the_rest_arrives_once);
     tcase_add_test(c, over_mqtt_3_a_closed_connection_is_found_out_to_be_a_refusal);
+    tcase_add_test(c, over_mqtt_3_a_refusal_is_found_while_others_are_delivered);
     tcase_add_test(c, quota_is_a_reason_to_wait_not_to_give_up);
     tcase_add_test(c, connections_that_are_cut_lose_nothing);
     tcase_add_test(c, batch_waits_for_a_server_that_is_away_and_then_goes_back);
     tcase_add_test(c, stop_ends_what_a_silent_server_has_not_acknowledged);
     tcase_add_test(c, own_device_statistics_and_firmware_go_to_the_gateway_s_own_topics);
+    tcase_add_test(c, basic_credentials_are_user_password_and_client_id);
     tcase_add_test(c, credentials_are_asked_for_once_and_kept);
     suite_add_tcase(s, c);
     suite_add_tcase(s, sink_suite(&subject));
