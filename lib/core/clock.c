@@ -277,6 +277,9 @@ static bool move_devices(struct tpi_worker *w)
         tpi_registry_read_lock(core->registry);
         (void) tpi_registry_each_device(core->registry, move_device, &m);
         tpi_registry_read_unlock(core->registry);
+        if (w->uplink != NULL) {
+            tpi_uplink_shift_times(w->uplink, m.from, m.to, m.by);
+        }
     }
     return true;
 }

@@ -9,6 +9,11 @@ bool tpi_uplink_due(const struct tpi_uplink *u)
     return u->reports.due != NULL;
 }
 
+void tpi_uplink_shift_times(struct tpi_uplink *u, int64_t from_ms, int64_t to_ms, int64_t by_ms)
+{
+    tpi_reports_shift_times(&u->reports, from_ms, to_ms, by_ms);
+}
+
 static bool is_ours(const struct tpi_uplink *u, const struct tpc_device *d,
                     const struct tpi_report_device *s)
 {

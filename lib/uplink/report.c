@@ -107,6 +107,20 @@ struct tpi_report_device *tpi_reports_next(struct tpi_reports *r)
     return d;
 }
 
+void tpi_reports_shift_times(struct tpi_reports *r, int64_t from_ms, int64_t to_ms, int64_t by_ms)
+{
+    size_t iter = 0;
+    uint64_t id;
+    void *p;
+    while (tpi_map64_next(&r->devices, &iter, &id, &p)) {
+        const struct tpi_report_device *d = p;
+        for (uint32_t i = 0; i < d->count; i++) {
+            int64_t *at = &d->entries[i].sample_ms;
+            *at += *at >= from_ms && *at <= to_ms ? by_ms : 0;
+        }
+    }
+}
+
 static void set_timer(struct tpi_report_device *d, uint64_t at_ms)
 {
     d->next_ms = at_ms;

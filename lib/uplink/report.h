@@ -124,6 +124,9 @@ void tpi_reports_forget(struct tpi_reports *r, uint32_t first);
 /* Frees what is forgotten, if that is a quarter. No batch is open. */
 void tpi_reports_tidy(struct tpi_reports *r, struct tpi_report_device *d);
 
+/* Times from..to of values that were received move along with the clock. */
+void tpi_reports_shift_times(struct tpi_reports *r, int64_t from_ms, int64_t to_ms, int64_t by_ms);
+
 /* The next device whose time has come, taken from the list; NULL = none. */
 struct tpi_report_device *tpi_reports_next(struct tpi_reports *r);
 

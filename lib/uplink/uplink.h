@@ -164,6 +164,9 @@ bool tpi_uplink_due(const struct tpi_uplink *u);
  */
 int tpi_uplink_repeat(struct tpi_uplink *u, int64_t unix_ms, struct tpc_error *err);
 
+/* Times of values that wait for their period move along with the clock. No batch is open. */
+void tpi_uplink_shift_times(struct tpi_uplink *u, int64_t from_ms, int64_t to_ms, int64_t by_ms);
+
 /* What a device asked for. Views and params are valid until tpi_uplink_clear(). */
 struct tpi_up_request {
     struct tpc_device *device;

@@ -276,6 +276,22 @@ START_TEST(latest_values_move_with_the_clock)
 }
 END_TEST
 
+START_TEST(what_waits_for_its_period_moves_with_the_clock)
+{
+    struct flow f;
+    begin_with_target(&f, 0, "{\"trust\":\"auto\"}");
+    put(&f, "device", "{'key':'t1','product':'thermo','report':{'mode':'period','period':'10s'}}");
+    feed_two(&f);
+    tk_clock_set_unix(&f.e.clock, right_ms);
+    flow_settle(&f);
+    pass(&f, 5000);
+    pass(&f, 1000);
+    const struct row want[] = { { right_ms - 5000, 20 }, { right_ms, 21 } };
+    check_rows(&f, want, 2);
+    flow_fini(&f);
+}
+END_TEST
+
 START_TEST(times_that_devices_said_stay)
 {
     struct flow f;
@@ -413,6 +429,7 @@ Suite *clock_flow_suite(void)
     tcase_add_test(t, history_and_targets_wait_and_get_the_right_times);
     tcase_add_test(t, threads_notice_that_the_clock_was_set);
     tcase_add_test(t, latest_values_move_with_the_clock);
+    tcase_add_test(t, what_waits_for_its_period_moves_with_the_clock);
     tcase_add_test(t, times_that_devices_said_stay);
     tcase_add_test(t, what_waited_for_too_long_goes_on_with_its_mark);
     tcase_add_test(t, other_policies_do_not_wait);
