@@ -253,13 +253,16 @@ void fwd_lane_bury(struct fwd_lane *l)
     struct tpc_error err = { .size = sizeof(err) };
     uint32_t n;
     const struct tpc_msg *m = fwd_lane_msgs(l, &n) + l->at;
+    uint32_t partition = m->partition;
     l->burying = fwd_bury(t, m, &l->why, &err) != 0;
     if (l->burying) { /* the letter first: nothing may be lost */
         l->due_ms = fwd_now_ms(t) + FWD_LATER_MS;
         return;
     }
     l->bad_end = 0; /* the rest may be good: one try tells */
+    struct fwd_gap untold = t->gaps[partition];
     fwd_lane_advance(l, 1);
+    t->gaps[partition] = untold;
 }
 
 /* ---- transforming ---- */

@@ -50,6 +50,24 @@ START_TEST(oldest_goes_by_number)
 }
 END_TEST
 
+START_TEST(gap_is_told_also_if_what_follows_it_is_refused)
+{
+    struct post *p = post_new(NULL);
+    tk_ok(post_put(p, "forward",
+                   "{'key':'out','sink':'box','batch':{'count':10},'keep':{'records':100}}"));
+    post_start(p);
+    go_offline(p);
+    come(p, 1, 1000);
+    box.poison[0] = 901;
+    go_online(p);
+    ck_assert_uint_eq(p->letters, 1);
+    ck_assert_uint_eq(box.count, 109);
+    ck_assert_uint_eq(box.gap, 890);
+    post_stop(p);
+    post_free(p);
+}
+END_TEST
+
 START_TEST(what_comes_goes_and_what_waits_stays)
 {
     struct post *p = post_new(NULL);
@@ -369,6 +387,7 @@ Suite *keep_suite(void)
     TCase *c = tcase_create("keep");
     tcase_set_timeout(c, 120);
     tcase_add_test(c, oldest_goes_by_number);
+    tcase_add_test(c, gap_is_told_also_if_what_follows_it_is_refused);
     tcase_add_test(c, what_comes_goes_and_what_waits_stays);
     tcase_add_test(c, what_was_taken_after_a_pause_is_not_passed_over);
     tcase_add_test(c, newest_after_a_restart_delivers_what_the_log_still_has);
