@@ -32,7 +32,7 @@ static void answer(struct slaves *s, const uint8_t *pdu, size_t len)
         uint8_t coil = pdu[3] != 0;
         struct mb_request r = { .function = pdu[0],
                                 .address = (uint16_t) (pdu[1] << 8 | pdu[2]),
-                                .count = one ? 1 : (uint16_t) (pdu[3] << 8 | pdu[4]) };
+                                .count = (uint16_t) (one ? 1 : pdu[3] << 8 | pdu[4]) };
         r.data = pdu[0] == MB_WRITE_COIL ? &coil : one ? pdu + 3 : pdu + 6;
         r.data = pdu[0] <= MB_READ_INPUT ? NULL : r.data;
         must(mb_pdu_read(&r, out, n, &values) == 0);

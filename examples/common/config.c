@@ -289,7 +289,7 @@ static int node(struct reader *r, yaml_event_t *event, unsigned int depth, unsig
                 struct tpc_value *ret)
 {
     unsigned int line = (unsigned int) event->start_mark.line + 1;
-    struct tpc_str text;
+    struct tpc_str text = { 0 };
     int rc;
     switch (event->type) {
     case YAML_SCALAR_EVENT:

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 """usage: gateway.py BUILD_DIR [MOSQUITTO]: tp-gateway as a process: checks, reloads, what it tells a service manager."""
+import faulthandler
 import json
 import os
 import re
@@ -15,6 +16,7 @@ root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 gateway = build + "/examples/gateway/tp-gateway"
 failures = []
 passed = 0
+faulthandler.dump_traceback_later(100, exit=True) # says where it hangs, before whoever runs it ends it
 
 
 def expect(what, good, text=""):
@@ -300,11 +302,11 @@ def traffic(folder, mosquitto):
             expect("a part comes back under traffic", " 0 failed" in said and " closed" in said, said)
         time.sleep(0.5)
         slaves.terminate()
-        read = json.loads(slaves.stdout.read().strip().splitlines()[-1])
+        read = json.loads(slaves.communicate(timeout=20)[0].strip().splitlines()[-1])
         time.sleep(1)
         expect("it ends well", g.stop() == 0, g.lines())
         platform.send_signal(signal.SIGINT)
-        counted = json.loads(platform.stdout.read().strip().splitlines()[-1])
+        counted = json.loads(platform.communicate(timeout=20)[0].strip().splitlines()[-1])
         expect("nothing is lost", counted["lost"] == 0 and counted["devices"] == 10 and
                counted["delivered"] > 100 and counted["delivered"] >= read["samples"] - 20, f"{counted} {read}")
     finally:

@@ -132,7 +132,7 @@ START_TEST(modules_come_before_the_start)
     mt_open(&m, TPC_CORE_LOAD_ANY, TPC_THREADS_ALLOWED);
     tk_ok(tpc_core_start(m.core));
     tk_fails(TPC_ESTATE, tpc_core_add_module(m.core, tpc_module_v_good()));
-    tk_fails(TPC_ESTATE, tpc_core_open(m.core, "x", "memory", (struct tpc_str){ NULL, 0 }));
+    tk_fails(TPC_ESTATE, tpc_core_open(m.core, "log", "memory", (struct tpc_str){ NULL, 0 }));
     tk_fails(TPC_ESTATE, tpc_core_load_module(m.core, mt_object("tpc_v_good.so")));
     tk_fails(TPC_ESTATE, tpc_core_start(m.core));
     mt_close(&m);
