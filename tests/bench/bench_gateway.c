@@ -1,10 +1,10 @@
 /*
  * tp-gateway as a process between simulated Modbus slaves and the ThingsBoard stand-in, with its
- * log in files: CPU (user and system) of its process for a data point, memory, latency, and how
- * fast it drains after an outage. The other side of the ratios are the figures of the Python
- * gateway 3.8.3 that were measured before, on another machine: "published figure" says so.
- * Arguments: the parts to run (range tags max latency drain); none = all. BENCH_GATEWAY_SECONDS:
- * length of a measurement.
+ * log in files: CPU (user and system) of its process for a data point, memory, latency, how
+ * fast it drains after an outage, and its memory in one. The other side of the ratios are the
+ * figures of the Python gateway 3.8.3 that were measured before, on another machine: "published
+ * figure" says so. Arguments: the parts to run (range tags max latency drain outage); none = all.
+ * BENCH_GATEWAY_SECONDS: length of a measurement, BENCH_GATEWAY_OUTAGE: of the outage.
  */
 #include "../gateway/rig.h"
 #include "bench.h"
@@ -174,13 +174,59 @@ static void drain(void)
     rig_fini(&r);
 }
 
+/* 10,000 points a second while the broker is away, in 64 MiB: all that is kept goes to the log. */
+static void outage(void)
+{
+    struct rig r;
+    struct rig_use before, use;
+    struct samples_total t;
+    struct rig_setup s = usual;
+    s.core_more = ", memory_limit: 64MiB";
+    s.log_more = ", max_bytes: 1GiB";
+    s.sink_more = ", retry_min: 100ms, retry_max: 200ms";
+    uint32_t away_ms = (uint32_t) util_number("BENCH_GATEWAY_OUTAGE", 30) * 1000;
+    rig_init(&r, &s);
+    rig_start(&r);
+    bench_must(tb_stub_wait_samples(r.stub, s.slaves, 20000), "first samples");
+    rig_run(&r, 2000);
+    rig_use(&r, &before);
+    tb_stub_away(r.stub, true);
+    uint64_t first = rig_read(&r);
+    double begin = util_wall_ns();
+    rig_run(&r, away_ms);
+    double points_s =
+        (double) ((rig_read(&r) - first) * (s.tags + 1)) / ((util_wall_ns() - begin) / 1e9);
+    rig_use(&r, &use);
+    double away_mb = (double) use.rss_kb / 1024;
+    tb_stub_away(r.stub, false);
+    rig_run(&r, 2000); /* it drains beside the load */
+    rig_slaves(&r, "fault all silent", NULL, 0);
+    rig_run(&r, 200);
+    uint64_t read = rig_read(&r);
+    bool came = tb_stub_wait_samples(r.stub, read, SETTLE_MS);
+    tb_stub_total(r.stub, &t);
+    rig_use(&r, &use);
+    fprintf(stderr,
+            "# %.0f points/s, away for %" PRIu32
+            " s: %.1f MB before, %.1f at its end, at most %.1f; "
+            "read %" PRIu64 ", lost %" PRIu64 ", doubled %" PRIu64 ", out of order %" PRIu64 "\n",
+            points_s, away_ms / 1000, (double) before.rss_kb / 1024, away_mb,
+            (double) use.most_kb / 1024, read, read - t.distinct, t.doubled, t.out_of_order);
+    bench_must(came && t.out_of_order == 0, "all delivered in order");
+    bench_must(points_s > 9000, "the load is what it should be");
+    double most = (double) use.most_kb / 1024;
+    bench_line("gateway_outage_memory", most, "MB", "64 MB under 10000 points/s", 64 / most);
+    rig_stop(&r);
+    rig_fini(&r);
+}
+
 struct part {
     const char *name;
     void (*run)(void);
 };
 static const struct part parts[] = {
     { "range", range },     { "tags", tags },   { "max", most },
-    { "latency", latency }, { "drain", drain },
+    { "latency", latency }, { "drain", drain }, { "outage", outage },
 };
 
 START_TEST(part)

@@ -206,8 +206,8 @@ void rig_write_config(struct rig *r)
     FILE *f = fopen(r->config, "w");
     ck_assert_ptr_nonnull(f);
     /* As docs/guide/gateway.md has it. */
-    fprintf(f, "core: {workers: %" PRIu32 ", history_open: 8MiB}\n",
-            s->workers > 0 ? s->workers : 1);
+    fprintf(f, "core: {workers: %" PRIu32 ", history_open: 8MiB%s}\n",
+            s->workers > 0 ? s->workers : 1, or_none(s->core_more));
     fputs("history: {type: memory, max_bytes: 8MiB}\n", f);
     if (s->memory_log) {
         fprintf(f, "log: {type: memory%s}\n", or_none(s->log_more));

@@ -21,7 +21,7 @@ struct rig_setup {
     bool memory_log; /* else file */
     bool model;      /* the product names the tags; else they are unknown keys that are kept */
     /* Members of a YAML flow that begin with ", "; NULL = none. */
-    const char *log_more, *bus_more, *sink_more, *target_more;
+    const char *core_more, *log_more, *bus_more, *sink_more, *target_more;
     const char *more;  /* further adapters, as lines indented by two; NULL = none */
     const char *url;   /* of the bus in place of the simulator's port */
     bool rtu;          /* the simulator speaks RTU over TCP */
