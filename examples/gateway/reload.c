@@ -191,8 +191,8 @@ static void compare(struct snapshot *a, struct snapshot *b)
         struct entity *x = &a->items[i];
         struct entity *y =
             b->count > 0 ? bsearch(x, b->items, b->count, sizeof(*b->items), by_id) : NULL;
+        x->kept = y != NULL; /* it was said of an older one, too */
         if (y != NULL) {
-            x->kept = true;
             y->kept = true;
             y->same = x->hash == y->hash;
         }

@@ -174,6 +174,11 @@ def reloads(folder, port):
         g.process.send_signal(signal.SIGHUP)
         said = g.until("failed")
         expect("a sink changes with its handler", "1 closed, 1 opened, 1 entities put, 0 deleted, 0 failed" in said, said)
+
+        write(path, CONFIG.format(folder=folder, port=port, second="d4", poll="150ms").replace("lines", "notes"))
+        g.process.send_signal(signal.SIGHUP)
+        said = g.until("failed")
+        expect("what two reloads have kept another one deletes", "1 entities put, 1 deleted, 0 failed" in said, said)
     finally:
         code = g.stop()
     expect("it ends well", code == 0 and "stopped" in g.lines(), g.lines())
