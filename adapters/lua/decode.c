@@ -338,7 +338,7 @@ static int emit_shaped(struct reading *r, uint32_t index, int table, struct tpc_
 
 static void emit_list(struct reading *r, uint32_t index, int table)
 {
-    size_t n = lua_rawlen(r->L, table);
+    size_t n = (size_t) lua_rawlen(r->L, table);
     if (n > r->slot->limits->msgs) {
         bad(r, "the result has too many messages");
         return;

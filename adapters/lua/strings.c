@@ -316,7 +316,7 @@ static int original(lua_State *L)
 static int paid(lua_State *L)
 {
     if (lua_type(L, 1) == LUA_TSTRING) {
-        slot_work(L, lua_rawlen(L, 1));
+        slot_work(L, (size_t) lua_rawlen(L, 1));
     }
     return original(L);
 }
@@ -377,7 +377,7 @@ static int str_format(lua_State *L)
     int arg = 2;
     for (char c = next_conversion(&p, end); c != '\0' && arg <= top; arg++) {
         if (lua_type(L, arg) == LUA_TSTRING) {
-            work += lua_rawlen(L, arg);
+            work += (size_t) lua_rawlen(L, arg);
         } else if (lua_type(L, arg) == LUA_TNUMBER && !lua_isinteger(L, arg)) {
             double d = lua_tonumber(L, arg);
             bool integral = strchr("diuxXoc", c) != NULL;
@@ -401,7 +401,7 @@ static size_t table_length(lua_State *L)
     if (luaL_getmetafield(L, 1, "__len") != LUA_TNIL) {
         luaL_error(L, "a table with a length of its own (__len) is not taken");
     }
-    return lua_rawlen(L, 1);
+    return (size_t) lua_rawlen(L, 1);
 }
 
 /* How many tables one read or write of the table at index may pass on its way over __index or

@@ -175,7 +175,7 @@ int unpack_string(lua_State *L)
         }
         lua_settop(L, 2);
     }
-    size_t len = lua_rawlen(L, 1);
+    size_t len = (size_t) lua_rawlen(L, 1);
     if (len > FREE_FORMAT) {
         slot_work(L, len);
     }

@@ -109,7 +109,7 @@ static char *copy_text(const char *text, size_t len)
 
 static struct device **slot_of(const struct samples *s, const char *name, size_t len, uint64_t hash)
 {
-    size_t i = hash & (s->table_cap - 1);
+    size_t i = (size_t) hash & (s->table_cap - 1);
     while (s->table[i] != NULL && (s->table[i]->hash != hash || s->table[i]->len != len ||
                                    memcmp(s->table[i]->name, name, len) != 0)) {
         i = (i + 1) & (s->table_cap - 1);

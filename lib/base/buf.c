@@ -178,14 +178,14 @@ size_t tpi_reader_left(const struct tpi_reader *r)
     return r->bad ? 0 : (size_t) (r->end - r->p);
 }
 
-const uint8_t *tpi_read_bytes(struct tpi_reader *r, size_t n)
+const uint8_t *tpi_read_bytes(struct tpi_reader *r, uint64_t n)
 {
-    if (r->bad || n > (size_t) (r->end - r->p)) {
+    if (r->bad || n > (uint64_t) (r->end - r->p)) {
         r->bad = true;
         return NULL;
     }
     const uint8_t *p = r->p;
-    r->p += n;
+    r->p += (size_t) n;
     return p;
 }
 

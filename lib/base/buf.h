@@ -64,8 +64,9 @@ uint32_t tpi_read_u32(struct tpi_reader *r);
 uint64_t tpi_read_u64(struct tpi_reader *r);
 uint64_t tpi_read_varint(struct tpi_reader *r);
 int64_t tpi_read_zigzag(struct tpi_reader *r);
-/* n bytes, borrowed; NULL if there are fewer. n = 0 gives a pointer that is not NULL. */
-const uint8_t *tpi_read_bytes(struct tpi_reader *r, size_t n);
+/* n bytes, borrowed; NULL if there are fewer. n = 0 gives a pointer that is not NULL.
+ * n as it was read: more than a size_t holds is more than there is. */
+const uint8_t *tpi_read_bytes(struct tpi_reader *r, uint64_t n);
 
 /* Numbers at an address without a buffer. */
 void tpi_put_u16(uint8_t *p, uint16_t x);

@@ -11,6 +11,9 @@
 
 #include "base/text.h"
 
+/* Records outlive 2038: a 32-bit machine has to be told to count seconds in 64 bits. */
+_Static_assert(sizeof(time_t) >= 8 && sizeof(off_t) >= 8, "-D_TIME_BITS=64 -D_FILE_OFFSET_BITS=64");
+
 enum { LOG_TEXT_BYTES = 501, COUNTER_BITS = 12, COUNTER_START_MASK = 0x7ff };
 
 static int64_t system_unix_ms(void *user)

@@ -28,7 +28,8 @@ static int fill(struct tpi_file_log *log, void *file, uint64_t bytes, int *ret_n
 
         for (n = 0; n < 16 && at + step < bytes; n++) {
             parts[n].ptr = zero;
-            parts[n].len = bytes - at - step < ZERO_BYTES ? bytes - at - step : ZERO_BYTES;
+            parts[n].len =
+                (size_t) (bytes - at - step < ZERO_BYTES ? bytes - at - step : ZERO_BYTES);
             step += parts[n].len;
         }
         rc = files->write_at(files->user, file, parts, n, at, ret_native);

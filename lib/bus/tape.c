@@ -93,7 +93,7 @@ void tpi_tape_fini(struct tpi_tape *t)
 }
 
 int tpi_tape_measure(const struct tpi_tape *t, const struct tpc_record *records, uint32_t count,
-                     size_t record_size, size_t record_max, struct tpc_error *err,
+                     size_t record_size, uint64_t record_max, struct tpc_error *err,
                      size_t *ret_bytes)
 {
     size_t runs = count < t->partitions ? count : t->partitions;
@@ -109,8 +109,8 @@ int tpi_tape_measure(const struct tpi_tape *t, const struct tpc_record *records,
                                  t->partitions);
         }
         if (r->body.len > record_max) {
-            return tpi_error_set(err, TPC_ETOOBIG, "log", "record of %zu bytes, at most %zu",
-                                 r->body.len, record_max);
+            return tpi_error_set(err, TPC_ETOOBIG, "log", "record of %zu bytes, at most %llu",
+                                 r->body.len, (unsigned long long) record_max);
         }
         bytes += tpi_record_bound(r);
         if (bytes > TPI_FRAME_MAX) {

@@ -84,7 +84,7 @@ void tpi_tape_fini(struct tpi_tape *t);
 /* Checks records and says how much room they take at most. Without the lock. Returns 0, TPC_EINVAL
  * (partition) or TPC_ETOOBIG. */
 int tpi_tape_measure(const struct tpi_tape *t, const struct tpc_record *records, uint32_t count,
-                     size_t record_size, size_t record_max, struct tpc_error *err,
+                     size_t record_size, uint64_t record_max, struct tpc_error *err,
                      size_t *ret_bytes);
 
 /* Makes the newest chunk one with room for n bytes; *ret_begun = whether it is a new one. Returns 0

@@ -142,7 +142,7 @@ int tpi_worker_prepare(struct tpi_worker *w, struct tpc_error *err)
         .closed = tpi_down_closed,
         .renew = tpi_down_renew,
     };
-    int rc = tpi_ring_init(&w->ring, core->env.alloc, core->options.ring_bytes);
+    int rc = tpi_ring_init(&w->ring, core->env.alloc, (size_t) core->options.ring_bytes);
     if (rc != 0) {
         return tpi_error_set(err, rc, "core", "no memory for a ring of %llu bytes",
                              (unsigned long long) core->options.ring_bytes);

@@ -182,8 +182,9 @@ struct unpack {
 
 static int read_long(struct unpack *u, uint32_t type, struct tpc_value *ret)
 {
-    size_t len = tpi_read_varint(&u->r);
-    const uint8_t *p = tpi_read_bytes(&u->r, len);
+    uint64_t n = tpi_read_varint(&u->r);
+    const uint8_t *p = tpi_read_bytes(&u->r, n);
+    size_t len = (size_t) n;
     if (p == NULL) {
         return TPC_ECORRUPT;
     }

@@ -185,7 +185,7 @@ bool tpi_alert_overfull(const struct tpi_alert_owner *o)
 }
 
 /* How many of the closed ones have to go so that there are no more than may be: this owner's part. */
-static uint64_t surplus(struct tpi_alert_owner *o)
+static size_t surplus(struct tpi_alert_owner *o)
 {
     uint64_t all = TPI_METRIC_GET(o->alerts->counters.closed);
     uint64_t most = keep_rows(o->alerts);
@@ -193,7 +193,7 @@ static uint64_t surplus(struct tpi_alert_owner *o)
         return 0;
     }
     uint64_t n = (all - most) * o->closed / all + 1;
-    return n < o->closed ? n : o->closed;
+    return (size_t) (n < o->closed ? n : o->closed);
 }
 
 static void evict(struct tpi_alert *x)
@@ -220,8 +220,8 @@ void tpi_alert_trim(struct tpi_alert_owner *o)
     const struct tpc_allocator *alloc = o->alerts->env->alloc;
     uint64_t keep = o->alerts->host.keep_ms > 0 ? o->alerts->host.keep_ms : TPI_ALERTS_KEEP_MS;
     int64_t before = tpi_unix_ms(o->alerts->env) - (int64_t) keep;
-    size_t count = o->closed;
-    uint64_t extra = surplus(o);
+    size_t count = (size_t) o->closed;
+    size_t extra = surplus(o);
     size_t iter = 0;
     size_t n = 0;
     void *value;

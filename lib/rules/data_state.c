@@ -127,9 +127,9 @@ static int read_flow(struct tpi_rules *r, struct tpi_reader *in, bool old, struc
     int rc = 0;
     if (!old) {
         rc = read_functions(in, aggregates, functions);
-        known = known && memcmp(functions, d->functions, aggregates) == 0;
+        known = known && memcmp(functions, d->functions, (size_t) aggregates) == 0;
     } else if (known) {
-        memcpy(functions, d->functions, aggregates);
+        memcpy(functions, d->functions, (size_t) aggregates);
     }
     bool spread = rc == 0 && !old && tpi_read_u8(in) != 0;
     known = known && d->spread == spread;

@@ -201,11 +201,44 @@ static bool read_ends(struct tpi_reader *in, struct tpi_chunk_column *c, struct 
     return !in->bad && ret->min <= c->base && ret->max >= c->base;
 }
 
+/* 128 bits in two halves: not every machine has a type for them. */
+static void add_wide(uint64_t *high, uint64_t *low, uint64_t more_high, uint64_t more_low)
+{
+    *low += more_low;
+    *high += more_high + (*low < more_low);
+}
+
+static void negate_wide(uint64_t *high, uint64_t *low)
+{
+    *high = ~*high;
+    *low = ~*low;
+    add_wide(high, low, 0, 1);
+}
+
 /* first * count + distances: exact until it is a double */
 static double sum_of(int64_t first, uint32_t count, int64_t distances)
 {
-    __extension__ __int128 sum = (__int128) first * count + distances;
-    return (double) sum;
+    uint64_t a = first < 0 ? 0 - (uint64_t) first : (uint64_t) first;
+    uint64_t middle = (a >> 32) * count;
+    uint64_t high = middle >> 32;
+    uint64_t low = middle << 32;
+    add_wide(&high, &low, 0, (a & UINT32_MAX) * count);
+    if (first < 0) {
+        negate_wide(&high, &low);
+    }
+    add_wide(&high, &low, distances < 0 ? UINT64_MAX : 0, (uint64_t) distances);
+    bool negative = high >> 63 != 0;
+    if (negative) {
+        negate_wide(&high, &low);
+    }
+    double sum = (double) low;
+    if (high != 0) {
+        /* The upper 64 bits; what is cut off only matters as being there. */
+        int shift = 64 - __builtin_clzll(high);
+        uint64_t top = high << (64 - shift) | low >> shift;
+        sum = ldexp((double) (top | (low << (64 - shift) != 0)), shift);
+    }
+    return negative ? -sum : sum;
 }
 
 static bool read_ints(struct tpi_reader *in, struct tpi_chunk_column *c)

@@ -1,4 +1,6 @@
 #include <pthread.h>
+#include <stdalign.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -134,7 +136,7 @@ START_TEST(arena_memory_is_aligned_and_does_not_overlap)
     for (size_t i = 0; i < 300; i++) {
         taken[i] = tpc_arena_take(arena, i * 7);
         ck_assert_ptr_nonnull(taken[i]);
-        ck_assert_uint_eq((uintptr_t) taken[i] % 16, 0);
+        ck_assert_uint_eq((uintptr_t) taken[i] % alignof(max_align_t), 0);
         memset(taken[i], (int) (i & 255), i * 7);
     }
     for (size_t i = 0; i < 300; i++) {

@@ -139,7 +139,7 @@ START_TEST(time_jumps_by_days_and_not_back)
 {
     struct test *t = make(0);
     for (size_t i = 0; i < TIMERS; i++) {
-        add(t, &t->items[i], (i + 1) * 86400000);
+        add(t, &t->items[i], (uint64_t) (i + 1) * 86400000);
     }
     ck_assert_uint_eq(tpi_wheel_run(&t->wheel, UINT64_C(86400000) * 100), 100);
     ck_assert_uint_eq(tpi_wheel_run(&t->wheel, 5), 0);

@@ -379,7 +379,7 @@ static void plain_window(const struct world *w, const struct question *k, uint32
             s->sorted[s->numbers++] = x;
         }
     }
-    qsort(s->sorted, s->numbers, sizeof(double), by_number);
+    qsort(s->sorted, (size_t) s->numbers, sizeof(double), by_number);
 }
 
 static double plain_percentile(const struct plain *s, double percent)

@@ -643,7 +643,7 @@ START_TEST(a_thousand_random_transactions_do_what_a_table_would)
         uint32_t count = 1 + (uint32_t) (next_random(&seed) % 4);
         memcpy(after, revision, sizeof(after));
         for (uint32_t i = 0; i < count; i++) {
-            size_t k = next_random(&seed) % KEYS;
+            size_t k = (size_t) (next_random(&seed) % KEYS);
             bool del = next_random(&seed) % 4 == 0;
             uint64_t expect = next_random(&seed) % 8 == 0 ? after[k] + 1 : after[k];
             if (next_random(&seed) % 3 == 0) {

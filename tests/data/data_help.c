@@ -119,7 +119,7 @@ struct tpc_value data_random_tree(struct tpc_arena *arena, uint64_t *state, uint
     if (depth == 0 || kind < 2) {
         return random_scalar(arena, state);
     }
-    size_t n = data_random(state) % (depth > 2 ? 6 : 20);
+    size_t n = (size_t) (data_random(state) % (depth > 2 ? 6 : 20));
     if (kind == 2) {
         struct tpc_value *items = tpc_arena_take(arena, (n + 1) * sizeof(*items));
         for (size_t i = 0; i < n; i++) {

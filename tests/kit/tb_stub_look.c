@@ -105,7 +105,7 @@ typedef bool reached_fn(struct tb_stub *s, const void *user);
 static bool wait_for(struct tb_stub *s, reached_fn *reached, const void *user, uint32_t timeout_ms)
 {
     int64_t end = stub_mono_ms() + timeout_ms;
-    struct timespec until = { end / 1000, end % 1000 * 1000000 };
+    struct timespec until = { (time_t) (end / 1000), (long) (end % 1000 * 1000000) };
     pthread_mutex_lock(&s->lock);
     bool done = reached(s, user);
     while (!done && pthread_cond_timedwait(&s->came, &s->lock, &until) != ETIMEDOUT) {
