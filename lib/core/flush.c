@@ -241,10 +241,15 @@ int tpi_flush_start(struct tpc_core *core)
     pthread_mutex_lock(&f->lock);
     f->stop = false;
     pthread_mutex_unlock(&f->lock);
+    atomic_store(&f->threaded, true); /* before it waits: what is appended behind that wakes it */
     if (pthread_create(&f->thread, NULL, flush_main, core) != 0) {
+        pthread_mutex_lock(&f->lock);
+        f->stop = true;
+        pthread_cond_broadcast(&f->reached);
+        pthread_mutex_unlock(&f->lock);
+        atomic_store(&f->threaded, false);
         return TPC_EAGAIN;
     }
-    atomic_store(&f->threaded, true);
     return 0;
 }
 

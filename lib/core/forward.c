@@ -187,9 +187,12 @@ int tpi_forwarder_start(struct tpc_core *core, struct tpc_error *err)
         return 0;
     }
     w->stop = false;
-    atomic_store(&w->threaded, pthread_create(&w->thread, NULL, forwarder_main, core) == 0);
-    return atomic_load(&w->threaded) ? 0
-                                     : tpi_error_set(err, TPC_EAGAIN, "core", "no more threads");
+    atomic_store(&w->threaded, true); /* before its first turn: what comes behind that wakes it */
+    if (pthread_create(&w->thread, NULL, forwarder_main, core) != 0) {
+        atomic_store(&w->threaded, false);
+        return tpi_error_set(err, TPC_EAGAIN, "core", "no more threads");
+    }
+    return 0;
 }
 
 void tpi_forwarder_halt(struct tpc_core *core)
