@@ -580,7 +580,7 @@ void tpi_loop_fini(struct tpc_core *core);
 int tpi_loop_watch(struct tpi_part *part, int fd, uint32_t events, tpc_watch_fn *fn, void *user);
 int tpi_loop_timer(struct tpi_part *part, uint64_t delay_ms, tpc_timer_fn *fn, void *user,
                    uint64_t *ret);
-/* Clears what a part has left. */
+/* Clears what a part that has stopped left: it sets nothing new. */
 void tpi_loop_forget(struct tpi_part *part);
 void tpi_loop_clear(struct tpc_core *core, uint64_t id);
 bool tpi_loop_run_timers(struct tpc_core *core);

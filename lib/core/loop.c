@@ -125,7 +125,9 @@ int tpi_loop_watch(struct tpi_part *part, int fd, uint32_t events, tpc_watch_fn 
     }
     pthread_mutex_lock(&l->lock);
     struct tpi_entry *e = find_watch(l, fd);
-    if (events == 0) {
+    if (events != 0 && atomic_load(&part->stopped)) {
+        rc = TPC_ESTATE; /* nothing calls it any more: see tpi_loop_forget() */
+    } else if (events == 0) {
         if (e != NULL) {
             uint64_t id = e->id;
             /* The descriptor may be closed already: epoll forgot it then by itself. */
@@ -171,7 +173,8 @@ int tpi_loop_timer(struct tpi_part *part, uint64_t delay_ms, tpc_timer_fn *fn, v
     struct tpc_core *core = part->core;
     struct tpi_loop *l = &core->loop;
     pthread_mutex_lock(&l->lock);
-    struct tpi_entry *e = add_entry(part, -1, user);
+    bool stopped = atomic_load(&part->stopped);
+    struct tpi_entry *e = stopped ? NULL : add_entry(part, -1, user);
     if (e != NULL) {
         e->fire = fn;
         e->timer.fn = timer_due;
@@ -181,7 +184,7 @@ int tpi_loop_timer(struct tpi_part *part, uint64_t delay_ms, tpc_timer_fn *fn, v
     }
     pthread_mutex_unlock(&l->lock);
     if (e == NULL) {
-        return TPC_ENOMEM;
+        return stopped ? TPC_ESTATE : TPC_ENOMEM;
     }
     tpi_worker_wake(&core->workers[0]); /* it may sleep for longer than this */
     return 0;

@@ -132,6 +132,35 @@ START_TEST(a_device_and_its_product_are_made_once)
 }
 END_TEST
 
+static void never(void *user)
+{
+    (void) user;
+    ck_abort_msg("a timer of an instance that has stopped");
+}
+
+static void never_ready(void *user, int fd, uint32_t events)
+{
+    (void) fd;
+    (void) events;
+    never(user);
+}
+
+/* A call under way while its instance stops leaves nothing behind that would call it once it is gone. */
+START_TEST(what_has_stopped_sets_no_timer)
+{
+    struct flow f;
+    uint64_t timer;
+    begin(&f, 0);
+    tk_ok(flow_probe.host->timer_set(flow_probe.ctx, 1000, never, NULL, &timer));
+    flow_probe.host->timer_clear(flow_probe.ctx, timer);
+    tk_ok(tpc_core_stop(f.core, 1000));
+    tk_fails(TPC_ESTATE, flow_probe.host->timer_set(flow_probe.ctx, 0, never, NULL, &timer));
+    tk_fails(TPC_ESTATE, flow_probe.host->watch(flow_probe.ctx, 0, 1, never_ready, NULL));
+    tk_ok(flow_probe.host->watch(flow_probe.ctx, 0, 0, NULL, NULL));
+    flow_fini(&f);
+}
+END_TEST
+
 START_TEST(an_instance_makes_no_more_devices_than_it_may)
 {
     struct flow f;
@@ -210,6 +239,7 @@ Suite *host_flow_suite(void)
     tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, a_command_from_above_ends_with_the_devices_answer, 0, 3);
     tcase_add_test(t, a_device_and_its_product_are_made_once);
+    tcase_add_test(t, what_has_stopped_sets_no_timer);
     tcase_add_test(t, an_instance_makes_no_more_devices_than_it_may);
     tcase_add_test(t, threads_that_make_the_same_device_all_succeed);
     tcase_add_test(t, without_memory_nothing_is_half_made);

@@ -102,9 +102,9 @@ typedef void tpc_timer_fn(void *user);
  * fail           Fills tpc_error_last() of this thread; returns code.
  * log            One line at enum tpc_log_level with the instance's name as subject.
  * watch          Calls fn on a worker when fd is ready (events: EPOLL*); events 0 ends it. Modules
- *                without threads live on this. control or worker thread.
- * timer_set      Calls fn once on a worker after delay_ms; *ret_timer for timer_clear. control or
- *                worker thread.
+ *                without threads live on this. TPC_ESTATE after stop(). control or worker thread.
+ * timer_set      Calls fn once on a worker after delay_ms; *ret_timer for timer_clear. TPC_ESTATE
+ *                after stop(). control or worker thread.
  * offer, need    Publish or find a service ("mqtt.link") by name; both are declared in the module's
  *                descriptor. control thread, in init (offer) and start (need).
  * name           The name the instance was opened under.
