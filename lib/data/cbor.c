@@ -427,7 +427,15 @@ static int report(const struct reader *r, const uint8_t *begin, struct tpc_error
     return r->code;
 }
 
-enum { MAJOR_TAG = 6 }; /* RFC 8949 section 3.1 */
+enum { MAJOR_BLOB = 2, MAJOR_MAP = 5, MAJOR_TAG = 6, EIGHT_BYTES = 27 }; /* RFC 8949 section 3 */
+
+/* libcbor counts in size_t and cuts off what is above: a promise of over 4 GiB. */
+static bool promise_cut_off(const uint8_t *item, size_t left)
+{
+    int major = left > 8 ? *item >> 5 : 0;
+    return sizeof(size_t) < sizeof(uint64_t) && major >= MAJOR_BLOB && major <= MAJOR_MAP &&
+           (*item & 31) == EIGHT_BYTES && (item[1] | item[2] | item[3] | item[4]) != 0;
+}
 
 /* Reads items until the top one is whole. */
 static void read_item(struct reader *r)
@@ -435,6 +443,10 @@ static void read_item(struct reader *r)
     while (r->code == 0 && !tpi_tree_whole(&r->tree)) {
         const uint8_t *item = r->p;
         size_t left = (size_t) (r->end - item);
+        if (promise_cut_off(item, left)) {
+            fail(r, TPC_EDECODE, "more is promised than bytes are left");
+            return;
+        }
         struct cbor_decoder_result got = cbor_stream_decode(item, left, &callbacks, r);
         if (got.status == CBOR_DECODER_NEDATA || left == 0) {
             fail(r, TPC_EDECODE, "the bytes end inside an item");
