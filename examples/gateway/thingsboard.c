@@ -704,6 +704,9 @@ static void read_all(struct tb *t, const struct tb_obj *root)
             read_connector(t, &c);
         }
     }
+    if (count > TB_CONNECTORS_MAX) {
+        tb_note(t, root, "connectors", "more than %d: the others are left out", TB_CONNECTORS_MAX);
+    }
     put_asked(t);
     put_products(t, &entities);
     for (size_t i = 0; i < t->entities.count; i++) {

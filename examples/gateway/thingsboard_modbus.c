@@ -174,7 +174,10 @@ static void put_bits(struct tb *t, const struct tb_obj *o, struct tag *tag, stru
         tag->address += bit;
     } else if (tag->count > 1) {
         tb_put(t, out, "type", tb_of_text("bits"));
-        tb_put(t, out, "count", tb_of_int(bits ? tag->count : tag->count < 125 ? tag->count : 125));
+        if (tag->count > 125) {
+            tb_note(t, o, "objectsCount", "a tag has 125 at most: those are read");
+        }
+        tb_put(t, out, "count", tb_of_int(tag->count < 125 ? tag->count : 125));
         tag->property = NULL;
     }
 }

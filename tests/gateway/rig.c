@@ -206,13 +206,13 @@ void rig_write_config(struct rig *r)
     FILE *f = fopen(r->config, "w");
     ck_assert_ptr_nonnull(f);
     /* As docs/guide/gateway.md has it. */
-    fprintf(f, "core: {workers: %" PRIu32 ", history_open: 8MiB%s}\n",
+    fprintf(f, "core: {workers: %" PRIu32 ", history_open: 1MiB%s}\n",
             s->workers > 0 ? s->workers : 1, or_none(s->core_more));
-    fputs("history: {type: memory, max_bytes: 8MiB}\n", f);
+    fputs("history: {type: memory, max_bytes: 1MiB}\n", f);
     if (s->memory_log) {
         fprintf(f, "log: {type: memory%s}\n", or_none(s->log_more));
     } else {
-        fprintf(f, "log: {type: file, dir: \"%s/log\", cache: 512KiB%s}\n", r->dir,
+        fprintf(f, "log: {type: file, dir: \"%s/log\", cache: 256KiB%s}\n", r->dir,
                 or_none(s->log_more));
     }
     fprintf(f,
