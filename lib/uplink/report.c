@@ -531,7 +531,10 @@ static bool goes_again(struct tpi_report_device *d, struct tpi_report_entry *e,
                        const struct tpi_report_point *p, bool differs)
 {
     const struct tpi_report *rule = p->rule;
-    set_due(d, e, due_of(e, rule, p->now_ms));
+    uint64_t due_ms = due_of(e, rule, p->now_ms);
+    if (due_ms != e->due_ms) {
+        set_due(d, e, due_ms);
+    }
     bool due = e->due_ms != 0 && e->due_ms <= p->now_ms;
     bool change = rule->mode != TPI_REPORT_PERIOD && differs;
     e->fresh = 1;
