@@ -416,6 +416,7 @@ static int read_options(struct instance *s, const struct tpc_value *cfg)
     c->cert = text_of(s, tls, "cert", &rc);
     c->key = text_of(s, tls, "key", &rc);
     c->verify = tpi_member_bool(tls, "verify", true);
+    c->start_over = true;
     c->clean_start = true; /* what is not acknowledged comes again from the log */
     c->version = (uint32_t) tpi_member_int(cfg, "version", 5);
     c->keep_alive_s = (uint32_t) (tpi_member_int(cfg, "keep_alive", 60000) / 1000);

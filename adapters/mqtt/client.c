@@ -449,20 +449,6 @@ static void cut(struct mqtt_client *c)
     pthread_mutex_lock(&c->lock);
 }
 
-/* The broker has no MQTT 5: a client of paho speaks one version. Under the lock. */
-static int speak_3(struct mqtt_client *c)
-{
-    c->no_version_5 = false;
-    pthread_mutex_unlock(&c->lock);
-    c->host->log(c->ctx, TPC_LOG_INFO, "the broker has no MQTT 5: going on with 3.1.1");
-    MQTTAsync_destroy(&c->paho);
-    c->made = false;
-    c->config.version = 4;
-    int rc = make_paho(c);
-    pthread_mutex_lock(&c->lock);
-    return rc;
-}
-
 static void free_forgotten(struct mqtt_client *c)
 {
     for (struct mqtt_token *t = c->forgotten, *next; t != NULL; t = next) {
@@ -470,6 +456,31 @@ static void free_forgotten(struct mqtt_client *c)
         give(c->host, t, sizeof(*t));
     }
     c->forgotten = NULL;
+}
+
+/* A new client of paho, while there is no connection. Under the lock, which it leaves. */
+static int remake_paho(struct mqtt_client *c)
+{
+    pthread_mutex_unlock(&c->lock);
+    if (c->made) {
+        MQTTAsync_destroy(&c->paho);
+        c->made = false;
+    }
+    int rc = make_paho(c);
+    pthread_mutex_lock(&c->lock);
+    free_forgotten(c);
+    return rc;
+}
+
+/* The broker has no MQTT 5: a client of paho speaks one version. Under the lock, which it leaves. */
+static int speak_3(struct mqtt_client *c)
+{
+    c->no_version_5 = false;
+    c->config.version = 4;
+    pthread_mutex_unlock(&c->lock);
+    c->host->log(c->ctx, TPC_LOG_INFO, "the broker has no MQTT 5: going on with 3.1.1");
+    pthread_mutex_lock(&c->lock);
+    return remake_paho(c);
 }
 
 static void *run(void *user)
@@ -483,6 +494,7 @@ static void *run(void *user)
         c->host->log(c->ctx, TPC_LOG_ERROR, "no MQTT client: %s", MQTTAsync_strerror(rc));
     }
     while (!c->stopping) {
+        rc = rc != MQTTASYNC_SUCCESS ? remake_paho(c) : rc; /* memory was short */
         if (rc == MQTTASYNC_SUCCESS && connection(c, &told)) {
             pause = c->config.retry_min_ms;
         }
@@ -492,6 +504,9 @@ static void *run(void *user)
         tell_ended(c);
         if (c->renewing) {
             continue;
+        }
+        if (c->forgotten != NULL && c->config.start_over && !c->stopping) {
+            rc = remake_paho(c); /* it sends what it was given too late on the next connection */
         }
         if (c->no_version_5 && c->config.fall_back && c->config.version == 5 && !c->stopping) {
             rc = speak_3(c);

@@ -46,6 +46,9 @@ struct mqtt_client_config {
         *key;    /* PEM files; NULL = none. Read unless mqtt_client_renew() was called */
     bool verify; /* the server's certificate and name */
     bool clean_start;
+    /* Beside clean_start: a publish whose end was told does not go on the next connection, as paho would
+     * have it. on_message must not wait for anything then. */
+    bool start_over;
     uint32_t version; /* 4 = 3.1.1, 5 */
     bool fall_back;   /* to 3.1.1 for good, when the broker says that it has no 5 */
     uint32_t session_expiry_s;
