@@ -199,7 +199,7 @@ int tb_devices_delete(struct tb_devices *d, struct tpc_str name, bool stay_away)
     }
     forget_name(d, device);
     device->epoch = 0;
-    device->online = false;
+    device->online = device->about = false;
     device->deleted = stay_away;
     return 0;
 }

@@ -27,6 +27,7 @@ struct tb_device {
     uint32_t epoch;           /* of the connection on which it was connected; 0 = on none */
     bool online;              /* wants to be connected again after a new connection */
     bool deleted;             /* there, and told not to come back */
+    bool about;               /* the server was told which connector it has */
     bool synced;              /* its shared attributes were asked for since it was connected */
     bool waiting;             /* in the list of those that have something to say to the server */
     struct tb_device *next_waiting;

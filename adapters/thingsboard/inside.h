@@ -61,7 +61,13 @@ struct tb_job {
     struct tpc_error err; /* code 0 = all is well */
 };
 
-enum tb_phase { TB_PHASE_NONE, TB_PHASE_CONNECT, TB_PHASE_DATA, TB_PHASE_DISCONNECT };
+enum tb_phase {
+    TB_PHASE_NONE,
+    TB_PHASE_CONNECT,
+    TB_PHASE_ABOUT,
+    TB_PHASE_DATA,
+    TB_PHASE_DISCONNECT
+};
 
 /* What the sender works on. */
 struct tb_work {
@@ -71,7 +77,7 @@ struct tb_work {
     uint32_t group;           /* next one to connect or disconnect */
     bool ready;               /* a part is made and waits for its turn */
     struct tb_part part;      /* of data */
-    struct tb_device *device; /* of a connect or disconnect */
+    struct tb_device *device; /* of all that is no data */
 };
 
 struct tb_note {

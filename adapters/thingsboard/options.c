@@ -77,6 +77,29 @@ static const struct tpc_option firmware_options[] = {
       .help = "current_fw_version; absent = libtpcore's" },
 };
 
+static const struct tpc_option connector_options[] = {
+    { .name = "adapter",
+      .type = TPC_OPT_TEXT,
+      .flags = TPC_OPT_REQUIRED,
+      .min = 1,
+      .since = "0.1",
+      .help = "name of the adapter that the devices come from" },
+    { .name = "type",
+      .type = TPC_OPT_TEXT,
+      .flags = TPC_OPT_REQUIRED,
+      .min = 1,
+      .since = "0.1",
+      .help = "connectorType, as \"modbus\"" },
+    { .name = "name",
+      .type = TPC_OPT_TEXT,
+      .min = 1,
+      .since = "0.1",
+      .help = "connectorName; absent = the adapter's" },
+};
+
+static const struct tpc_option connector = { .type = TPC_OPT_TABLE,
+                                             .sub = TPC_OPTIONS(connector_options) };
+
 static const struct tpc_option sync_name = { .type = TPC_OPT_TEXT, .min = 1, .max = 255 };
 
 const struct tpc_option tb_options[TB_OPTIONS] = {
@@ -206,6 +229,13 @@ const struct tpc_option tb_options[TB_OPTIONS] = {
       .elem = &sync_name,
       .since = "0.1",
       .help = "shared attributes that are asked for, and set, when a device is connected" },
+    { .name = "connectors",
+      .type = TPC_OPT_LIST,
+      .max = 256,
+      .elem = &connector,
+      .since = "0.1",
+      .help = "their devices get the attributes connectorType and connectorName with their first "
+              "data" },
     { .name = "metadata",
       .type = TPC_OPT_BOOL,
       .def = "false",
@@ -348,6 +378,7 @@ static void read_client(struct reading *r, const struct tpc_value *cfg, struct t
     m->cert = text_of(r, tls, "cert");
     m->key = text_of(r, tls, "key");
     m->verify = tpi_member_bool(tls, "verify", true);
+    m->start_over = true;
     m->clean_start = true; /* what is not acknowledged comes again from the log */
     m->version = tpc_str_equal(version, TPC_STR("4")) != 0 ? 4 : 5;
     m->fall_back = tpc_str_equal(version, TPC_STR("auto")) != 0;
@@ -426,6 +457,7 @@ int tb_options_read(const struct tpc_host *host, void *ctx, const struct tpc_val
     c.down_max = (uint32_t) tpi_member_int(cfg, "down_max", 1000);
     c.devices_max = (uint32_t) tpi_member_int(cfg, "devices_max", 100000);
     c.sync = tpi_member(cfg, "sync_attributes");
+    c.connectors = tpi_member(cfg, "connectors");
     c.fw_title = tpi_member_text(firmware, "title");
     c.fw_version = tpi_member_text(firmware, "version");
     if (firmware != NULL && c.fw_version.len == 0) {

@@ -7,7 +7,7 @@
 #include <tpcore/arena.h>
 #include <tpcore/ext/option.h>
 
-enum { TB_OPTIONS = 30, TB_TARGET_OPTIONS = 3 };
+enum { TB_OPTIONS = 31, TB_TARGET_OPTIONS = 3 };
 
 extern const struct tpc_option tb_options[TB_OPTIONS];
 extern const struct tpc_option tb_target_options[TB_TARGET_OPTIONS];
@@ -25,7 +25,8 @@ struct tb_config {
     uint32_t payload_max, inflight_max;
     uint32_t hold_ms, rpc_timeout_ms, ask_timeout_ms, stats_ms, rpc_again_ms;
     uint32_t down_max, devices_max;
-    const struct tpc_value *sync; /* list of names; NULL = none */
+    const struct tpc_value *sync;       /* list of names; NULL = none */
+    const struct tpc_value *connectors; /* list of maps; NULL = none */
     struct tpc_str fw_title, fw_version;
     struct tpc_str provision_key, provision_secret, provision_name, provision_type;
 };

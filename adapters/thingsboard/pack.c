@@ -133,6 +133,7 @@ static int group_of(struct tb_pack *p, struct tb_devices *devices, const struct 
     }
     struct tb_group g = { .device = device, .name = device != NULL ? device->name : m->device };
     g.product = m->product;
+    g.origin = m->origin;
     g.own = p->o.device_mode || (p->o.own.len > 0 && tpc_str_equal(p->o.own, m->device) != 0);
     *ret = tb_pack_groups(p);
     if (tpi_buf_put(&p->groups, &g, sizeof(g)) != 0) {

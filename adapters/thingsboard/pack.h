@@ -36,8 +36,8 @@ enum tb_presence { TB_PRESENCE_NONE = 0, TB_PRESENCE_ONLINE, TB_PRESENCE_OFFLINE
 
 struct tb_group {
     struct tb_device *device; /* NULL = over the limit of devices: its key is its name */
-    struct tpc_str name, product;
-    uint32_t first, count; /* in the order */
+    struct tpc_str name, product, origin; /* origin: of its first message */
+    uint32_t first, count;                /* in the order */
     bool own;
     bool data; /* has telemetry or attributes */
     enum tb_presence presence;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "data/member.h"
 
 /* MQTT 5 reasons that a server gives (contract of ThingsBoard, 1.1). */
 enum {
@@ -22,7 +23,7 @@ enum {
 struct way {
     struct tb *s;
     struct tb_job *job;
-    struct tb_device *device; /* of a connect */
+    struct tb_device *device; /* of what is no data */
     enum tb_stream stream;
     uint32_t from, to; /* no message: both 0 */
     uint32_t epoch;
@@ -191,6 +192,7 @@ static void on_published(void *user, const struct tpc_error *err)
         note_error(job, &own);
         if (w->device != NULL && w->device->epoch == w->epoch) {
             w->device->epoch = 0;
+            w->device->about = false;
         }
         bool lost = err->native == 0 && err->code == TPC_EOFFLINE;
         uint64_t now_ms = tb_mono_ms();
@@ -387,6 +389,40 @@ static int begin_job(struct tb *s, struct tb_job *job)
     return tb_pack_begin(&s->pack, &job->b, &s->devices, &o);
 }
 
+/* The connector of an adapter; NULL = it shall not be told of. */
+static const struct tpc_value *connector_of(const struct tb *s, struct tpc_str adapter)
+{
+    const struct tpc_value *all = s->config.connectors;
+    for (size_t i = 0; all != NULL && i < all->len; i++) {
+        if (tpc_str_equal(tpi_member_text(&all->as.items[i], "adapter"), adapter) != 0) {
+            return &all->as.items[i];
+        }
+    }
+    return NULL;
+}
+
+static bool wants_about(const struct tb *s, const struct tb_group *g)
+{
+    return !g->own && g->device != NULL && !g->device->deleted && !g->device->about && g->data &&
+           connector_of(s, g->origin) != NULL;
+}
+
+/* {"device":{"connectorType":type,"connectorName":name}} */
+static int say_about(struct tb *s, const struct tb_group *g)
+{
+    struct tpi_buf *b = &s->pack.out;
+    const struct tpc_value *c = connector_of(s, g->origin);
+    struct tpc_str name = tpi_member_text(c, "name");
+    tpi_buf_clear(b);
+    int rc = tpi_buf_put(b, "{", 1);
+    rc = rc != 0 ? rc : say_quoted(b, g->device->name);
+    rc = rc != 0 ? rc : tpi_buf_printf(b, ":{\"connectorType\":");
+    rc = rc != 0 ? rc : say_quoted(b, tpi_member_text(c, "type"));
+    rc = rc != 0 ? rc : tpi_buf_printf(b, ",\"connectorName\":");
+    rc = rc != 0 ? rc : say_quoted(b, name.len > 0 ? name : g->origin);
+    return rc != 0 ? rc : tpi_buf_put(b, "}}", 2);
+}
+
 /* Finds what has to be published next. Under the lock, which it leaves while it packs. Returns 1, 0 =
  * nothing more, or a code. */
 static int prepare(struct tb *s, struct tpc_error *err)
@@ -398,10 +434,15 @@ static int prepare(struct tb *s, struct tpc_error *err)
             if (w->phase == TB_PHASE_DISCONNECT) {
                 return 0;
             }
-            w->phase = TB_PHASE_DATA;
-            break;
+            w->phase++; /* what there is to say of them, then data */
+            w->group = 0;
+            continue;
         }
         const struct tb_group *g = tb_pack_group(&s->pack, w->group++);
+        if (w->phase == TB_PHASE_ABOUT && wants_about(s, g)) {
+            w->device = g->device;
+            return say_about(s, g) == 0 ? 1 : TPC_ENOMEM;
+        }
         bool connect = w->phase == TB_PHASE_CONNECT && wants_connect(s, g);
         if (connect || (w->phase == TB_PHASE_DISCONNECT && wants_disconnect(s, g))) {
             w->device = g->device;
@@ -453,6 +494,10 @@ static void was_published(struct tb *s)
         return;
     }
     pay(s, false, 0);
+    if (w->phase == TB_PHASE_ABOUT) {
+        w->device->about = true;
+        return;
+    }
     w->device->online = w->phase == TB_PHASE_CONNECT;
     w->device->epoch = w->device->online ? w->epoch : 0; /* s->epoch may be a later one */
     w->device->synced = false;
@@ -484,6 +529,7 @@ static bool step_job(struct tb *s, uint64_t now_ms, uint64_t *wait_ms)
     struct tpc_bytes payload = { s->pack.out.ptr, s->pack.out.len };
     struct tpc_str topic = data                           ? w->part.topic
                            : w->phase == TB_PHASE_CONNECT ? tpc_str_from(TB_GATEWAY "connect")
+                           : w->phase == TB_PHASE_ABOUT   ? tpc_str_from(TB_GATEWAY "attributes")
                                                           : tpc_str_from(TB_GATEWAY "disconnect");
     rc = publish(s, w->job, topic, payload, data ? &w->part : NULL, w->device);
     if (rc == 0) {

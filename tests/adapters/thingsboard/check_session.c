@@ -1,4 +1,5 @@
 /* The session against a server that answers, fails and refuses. */
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -54,6 +55,31 @@ START_TEST(devices_are_connected_again_on_a_new_connection)
     bench_deliver(&b, bench_batch(&b, 10, 10, 2));
     ck_assert(tb_stub_wait_samples(b.stub, 20, BENCH_WAIT_MS));
     ck_assert_uint_eq(total().doubled, 0);
+    bench_end(&b);
+}
+END_TEST
+
+START_TEST(attributes_name_the_connector_of_a_device_once)
+{
+    char heard[64];
+    bench_begin(&b, ",\"connectors\":[{\"adapter\":\"bus\",\"type\":\"modbus\",\"name\":\"M1\"}]",
+                "{}");
+    bench_batch(&b, 0, 3, 3);
+    b.msgs[2].origin = TPC_STR("other");
+    bench_deliver(&b, &b.batch);
+    ck_assert_str_eq(bench_heard(&b, 0, "v1/gateway/attributes", "\"d0\""),
+                     "v1/gateway/attributes {\"d0\":{\"connectorType\":\"modbus\","
+                     "\"connectorName\":\"M1\"}}");
+    bench_hears(&b, 0, "v1/gateway/attributes", "\"d1\"");
+    uint64_t mark = tb_stub_mark(b.stub);
+    tb_stub_drop(b.stub);
+    bench_batch(&b, 3, 3, 3);
+    b.msgs[2].origin = TPC_STR("other");
+    bench_deliver(&b, &b.batch);
+    bench_hears(&b, mark, "v1/gateway/telemetry", "\"d2\"");
+    ck_assert(!tb_stub_wait(b.stub, mark, "v1/gateway/attributes", "connectorType", 1, heard,
+                            sizeof(heard)));
+    ck_assert(!tb_stub_wait(b.stub, 0, "v1/gateway/attributes", "\"d2\"", 1, heard, sizeof(heard)));
     bench_end(&b);
 }
 END_TEST
@@ -293,6 +319,9 @@ START_TEST(basic_credentials_are_user_password_and_client_id)
     bench_deliver(&b, bench_batch(&b, 0, 5, 1));
     bench_again(&b, ",\"user\":\"gate\",\"password\":\"other\",\"hold\":\"50ms\"", "{}");
     ck_assert_int_eq(fake_sink_whole(&b.h, b.target, bench_batch(&b, 5, 5, 1)), TPC_EOFFLINE);
+    for (int i = 0; i < BENCH_WAIT_MS / 10 && counts().refused == 0; i++) {
+        poll(NULL, 0, 10);
+    }
     ck_assert_uint_ge(counts().refused, 1);
     ck_assert_uint_eq(counts().connects, 1);
     bench_end(&b);
@@ -337,6 +366,7 @@ Suite *session_suite(void)
     tcase_set_timeout(c, 120);
     tcase_add_test(c, batch_arrives_after_each_device_was_connected_with_its_type);
     tcase_add_test(c, devices_are_connected_again_on_a_new_connection);
+    tcase_add_test(c, attributes_name_the_connector_of_a_device_once);
     tcase_add_test(c, device_that_goes_offline_is_disconnected);
     tcase_add_test(c, without_an_answer_about_limits_data_go_after_a_while);
     tcase_add_test(c, limits_of_the_server_are_kept);
