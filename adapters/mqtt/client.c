@@ -209,7 +209,7 @@ static void tell_ended(struct mqtt_client *c)
     struct mqtt_publish *list = c->ended;
     c->ended = NULL;
     pthread_mutex_unlock(&c->lock);
-    mqtt_socket_answer(c->fd);
+    mqtt_socket_answer(&c->likely);
     while (list != NULL) {
         struct mqtt_publish *p = list;
         struct tpc_error e = {
@@ -255,8 +255,8 @@ static void went_up(struct mqtt_client *c)
     c->unasked = true;
     pthread_mutex_unlock(&c->lock);
     uint64_t inode = 0;
-    int fd = mqtt_socket_new(&c->before, c->port, &inode);
-    mqtt_socket_hurry(fd, inode);
+    int fd = mqtt_socket_new(&c->before, c->port, &inode, &c->likely);
+    mqtt_socket_hurry(&c->likely);
     pthread_mutex_lock(&c->lock);
     c->fd = fd;
     c->inode = inode;
@@ -375,6 +375,7 @@ static int begin(struct mqtt_client *c)
     c->inflight_max = c->config.max_inflight;
     c->facts = (struct mqtt_client_facts){ .version = c->config.version };
     c->fd = -1;
+    c->likely.count = 0;
     pthread_mutex_unlock(&c->lock);
     mqtt_sockets_list(&c->before);
     int rc = begin_connect(c);

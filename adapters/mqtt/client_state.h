@@ -50,8 +50,9 @@ struct mqtt_client {
     struct mqtt_client_config config; /* texts are ours */
     char url[MQTT_URL_MAX];           /* as paho writes it */
     uint16_t port;
-    MQTTAsync paho; /* our thread's, as are the next three */
+    MQTTAsync paho; /* our thread's, as are the next four */
     struct mqtt_sockets before;
+    struct mqtt_likely likely;
     int fd; /* paho's socket; -1 = not known. It and inode are written under the lock */
     uint64_t inode;
     pthread_t thread;

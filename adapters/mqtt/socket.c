@@ -80,6 +80,7 @@ struct finding {
     uint16_t port;
     int fd, found;
     uint64_t inode;
+    struct mqtt_likely *likely;
 };
 
 static void compare(void *user, int fd, uint64_t inode)
@@ -94,12 +95,17 @@ static void compare(void *user, int fd, uint64_t inode)
         f->found++;
         f->fd = fd;
         f->inode = inode;
+        if (f->likely->count < MQTT_LIKELY_MAX) {
+            f->likely->fds[f->likely->count++] = fd;
+        }
     }
 }
 
-int mqtt_socket_new(const struct mqtt_sockets *before, uint16_t port, uint64_t *ret_inode)
+int mqtt_socket_new(const struct mqtt_sockets *before, uint16_t port, uint64_t *ret_inode,
+                    struct mqtt_likely *ret_likely)
 {
-    struct finding f = { .before = before, .port = port, .fd = -1 };
+    struct finding f = { .before = before, .port = port, .fd = -1, .likely = ret_likely };
+    ret_likely->count = 0;
     bool whole = before->count < MQTT_SOCKETS_MAX; /* a full list may have missed some */
     /* The kernel's table may miss a line while other sockets come and go. */
     for (int i = 0; whole && f.found == 0 && i < LOOKS_MAX; i++) {
@@ -109,22 +115,22 @@ int mqtt_socket_new(const struct mqtt_sockets *before, uint16_t port, uint64_t *
     return f.found == 1 ? f.fd : -1;
 }
 
-void mqtt_socket_hurry(int fd, uint64_t inode)
+static void set_all(const struct mqtt_likely *l, int option)
 {
-    char name[16];
     int yes = 1;
-    snprintf(name, sizeof(name), "%d", fd);
-    if (fd >= 0 && inode_of(name) == inode) {
-        (void) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
+    for (uint32_t i = 0; i < l->count; i++) {
+        (void) setsockopt(l->fds[i], IPPROTO_TCP, option, &yes, sizeof(yes));
     }
 }
 
-void mqtt_socket_answer(int fd)
+void mqtt_socket_hurry(const struct mqtt_likely *l)
 {
-    int yes = 1;
-    if (fd >= 0) {
-        (void) setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &yes, sizeof(yes));
-    }
+    set_all(l, TCP_NODELAY);
+}
+
+void mqtt_socket_answer(const struct mqtt_likely *l)
+{
+    set_all(l, TCP_QUICKACK);
 }
 
 void mqtt_socket_cut(int fd, uint64_t inode)
