@@ -1,13 +1,22 @@
 /*
  * tp-gateway as a process between simulated Modbus slaves and the ThingsBoard stand-in, with its
- * log in files: CPU (user and system) of its process for a data point, memory, latency, how
- * fast it drains after an outage, and its memory in one. The other side of the ratios are the
- * figures of the Python gateway 3.8.3 that were measured before, on another machine: "published
- * figure" says so. Arguments: the parts to run (range tags max latency drain outage); none = all.
- * BENCH_GATEWAY_SECONDS: length of a measurement, BENCH_GATEWAY_OUTAGE: of the outage.
+ * log in files: CPU (user and system) of its process for a data point, memory, latency, how fast it
+ * drains after an outage, and its memory in one.
+ * The other side of range, tags and loss is the Python gateway itself, in the same run, on the same
+ * simulator and stand-in, if TB_GATEWAY_PYTHON names a Python that has it (bench_peer.h): "same
+ * run". Else, and for the other parts, the figures of its 3.8.3 that were measured before, on
+ * another machine, are taken: "published figure".
+ * - range: theirs reads 16 registers at once, all that the package does. The published figure is of
+ *   a state of its sources that read 120.
+ * - tags: with it, both read 30 slaves instead of 100: that much it carries, reading tag by tag.
+ * - Its storage is memory there, which costs it least; ours is on files.
+ * Arguments: the parts to run (range tags max latency drain outage loss); none = all but loss, which
+ * takes three minutes. BENCH_GATEWAY_SECONDS: length of a measurement, BENCH_GATEWAY_OUTAGE: of the
+ * outage.
  */
 #include "../gateway/rig.h"
 #include "bench.h"
+#include "bench_peer.h"
 #include "bench_util.h"
 
 #include <inttypes.h>
@@ -23,7 +32,10 @@
 #define THEIRS_P95_MS 191.0
 #define PUBLISHED "thingsboard-gateway 3.8.3, published figure"
 
-enum { SETTLE_MS = 60000, HOUR_POINTS = 3600000 };
+#define THEIRS_LOSS 23.0 /* seconds, with sqlite */
+
+enum { SETTLE_MS = 60000, HOUR_POINTS = 3600000, PEER_START_MS = 90000, PEER_WARM_MS = 8000 };
+enum { PEER_TAGS_SLAVES = 30 };
 
 struct result {
     double points_s; /* delivered in the window, a second */
@@ -89,28 +101,107 @@ static void measure(const struct rig_setup *setup, struct result *ret)
     rig_fini(&r);
 }
 
+/* The same for the Python gateway. What it loses is loss()'s matter. */
+static void measure_peer(const struct rig_setup *setup, bool range, struct result *ret)
+{
+    struct rig r;
+    struct rig_use before, after;
+    struct samples_total a, b;
+    struct peer_setup peer = { .range = range, .storage = "memory" };
+    uint64_t points = (uint64_t) setup->slaves * setup->tags;
+    rig_init(&r, setup);
+    peer_start(&r, &peer);
+    if (!tb_stub_wait_points(r.stub, points, PEER_START_MS)) {
+        peer_show_log(&r);
+        bench_must(false, "the peer's first samples");
+    }
+    rig_run(&r, PEER_WARM_MS);
+    rig_use(&r, &before);
+    tb_stub_total(r.stub, &a);
+    tb_stub_forget_latency(r.stub);
+    double begin = util_wall_ns();
+    rig_run(&r, seconds() * 1000);
+    rig_use(&r, &after);
+    tb_stub_total(r.stub, &b);
+    double wall = (util_wall_ns() - begin) / 1e9;
+    ret->points_s = (double) (b.points - a.points) / wall;
+    ret->cpu = (after.cpu_s - before.cpu_s) / wall;
+    ret->rss_mb = (double) after.rss_kb / 1024;
+    ret->total = b;
+    fprintf(stderr,
+            "# thingsboard-gateway %s, %" PRIu32 " slaves x %" PRIu32 " tags at %" PRIu32
+            " ms, %s: %.0f points/s delivered, %.1f %% of a core, %.1f MB (at most %.1f), p50 "
+            "%" PRIu32 " ms, p95 %" PRIu32 " ms\n",
+            peer_version(), setup->slaves, setup->tags, setup->poll_ms,
+            range ? "ranges of 16" : "tag by tag", ret->points_s, ret->cpu * 100, ret->rss_mb,
+            (double) after.most_kb / 1024, b.p50_ms, b.p95_ms);
+    double wanted = (double) points / (setup->poll_ms / 1000.0);
+    double slack = 1.5 * setup->poll_ms / 1000.0 / wall; /* a poll more or less, and seq */
+    if (ret->points_s < (1 - slack) * wanted) {
+        fprintf(stderr, "# it did not keep up: %.0f points/s wanted\n", wanted);
+    }
+    /* Else it does other work than ours. */
+    bench_must(ret->points_s < (1 + slack) * wanted, "the peer's configured tags, once a poll");
+    rig_stop(&r);
+    char fault[128];
+    rig_run(&r, 500); /* what it had sent before */
+    bool whole = peer_is_whole(&r, range, fault, sizeof(fault));
+    bench_must(whole, whole ? "" : fault);
+    rig_fini(&r);
+}
+
+static const char *same_run(void)
+{
+    static char text[96];
+    snprintf(text, sizeof(text), "thingsboard-gateway %s (same run)", peer_version());
+    return text;
+}
+
 static double percent_of_1000(const struct result *x)
 {
     return x->cpu * 100 / (x->points_s / 1000);
 }
 
+/* A row against what the peer took for its points in this run, or else the published figure. */
+static void cost_line(const char *name, const struct result *x, const struct result *theirs,
+                      double published)
+{
+    double ours = percent_of_1000(x);
+    if (theirs == NULL) {
+        bench_line(name, ours, "% of a core per 1000 points/s", PUBLISHED, published / ours);
+        return;
+    }
+    fprintf(stderr, "# %s: theirs %.2f %% here, published %.2f %% (%.1f times ours)\n", name,
+            percent_of_1000(theirs), published, published / ours);
+    bench_line(name, ours, "% of a core per 1000 points/s", same_run(),
+               percent_of_1000(theirs) / ours);
+}
+
 static void range(void)
 {
-    struct result x;
+    struct result x, theirs;
+    bool peer = peer_version() != NULL;
     measure(&usual, &x);
-    bench_line("gateway_range", percent_of_1000(&x), "% of a core per 1000 points/s", PUBLISHED,
-               THEIRS_RANGE / percent_of_1000(&x));
-    bench_line("gateway_range_memory", x.rss_mb, "MB", PUBLISHED, THEIRS_RSS_MB / x.rss_mb);
+    if (peer) {
+        measure_peer(&usual, true, &theirs);
+    }
+    cost_line("gateway_range", &x, peer ? &theirs : NULL, THEIRS_RANGE);
+    bench_line("gateway_range_memory", x.rss_mb, "MB", peer ? same_run() : PUBLISHED,
+               (peer ? theirs.rss_mb : THEIRS_RSS_MB) / x.rss_mb);
 }
 
 static void tags(void)
 {
-    struct result x;
+    struct result x, theirs;
     struct rig_setup s = usual;
+    bool peer = peer_version() != NULL;
     s.gap = 1;
+    s.slaves = peer ? PEER_TAGS_SLAVES : s.slaves;
     measure(&s, &x);
-    bench_line("gateway_tags", percent_of_1000(&x), "% of a core per 1000 points/s", PUBLISHED,
-               THEIRS_TAGS / percent_of_1000(&x));
+    if (peer) {
+        measure_peer(&s, false, &theirs);
+    }
+    cost_line("gateway_tags", &x, peer ? &theirs : NULL, THEIRS_TAGS);
 }
 
 /* As much as the machine carries with simulator and stand-in on it; by the core it takes. */
@@ -220,13 +311,70 @@ static void outage(void)
     rig_fini(&r);
 }
 
+/* Seconds of a device of which no sample came: slaves are read once a second, and each number that
+ * is missing between the first and the last that came is one of them. The server stalls for 25 s,
+ * dies, and is back after a second. */
+static double lose(bool peer)
+{
+    struct rig r;
+    struct samples_total t;
+    struct rig_setup s = usual;
+    struct peer_setup theirs = { .storage = "sqlite" };
+    s.slaves = 5;
+    s.tags = 10;
+    s.gap = 1;
+    rig_init(&r, &s);
+    if (peer) {
+        peer_start(&r, &theirs);
+    } else {
+        rig_start(&r);
+    }
+    bench_must(tb_stub_wait_samples(r.stub, s.slaves, PEER_START_MS), "first samples");
+    rig_run(&r, 15000);
+    uint64_t before = rig_read(&r);
+    tb_stub_stall(r.stub, true);
+    rig_run(&r, 25000);
+    tb_stub_away(r.stub, true);
+    tb_stub_stall(r.stub, false);
+    rig_run(&r, 1000);
+    uint64_t after = rig_read(&r);
+    tb_stub_away(r.stub, false);
+    rig_run(&r, 35000);
+    rig_slaves(&r, "fault all silent", NULL, 0);
+    rig_run(&r, 100);
+    uint64_t read = rig_read(&r);
+    (void) tb_stub_wait_samples(r.stub, read, 10000);
+    tb_stub_total(r.stub, &t);
+    fprintf(stderr,
+            "# %s: %" PRIu64 " samples of %" PRIu32 " slaves read, %" PRIu64
+            " of them in the 26 s without a server; %" PRIu64 " came, %" PRIu64
+            " missing in between, %" PRIu64 " doubled, %" PRIu64 " out of order\n",
+            peer ? same_run() : "tp-gateway", read, s.slaves, after - before, t.distinct, t.lost,
+            t.doubled, t.out_of_order);
+    rig_stop(&r);
+    rig_fini(&r);
+    return (double) t.lost / s.slaves;
+}
+
+static void loss(void)
+{
+    static const char unit[] = "s without a sample per device";
+    bool peer = peer_version() != NULL;
+    double ours = lose(false), theirs = peer ? lose(true) : THEIRS_LOSS;
+    const char *vs = peer ? same_run() : PUBLISHED;
+    bench_line("gateway_loss", ours, unit, vs, theirs > 0 ? ours / theirs : 0);
+    bench_line("gateway_loss_theirs", theirs, unit, vs, 1);
+}
+
 struct part {
     const char *name;
     void (*run)(void);
+    bool named; /* runs only if it is */
 };
 static const struct part parts[] = {
-    { "range", range },     { "tags", tags },   { "max", most },
-    { "latency", latency }, { "drain", drain }, { "outage", outage },
+    { "range", range, false },     { "tags", tags, false },   { "max", most, false },
+    { "latency", latency, false }, { "drain", drain, false }, { "outage", outage, false },
+    { "loss", loss, true },
 };
 
 START_TEST(part)
@@ -241,7 +389,7 @@ int main(int argc, char **argv)
     Suite *s = suite_create("gateway");
     TCase *c = tcase_create("gateway");
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
-        bool wanted = argc < 2;
+        bool wanted = argc < 2 && !parts[i].named;
         for (int k = 1; k < argc; k++) {
             wanted |= strcmp(argv[k], parts[i].name) == 0;
         }
