@@ -9,6 +9,8 @@
  * - range: theirs reads 16 registers at once, all that the package does. The published figure is of
  *   a state of its sources that read 120.
  * - tags: with it, both read 30 slaves instead of 100: that much it carries, reading tag by tag.
+ * - "did not keep up": it delivered less than nine tenths of the load, as on a machine that does
+ *   other work. Such a ratio is too good for ours: measure again.
  * - Its storage is memory there, which costs it least; ours is on files.
  * Arguments: the parts to run (range tags max latency drain outage loss); none = all but loss, which
  * takes three minutes. BENCH_GATEWAY_SECONDS: length of a measurement, BENCH_GATEWAY_OUTAGE: of the
@@ -41,6 +43,7 @@ struct result {
     double points_s; /* delivered in the window, a second */
     double cpu;      /* cores */
     double rss_mb;
+    bool fell_short; /* of the load: idle time is spread over too few points, no ratio is fair */
     struct samples_total total;
 };
 
@@ -137,9 +140,7 @@ static void measure_peer(const struct rig_setup *setup, bool range, struct resul
             (double) after.most_kb / 1024, b.p50_ms, b.p95_ms);
     double wanted = (double) points / (setup->poll_ms / 1000.0);
     double slack = 1.5 * setup->poll_ms / 1000.0 / wall; /* a poll more or less, and seq */
-    if (ret->points_s < (1 - slack) * wanted) {
-        fprintf(stderr, "# it did not keep up: %.0f points/s wanted\n", wanted);
-    }
+    ret->fell_short = ret->points_s < 0.9 * wanted;
     /* Else it does other work than ours. */
     bench_must(ret->points_s < (1 + slack) * wanted, "the peer's configured tags, once a poll");
     rig_stop(&r);
@@ -150,10 +151,11 @@ static void measure_peer(const struct rig_setup *setup, bool range, struct resul
     rig_fini(&r);
 }
 
-static const char *same_run(void)
+static const char *same_run(bool fell_short)
 {
     static char text[96];
-    snprintf(text, sizeof(text), "thingsboard-gateway %s (same run)", peer_version());
+    snprintf(text, sizeof(text), "thingsboard-gateway %s (same run%s)", peer_version(),
+             fell_short ? ", did not keep up" : "");
     return text;
 }
 
@@ -173,7 +175,7 @@ static void cost_line(const char *name, const struct result *x, const struct res
     }
     fprintf(stderr, "# %s: theirs %.2f %% here, published %.2f %% (%.1f times ours)\n", name,
             percent_of_1000(theirs), published, published / ours);
-    bench_line(name, ours, "% of a core per 1000 points/s", same_run(),
+    bench_line(name, ours, "% of a core per 1000 points/s", same_run(theirs->fell_short),
                percent_of_1000(theirs) / ours);
 }
 
@@ -186,7 +188,8 @@ static void range(void)
         measure_peer(&usual, true, &theirs);
     }
     cost_line("gateway_range", &x, peer ? &theirs : NULL, THEIRS_RANGE);
-    bench_line("gateway_range_memory", x.rss_mb, "MB", peer ? same_run() : PUBLISHED,
+    bench_line("gateway_range_memory", x.rss_mb, "MB",
+               peer ? same_run(theirs.fell_short) : PUBLISHED,
                (peer ? theirs.rss_mb : THEIRS_RSS_MB) / x.rss_mb);
 }
 
@@ -349,8 +352,8 @@ static double lose(bool peer)
             "# %s: %" PRIu64 " samples of %" PRIu32 " slaves read, %" PRIu64
             " of them in the 26 s without a server; %" PRIu64 " came, %" PRIu64
             " missing in between, %" PRIu64 " doubled, %" PRIu64 " out of order\n",
-            peer ? same_run() : "tp-gateway", read, s.slaves, after - before, t.distinct, t.lost,
-            t.doubled, t.out_of_order);
+            peer ? same_run(false) : "tp-gateway", read, s.slaves, after - before, t.distinct,
+            t.lost, t.doubled, t.out_of_order);
     rig_stop(&r);
     rig_fini(&r);
     return (double) t.lost / s.slaves;
@@ -361,7 +364,7 @@ static void loss(void)
     static const char unit[] = "s without a sample per device";
     bool peer = peer_version() != NULL;
     double ours = lose(false), theirs = peer ? lose(true) : THEIRS_LOSS;
-    const char *vs = peer ? same_run() : PUBLISHED;
+    const char *vs = peer ? same_run(false) : PUBLISHED;
     bench_line("gateway_loss", ours, unit, vs, theirs > 0 ? ours / theirs : 0);
     bench_line("gateway_loss_theirs", theirs, unit, vs, 1);
 }
