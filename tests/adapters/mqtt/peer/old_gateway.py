@@ -179,7 +179,8 @@ def run(a, folder):
         theirs = programs.start(
             "theirs", [a.python, "-c",
                        "from thingsboard_gateway.tb_gateway import daemon; daemon()"],
-            cwd=config, env=dict(os.environ, TB_GW_CONFIG_DIR=config + "/"))
+            cwd=config, env=dict(os.environ, TB_GW_CONFIG_DIR=config + "/", # it asks its maker for a new version
+                             https_proxy="http://127.0.0.1:9", http_proxy="http://127.0.0.1:9"))
         time.sleep(a.seconds / 2)
         ours.kill()
         ours.wait()
