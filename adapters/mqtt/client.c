@@ -209,7 +209,7 @@ static void tell_ended(struct mqtt_client *c)
     struct mqtt_publish *list = c->ended;
     c->ended = NULL;
     pthread_mutex_unlock(&c->lock);
-    mqtt_socket_answer(&c->likely);
+    mqtt_sockets_answer(&c->found);
     while (list != NULL) {
         struct mqtt_publish *p = list;
         struct tpc_error e = {
@@ -254,12 +254,11 @@ static void went_up(struct mqtt_client *c)
     }
     c->unasked = true;
     pthread_mutex_unlock(&c->lock);
-    uint64_t inode = 0;
-    int fd = mqtt_socket_new(&c->before, c->port, &inode, &c->likely);
-    mqtt_socket_hurry(&c->likely);
+    struct mqtt_found found;
+    mqtt_sockets_new(&c->before, c->port, &found);
+    mqtt_sockets_hurry(&found);
     pthread_mutex_lock(&c->lock);
-    c->fd = fd;
-    c->inode = inode;
+    c->found = found;
     pthread_mutex_unlock(&c->lock);
     c->host->log(c->ctx, TPC_LOG_INFO, "connected to %s%s", c->config.url,
                  present ? ", the session goes on" : "");
@@ -353,7 +352,7 @@ static bool leave(struct mqtt_client *c)
     /* What is not acknowledged by now paho sends again on the next connection, if the session goes on;
      * while it waits for that it takes no other one. */
     if (!disconnect(c, 0, MQTT_LEAVE_MS)) {
-        mqtt_socket_cut(c->fd, c->inode);
+        mqtt_sockets_cut(&c->found);
     }
     pthread_mutex_lock(&c->lock);
     return true;
@@ -374,8 +373,7 @@ static int begin(struct mqtt_client *c)
     c->distrusted = false;
     c->inflight_max = c->config.max_inflight;
     c->facts = (struct mqtt_client_facts){ .version = c->config.version };
-    c->fd = -1;
-    c->likely.count = 0;
+    c->found.count = 0;
     pthread_mutex_unlock(&c->lock);
     mqtt_sockets_list(&c->before);
     int rc = begin_connect(c);
@@ -433,7 +431,7 @@ static void cut(struct mqtt_client *c)
         wait_change(c, 50);
     }
     if (c->callbacks > 0) {
-        mqtt_socket_cut(c->fd, c->inode);
+        mqtt_sockets_cut(&c->found);
     }
     c->cut = true;
     pthread_cond_broadcast(&c->changed);
@@ -513,7 +511,9 @@ static void *run(void *user)
             rc = speak_3(c);
             continue;
         }
-        int64_t until = mono_ms() + jitter(c, pause);
+        int64_t until =
+            mono_ms() + jitter(c, c->apart && pause < MQTT_APART_MS ? MQTT_APART_MS : pause);
+        c->apart = false;
         for (int64_t now = mono_ms(); !c->stopping && !(c->renew && c->made) && now < until;
              now = mono_ms()) {
             wait_change(c, (uint32_t) (until - now));
@@ -572,7 +572,6 @@ int mqtt_client_create(const struct tpc_host *host, void *ctx,
     c->host = host;
     c->ctx = ctx;
     c->config = *config;
-    c->fd = -1;
     int rc = 0;
     for (size_t i = 0; texts_of(c, i) != NULL; i++) {
         /* After a failure the rest is cleared, so that destroy frees only what is ours. */
@@ -654,8 +653,9 @@ int mqtt_client_publish(struct mqtt_client *c, struct tpc_str topic, struct tpc_
 {
     size_t size = sizeof(struct mqtt_publish) + topic.len + 1 + payload.len;
     if (topic.len == 0 || topic.len > UINT16_MAX || payload.len > (256u << 20) ||
-        memchr(topic.ptr, '\0', topic.len) != NULL || qos > 1) {
-        return TPC_EINVAL;
+        memchr(topic.ptr, '\0', topic.len) != NULL || memchr(topic.ptr, '+', topic.len) != NULL ||
+        memchr(topic.ptr, '#', topic.len) != NULL || qos > 1) {
+        return TPC_EINVAL; /* for a wildcard a broker ends the connection, each time it is sent */
     }
     pthread_mutex_lock(&c->lock);
     bool up = (c->state == MQTT_UP && !c->lost) || c->renewing;
@@ -731,8 +731,9 @@ void mqtt_client_facts(struct mqtt_client *c, struct mqtt_client_facts *ret)
 bool mqtt_client_drop(struct mqtt_client *c)
 {
     pthread_mutex_lock(&c->lock);
-    bool known = c->fd >= 0;
-    mqtt_socket_cut(c->fd, c->inode);
+    bool known = c->found.count > 0;
+    c->apart = c->apart || c->found.count > 1;
+    mqtt_sockets_cut(&c->found);
     pthread_mutex_unlock(&c->lock);
     return known;
 }

@@ -25,6 +25,7 @@ enum {
     MQTT_INFLIGHT_LIMIT = 1024,     /* greatest max_inflight */
     MQTT_CONNECT_TIMEOUT_S = 10,
     MQTT_DISCONNECT_MS = 1000,
+    MQTT_APART_MS = 1000, /* pause after a connection whose socket was not known for sure */
     /* stop() waits so long for a message that is being worked on, and a change of files for publishes
      * that are on their way */
     MQTT_SETTLE_MS = 1000

@@ -50,11 +50,9 @@ struct mqtt_client {
     struct mqtt_client_config config; /* texts are ours */
     char url[MQTT_URL_MAX];           /* as paho writes it */
     uint16_t port;
-    MQTTAsync paho; /* our thread's, as are the next four */
+    MQTTAsync paho; /* our thread's, as are the next three */
     struct mqtt_sockets before;
-    struct mqtt_likely likely;
-    int fd; /* paho's socket; -1 = not known. It and inode are written under the lock */
-    uint64_t inode;
+    struct mqtt_found found; /* paho's socket; written under the lock */
     pthread_t thread;
     bool running, made;
     struct tls_copy *files; /* of the connection; NULL = those of the configuration */
@@ -63,6 +61,7 @@ struct mqtt_client {
     pthread_cond_t changed;
     enum mqtt_state state;
     bool stopping, cut;
+    bool apart;   /* another client connected in the same moment: not so next time */
     bool lost;    /* the connection that was up, or being made, is gone */
     bool came_up; /* it is up: our thread has to say so and subscribe */
     bool session_present;

@@ -5,7 +5,8 @@
  *
  * Acknowledgement (option ack = appended): a message of QoS 1 is acknowledged to the broker when
  * the core has it in its log; until then paho's receive thread waits in on_message(). There is one
- * such thread in a process, so an instance never waits for more than one ticket.
+ * such thread in a process, so an instance never waits for more than one ticket, and not for ever: what
+ * would make room in the log may need that thread, too. After option hold the connection is given up.
  */
 #include "certs.h"
 #include "client.h"
@@ -43,6 +44,9 @@ struct mqtt {
     struct mqtt_tb tb;       /* all zero without the dialect */
     uint64_t link;           /* the link session */
     pthread_mutex_t opening; /* held while a session is opened or closed; never by a worker */
+    int64_t
+        begun_ms; /* monotonic: since when the message is worked on; the receive thread's, as is the next */
+    bool dropped; /* its connection was given up */
 
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -114,6 +118,26 @@ static uint64_t session_for(struct mqtt *m, const struct mqtt_address *a)
     return session != 0 ? session : m->link;
 }
 
+static int64_t mono_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Whether the message is not to be waited for any more: the instance stops, or the core does not take it.
+ * While it waits here nothing else moves through paho in this process: what would make room in the log by
+ * delivering it over another connection could not. */
+static bool given_up(struct mqtt *m)
+{
+    if (!m->dropped && mono_ms() - m->begun_ms >= m->options.hold_ms &&
+        mqtt_client_drop(m->client)) {
+        m->dropped = true;
+        m->host->count(m->ctx, "held_back", 1);
+    }
+    return m->dropped || mqtt_client_is_cut(m->client);
+}
+
 /* Waits until the ticket is settled. Returns 0, what it was settled with, or TPC_ECANCELED after
  * the connection was cut. */
 static int wait_settled(struct mqtt *m)
@@ -130,7 +154,7 @@ static int wait_settled(struct mqtt *m)
             m->waiting = 0;
         }
         pthread_mutex_unlock(&m->lock);
-        if (settled || mqtt_client_is_cut(m->client)) {
+        if (settled || given_up(m)) {
             return rc;
         }
     }
@@ -184,7 +208,7 @@ static void deliver(struct mqtt *m, const struct mqtt_address *a, const struct t
             m->host->count(m->ctx, "messages", 1);
             return;
         }
-        if (rc == TPC_ECANCELED || mqtt_client_is_cut(m->client)) {
+        if (rc == TPC_ECANCELED || (qos > 0 && given_up(m))) {
             return; /* not acknowledged: the broker keeps it for the session */
         }
         if (qos == 0) {
@@ -285,7 +309,7 @@ static bool prepare_tb(struct mqtt *m, const struct mqtt_incoming *in, struct mq
         return false;
     }
     while (mqtt_tb_prepare(&m->tb, in, a) != 0) {
-        if (mqtt_client_is_cut(m->client) || in->qos == 0) {
+        if (in->qos == 0 || given_up(m)) {
             m->host->count(m->ctx, "dropped", in->qos == 0);
             return false;
         }
@@ -299,6 +323,8 @@ static void on_message(void *user, const struct mqtt_incoming *in)
     struct mqtt *m = user;
     struct mqtt_address a;
     struct tpc_str product, device;
+    m->begun_ms = mono_ms();
+    m->dropped = false;
     bool heard = tell_links(m, in);
     if ((m->options.dialects & MQTT_ALINK) != 0 && TPC_HAS(m->host, struct tpc_host, enroll) &&
         mqtt_enroll_topic(in->topic, &product, &device)) {

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { ID_BYTES = 8, ID_MAX = 200 };
+enum { ID_BYTES = 8, ID_MAX = 200, HOLD_MS = 2000 };
 
 static const struct tpc_option tls_table[] = {
     { .name = "ca",
@@ -137,6 +137,14 @@ const struct tpc_option mqtt_option_table[MQTT_OPTION_COUNT] = {
       .since = "0.1",
       .help =
           "when a message of QoS 1 is acknowledged: once it is in the log, or once it is taken" },
+    { .name = "hold",
+      .type = TPC_OPT_DURATION,
+      .min = 100,
+      .max = 3600000,
+      .since = "0.1",
+      .help =
+          "how long a message of QoS 1 waits for the core before the connection is given up, so "
+          "that the broker keeps it; absent = 2s, with clean_start keep_alive" },
     { .name = "gateway_acks",
       .type = TPC_OPT_ENUM,
       .def = "gateway",
@@ -360,6 +368,8 @@ int mqtt_options_read(const struct tpc_host *host, void *ctx, const struct tpc_v
     o->ack_appended = is(tpc_value_text(tpc_value_get(cfg, TPC_STR("ack"))), "appended");
     o->gateway_acks_both = is(tpc_value_text(tpc_value_get(cfg, TPC_STR("gateway_acks"))), "both");
     rc = read_client(host, ctx, cfg, o);
+    o->hold_ms = (uint32_t) tpi_member_int(
+        cfg, "hold", o->client.clean_start ? (int64_t) o->client.keep_alive_s * 1000 : HOLD_MS);
     if (rc == 0) {
         rc = read_patterns(host, ctx, tpc_value_get(cfg, TPC_STR("custom")), o);
     }

@@ -11,7 +11,7 @@
 #include <tpcore/arena.h>
 #include <tpcore/ext/option.h>
 
-enum { MQTT_OPTION_COUNT = 22 };
+enum { MQTT_OPTION_COUNT = 23 };
 extern const struct tpc_option mqtt_option_table[MQTT_OPTION_COUNT];
 
 struct mqtt_options {
@@ -20,6 +20,7 @@ struct mqtt_options {
     uint32_t dialects; /* enum mqtt_dialect, or'ed */
     uint32_t qos;
     uint32_t max_devices;
+    uint32_t hold_ms;   /* a message waits for the core */
     uint32_t reload_ms; /* of the files for TLS; 0 = never */
     bool ack_appended, presence;
     bool gateway_acks_both;

@@ -78,66 +78,77 @@ void mqtt_sockets_list(struct mqtt_sockets *ret)
 struct finding {
     const struct mqtt_sockets *before;
     uint16_t port;
-    int fd, found;
-    uint64_t inode;
-    struct mqtt_likely *likely;
+    bool too_many;
+    struct mqtt_found *found;
 };
 
 static void compare(void *user, int fd, uint64_t inode)
 {
     struct finding *f = user;
+    struct mqtt_found *found = f->found;
     bool old = false;
     for (uint32_t i = 0; i < f->before->count && !old; i++) {
         old = f->before->inodes[i] == inode;
     }
-    if (!old && (has_peer_port("/proc/self/net/tcp", inode, f->port) ||
-                 has_peer_port("/proc/self/net/tcp6", inode, f->port))) {
-        f->found++;
-        f->fd = fd;
-        f->inode = inode;
-        if (f->likely->count < MQTT_LIKELY_MAX) {
-            f->likely->fds[f->likely->count++] = fd;
+    for (uint32_t i = 0; i < found->count && !old; i++) {
+        old = found->items[i].inode == inode;
+    }
+    if (old || (!has_peer_port("/proc/self/net/tcp", inode, f->port) &&
+                !has_peer_port("/proc/self/net/tcp6", inode, f->port))) {
+        return;
+    }
+    f->too_many |= found->count == MQTT_FOUND_MAX;
+    if (!f->too_many) {
+        found->items[found->count].fd = fd;
+        found->items[found->count++].inode = inode;
+    }
+}
+
+void mqtt_sockets_new(const struct mqtt_sockets *before, uint16_t port, struct mqtt_found *ret)
+{
+    struct finding f = { .before = before, .port = port, .found = ret };
+    bool whole = before->count < MQTT_SOCKETS_MAX; /* a full list may have missed some */
+    ret->count = 0;
+    /* The kernel's table may miss a line while other sockets come and go: ours, where it has another's. */
+    for (int i = 0; whole && ret->count == 0 && i < LOOKS_MAX; i++) {
+        each(compare, &f);
+    }
+    if (ret->count > 0) {
+        each(compare, &f);
+    }
+    ret->count = f.too_many ? 0 : ret->count;
+}
+
+static bool is_still(int fd, uint64_t inode)
+{
+    char name[16];
+    snprintf(name, sizeof(name), "%d", fd);
+    return inode_of(name) == inode;
+}
+
+void mqtt_sockets_hurry(const struct mqtt_found *f)
+{
+    int yes = 1;
+    for (uint32_t i = 0; i < f->count; i++) {
+        if (is_still(f->items[i].fd, f->items[i].inode)) {
+            (void) setsockopt(f->items[i].fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
         }
     }
 }
 
-int mqtt_socket_new(const struct mqtt_sockets *before, uint16_t port, uint64_t *ret_inode,
-                    struct mqtt_likely *ret_likely)
-{
-    struct finding f = { .before = before, .port = port, .fd = -1, .likely = ret_likely };
-    ret_likely->count = 0;
-    bool whole = before->count < MQTT_SOCKETS_MAX; /* a full list may have missed some */
-    /* The kernel's table may miss a line while other sockets come and go. */
-    for (int i = 0; whole && f.found == 0 && i < LOOKS_MAX; i++) {
-        each(compare, &f);
-    }
-    *ret_inode = f.inode;
-    return f.found == 1 ? f.fd : -1;
-}
-
-static void set_all(const struct mqtt_likely *l, int option)
+void mqtt_sockets_answer(const struct mqtt_found *f)
 {
     int yes = 1;
-    for (uint32_t i = 0; i < l->count; i++) {
-        (void) setsockopt(l->fds[i], IPPROTO_TCP, option, &yes, sizeof(yes));
+    for (uint32_t i = 0; i < f->count; i++) {
+        (void) setsockopt(f->items[i].fd, IPPROTO_TCP, TCP_QUICKACK, &yes, sizeof(yes));
     }
 }
 
-void mqtt_socket_hurry(const struct mqtt_likely *l)
+void mqtt_sockets_cut(const struct mqtt_found *f)
 {
-    set_all(l, TCP_NODELAY);
-}
-
-void mqtt_socket_answer(const struct mqtt_likely *l)
-{
-    set_all(l, TCP_QUICKACK);
-}
-
-void mqtt_socket_cut(int fd, uint64_t inode)
-{
-    char name[16];
-    snprintf(name, sizeof(name), "%d", fd);
-    if (fd >= 0 && inode_of(name) == inode) {
-        shutdown(fd, SHUT_RDWR);
+    for (uint32_t i = 0; i < f->count; i++) {
+        if (is_still(f->items[i].fd, f->items[i].inode)) {
+            shutdown(f->items[i].fd, SHUT_RDWR);
+        }
     }
 }

@@ -8,39 +8,40 @@
 
 #include <stdint.h>
 
-enum { MQTT_SOCKETS_MAX = 512 };
+enum { MQTT_SOCKETS_MAX = 4096, MQTT_FOUND_MAX = 16 };
 
 struct mqtt_sockets {
     uint32_t count;
     uint64_t inodes[MQTT_SOCKETS_MAX];
 };
 
-/* Those that may be the new one: of clients that connect at once to one port. */
-enum { MQTT_LIKELY_MAX = 8 };
-
-struct mqtt_likely {
-    uint32_t count;
-    int fds[MQTT_LIKELY_MAX];
-};
-
 /* All sockets of the process. */
 void mqtt_sockets_list(struct mqtt_sockets *ret);
 
-/* The one connected TCP socket that is not in `before` and whose peer has this port. Returns its
- * descriptor and inode, or -1 if there is none, or more than one; and all of those that it may be. */
-int mqtt_socket_new(const struct mqtt_sockets *before, uint16_t port, uint64_t *ret_inode,
-                    struct mqtt_likely *ret_likely);
+/* What may be paho's socket: one, or some where others connected to the same port in the same moment. */
+struct mqtt_found {
+    uint32_t count; /* 0 = it is not known */
+    struct {
+        int fd;
+        uint64_t inode;
+    } items[MQTT_FOUND_MAX];
+};
+
+/* The connected TCP sockets that are not in `before` and whose peer has this port; more than
+ * MQTT_FOUND_MAX = none. */
+void mqtt_sockets_new(const struct mqtt_sockets *before, uint16_t port, struct mqtt_found *ret);
 
 /* Small packets go at once: paho writes one at a time, and the kernel would wait for the other side's
- * acknowledgement of the one before. On another socket it does no harm. */
-void mqtt_socket_hurry(const struct mqtt_likely *l);
+ * acknowledgement of the one before. */
+void mqtt_sockets_hurry(const struct mqtt_found *f);
 
 /* What was received is acknowledged to the kernel of the other side at once: a broker that sends its
  * small answers by Nagle's rule holds them back until then, some 40 ms. On another socket it does no
  * harm. */
-void mqtt_socket_answer(const struct mqtt_likely *l);
+void mqtt_sockets_answer(const struct mqtt_found *f);
 
-/* Shuts it down both ways, if the descriptor is still that socket. */
-void mqtt_socket_cut(int fd, uint64_t inode);
+/* Shuts them down both ways, where the descriptor is still that socket. One that was another client's
+ * makes that one connect again: better than an acknowledgement of what is not safe. */
+void mqtt_sockets_cut(const struct mqtt_found *f);
 
 #endif

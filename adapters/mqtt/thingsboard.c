@@ -15,7 +15,7 @@
 
 enum {
     DOCUMENT_BYTES = 4096,
-    LIMITS_BYTES = 1024,
+    LIMITS_BYTES = 2048, /* three limits of 200, twice */
     KEYS_MAX = 64,
     KEYS_BYTES = 2048,
     NAME_BYTES = 384

@@ -497,18 +497,16 @@ void fake_command_end(struct fake_host *h, uint32_t i, uint32_t state, int code,
 
 void fake_settle(struct fake_host *h, uint32_t from, int error)
 {
-    for (;;) {
+    pthread_mutex_lock(&h->lock);
+    uint32_t count = h->frame_count; /* what comes for that is not settled */
+    pthread_mutex_unlock(&h->lock);
+    for (; from < count; from++) {
         pthread_mutex_lock(&h->lock);
-        uint64_t ticket = from < h->frame_count ? h->frames[from].ticket : 0;
-        bool end = from >= h->frame_count;
+        uint64_t ticket = h->frames[from].ticket;
         pthread_mutex_unlock(&h->lock);
-        if (end) {
-            return;
-        }
         if (ticket != 0) {
             h->ops->settled(h->self, &ticket, &error, 1);
         }
-        from++;
     }
 }
 
