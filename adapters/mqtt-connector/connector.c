@@ -166,7 +166,8 @@ static int connector_start(void *self)
     struct tpc_session_options o = { .size = sizeof(o), .flags = TPC_SESSION_LINK };
     o.tenant = c->config.tenant;
     o.peer = tpc_str_from(c->config.client.url);
-    c->stopping = c->sweeping = c->told_refused = false; /* it may have run before */
+    c->stopping = c->sweeping = c->told_refused = c->told_unmade =
+        false; /* it may have run before */
     if (c->config.request_count > 0) {
         cn_asks_start(c->asks);
     }

@@ -47,6 +47,7 @@ struct connector {
     bool again;        /* it is worked on once more */
     bool dropped;      /* its connection was given up */
     int64_t begun_ms;  /* monotonic */
+    bool told_unmade;  /* a device that is not made; since the start */
     bool told_refused; /* in the log, since the connection was made */
 
     pthread_mutex_t lock; /* over those below */

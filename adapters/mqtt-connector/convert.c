@@ -67,17 +67,23 @@ int cn_who(const struct cn_from *f, const struct expr_message *m, struct tpc_are
 
 static int write_payload(struct work *w, const struct tpc_value *map, struct tpc_bytes *ret)
 {
-    struct tpc_buf buf = { .cap = PAYLOAD_FIRST };
-    int rc = TPC_ETOOBIG;
-    for (int pass = 0; pass < 2 && rc == TPC_ETOOBIG; pass++) {
-        buf.ptr = tpc_arena_take(w->arena, buf.cap);
-        if (buf.ptr == NULL) {
-            return TPC_ENOMEM;
-        }
-        rc = w->cbor ? tpc_cbor_write(map, &buf) : tpc_json_write(map, 0, &buf);
-        buf.cap = rc == TPC_ETOOBIG ? buf.need : buf.cap;
+    uint8_t small[PAYLOAD_FIRST]; /* no more is kept of each item of an array than it needs */
+    struct tpc_buf buf = { small, sizeof(small), 0 };
+    int rc = w->cbor ? tpc_cbor_write(map, &buf) : tpc_json_write(map, 0, &buf);
+    if (rc != 0 && rc != TPC_ETOOBIG) {
+        return rc;
     }
-    *ret = (struct tpc_bytes){ buf.ptr, buf.need };
+    uint8_t *kept = tpc_arena_take(w->arena, buf.need);
+    if (kept == NULL) {
+        return TPC_ENOMEM;
+    }
+    if (rc == 0) {
+        memcpy(kept, small, buf.need);
+    } else {
+        buf = (struct tpc_buf){ kept, buf.need, 0 };
+        rc = w->cbor ? tpc_cbor_write(map, &buf) : tpc_json_write(map, 0, &buf);
+    }
+    *ret = (struct tpc_bytes){ kept, buf.need };
     return rc;
 }
 

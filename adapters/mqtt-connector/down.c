@@ -526,23 +526,23 @@ static void answer_value(struct connector *c, struct tpc_bytes payload, struct t
 
 bool cn_answered(struct connector *c, const struct mqtt_incoming *in)
 {
-    bool heard = false;
+    struct cn_job *first = NULL; /* the oldest of that topic: devices answer in order */
     pthread_mutex_lock(&c->lock);
-    for (struct cn_job *j = c->jobs; j != NULL && !heard; j = j->next) {
+    for (struct cn_job *j = c->jobs; j != NULL; j = j->next) {
         struct tpc_str topic = { (const char *) j->topic.ptr, j->topic.len };
         if (j->two_way && !j->answered && !j->told && tpc_str_equal(topic, in->topic)) {
-            struct tpc_value data;
-            answer_value(c, in->payload, &data);
-            write_reply(j, 0, "", &data);
-            heard = true;
+            first = j;
         }
     }
-    if (heard) {
+    if (first != NULL) {
+        struct tpc_value data;
+        answer_value(c, in->payload, &data);
+        write_reply(first, 0, "", &data);
         work_off(c);
     }
     pthread_mutex_unlock(&c->lock);
-    if (heard) {
+    if (first != NULL) {
         tpc_arena_reset(c->arena);
     }
-    return heard;
+    return first != NULL;
 }

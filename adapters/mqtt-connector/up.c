@@ -52,7 +52,8 @@ static int make_device(struct connector *c, struct tpc_str device, struct tpc_st
                              : TPC_STR("{\"codec\":\"json\",\"unknown\":\"keep\",\"model\":{}}");
     int rc = c->host->make_device(c->ctx, &d);
     c->host->count(c->ctx, rc == 0 ? "devices_made" : "devices_refused", 1);
-    if (rc != 0) {
+    if (rc != 0 && !c->told_unmade) {
+        c->told_unmade = true; /* each of its messages comes here */
         c->host->log(c->ctx, TPC_LOG_WARN, "device %.*s of type %.*s is not made: %s",
                      (int) device.len, device.ptr, (int) type.len, type.ptr, tpc_error_name(rc));
     }
@@ -286,8 +287,8 @@ static bool done(struct connector *c, const struct cn_part *p, int rc, bool safe
     return false;
 }
 
-/* Gives what is not done. Returns whether something must wait for resume(). */
-static bool give_all(struct connector *c, uint64_t first, bool tickets, bool safely)
+/* Gives what is not done, up to what must wait for resume(). */
+static void give_all(struct connector *c, uint64_t first, bool tickets, bool safely)
 {
     bool later = false;
     for (uint32_t i = 0; i < c->part_count && !later; i++) {
@@ -314,7 +315,6 @@ static bool give_all(struct connector *c, uint64_t first, bool tickets, bool saf
             later = !p->done;
         }
     }
-    return later;
 }
 
 static int64_t mono_ms(void)
@@ -386,7 +386,7 @@ static int deliver(struct connector *c)
         c->first_ticket = ticketed ? first : 0;
         c->left = 0;
         pthread_mutex_unlock(&c->lock);
-        bool later = give_all(c, first, ticketed, safely);
+        give_all(c, first, ticketed, safely);
         if (ticketed && !wait_settled(c)) {
             rc = TPC_ECANCELED;
         } else if (!all_done(c)) {
@@ -394,12 +394,12 @@ static int deliver(struct connector *c)
                 c->host->count(c->ctx, "later", 1);
                 told = true;
             }
-            if (later || !ticketed) {
-                wait_resumed(c);
-            }
+            wait_resumed(c); /* also for what the log failed to take: it may fail at once */
             rc = given_up(c) ? TPC_ECANCELED : 0;
         }
     }
+    /* The log goes on: a message of many parts would else never be taken whole. */
+    c->begun_ms = rc == 0 ? mono_ms() : c->begun_ms;
     pthread_mutex_lock(&c->lock);
     c->first_ticket = 0;
     c->part_number += c->part_count;

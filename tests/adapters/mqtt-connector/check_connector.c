@@ -464,6 +464,26 @@ START_TEST(answer_of_the_device_ends_its_command)
 }
 END_TEST
 
+START_TEST(answers_on_one_topic_end_commands_in_their_order)
+{
+    uint64_t s = begin_down("\"rpc\":[{\"topic\":\"down/${deviceName}\",\"value\":\"${params}\","
+                            "\"answer_topic\":\"up/${deviceName}\",\"timeout\":\"2s\"}]");
+    struct tpc_frame f = command("get", "{\"key\":\"k\"}");
+    tk_ok(fake_send(&h, s, "default", "box1", &f, 5));
+    f.correlation = TPC_STR("c2");
+    tk_ok(fake_send(&h, s, "default", "box1", &f, 6));
+    ck_assert(fake_wait_sent(&h, 2));
+    say("up/box1", "1");
+    say("up/box1", "2");
+    ck_assert(fake_wait_frames(&h, 2));
+    ck_assert_str_eq(h.frames[0].correlation, "c1");
+    ck_assert_str_eq(h.frames[1].correlation, "c2");
+    ck_assert_ptr_nonnull(strstr(h.frames[1].payload, "\"data\":2"));
+    broker_fini(&device);
+    end();
+}
+END_TEST
+
 START_TEST(command_without_an_answer_fails_after_its_time)
 {
     uint64_t s = begin_down(TWO_WAY);
@@ -631,6 +651,7 @@ Suite *connector_suite(void)
     tcase_add_test(c, attribute_that_is_set_is_published_and_answered);
     tcase_add_test(c, service_without_an_answer_is_published_and_succeeds);
     tcase_add_test(c, answer_of_the_device_ends_its_command);
+    tcase_add_test(c, answers_on_one_topic_end_commands_in_their_order);
     tcase_add_test(c, command_without_an_answer_fails_after_its_time);
     tcase_add_test(c, attributes_that_a_device_asks_for_are_published_to_it);
     tcase_add_test(c, asking_without_somebody_who_answers_is_told_once);
