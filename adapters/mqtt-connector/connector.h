@@ -60,6 +60,8 @@ struct connector {
     uint32_t next_request;
     bool sweeping; /* a timer is set */
     bool in_sweep;
+    uint32_t
+        sweep_turn; /* how many there were: one may run before whoever set it knows its timer */
     uint64_t timer;
     bool stopping;
 

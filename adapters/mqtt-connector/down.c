@@ -132,12 +132,15 @@ static void set_sweep(struct connector *c)
         return;
     }
     uint64_t timer = 0;
+    uint32_t turn = c->sweep_turn;
     c->sweeping = true;
     pthread_mutex_unlock(&c->lock);
     int rc = c->host->timer_set(c->ctx, CN_SWEEP_MS, on_sweep, c, &timer);
     pthread_mutex_lock(&c->lock);
-    c->sweeping = rc == 0;
-    c->timer = timer;
+    if (c->sweep_turn == turn) {
+        c->sweeping = rc == 0;
+        c->timer = timer;
+    }
 }
 
 /* Takes the first job off the list that is over or that has something to tell. */
@@ -198,6 +201,7 @@ static void on_sweep(void *user)
     struct connector *c = user;
     pthread_mutex_lock(&c->lock);
     c->sweeping = false;
+    c->sweep_turn++;
     c->in_sweep = true;
     time_out(c);
     work_off(c);

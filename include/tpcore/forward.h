@@ -40,7 +40,8 @@ struct tpc_forward_info {
     uint64_t thinned;        /* samples left out: keep.drop thin */
     uint64_t held_bytes;     /* of records in batches on their way or being filled */
     uint64_t behind_bytes;   /* of the log, by the mean size of its records */
-    int64_t oldest_unix_ms;  /* when the oldest of what is behind was received; 0 = nothing is */
+    int64_t
+        oldest_unix_ms; /* when the oldest came of what was read for it and is not delivered; 0 = nothing */
     /* Until the first bound bites (keep's, or the log's), at the rate at which records came of late
      * and if none goes; UINT64_MAX = no bound is in sight. */
     uint64_t buffer_seconds;

@@ -10,7 +10,6 @@ struct told {
     char key[129];
     char sink[129];
     char error[256];
-    uint64_t id;
     uint64_t keep_bytes, keep_age_ms, keep_records;
 };
 
@@ -48,45 +47,19 @@ static uint32_t flights(const struct fwd_target *t)
     return n;
 }
 
-/* ---- how long it may go on ---- */
-
-static int take_time(void *user, const struct tpc_record *r)
+/* When the oldest came of what it holds to send. What it has not read yet came later. Nobody reads the
+ * log for this: who asks for numbers does not wait for a disk. */
+static int64_t oldest(const struct fwd_target *t)
 {
-    *(int64_t *) user = r->received_unix_ms;
-    return 1;
-}
-
-/* Where a target stands, if it is there still: reads are not done under the lock. */
-static bool position(struct tpi_forward *f, uint32_t slot, uint64_t id, uint32_t partition,
-                     uint64_t *ret_at)
-{
-    pthread_mutex_lock(&f->lock);
-    const struct fwd_target *t = slot < f->count ? f->targets[slot] : NULL;
-    bool there = t != NULL && t->id == id;
-    *ret_at = there ? fwd_committed(t, partition) : 0;
-    pthread_mutex_unlock(&f->lock);
-    return there;
-}
-
-/* When the first record came that waits; 0 = none does. */
-static int64_t oldest(struct tpi_forward *f, uint32_t slot, uint64_t id)
-{
-    void *self;
-    const struct tpc_bus_ops *bus = f->host.bus(f->host.user, &self);
     int64_t first = 0;
-    for (uint32_t i = 0; bus != NULL && i < f->host.partitions; i++) {
-        uint64_t at, next;
-        int64_t ms = 0;
-        if (!position(f, slot, id, i, &at) || at >= f->host.end(f->host.user, i)) {
-            continue;
-        }
-        if (bus->read(self, i, at, 1, 0, take_time, &ms, &next) == TPC_EGAP) {
-            (void) bus->read(self, i, next, 1, 0, take_time, &ms, &next);
-        }
+    for (uint32_t i = 0; t->config != NULL && i < t->config->lane_count; i++) {
+        int64_t ms = atomic_load_explicit(&t->config->lanes[i].oldest_ms, memory_order_relaxed);
         first = ms != 0 && (first == 0 || ms < first) ? ms : first;
     }
     return first;
 }
+
+/* ---- how long it may go on ---- */
 
 static uint64_t lesser(uint64_t a, uint64_t b)
 {
@@ -125,7 +98,6 @@ static void tell(struct fwd_target *t, const struct fwd_config *c, struct told *
 {
     struct tpc_forward_info *i = &out->info;
     memset(i, 0, sizeof(*i));
-    out->id = t->id;
     out->keep_bytes = c->keep_bytes;
     out->keep_age_ms = c->keep_age_ms;
     out->keep_records = c->keep_records;
@@ -147,6 +119,7 @@ static void tell(struct fwd_target *t, const struct fwd_config *c, struct told *
     i->thinned = TPI_METRIC_GET(t->counts.thinned);
     i->held_bytes = TPI_METRIC_GET(t->counts.held_bytes);
     i->in_flight = flights(t);
+    i->oldest_unix_ms = i->behind > 0 ? oldest(t) : 0;
     i->error_code = t->last.code;
     i->error_unix_ms = t->last_unix_ms;
     i->error = keep_text(out->error, sizeof(out->error), tpc_str_from(t->last.text));
@@ -171,7 +144,6 @@ int tpi_forward_info(struct tpi_forward *f, struct tpc_str tenant, struct tpc_st
         pthread_mutex_unlock(&f->lock);
         if (told) {
             any = true;
-            out.info.oldest_unix_ms = out.info.behind > 0 ? oldest(f, i, out.id) : 0;
             out.info.buffer_seconds = buffer_seconds(f, &out, &out.info);
             rc = fn(user, &out.info);
         }

@@ -13,6 +13,7 @@ enum {
     FWD_CHUNK = 512,           /* records of one read */
     FWD_CHUNKS = 16,           /* reads of a target in one turn */
     FWD_SAVE_MS = 5000,        /* cursors are on stable storage at the latest after this */
+    FWD_PASSED_SAY_MS = 60000, /* between two lines about what was passed over */
     FWD_LATER_MS = 200,        /* until what the log could not do is tried again */
     FWD_SLOT_BITS = 8,         /* of a ticket: the target's slot */
     FWD_LANE_BITS = 4,         /* of a ticket: the lane */
@@ -110,10 +111,11 @@ struct fwd_lane {
     bool burying;         /* message `at` is to become a dead letter */
     struct tpc_error why; /* of that */
     uint32_t attempts;
-    uint64_t due_ms;    /* nothing before that */
-    uint64_t soon_ms;   /* a success of another lane makes it due then; 0 = it does not */
-    uint64_t filled_ms; /* when its first message was read */
-    size_t held_bytes;  /* as counted for the target */
+    uint64_t due_ms;           /* nothing before that */
+    uint64_t soon_ms;          /* a success of another lane makes it due then; 0 = it does not */
+    uint64_t filled_ms;        /* when its first message was read */
+    size_t held_bytes;         /* as counted for the target */
+    _Atomic int64_t oldest_ms; /* of what it holds; 0 = nothing; others read it */
     struct tpc_batch batch;
 };
 
@@ -137,6 +139,8 @@ struct fwd_target {
     atomic_int state; /* enum tpc_forward_state */
 
     /* The turn's thread. */
+    bool passed_said; /* that records were passed over, at passed_ms */
+    uint64_t passed_ms, passed_untold;
     bool draining; /* a change waits for what is in flight: nothing is sent */
     bool cursor_open;
     uint32_t cursor;

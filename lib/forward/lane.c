@@ -145,6 +145,9 @@ static void count_held(struct fwd_lane *l)
     size_t now = tpi_follow_bytes(l->follow);
     fwd_count(&t->counts.held_bytes, &t->f->counters.held_bytes, now - l->held_bytes);
     l->held_bytes = now; /* what was added wraps where it is less */
+    if (now == 0) {
+        atomic_store_explicit(&l->oldest_ms, 0, memory_order_relaxed);
+    }
 }
 
 /* again: what it holds will be read once more. */
@@ -319,6 +322,21 @@ int fwd_lane_shape(struct fwd_lane *l)
 
 /* ---- reading ---- */
 
+/* While it lasts a line a minute, with what came together since. */
+static void tell_passed(struct fwd_target *t, uint64_t n)
+{
+    uint64_t now = fwd_now_ms(t);
+    t->passed_untold += n;
+    if (t->passed_said && now - t->passed_ms < FWD_PASSED_SAY_MS) {
+        return;
+    }
+    tpi_log(t->f->env, TPC_LOG_WARN, "forward", "%s: %llu records were passed over",
+            t->config->name.ptr, (unsigned long long) t->passed_untold);
+    t->passed_said = true;
+    t->passed_ms = now;
+    t->passed_untold = 0;
+}
+
 static void pass_over(struct fwd_lane *l, uint32_t partition, uint64_t to, bool newest)
 {
     struct fwd_target *t = l->t;
@@ -333,8 +351,7 @@ static void pass_over(struct fwd_lane *l, uint32_t partition, uint64_t to, bool 
         return; /* that it begins was said */
     }
     fwd_count(&t->counts.gap_records, &f->counters.gap_records, n);
-    tpi_log(f->env, TPC_LOG_WARN, "forward", "%s: %llu records were passed over (partition %u)",
-            t->config->name.ptr, (unsigned long long) n, (unsigned) partition);
+    tell_passed(t, n);
 }
 
 /* Reads one chunk. Returns 0, TPC_EGAP (first goes what it holds), or an error; *ret_more = go on. */
@@ -417,9 +434,13 @@ static void own(struct fwd_lane *l, uint32_t before, uint32_t after)
     struct fwd_target *t = l->t;
     uint32_t n;
     const struct tpc_msg *msgs = tpi_follow_msgs(l->follow, &n);
+    int64_t oldest = atomic_load_explicit(&l->oldest_ms, memory_order_relaxed);
     for (uint32_t i = before; i < after; i++) {
+        int64_t came = msgs[i].received_unix_ms;
         t->owner[msgs[i].partition] = (uint8_t) (l->number + 1);
+        oldest = oldest == 0 || came < oldest ? came : oldest;
     }
+    atomic_store_explicit(&l->oldest_ms, oldest, memory_order_relaxed);
     if (before == 0 && after > 0) {
         l->filled_ms = fwd_now_ms(t);
         t->first = (msgs[after - 1].partition + 1) % t->f->host.partitions;
