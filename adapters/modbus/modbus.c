@@ -412,7 +412,10 @@ static void fill_call(const struct mb_tag *t, const struct tpc_value *doc, struc
     if (value != NULL && value->type == TPC_MAP) {
         const struct tpc_value *inner = tpi_member(value, "value");
         inner = inner != NULL ? inner : tpi_member(value, "params");
-        why = inner == NULL && value->len > 0 ? "its value is looked for in \"value\"" : NULL;
+        /* Of a tag that can only be read, ThingsBoard's calls may hold anything, {"timeout": 2} for one. */
+        why = inner == NULL && value->len > 0 && t->writing != MB_WRITE_NO
+                  ? "its value is looked for in \"value\""
+                  : NULL;
         value = inner;
     }
     if (value != NULL && value->type == TPC_NULL) {

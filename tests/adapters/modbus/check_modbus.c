@@ -15,7 +15,7 @@ static struct slave slave;
 
 #define TAGS                                                                                       \
     "[{\"name\":\"a\",\"address\":1},{\"name\":\"b\",\"address\":2},"                              \
-    "{\"name\":\"far\",\"address\":15},{\"name\":\"z\",\"address\":21},"                           \
+    "{\"name\":\"far\",\"address\":15},{\"name\":\"z\",\"address\":21,\"write\":\"no\"},"          \
     "{\"name\":\"on\",\"area\":\"coil\",\"address\":4}]"
 
 static char options[2000];
@@ -354,6 +354,9 @@ START_TEST(service_of_a_tags_name_writes_or_reads_it)
     ck_assert(replied("\"data\":{\"value\":1002}}"));
     command("b", "{\"params\":{\"x\":1,\"y\":2}}");
     ck_assert(replied("b: its value is looked for in"));
+    command("z",
+            "{\"params\":{\"timeout\":2}}"); /* it can only be read: nothing is to be written */
+    ck_assert(replied("\"data\":{\"value\":1021}}"));
     ck_assert_int_eq(try_command("nothing", "{}"), TPC_EUNSUPPORTED);
     end();
 }
