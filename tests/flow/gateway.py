@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """usage: gateway.py BUILD_DIR [MOSQUITTO]: tp-gateway as a process: checks, reloads, what it tells a service manager."""
 import faulthandler
+import getpass
 import json
 import os
 import re
@@ -272,8 +273,7 @@ def traffic(folder, mosquitto):
     broker = free_port()
     write(folder + "/acl", ACL)
     write(folder + "/m.conf", f"listener {broker} 127.0.0.1\nallow_anonymous true\nacl_file {folder}/acl\n"
-          "persistence false\nmax_queued_messages 0\nmax_inflight_messages 0\n")
-    os.chmod(folder, 0o755)
+          f"persistence false\nmax_queued_messages 0\nmax_inflight_messages 0\nuser {getpass.getuser()}\n")
     slaves = child(build + "/examples/simulator/tp-sim", "modbus", "--port", "0", "--slaves", "10")
     port = int(re.search(r"\d+", slaves.stdout.readline()).group())
     children = [slaves, child(mosquitto, "-c", folder + "/m.conf")]
