@@ -126,10 +126,6 @@ START_TEST(target_that_cannot_be_is_refused_with_a_reason)
 {
     struct bench b;
     void *target;
-    if (subject->bad_target == NULL) {
-        tk_skip("bad target", "the table says it all");
-        return;
-    }
     tk_ok(open_bench(&b));
     tk_ok(fake_sink_start(&b.h));
     int rc = fake_sink_open(&b.h, "main/forward/bad", subject->bad_target, &target);
@@ -300,7 +296,9 @@ TCase *sink_suite(const struct sink_subject *s)
     tcase_add_test(c, option_that_is_not_in_a_table_is_refused);
     tcase_add_test(c, fini_frees_an_instance_that_was_never_started);
     tcase_add_test(c, without_memory_nothing_is_left_behind);
-    tcase_add_test(c, target_that_cannot_be_is_refused_with_a_reason);
+    if (subject->bad_target != NULL) {
+        tcase_add_test(c, target_that_cannot_be_is_refused_with_a_reason);
+    }
     tcase_add_test(c, batch_that_was_taken_is_answered_once);
     tcase_add_test(c, stop_answers_what_is_in_flight);
     tcase_add_test(c, start_may_follow_a_stop);
