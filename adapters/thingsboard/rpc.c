@@ -186,6 +186,9 @@ static bool came_again(struct tb *s, const struct tb_down *d, bool own, uint64_t
         (void) tpi_buf_put(&reply, r->reply, r->reply_len);
     }
     pthread_mutex_unlock(&s->lock);
+    if (r != NULL) {
+        s->host->count(s->ctx, "rpc_repeated", 1);
+    }
     if (reply.len > 0) {
         answer(s, d->device, d->id, own, &reply);
     }
@@ -381,7 +384,6 @@ void tb_rpc(struct tb *s, const struct tb_down *d, bool own)
         hash = tpi_hash(d->method.ptr, d->method.len, 0);
         hash = c.params.len > 0 ? tpi_hash(c.params.ptr, c.params.len, hash) : hash;
         if (rc == 0 && s->config.rpc_again_ms > 0 && came_again(s, d, own, hash)) {
-            s->host->count(s->ctx, "rpc_repeated", 1);
             tpi_buf_fini(&c.params);
             return;
         }
