@@ -3,6 +3,8 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "data/utf8.h"
+#include "expr/regexp.h"
 
 enum op {
     OP_MATCH,
@@ -20,8 +22,6 @@ enum op {
 };
 
 enum { MANY = -1, REPEAT_MAX = 255, ATOMS_MAX = 8 * PICK_WORDS_MAX, VARIES = -1 };
-
-static const uint32_t char_last = 0x10FFFF;
 
 /* ---- compiling ---- */
 
@@ -70,47 +70,6 @@ static int insert(struct maker *m, uint32_t at)
     return 0;
 }
 
-/* One character of UTF-8; a byte that begins none is taken for U+FFFD. */
-static uint32_t take_char(const char **p, const char *end)
-{
-    unsigned char c = (unsigned char) *(*p)++;
-    uint32_t more = c >= 0xF0 ? 3 : c >= 0xE0 ? 2 : c >= 0xC0 ? 1 : 0;
-    if (c < 0x80) {
-        return c;
-    }
-    if (more == 0 || c > 0xF4 || end - *p < (ptrdiff_t) more) {
-        return 0xFFFD;
-    }
-    uint32_t code = c & (0x3FU >> more);
-    for (uint32_t i = 0; i < more; i++) {
-        unsigned char next = (unsigned char) (*p)[i];
-        if ((next & 0xC0) != 0x80) {
-            return 0xFFFD;
-        }
-        code = code << 6 | (next & 0x3F);
-    }
-    *p += more;
-    return code > char_last ? 0xFFFD : code;
-}
-
-/* \d \w \s as pairs; 0 if c is none of them. */
-static uint32_t class_pairs(char c, const char **ret)
-{
-    switch (c) {
-    case 'd':
-        *ret = "09";
-        return 1;
-    case 'w':
-        *ret = "azAZ09__";
-        return 4;
-    case 's':
-        *ret = "\t\r  ";
-        return 2;
-    default:
-        return 0;
-    }
-}
-
 static int emit_pairs(struct maker *m, const char *pairs, uint32_t n)
 {
     int rc = 0;
@@ -119,21 +78,6 @@ static int emit_pairs(struct maker *m, const char *pairs, uint32_t n)
                   (unsigned char) pairs[2 * i + 1]);
     }
     return rc;
-}
-
-/* The character that stands behind a backslash; -1 if there is none such. */
-static int64_t escaped(struct maker *m)
-{
-    char c = *m->p;
-    bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-    if (!letter) {
-        return take_char(&m->p, m->end);
-    }
-    if (c != 'n' && c != 't' && c != 'r') {
-        return -1;
-    }
-    m->p++;
-    return c == 'n' ? '\n' : c == 't' ? '\t' : '\r';
 }
 
 /* Behind the backslash, outside of []. */
@@ -145,7 +89,7 @@ static int parse_escape(struct maker *m, int *ret_width)
     }
     char c = *m->p;
     bool none = c == 'D' || c == 'W' || c == 'S';
-    uint32_t n = class_pairs(none ? (char) (c - 'A' + 'a') : c, &pairs);
+    uint32_t n = tpi_regexp_class(none ? (char) (c - 'A' + 'a') : c, &pairs);
     m->operators |= n > 0 || c == 'b' || c == 'B' || c == 'A' || c == 'Z';
     if (n > 0) {
         m->p++;
@@ -158,7 +102,7 @@ static int parse_escape(struct maker *m, int *ret_width)
         return emit(m, c == 'A' ? OP_BEGIN : c == 'Z' ? OP_LAST : OP_WORD, c == 'B', 0, 0);
     }
     m->operators = true; /* its text is not what it matches */
-    int64_t code = escaped(m);
+    int64_t code = tpi_regexp_escape(&m->p, m->end);
     return code < 0 ? fail(m, TPC_EINVAL, "this escape is not known")
                     : emit(m, OP_CHAR, false, (uint32_t) code, 0);
 }
@@ -170,11 +114,11 @@ static int class_char(struct maker *m, uint32_t *ret)
         return fail(m, TPC_EINVAL, "no closing ]");
     }
     if (*m->p != '\\') {
-        *ret = take_char(&m->p, m->end);
+        *ret = tpi_utf8_take(&m->p, m->end);
         return 0;
     }
     m->p++;
-    int64_t code = m->p < m->end ? escaped(m) : -1;
+    int64_t code = m->p < m->end ? tpi_regexp_escape(&m->p, m->end) : -1;
     if (code < 0) {
         return fail(m, TPC_EINVAL, "this escape is not known");
     }
@@ -187,7 +131,7 @@ static int class_item(struct maker *m)
     const char *pairs = NULL;
     uint32_t n = 0;
     if (m->end - m->p >= 2 && *m->p == '\\') {
-        n = class_pairs(m->p[1], &pairs);
+        n = tpi_regexp_class(m->p[1], &pairs);
     }
     if (n > 0) {
         m->p += 2;
@@ -314,7 +258,7 @@ static int parse_atom(struct maker *m, int *ret_width)
     }
     char c = *m->p;
     if (memchr("([\\.^$*+?{", c, 10) == NULL) {
-        return emit(m, OP_CHAR, false, take_char(&m->p, m->end), 0);
+        return emit(m, OP_CHAR, false, tpi_utf8_take(&m->p, m->end), 0);
     }
     m->operators = true;
     m->p++;
@@ -630,7 +574,7 @@ static bool takes(const struct search *s, const struct pick_word *w, uint32_t *a
         return false;
     }
     const char *p = s->text + *at;
-    uint32_t c = take_char(&p, s->text + s->len);
+    uint32_t c = tpi_utf8_take(&p, s->text + s->len);
     uint32_t other = s->pick->fold ? swap_case(c) : c;
     bool ok = w->op == OP_CHAR  ? c == w->a || other == w->a
               : w->op == OP_ANY ? c != '\n'

@@ -34,6 +34,28 @@ size_t tpi_utf8_step(const char *p, const char *end)
     return overlong || beyond ? 0 : 4;
 }
 
+uint32_t tpi_utf8_take(const char **p, const char *end)
+{
+    unsigned char c = (unsigned char) *(*p)++;
+    uint32_t more = c >= 0xF0 ? 3 : c >= 0xE0 ? 2 : c >= 0xC0 ? 1 : 0;
+    if (c < 0x80) {
+        return c;
+    }
+    if (more == 0 || c > 0xF4 || end - *p < (ptrdiff_t) more) {
+        return 0xFFFD;
+    }
+    uint32_t code = c & (0x3FU >> more);
+    for (uint32_t i = 0; i < more; i++) {
+        unsigned char next = (unsigned char) (*p)[i];
+        if ((next & 0xC0) != 0x80) {
+            return 0xFFFD;
+        }
+        code = code << 6 | (next & 0x3F);
+    }
+    *p += more;
+    return code > 0x10FFFF ? 0xFFFD : code;
+}
+
 bool tpi_utf8_valid(const char *p, size_t n)
 {
     const char *end = p + n;

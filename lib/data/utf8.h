@@ -10,6 +10,10 @@
  * (RFC 3629 section 4) or does not end before `end`. */
 size_t tpi_utf8_step(const char *p, const char *end);
 
+/* The character at *p < end, whose bytes are passed; a byte that begins none is taken for U+FFFD. For
+ * matching: overlong forms and surrogates count as characters. */
+uint32_t tpi_utf8_take(const char **p, const char *end);
+
 /* Whether n bytes are well formed UTF-8 throughout. */
 bool tpi_utf8_valid(const char *p, size_t n);
 

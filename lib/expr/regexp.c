@@ -3,6 +3,8 @@
 #include <string.h>
 #include <tpcore/error.h>
 
+#include "data/utf8.h"
+
 /* A word: op in 8 bits, a and b in 24 bits each. */
 enum op {
     RE_MATCH,
@@ -17,8 +19,6 @@ enum op {
 };
 
 enum { WORD = 8, MANY = -1, MAX_REPEAT = 255, MAX_ATOMS = 8 * TPI_REGEXP_MAX_WORDS };
-
-static const uint32_t last_char = 0x10FFFF;
 
 /* ---- compiling ---- */
 
@@ -84,31 +84,7 @@ static int insert(struct maker *m, uint32_t at)
     return 0;
 }
 
-/* One character of UTF-8; a byte that begins none is taken for U+FFFD. */
-static uint32_t take_char(const char **p, const char *end)
-{
-    unsigned char c = (unsigned char) *(*p)++;
-    uint32_t more = c >= 0xF0 ? 3 : c >= 0xE0 ? 2 : c >= 0xC0 ? 1 : 0;
-    if (c < 0x80) {
-        return c;
-    }
-    if (more == 0 || c > 0xF4 || end - *p < (ptrdiff_t) more) {
-        return 0xFFFD;
-    }
-    uint32_t code = c & (0x3FU >> more);
-    for (uint32_t i = 0; i < more; i++) {
-        unsigned char next = (unsigned char) (*p)[i];
-        if ((next & 0xC0) != 0x80) {
-            return 0xFFFD;
-        }
-        code = code << 6 | (next & 0x3F);
-    }
-    *p += more;
-    return code > last_char ? 0xFFFD : code;
-}
-
-/* \d \w \s as ranges; 0 if c is none of them. */
-static uint32_t class_ranges(char c, const char **ret)
+uint32_t tpi_regexp_class(char c, const char **ret)
 {
     switch (c) {
     case 'd':
@@ -125,6 +101,20 @@ static uint32_t class_ranges(char c, const char **ret)
     }
 }
 
+int64_t tpi_regexp_escape(const char **p, const char *end)
+{
+    char c = **p;
+    bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+    if (!letter) {
+        return tpi_utf8_take(p, end);
+    }
+    if (c != 'n' && c != 't' && c != 'r') {
+        return -1;
+    }
+    (*p)++;
+    return c == 'n' ? '\n' : c == 't' ? '\t' : '\r';
+}
+
 static int emit_ranges(struct maker *m, const char *ranges, uint32_t n)
 {
     int rc = 0;
@@ -132,28 +122,6 @@ static int emit_ranges(struct maker *m, const char *ranges, uint32_t n)
         rc = emit(m, RE_RANGE, (unsigned char) ranges[2 * i], (unsigned char) ranges[2 * i + 1]);
     }
     return rc;
-}
-
-/* The character that \c stands for; -1 if there is none such. */
-static int64_t escaped(struct maker *m)
-{
-    char c = *m->p;
-    bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-    if (!letter) {
-        return take_char(&m->p, m->end);
-    }
-    m->p++;
-    switch (c) {
-    case 'n':
-        return '\n';
-    case 't':
-        return '\t';
-    case 'r':
-        return '\r';
-    default:
-        m->p--;
-        return -1;
-    }
 }
 
 /* Behind the backslash, outside of []. */
@@ -165,13 +133,13 @@ static int parse_escape(struct maker *m)
     }
     char c = *m->p;
     bool none = c == 'D' || c == 'W' || c == 'S';
-    uint32_t n = class_ranges(none ? (char) (c - 'A' + 'a') : c, &ranges);
+    uint32_t n = tpi_regexp_class(none ? (char) (c - 'A' + 'a') : c, &ranges);
     if (n > 0) {
         m->p++;
         int rc = emit(m, RE_CLASS, n, none);
         return rc != 0 ? rc : emit_ranges(m, ranges, n);
     }
-    int64_t code = escaped(m);
+    int64_t code = tpi_regexp_escape(&m->p, m->end);
     return code < 0 ? fail(m, TPC_EINVAL, "unknown escape in a pattern")
                     : emit(m, RE_CHAR, (uint32_t) code, 0);
 }
@@ -183,11 +151,11 @@ static int class_char(struct maker *m, uint32_t *ret)
         return fail(m, TPC_EINVAL, "no closing ] in a pattern");
     }
     if (*m->p != '\\') {
-        *ret = take_char(&m->p, m->end);
+        *ret = tpi_utf8_take(&m->p, m->end);
         return 0;
     }
     m->p++;
-    int64_t code = m->p < m->end ? escaped(m) : -1;
+    int64_t code = m->p < m->end ? tpi_regexp_escape(&m->p, m->end) : -1;
     if (code < 0) {
         return fail(m, TPC_EINVAL, "unknown escape in a pattern");
     }
@@ -200,7 +168,7 @@ static int class_item(struct maker *m)
     const char *ranges = NULL;
     uint32_t n = 0;
     if (m->end - m->p >= 2 && *m->p == '\\') {
-        n = class_ranges(m->p[1], &ranges);
+        n = tpi_regexp_class(m->p[1], &ranges);
     }
     if (n > 0) {
         m->p += 2;
@@ -286,7 +254,7 @@ static int parse_atom(struct maker *m)
     case '{':
         return fail(m, TPC_EINVAL, "nothing to repeat in a pattern");
     default:
-        return emit(m, RE_CHAR, take_char(&m->p, m->end), 0);
+        return emit(m, RE_CHAR, tpi_utf8_take(&m->p, m->end), 0);
     }
 }
 
@@ -537,7 +505,7 @@ bool tpi_regexp_found(struct tpc_str program, struct tpc_str text)
         return true;
     }
     while (p < end) {
-        uint32_t c = take_char(&p, end);
+        uint32_t c = tpi_utf8_take(&p, end);
         bool found = false;
         next->count = 0;
         s.stamp++;

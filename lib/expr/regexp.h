@@ -26,4 +26,10 @@ int tpi_regexp_compile(struct tpc_str pattern, struct tpi_buf *out, size_t *ret_
 /* Whether the pattern is found anywhere in the text. program: what compile() made, of any alignment. */
 bool tpi_regexp_found(struct tpc_str program, struct tpc_str text);
 
+/* What patterns of any engine have in common. \d \w \s as ranges, two characters each; 0 if c is none of
+ * them. */
+uint32_t tpi_regexp_class(char c, const char **ret);
+/* The character that stands behind a backslash, *p < end; -1, and *p stays, if there is none such. */
+int64_t tpi_regexp_escape(const char **p, const char *end);
+
 #endif
