@@ -4,14 +4,13 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <tpcore/json.h>
 
 #include "core/part.h"
 #include "data/member.h"
 #include "data/msg.h"
 #include "data/option.h"
 
-enum { ARENA_BYTES = 1 << 16, LOOK_MS = 1000 };
+enum { LOOK_MS = 1000 };
 
 static const struct tpc_option schema[] = {
     { .name = "trust",
@@ -96,7 +95,7 @@ static bool is(const struct tpc_value *v, const char *key, const char *text)
     return tpc_str_equal(tpi_member_text(v, key), tpc_str_from(text));
 }
 
-static int read_options(struct tpc_core *core, const struct tpc_value *v, struct tpc_arena *arena,
+int tpi_core_clock_take(struct tpc_core *core, const struct tpc_value *v, struct tpc_arena *arena,
                         struct tpc_error *err)
 {
     static const struct tpc_list table = TPC_OPTIONS(schema);
@@ -124,27 +123,6 @@ static int read_options(struct tpc_core *core, const struct tpc_value *v, struct
         o->hold_ms = (uint64_t) hold;
     }
     return 0;
-}
-
-int tpi_core_clock_take(struct tpc_core *core, struct tpc_str json, struct tpc_error *err)
-{
-    struct tpc_arena *arena;
-    struct tpc_value v;
-    if (json.len == 0) {
-        return 0;
-    }
-    if (tpc_arena_create(core->env.alloc, ARENA_BYTES, &arena) != 0) {
-        return tpi_error_set(err, TPC_ENOMEM, "core", "out of memory");
-    }
-    int rc = tpc_json_parse(arena, json, 0, err, &v);
-    rc = rc != 0 ? rc : read_options(core, &v, arena, err);
-    if (rc != 0 && err != NULL) {
-        rc = rc == TPC_EDECODE ? TPC_EINVAL : rc;
-        err->code = rc;
-        tpi_error_at(err, "clock");
-    }
-    tpc_arena_destroy(arena);
-    return rc;
 }
 
 /* ---- start ---- */

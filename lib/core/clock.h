@@ -7,7 +7,8 @@
 
 void tpi_core_clock_init(struct tpc_core *core);
 /* The option clock_policy. Returns 0, TPC_EINVAL or TPC_ENOMEM. */
-int tpi_core_clock_take(struct tpc_core *core, struct tpc_str json, struct tpc_error *err);
+int tpi_core_clock_take(struct tpc_core *core, const struct tpc_value *v, struct tpc_arena *arena,
+                        struct tpc_error *err);
 /* At start, before the replay. */
 int tpi_core_clock_begin(struct tpc_core *core, struct tpc_error *err);
 /* A worker: appends this boot's record when it is wanted, tells all who wait when it is in the log,

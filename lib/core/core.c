@@ -4,6 +4,7 @@
 #include "core/report.h"
 
 #include <string.h>
+#include <tpcore/json.h>
 #include <unistd.h>
 
 #include "core/loader.h"
@@ -15,6 +16,8 @@ enum {
     DEFAULT_PARTITIONS = 16,
     DEFAULT_FRAME_BYTES = 262144,
     MAX_FRAME_BYTES = 64 << 20,
+    REPORT_BYTES = 1 << 20, /* the trees of options in JSON */
+    CLOCK_BYTES = 1 << 16,
     DEFAULT_RING_BYTES = 4 << 20,
     DEFAULT_CHECKPOINT_MS = 60000,
     DEFAULT_ONLINE_DELAY_MS = 3000 /* as ThingsPanel waits (its contract, 6.3) */
@@ -130,6 +133,32 @@ static int make_workers(struct tpc_core *core)
     return 0;
 }
 
+typedef int take_fn(struct tpc_core *core, const struct tpc_value *v, struct tpc_arena *arena,
+                    struct tpc_error *err);
+
+/* An option in JSON, whose tree takes up to limit_bytes. */
+static int take_option(struct tpc_core *core, const char *name, struct tpc_str json,
+                       size_t limit_bytes, take_fn *take, struct tpc_error *err)
+{
+    struct tpc_arena *arena;
+    struct tpc_value v;
+    if (json.len == 0) {
+        return 0;
+    }
+    if (tpc_arena_create(core->env.alloc, limit_bytes, &arena) != 0) {
+        return tpi_error_set(err, TPC_ENOMEM, "core", "out of memory");
+    }
+    int rc = tpc_json_parse(arena, json, 0, err, &v);
+    rc = rc != 0 ? rc : take(core, &v, arena, err);
+    rc = rc == TPC_EDECODE ? TPC_EINVAL : rc; /* it is an option that is wrong */
+    if (rc != 0 && err != NULL) {
+        err->code = rc;
+        tpi_error_at(err, name);
+    }
+    tpc_arena_destroy(arena);
+    return rc;
+}
+
 static int fill_core(struct tpc_core *core, struct tpc_error *err)
 {
     pthread_mutex_init(&core->part_lock, NULL);
@@ -143,10 +172,12 @@ static int fill_core(struct tpc_core *core, struct tpc_error *err)
     core->modules_end = &core->modules;
     core->parts_end = &core->parts;
     tpi_host_init(core);
-    int rc = tpi_report_take_json(core, core->options.report, err);
+    int rc = take_option(core, "report", core->options.report, REPORT_BYTES, tpi_report_take, err);
     core->options.report = (struct tpc_str){ NULL, 0 }; /* the caller's */
     tpi_core_clock_init(core);
-    rc = rc != 0 ? rc : tpi_core_clock_take(core, core->options.clock_policy, err);
+    rc = rc != 0 ? rc
+                 : take_option(core, "clock", core->options.clock_policy, CLOCK_BYTES,
+                               tpi_core_clock_take, err);
     core->options.clock_policy = (struct tpc_str){ NULL, 0 };
     rc = rc != 0 ? rc : tpi_flush_init(core);
     rc = rc != 0 ? rc : tpi_streams_init(core);

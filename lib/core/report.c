@@ -1,35 +1,13 @@
 /* Report strategies: where the core and its instances get theirs from, and the turn of a worker that
  * sends what is due. */
 #include <string.h>
-#include <tpcore/json.h>
 
 #include "core/report.h"
 
-enum { ARENA_BYTES = 1 << 20 };
-
-int tpi_report_take_json(struct tpc_core *core, struct tpc_str json, struct tpc_error *err)
+int tpi_report_take(struct tpc_core *core, const struct tpc_value *v, struct tpc_arena *arena,
+                    struct tpc_error *err)
 {
-    struct tpc_arena *arena;
-    struct tpc_value v;
-    if (json.len == 0) {
-        return 0;
-    }
-    if (tpc_arena_create(core->env.alloc, ARENA_BYTES, &arena) != 0) {
-        return tpi_error_set(err, TPC_ENOMEM, "core", "out of memory");
-    }
-    int rc = tpc_json_parse(arena, json, 0, err, &v);
-    if (rc == 0) {
-        rc = tpi_report_parse(&v, arena, err, &core->report);
-    }
-    if (rc == TPC_EDECODE) {
-        rc = TPC_EINVAL; /* to the caller the text is an option that is wrong */
-    }
-    if (rc != 0 && err != NULL) {
-        err->code = rc;
-        tpi_error_at(err, "report");
-    }
-    tpc_arena_destroy(arena);
-    return rc;
+    return tpi_report_parse(v, arena, err, &core->report);
 }
 
 /* Instances come and go while devices, and messages on their way, still have their strategy: it

@@ -5,7 +5,8 @@
 #include "core/core.h"
 
 /* The option `report` of the core. Returns 0, TPC_EINVAL or TPC_ENOMEM. */
-int tpi_report_take_json(struct tpc_core *core, struct tpc_str json, struct tpc_error *err);
+int tpi_report_take(struct tpc_core *core, const struct tpc_value *v, struct tpc_arena *arena,
+                    struct tpc_error *err);
 
 /* Takes the common option `report` out of those of an instance. Returns as above. */
 int tpi_report_take_option(struct tpi_part *p, struct tpc_value *options, struct tpc_error *err);
