@@ -3,78 +3,42 @@
  * transform() gives comes back as JSON: one message, a list of them, or nothing.
  */
 #include <string.h>
-#include <tpcore/ext/codec.h>
-#include <tpcore/json.h>
 
 #include "base/alloc.h"
-#include "base/buf.h"
 #include "base/error.h"
 #include "data/member.h"
 #include "forward/inside.h"
-#include "registry/registry.h"
+#include "registry/lua.h"
 
 struct fwd_script {
     const struct tpc_allocator *alloc;
-    const struct tpc_codec_ops *ops;
-    void *self;
-    void *program; /* NULL: a core that only looks has no codecs */
+    struct tpi_lua lua;
     uint32_t place;
 };
 
-/* All on one line, so that the lines of messages are those of the code. */
-static const char head[] = "local J=require('json') ";
-static const char tail[] =
-    "\nif type(transform)~='function' then error('there is no function transform(msg)',0) end "
-    "local T=transform function decode() end function encode(w) local r=T(w.params) "
-    "if r==nil then return '[]' end "
-    "if type(r)~='table' then error('transform returned a '..type(r)..', not a message',0) end "
-    "if r[1]==nil then if next(r)==nil then return '[]' end r={r} end "
-    "local s,e=J.encode(r) if s==nil then error(e,0) end return s end";
-
-static int compile(struct fwd_script *s, struct tpc_str code, struct tpc_error *err)
-{
-    struct tpi_buf text;
-    tpi_buf_init(&text, s->alloc, 0);
-    int rc = tpi_buf_text(&text, tpc_str_from(head));
-    rc = rc != 0 ? rc : tpi_buf_text(&text, code);
-    rc = rc != 0 ? rc : tpi_buf_text(&text, tpc_str_from(tail));
-    if (rc == 0) {
-        const struct tpc_member members[] = {
-            { TPC_STR("type"), { .type = TPC_TEXT, .len = 3, .as.text = "lua" } },
-            { TPC_STR("script"),
-              { .type = TPC_TEXT, .len = text.len, .as.text = (const char *) text.ptr } },
-        };
-        struct tpc_codec_source source = {
-            .size = sizeof(source), .config = { .type = TPC_MAP, .len = 2, .as.members = members }
-        };
-        rc = s->ops->compile(s->self, &source, err, &s->program);
-    }
-    tpi_buf_fini(&text);
-    return rc;
-}
+static const struct tpi_lua_wrap transform = {
+    .origin = "forward",
+    .unusable = "a script needs the module lua, which cannot be used",
+    .head = "local J=require('json') ",
+    .tail =
+        "\nif type(transform)~='function' then error('there is no function transform(msg)',0) end "
+        "local T=transform function decode() end function encode(w) local r=T(w.params) "
+        "if r==nil then return '[]' end "
+        "if type(r)~='table' then error('transform returned a '..type(r)..', not a message',0) end "
+        "if r[1]==nil then if next(r)==nil then return '[]' end r={r} end "
+        "local s,e=J.encode(r) if s==nil then error(e,0) end return s end"
+};
 
 int fwd_script_open(struct tpi_forward *f, struct tpc_str code, struct tpc_error *err,
                     struct fwd_script **ret)
 {
-    const struct tpc_codec_ops *ops = NULL;
-    void *self = NULL;
-    int rc = tpi_registry_codec(f->host.registry, TPC_STR("lua"), &ops, &self);
-    if (rc != 0) {
-        return tpi_error_set(err, rc == TPC_ENOENT ? TPC_EUNSUPPORTED : rc, "forward",
-                             "a script needs the module lua, which %s",
-                             rc == TPC_ENOENT ? "is not there" : "cannot be used");
-    }
     struct fwd_script *s = tpi_alloc_zero(f->env->alloc, sizeof(*s));
     if (s == NULL) {
         return TPC_ENOMEM;
     }
     s->alloc = f->env->alloc;
-    s->ops = ops;
-    s->self = self;
     s->place = f->host.script_place;
-    if (ops->compile != NULL && ops->encode != NULL) {
-        rc = compile(s, code, err);
-    }
+    int rc = tpi_lua_open(f->host.registry, &transform, code, err, &s->lua);
     if (rc != 0) {
         fwd_script_close(s);
         return rc;
@@ -85,13 +49,10 @@ int fwd_script_open(struct tpi_forward *f, struct tpc_str code, struct tpc_error
 
 void fwd_script_close(struct fwd_script *s)
 {
-    if (s == NULL) {
-        return;
+    if (s != NULL) {
+        tpi_lua_close(&s->lua);
+        tpi_free(s->alloc, s, sizeof(*s));
     }
-    if (s->program != NULL) {
-        s->ops->release(s->self, s->program);
-    }
-    tpi_free(s->alloc, s, sizeof(*s));
 }
 
 /* ---- what comes back ---- */
@@ -200,21 +161,14 @@ static int take_list(const struct tpc_value *list, const struct tpc_msg *m, stru
 int fwd_script_run(const struct fwd_script *s, const struct tpc_msg *m, struct tpc_arena *arena,
                    struct tpc_error *err, struct tpc_msg *out, uint32_t *ret_count)
 {
-    struct tpc_encode what = {
-        .size = sizeof(what), .kind = TPC_MSG_COMMAND, .product = m->product, .device = m->device
-    };
+    struct tpc_encode what = { .product = m->product, .device = m->device };
     struct tpc_value list;
-    struct tpc_bytes said;
-    if (s->program == NULL) {
+    if (s->lua.program == NULL) {
         return tpi_error_set(err, TPC_EUNSUPPORTED, "forward", "there is no codec lua here");
     }
     if (fwd_msg_tree(m, true, arena, &what.params) != 0) {
         return TPC_ENOMEM;
     }
-    int rc = s->ops->encode(s->self, s->place, s->program, &what, arena, err, &said);
-    if (rc == 0) {
-        struct tpc_str text = { (const char *) said.ptr, said.len };
-        rc = tpc_json_parse(arena, text, 0, err, &list);
-    }
+    int rc = tpi_lua_run(&s->lua, s->place, &what, arena, err, &list);
     return rc != 0 ? rc : take_list(&list, m, arena, err, out, ret_count);
 }
