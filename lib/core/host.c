@@ -5,6 +5,7 @@
 #include <tpcore/auth.h>
 #include <tpcore/command.h>
 #include <tpcore/device.h>
+#include <tpcore/ext/api.h>
 #include <tpcore/why.h>
 
 #include "base/text.h"
@@ -223,6 +224,32 @@ static int host_make_device(void *ctx, const struct tpc_host_device *d)
     return tpi_make_device(ctx, d);
 }
 
+static const struct tpc_api *host_api(void *ctx, struct tpc_core **ret_core)
+{
+    static const struct tpc_api api = {
+        .iface = TPC_IFACE(struct tpc_api, 1),
+        .error_last = tpc_error_last,
+        .entity_put = tpc_entity_put,
+        .entity_get = tpc_entity_get,
+        .entity_list = tpc_entity_list,
+        .entity_delete = tpc_entity_delete,
+        .auth_check = tpc_auth_check,
+        .auth_recheck = tpc_auth_recheck,
+        .auth_register = tpc_auth_register,
+        .token_issue = tpc_token_issue,
+        .device_open = tpc_device_open_in,
+        .device_unref = tpc_device_unref,
+        .device_info = tpc_device_info,
+        .latest_get = tpc_latest_get,
+        .subscribe = tpc_subscribe,
+        .consume = tpc_consume,
+        .unsubscribe = tpc_unsubscribe,
+        .command_send = tpc_command_send,
+    };
+    *ret_core = ((struct tpi_part *) ctx)->core;
+    return &api;
+}
+
 void tpi_host_init(struct tpc_core *core)
 {
     core->host = (struct tpc_host){
@@ -249,5 +276,6 @@ void tpi_host_init(struct tpc_core *core)
         .gauge = host_gauge,
         .command = host_command,
         .make_device = host_make_device,
+        .api = host_api,
     };
 }

@@ -285,6 +285,13 @@ static int command(void *ctx, const struct tpc_host_command *c, tpc_command_fn *
     return rc;
 }
 
+static const struct tpc_api *api(void *ctx, struct tpc_core **ret_core)
+{
+    struct fake_host *h = ctx;
+    *ret_core = h->core;
+    return h->api;
+}
+
 static int make_device(void *ctx, const struct tpc_host_device *d)
 {
     struct fake_host *h = enter(ctx);
@@ -357,7 +364,8 @@ int fake_init(struct fake_host *h, struct tk_env *env, const struct tpc_adapter_
                                  .why = note_why,
                                  .gauge = gauge,
                                  .command = command,
-                                 .make_device = make_device };
+                                 .make_device = make_device,
+                                 .api = api };
     tk_ok(tpc_arena_create(NULL, 0, &h->arena));
     tk_ok(tpc_json_parse(h->arena, tpc_str_from(options_json), TPC_JSON_COPY, NULL, &given));
     int rc = tpi_option_check(&ops->options, &given, 0, h->arena, &err, &checked);

@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 #include <tpcore/ext/adapter.h>
+#include <tpcore/ext/api.h>
 
 enum {
     FAKE_FRAMES_MAX = 1024,
@@ -108,6 +109,8 @@ struct fake_host {
     const char *service_name; /* what need() finds; NULL = nothing */
     const void *service;
     void *service_self;
+    const struct tpc_api *api; /* what api() returns: a test's own, or that of a core */
+    struct tpc_core *core;
     bool stopped; /* no host call may come any more */
 };
 

@@ -15,6 +15,7 @@
 TPC_BEGIN
 
 struct tpc_why; /* tpcore/why.h */
+struct tpc_api; /* tpcore/ext/api.h */
 
 enum tpc_frame_flags {
     /* The protocol marked it (MQTT DUP): a packet_id and payload that the device had within the last
@@ -120,6 +121,8 @@ typedef void tpc_timer_fn(void *user);
  *                own, for it waits for the disk. 0 it is there; TPC_EDENIED it is of another
  *                product, and stays; TPC_ENOENT tenant or product; TPC_ETOOBIG the instance has made
  *                made_devices_max (an option of the core); as tpc_entity_put().
+ * api            The library's public functions, and the core for them. A module that keeps a
+ *                subscription or a device ends it in stop().
  * gauge          Sets a metric of this instance: tpc_<module>_<metric>{instance=..}. The text `metric`
  *                is static, and not one that is counted.
  */
@@ -150,6 +153,7 @@ struct tpc_host {
     int (*command)(void *ctx, const struct tpc_host_command *c, tpc_command_fn *done, void *user,
                    struct tpc_id *ret);
     int (*make_device)(void *ctx, const struct tpc_host_device *d);
+    const struct tpc_api *(*api)(void *ctx, struct tpc_core **ret_core);
 };
 
 TPC_END
