@@ -1,5 +1,6 @@
 #include "config.h"
 
+#include "../mqtt/connection.h"
 #include "date.h"
 
 #include <stdio.h>
@@ -7,7 +8,7 @@
 
 #include "data/member.h"
 
-enum { ID_BYTES = 8, WHERE_MAX = 96, HOLD_MS = 2000 };
+enum { WHERE_MAX = 96, HOLD_MS = 2000 };
 
 struct reader {
     const struct tpc_host *host;
@@ -265,73 +266,6 @@ static void *read_list(struct reader *r, const struct tpc_value *cfg, const char
     return items;
 }
 
-/* ---- the connection ---- */
-
-/* A text with a NUL; NULL if it is absent. */
-static const char *text(struct reader *r, const struct tpc_value *map, const char *member)
-{
-    struct tpc_str s = tpi_member_text(map, member);
-    if (s.len == 0) {
-        return NULL;
-    }
-    if (memchr(s.ptr, '\0', s.len) != NULL) {
-        fail(r, TPC_EINVAL, member, NULL, "has a NUL byte in it");
-        return NULL;
-    }
-    char *copy = take(r, s.len, 1);
-    if (copy != NULL) {
-        memcpy(copy, s.ptr, s.len); /* take() gives one byte more, 0 */
-    }
-    return copy;
-}
-
-/* "tpcore-<16 hex digits>" */
-static const char *new_id(struct reader *r)
-{
-    uint8_t bytes[ID_BYTES];
-    char *id = take(r, 32, 1);
-    if (id == NULL || r->host->random->fill(r->host->random->user, bytes, sizeof(bytes)) != 0) {
-        fail(r, TPC_EIO, "client_id", NULL, "no random numbers");
-        return NULL;
-    }
-    int n = snprintf(id, 32, "tpcore-");
-    for (size_t i = 0; i < sizeof(bytes); i++) {
-        n += snprintf(id + n, 32 - (size_t) n, "%02x", bytes[i]);
-    }
-    return id;
-}
-
-static void read_client(struct reader *r, const struct tpc_value *cfg)
-{
-    const struct tpc_value *tls = tpc_value_get(cfg, TPC_STR("tls"));
-    struct mqtt_client_config *c = &r->config->client;
-    c->url = text(r, cfg, "url");
-    c->user = text(r, cfg, "user");
-    c->password = text(r, cfg, "password");
-    c->client_id = text(r, cfg, "client_id");
-    c->ca = text(r, tls, "ca");
-    c->cert = text(r, tls, "cert");
-    c->key = text(r, tls, "key");
-    c->verify = tpi_member_bool(tls, "verify", true);
-    c->clean_start = tpi_member_bool(cfg, "clean_start", true);
-    c->version = (uint32_t) tpi_member_int(cfg, "version", 5);
-    c->session_expiry_s =
-        c->clean_start ? 0 : (uint32_t) (tpi_member_int(cfg, "session_expiry", 0) / 1000);
-    c->keep_alive_s = (uint32_t) (tpi_member_int(cfg, "keep_alive", 60000) / 1000);
-    c->max_inflight = (uint32_t) tpi_member_int(cfg, "max_inflight", 64);
-    c->retry_min_ms = (uint32_t) tpi_member_int(cfg, "retry_min", 500);
-    c->retry_max_ms = (uint32_t) tpi_member_int(cfg, "retry_max", 30000);
-    if (c->client_id == NULL && !c->clean_start) {
-        fail(r, TPC_EINVAL, "client_id", NULL, "without clean_start a fixed one is needed");
-    }
-    if (c->retry_max_ms < c->retry_min_ms) {
-        fail(r, TPC_EINVAL, "retry_max", NULL, "is less than retry_min");
-    }
-    if (c->client_id == NULL && r->rc == 0) {
-        c->client_id = new_id(r);
-    }
-}
-
 int cn_config_read(const struct tpc_host *host, void *ctx, const struct tpc_value *cfg,
                    struct cn_config *ret)
 {
@@ -347,7 +281,10 @@ int cn_config_read(const struct tpc_host *host, void *ctx, const struct tpc_valu
     c->presence = tpi_member_bool(cfg, "presence", true);
     c->make_devices = tpi_member_bool(cfg, "make_devices", true);
     c->max_devices = (uint32_t) tpi_member_int(cfg, "max_devices", 100000);
-    read_client(&r, cfg);
+    struct mqtt_reading connection = { host, ctx, c->arena, 0 };
+    mqtt_connection_read(&connection, cfg, &c->client);
+    c->client.password = mqtt_reading_filled(c->client.password);
+    r.rc = connection.rc;
     c->hold_ms = (uint32_t) tpi_member_int(
         cfg, "hold", c->client.clean_start ? (int64_t) c->client.keep_alive_s * 1000 : HOLD_MS);
     c->mappings =

@@ -3,7 +3,7 @@
  * is published at once, in order, and counts as delivered when the broker has acknowledged all of it;
  * what it had acknowledged when the connection was lost is not published again.
  */
-#include "../mqtt/client.h"
+#include "../mqtt/connection.h"
 #include "../sink/turn.h"
 #include "../text/fill.h"
 #include "../text/say.h"
@@ -19,62 +19,18 @@
 
 enum {
     TOPIC_BYTES = 1024,
-    ID_BYTES = 8,
-    ID_MAX = 200,
     WAYS = 16 /* batches of a target at a time */
 };
 
 static const struct tpc_option publish_options[] = {
-    { .name = "url",
-      .type = TPC_OPT_TEXT,
-      .flags = TPC_OPT_REQUIRED,
-      .min = 8,
-      .max = 300,
-      .since = "0.1",
-      .help = "mqtt://host[:1883] or mqtts://host[:8883]" },
+    MQTT_URL_OPTION,
     { .name = "user", .type = TPC_OPT_TEXT, .min = 1, .since = "0.1", .help = "user name" },
     { .name = "password", .type = TPC_OPT_SECRET, .since = "0.1", .help = "of user" },
-    { .name = "client_id",
-      .type = TPC_OPT_TEXT,
-      .min = 1,
-      .max = ID_MAX,
-      .since = "0.1",
-      .help = "absent = a new one with each start" },
-    { .name = "version",
-      .type = TPC_OPT_UINT,
-      .def = "5",
-      .min = 4,
-      .max = 5,
-      .since = "0.1",
-      .help = "4 = MQTT 3.1.1, 5 = MQTT 5" },
-    { .name = "keep_alive",
-      .type = TPC_OPT_DURATION,
-      .def = "60s",
-      .min = 1000,
-      .max = 65535000,
-      .since = "0.1",
-      .help = "time between two signs of life" },
-    { .name = "max_inflight",
-      .type = TPC_OPT_UINT,
-      .def = "64",
-      .min = 1,
-      .max = MQTT_INFLIGHT_LIMIT,
-      .since = "0.1",
-      .help = "publishes without acknowledgement" },
-    { .name = "retry_min",
-      .type = TPC_OPT_DURATION,
-      .def = "500ms",
-      .min = 10,
-      .max = 3600000,
-      .since = "0.1",
-      .help = "first pause before connecting again; doubles, with jitter" },
-    { .name = "retry_max",
-      .type = TPC_OPT_DURATION,
-      .def = "30s",
-      .min = 10,
-      .max = 3600000,
-      .since = "0.1",
-      .help = "longest such pause" },
+    MQTT_CLIENT_ID_OPTION("absent = a new one with each start"),
+    MQTT_VERSION_OPTION,
+    MQTT_KEEP_ALIVE_OPTION("60s"),
+    MQTT_INFLIGHT_OPTION("64", "publishes without acknowledgement"),
+    MQTT_RETRY_OPTIONS("500ms"),
     { .name = "tls",
       .type = TPC_OPT_TABLE,
       .sub = TLS_OPTION_SUB,
@@ -366,74 +322,18 @@ static void on_down(void *user)
     tell_connected(s, 0);
 }
 
-/* A text of the options with a NUL; NULL if it is absent. *rc is set on failure. */
-static const char *text_of(struct instance *s, const struct tpc_value *map, const char *name,
-                           int *rc)
-{
-    struct tpc_str text = tpi_member_text(map, name);
-    if (*rc != 0 || text.len == 0) {
-        return NULL;
-    }
-    if (memchr(text.ptr, '\0', text.len) != NULL) {
-        *rc = s->host->fail(s->ctx, TPC_EINVAL, "%s: has a NUL byte in it", name);
-        return NULL;
-    }
-    char *copy = tpc_arena_take(s->arena, text.len + 1);
-    if (copy == NULL) {
-        *rc = s->host->fail(s->ctx, TPC_ENOMEM, "no memory for the options");
-        return NULL;
-    }
-    memcpy(copy, text.ptr, text.len);
-    copy[text.len] = '\0';
-    return copy;
-}
-
-/* "tpcore-<16 hex digits>" */
-static const char *new_id(struct instance *s)
-{
-    uint8_t r[ID_BYTES];
-    char *id = tpc_arena_take(s->arena, 32);
-    if (id == NULL || s->host->random->fill(s->host->random->user, r, sizeof(r)) != 0) {
-        return NULL;
-    }
-    int n = snprintf(id, 32, "tpcore-");
-    for (size_t i = 0; i < sizeof(r); i++) {
-        n += snprintf(id + n, 32 - (size_t) n, "%02x", r[i]);
-    }
-    return id;
-}
-
 static int read_options(struct instance *s, const struct tpc_value *cfg)
 {
-    const struct tpc_value *tls = tpc_value_get(cfg, TPC_STR("tls"));
+    struct mqtt_reading r = { s->host, s->ctx, s->arena, 0 };
     struct mqtt_client_config *c = &s->config;
-    int rc = 0;
-    c->url = text_of(s, cfg, "url", &rc);
-    c->user = text_of(s, cfg, "user", &rc);
-    c->password = text_of(s, cfg, "password", &rc);
-    c->client_id = text_of(s, cfg, "client_id", &rc);
-    c->ca = text_of(s, tls, "ca", &rc);
-    c->cert = text_of(s, tls, "cert", &rc);
-    c->key = text_of(s, tls, "key", &rc);
-    c->verify = tpi_member_bool(tls, "verify", true);
-    c->start_over = true;
-    c->clean_start = true; /* what is not acknowledged comes again from the log */
-    c->version = (uint32_t) tpi_member_int(cfg, "version", 5);
-    c->keep_alive_s = (uint32_t) (tpi_member_int(cfg, "keep_alive", 60000) / 1000);
-    c->max_inflight = (uint32_t) tpi_member_int(cfg, "max_inflight", 64);
-    c->retry_min_ms = (uint32_t) tpi_member_int(cfg, "retry_min", 500);
-    c->retry_max_ms = (uint32_t) tpi_member_int(cfg, "retry_max", 30000);
+    mqtt_connection_read(&r, cfg, c);
+    c->password = mqtt_reading_filled(c->password);
+    c->start_over = true; /* what is not acknowledged comes again from the log */
     c->user_data = s;
     c->on_message = on_message;
     c->on_up = on_up;
     c->on_down = on_down;
-    if (rc == 0 && c->retry_max_ms < c->retry_min_ms) {
-        return s->host->fail(s->ctx, TPC_EINVAL, "retry_max: is less than retry_min");
-    }
-    if (rc == 0 && c->client_id == NULL && (c->client_id = new_id(s)) == NULL) {
-        rc = s->host->fail(s->ctx, TPC_ENOMEM, "no memory for the options");
-    }
-    return rc;
+    return r.rc;
 }
 
 static int publish_init(void *self, const struct tpc_host *host, void *ctx,

@@ -1,11 +1,10 @@
 #include "options.h"
+#include "connection.h"
 #include "data/member.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
-enum { ID_BYTES = 8, ID_MAX = 200, HOLD_MS = 2000 };
+enum { HOLD_MS = 2000 };
 
 static const struct tpc_option tls_table[] = {
     { .name = "ca",
@@ -60,46 +59,13 @@ static const struct tpc_option custom_item = { .type = TPC_OPT_TABLE,
                                                .sub = TPC_OPTIONS(custom_table) };
 
 const struct tpc_option mqtt_option_table[MQTT_OPTION_COUNT] = {
-    { .name = "url",
-      .type = TPC_OPT_TEXT,
-      .flags = TPC_OPT_REQUIRED,
-      .min = 8,
-      .max = 300,
-      .since = "0.1",
-      .help = "mqtt://host[:1883] or mqtts://host[:8883]" },
+    MQTT_URL_OPTION,
     { .name = "user", .type = TPC_OPT_TEXT, .since = "0.1", .help = "user name" },
     { .name = "password", .type = TPC_OPT_SECRET, .since = "0.1", .help = "password" },
-    { .name = "client_id",
-      .type = TPC_OPT_TEXT,
-      .min = 1,
-      .max = ID_MAX,
-      .since = "0.1",
-      .help = "absent = a new one with each start; needed without clean_start" },
-    { .name = "version",
-      .type = TPC_OPT_UINT,
-      .def = "5",
-      .min = 4,
-      .max = 5,
-      .since = "0.1",
-      .help = "4 = MQTT 3.1.1, 5 = MQTT 5" },
-    { .name = "clean_start",
-      .type = TPC_OPT_BOOL,
-      .def = "true",
-      .since = "0.1",
-      .help = "false: the broker keeps the session, and messages for it, while we are away" },
-    { .name = "session_expiry",
-      .type = TPC_OPT_DURATION,
-      .def = "1h",
-      .max = INT64_C(4294967294000),
-      .since = "0.1",
-      .help = "MQTT 5: how long the broker keeps the session" },
-    { .name = "keep_alive",
-      .type = TPC_OPT_DURATION,
-      .def = "60s",
-      .min = 1000,
-      .max = 65535000,
-      .since = "0.1",
-      .help = "time between two signs of life" },
+    MQTT_CLIENT_ID_OPTION("absent = a new one with each start; needed without clean_start"),
+    MQTT_VERSION_OPTION,
+    MQTT_SESSION_OPTIONS,
+    MQTT_KEEP_ALIVE_OPTION("60s"),
     { .name = "qos",
       .type = TPC_OPT_UINT,
       .def = "1",
@@ -152,13 +118,7 @@ const struct tpc_option mqtt_option_table[MQTT_OPTION_COUNT] = {
       .since = "0.1",
       .help = "thingspanel: where a gateway's report is answered: on gateway/.., or on devices/.. "
               "as well" },
-    { .name = "max_inflight",
-      .type = TPC_OPT_UINT,
-      .def = "64",
-      .min = 1,
-      .max = MQTT_INFLIGHT_LIMIT,
-      .since = "0.1",
-      .help = "publishes of ours without acknowledgement" },
+    MQTT_INFLIGHT_OPTION("64", "publishes of ours without acknowledgement"),
     { .name = "presence",
       .type = TPC_OPT_BOOL,
       .def = "true",
@@ -169,20 +129,7 @@ const struct tpc_option mqtt_option_table[MQTT_OPTION_COUNT] = {
       .max = 128,
       .since = "0.1",
       .help = "of the devices; absent = main" },
-    { .name = "retry_min",
-      .type = TPC_OPT_DURATION,
-      .def = "500ms",
-      .min = 10,
-      .max = 3600000,
-      .since = "0.1",
-      .help = "first pause before connecting again; doubles, with jitter" },
-    { .name = "retry_max",
-      .type = TPC_OPT_DURATION,
-      .def = "30s",
-      .min = 10,
-      .max = 3600000,
-      .since = "0.1",
-      .help = "longest such pause" },
+    MQTT_RETRY_OPTIONS("500ms"),
     { .name = "tls",
       .type = TPC_OPT_TABLE,
       .sub = TPC_OPTIONS(tls_table),
@@ -198,28 +145,6 @@ const struct tpc_option mqtt_option_table[MQTT_OPTION_COUNT] = {
 };
 
 enum { RELOAD_MS = 10000 }; /* where the whole table is absent */
-
-/* A text of the configuration with a NUL; NULL if it is absent. *rc is set on failure. */
-static const char *text(struct mqtt_options *o, const struct tpc_value *cfg, const char *name,
-                        int *rc)
-{
-    const struct tpc_value *v = tpc_value_get(cfg, tpc_str_from(name));
-    if (v == NULL || v->type != TPC_TEXT) {
-        return NULL;
-    }
-    if (memchr(v->as.text, '\0', v->len) != NULL) {
-        *rc = TPC_EINVAL;
-        return NULL;
-    }
-    char *copy = tpc_arena_take(o->arena, v->len + 1);
-    if (copy == NULL) {
-        *rc = TPC_ENOMEM;
-        return NULL;
-    }
-    memcpy(copy, v->as.text, v->len);
-    copy[v->len] = '\0';
-    return copy;
-}
 
 static bool is(struct tpc_str s, const char *name)
 {
@@ -291,59 +216,6 @@ static int read_dialects(const struct tpc_host *host, void *ctx, const struct tp
     return 0;
 }
 
-/* "tpcore-<16 hex digits>" */
-static const char *new_id(const struct tpc_host *host, struct mqtt_options *o)
-{
-    uint8_t r[ID_BYTES];
-    char *id = tpc_arena_take(o->arena, 32);
-    if (id == NULL || host->random->fill(host->random->user, r, sizeof(r)) != 0) {
-        return NULL;
-    }
-    int n = snprintf(id, 32, "tpcore-");
-    for (size_t i = 0; i < sizeof(r); i++) {
-        n += snprintf(id + n, 32 - (size_t) n, "%02x", r[i]);
-    }
-    return id;
-}
-
-static int read_client(const struct tpc_host *host, void *ctx, const struct tpc_value *cfg,
-                       struct mqtt_options *o)
-{
-    const struct tpc_value *tls = tpc_value_get(cfg, TPC_STR("tls"));
-    struct mqtt_client_config *c = &o->client;
-    int rc = 0;
-    c->url = text(o, cfg, "url", &rc);
-    c->user = text(o, cfg, "user", &rc);
-    c->password = text(o, cfg, "password", &rc);
-    c->client_id = text(o, cfg, "client_id", &rc);
-    c->ca = text(o, tls, "ca", &rc);
-    c->cert = text(o, tls, "cert", &rc);
-    c->key = text(o, tls, "key", &rc);
-    c->verify = tpi_member_bool(tls, "verify", true);
-    c->clean_start = tpi_member_int(cfg, "clean_start", 0) != 0;
-    c->version = (uint32_t) tpi_member_int(cfg, "version", 0);
-    /* A session that nobody will ask for again is not kept. */
-    c->session_expiry_s =
-        c->clean_start ? 0 : (uint32_t) (tpi_member_int(cfg, "session_expiry", 0) / 1000);
-    c->keep_alive_s = (uint32_t) (tpi_member_int(cfg, "keep_alive", 0) / 1000);
-    c->max_inflight = (uint32_t) tpi_member_int(cfg, "max_inflight", 0);
-    c->retry_min_ms = (uint32_t) tpi_member_int(cfg, "retry_min", 0);
-    c->retry_max_ms = (uint32_t) tpi_member_int(cfg, "retry_max", 0);
-    if (rc == 0 && c->client_id == NULL && !c->clean_start) {
-        return host->fail(ctx, TPC_EINVAL, "client_id: without clean_start a fixed one is needed");
-    }
-    if (rc == 0 && c->retry_max_ms < c->retry_min_ms) {
-        return host->fail(ctx, TPC_EINVAL, "retry_max: is less than retry_min");
-    }
-    if (rc == 0 && c->client_id == NULL && (c->client_id = new_id(host, o)) == NULL) {
-        rc = TPC_ENOMEM;
-    }
-    return rc == 0 ? 0
-                   : host->fail(ctx, rc,
-                                rc == TPC_EINVAL ? "a text has a NUL byte in it"
-                                                 : "no memory for the options");
-}
-
 int mqtt_options_read(const struct tpc_host *host, void *ctx, const struct tpc_value *cfg,
                       struct mqtt_options *ret)
 {
@@ -353,8 +225,9 @@ int mqtt_options_read(const struct tpc_host *host, void *ctx, const struct tpc_v
     if (rc != 0) {
         return host->fail(ctx, rc, "no memory for the options");
     }
-    o->share = text(o, cfg, "share", &rc);
-    if (rc == 0 && o->share != NULL && strpbrk(o->share, "/+#") != NULL) {
+    struct mqtt_reading r = { host, ctx, o->arena, 0 };
+    o->share = mqtt_reading_text(&r, cfg, "share");
+    if (o->share != NULL && strpbrk(o->share, "/+#") != NULL) {
         return host->fail(ctx, TPC_EINVAL, "share: a group has no /, + or #");
     }
     o->qos = (uint32_t) tpi_member_int(cfg, "qos", 0);
@@ -367,9 +240,10 @@ int mqtt_options_read(const struct tpc_host *host, void *ctx, const struct tpc_v
     o->tenant = tpc_value_text(tpc_value_get(cfg, TPC_STR("tenant")));
     o->ack_appended = is(tpc_value_text(tpc_value_get(cfg, TPC_STR("ack"))), "appended");
     o->gateway_acks_both = is(tpc_value_text(tpc_value_get(cfg, TPC_STR("gateway_acks"))), "both");
-    rc = read_client(host, ctx, cfg, o);
+    mqtt_connection_read(&r, cfg, &o->client);
     o->hold_ms = (uint32_t) tpi_member_int(
         cfg, "hold", o->client.clean_start ? (int64_t) o->client.keep_alive_s * 1000 : HOLD_MS);
+    rc = r.rc;
     if (rc == 0) {
         rc = read_patterns(host, ctx, tpc_value_get(cfg, TPC_STR("custom")), o);
     }

@@ -1,6 +1,6 @@
 #include "options.h"
 
-#include "../mqtt/url.h"
+#include "../mqtt/connection.h"
 #include "../tls/options.h"
 #include "limits.h"
 
@@ -9,8 +9,6 @@
 #include <tpcore/version.h>
 
 #include "data/member.h"
-
-enum { ID_BYTES = 8, ID_MAX = 200 };
 
 static const struct tpc_option provision_options[] = {
     { .name = "key",
@@ -103,13 +101,7 @@ static const struct tpc_option connector = { .type = TPC_OPT_TABLE,
 static const struct tpc_option sync_name = { .type = TPC_OPT_TEXT, .min = 1, .max = 255 };
 
 const struct tpc_option tb_options[TB_OPTIONS] = {
-    { .name = "url",
-      .type = TPC_OPT_TEXT,
-      .flags = TPC_OPT_REQUIRED,
-      .min = 8,
-      .max = 300,
-      .since = "0.1",
-      .help = "mqtt://host[:1883] or mqtts://host[:8883]" },
+    MQTT_URL_OPTION,
     { .name = "mode",
       .type = TPC_OPT_ENUM,
       .def = "gateway",
@@ -126,12 +118,7 @@ const struct tpc_option tb_options[TB_OPTIONS] = {
       .since = "0.1",
       .help = "MQTT Basic credentials instead of a token" },
     { .name = "password", .type = TPC_OPT_SECRET, .since = "0.1", .help = "of user" },
-    { .name = "client_id",
-      .type = TPC_OPT_TEXT,
-      .min = 1,
-      .max = ID_MAX,
-      .since = "0.1",
-      .help = "absent = a new one with each start" },
+    MQTT_CLIENT_ID_OPTION("absent = a new one with each start"),
     { .name = "tls",
       .type = TPC_OPT_TABLE,
       .sub = TLS_OPTION_SUB,
@@ -148,34 +135,9 @@ const struct tpc_option tb_options[TB_OPTIONS] = {
       .values = "auto|5|4",
       .since = "0.1",
       .help = "auto = MQTT 5, or 3.1.1 if the server has no 5; 4 = 3.1.1" },
-    { .name = "keep_alive",
-      .type = TPC_OPT_DURATION,
-      .def = "30s",
-      .min = 1000,
-      .max = 65535000,
-      .since = "0.1",
-      .help = "time between two signs of life" },
-    { .name = "max_inflight",
-      .type = TPC_OPT_UINT,
-      .def = "80",
-      .min = 1,
-      .max = MQTT_INFLIGHT_LIMIT,
-      .since = "0.1",
-      .help = "publishes without acknowledgement; the server may allow fewer" },
-    { .name = "retry_min",
-      .type = TPC_OPT_DURATION,
-      .def = "1s",
-      .min = 10,
-      .max = 3600000,
-      .since = "0.1",
-      .help = "first pause before connecting again; doubles, with jitter" },
-    { .name = "retry_max",
-      .type = TPC_OPT_DURATION,
-      .def = "30s",
-      .min = 10,
-      .max = 3600000,
-      .since = "0.1",
-      .help = "longest such pause" },
+    MQTT_KEEP_ALIVE_OPTION("30s"),
+    MQTT_INFLIGHT_OPTION("80", "publishes without acknowledgement; the server may allow fewer"),
+    MQTT_RETRY_OPTIONS("1s"),
     { .name = "hold",
       .type = TPC_OPT_DURATION,
       .def = "10s",
@@ -307,50 +269,6 @@ const struct tpc_option tb_target_options[TB_TARGET_OPTIONS] = {
       .help = "devices that go offline are disconnected" },
 };
 
-struct reading {
-    const struct tpc_host *host;
-    void *ctx;
-    struct tpc_arena *arena;
-    int rc;
-};
-
-/* A text of the options with a NUL; NULL if it is absent. */
-static const char *text_of(struct reading *r, const struct tpc_value *map, const char *name)
-{
-    struct tpc_str text = tpi_member_text(map, name);
-    if (r->rc != 0 || text.len == 0) {
-        return NULL;
-    }
-    if (memchr(text.ptr, '\0', text.len) != NULL) {
-        r->rc = r->host->fail(r->ctx, TPC_EINVAL, "%s: has a NUL byte in it", name);
-        return NULL;
-    }
-    char *copy = tpc_arena_take(r->arena, text.len + 1);
-    if (copy == NULL) {
-        r->rc = r->host->fail(r->ctx, TPC_ENOMEM, "no memory for the options");
-        return NULL;
-    }
-    memcpy(copy, text.ptr, text.len);
-    copy[text.len] = '\0';
-    return copy;
-}
-
-/* "tpcore-<16 hex digits>" */
-static const char *new_id(struct reading *r)
-{
-    uint8_t bytes[ID_BYTES];
-    char *id = tpc_arena_take(r->arena, 32);
-    if (id == NULL || r->host->random->fill(r->host->random->user, bytes, sizeof(bytes)) != 0) {
-        r->rc = r->host->fail(r->ctx, TPC_ENOMEM, "no memory for the options");
-        return NULL;
-    }
-    int n = snprintf(id, 32, "tpcore-");
-    for (size_t i = 0; i < sizeof(bytes); i++) {
-        n += snprintf(id + n, 32 - (size_t) n, "%02x", bytes[i]);
-    }
-    return id;
-}
-
 /* Name of the host: between "//" and a port or the end. */
 static struct tpc_str host_of(const char *url)
 {
@@ -362,40 +280,21 @@ static struct tpc_str host_of(const char *url)
     return (struct tpc_str){ from, strcspn(from, ":/") };
 }
 
-static void read_client(struct reading *r, const struct tpc_value *cfg, struct tb_config *c)
+static void read_client(struct mqtt_reading *r, const struct tpc_value *cfg, struct tb_config *c)
 {
-    const struct tpc_value *tls = tpc_value_get(cfg, TPC_STR("tls"));
     struct tpc_str version = tpi_member_text(cfg, "version");
+    const char *token = mqtt_reading_filled(mqtt_reading_text(r, cfg, "token"));
     struct mqtt_client_config *m = &c->client;
-    m->url = text_of(r, cfg, "url");
-    m->user = text_of(r, cfg, "token");
-    if (m->user == NULL) {
-        m->user = text_of(r, cfg, "user");
-        m->password = text_of(r, cfg, "password");
-    }
-    m->client_id = text_of(r, cfg, "client_id");
-    m->ca = text_of(r, tls, "ca");
-    m->cert = text_of(r, tls, "cert");
-    m->key = text_of(r, tls, "key");
-    m->verify = tpi_member_bool(tls, "verify", true);
-    m->start_over = true;
-    m->clean_start = true; /* what is not acknowledged comes again from the log */
+    mqtt_connection_read(r, cfg, m);
+    m->password = token == NULL ? mqtt_reading_filled(m->password) : NULL;
+    m->user = token == NULL ? m->user : token;
+    m->start_over = true; /* what is not acknowledged comes again from the log */
     m->version = tpc_str_equal(version, TPC_STR("4")) != 0 ? 4 : 5;
     m->fall_back = tpc_str_equal(version, TPC_STR("auto")) != 0;
-    m->keep_alive_s = (uint32_t) (tpi_member_int(cfg, "keep_alive", 30000) / 1000);
-    m->max_inflight = (uint32_t) tpi_member_int(cfg, "max_inflight", 80);
-    m->retry_min_ms = (uint32_t) tpi_member_int(cfg, "retry_min", 1000);
-    m->retry_max_ms = (uint32_t) tpi_member_int(cfg, "retry_max", 30000);
     c->host = host_of(m->url);
-    if (r->rc == 0 && m->client_id == NULL) {
-        m->client_id = new_id(r);
-    }
-    if (r->rc == 0 && m->retry_max_ms < m->retry_min_ms) {
-        r->rc = r->host->fail(r->ctx, TPC_EINVAL, "retry_max: is less than retry_min");
-    }
 }
 
-static void read_limits(struct reading *r, const struct tpc_value *cfg, struct tb_config *c)
+static void read_limits(struct mqtt_reading *r, const struct tpc_value *cfg, struct tb_config *c)
 {
     static const char *const names[] = { "messages", "telemetry_messages", "data_points" };
     const struct tpc_value *limits = tpi_member(cfg, "limits");
@@ -414,7 +313,7 @@ static void read_limits(struct reading *r, const struct tpc_value *cfg, struct t
     c->inflight_max = c->client.max_inflight;
 }
 
-static void read_provision(struct reading *r, const struct tpc_value *cfg, struct tb_config *c)
+static void read_provision(struct mqtt_reading *r, const struct tpc_value *cfg, struct tb_config *c)
 {
     const struct tpc_value *p = tpi_member(cfg, "provision");
     if (p == NULL || r->rc != 0) {
@@ -436,7 +335,7 @@ static void read_provision(struct reading *r, const struct tpc_value *cfg, struc
 int tb_options_read(const struct tpc_host *host, void *ctx, const struct tpc_value *cfg,
                     struct tpc_arena *arena, struct tb_config *ret)
 {
-    struct reading r = { host, ctx, arena, 0 };
+    struct mqtt_reading r = { host, ctx, arena, 0 };
     struct tb_config c;
     const struct tpc_value *firmware = tpi_member(cfg, "firmware");
     memset(&c, 0, sizeof(c));
@@ -447,7 +346,7 @@ int tb_options_read(const struct tpc_host *host, void *ctx, const struct tpc_val
     c.metadata = tpi_member_bool(cfg, "metadata", false);
     c.own = tpi_member_text(cfg, "own_device");
     c.tenant = tpi_member_text(cfg, "tenant");
-    c.state = text_of(&r, cfg, "state");
+    c.state = mqtt_reading_text(&r, cfg, "state");
     c.limits_wait_ms = (uint32_t) tpi_member_int(cfg, "limits_wait", 5000);
     c.hold_ms = (uint32_t) tpi_member_int(cfg, "hold", 10000);
     c.rpc_timeout_ms = (uint32_t) tpi_member_int(cfg, "rpc_timeout", 5000);
