@@ -89,8 +89,9 @@ static void write_reply(struct cn_job *j, int code, const char *message,
     }
     struct tpc_buf buf = { NULL, 0, 0 };
     for (int pass = 0; pass < 2; pass++) {
-        (void) (j->c->config.cbor ? tpc_cbor_write(&map, &buf) : tpc_json_write(&map, 0, &buf));
-        if (pass == 0 && tpi_buf_reserve(&j->reply_text, buf.need) != 0) {
+        int rc = j->c->config.cbor ? tpc_cbor_write(&map, &buf) : tpc_json_write(&map, 0, &buf);
+        bool fits = rc == 0 || rc == TPC_ETOOBIG;
+        if (!fits || (pass == 0 && tpi_buf_reserve(&j->reply_text, buf.need) != 0)) {
             j->told = true;
             return;
         }

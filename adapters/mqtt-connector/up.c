@@ -485,13 +485,19 @@ static bool who(struct connector *c, const struct cn_from *f, const struct expr_
     return rc == 0;
 }
 
-static void connect_one(struct connector *c, const struct cn_from *f, const struct expr_message *m)
+/* 0, or why it must be tried again. */
+static int connect_one(struct connector *c, const struct cn_from *f, const struct expr_message *m)
 {
     struct tpc_str device, type;
     uint64_t session = 0;
-    if (who(c, f, m, &device, &type) && cn_session(c, device, type, &session) == 0) {
+    if (!who(c, f, m, &device, &type)) {
+        return 0;
+    }
+    int rc = cn_session(c, device, type, &session);
+    if (rc == 0) {
         c->host->count(c->ctx, "connects", 1);
     }
+    return rc;
 }
 
 static void disconnect_one(struct connector *c, const struct cn_from *f,
@@ -517,15 +523,17 @@ static void ask_one(struct connector *c, const struct cn_request *q, const struc
     }
 }
 
-/* What a message asks of the connector itself. Returns whether it was for it. */
-static bool requests(struct connector *c)
+/* What a message asks of the connector itself; *heard: it was for it. 0, or why it must be tried
+ * again: connects come first, so nothing is asked twice then. */
+static int requests(struct connector *c, bool *heard)
 {
     const struct mqtt_incoming *in = c->incoming;
     const struct cn_config *g = &c->config;
     struct expr_message m = { .topic = in->topic, .bytes = in->payload };
     struct tpc_value json;
-    bool heard = false;
-    for (uint32_t i = 0; i < g->connect_count + g->disconnect_count + g->request_count; i++) {
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < g->connect_count + g->disconnect_count + g->request_count;
+         i++) {
         uint32_t k = i - g->connect_count;
         uint32_t n = k - g->disconnect_count;
         const struct cn_from *f = i < g->connect_count      ? &g->connects[i]
@@ -534,19 +542,19 @@ static bool requests(struct connector *c)
         if (!is_for(f, in->topic)) {
             continue;
         }
-        if (!heard && cn_json(in->payload, c->arena, &json)) {
+        if (!*heard && cn_json(in->payload, c->arena, &json)) {
             m.json = &json;
         }
-        heard = true;
+        *heard = true;
         if (i < g->connect_count) {
-            connect_one(c, f, &m);
+            rc = connect_one(c, f, &m);
         } else if (k < g->disconnect_count) {
             disconnect_one(c, f, &m);
         } else {
             ask_one(c, &g->requests[n], &m);
         }
     }
-    return heard;
+    return rc;
 }
 
 static int convert(struct connector *c, bool *heard)
@@ -576,8 +584,9 @@ void cn_message(struct connector *c, const struct mqtt_incoming *in)
     }
     do {
         c->part_number = 0;
-        bool heard = requests(c);
-        rc = convert(c, &heard);
+        bool heard = false;
+        rc = requests(c, &heard);
+        rc = rc != 0 ? rc : convert(c, &heard);
         rc = rc != 0 && rc != TPC_ECANCELED ? rc : c->part_count > 0 ? deliver(c) : 0;
         if (!heard) {
             c->host->count(c->ctx, "unknown_topic", 1);

@@ -131,6 +131,10 @@ static bool read_tag(struct tb *t, const struct tb_obj *o, struct tag *tag)
         return false;
     }
     bool good = tb_int(t, o, "functionCode", 1, 16, &tag->function);
+    if (good && tag->function > 6 && tag->function < 15) {
+        tb_error(t, o, "functionCode", "1 to 6, 15 or 16 is expected");
+        good = false;
+    }
     if (tb_find(o, "objectsCount") != NULL) {
         good &= tb_int(t, o, "objectsCount", 1, 2000, &tag->count);
     }

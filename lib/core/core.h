@@ -118,7 +118,10 @@ struct tpi_part {
     atomic_uint joins;   /* what waits for parts of its messages */
     struct tpi_service services[8];
     uint32_t service_count;
-    const struct tpi_part *used[8]; /* whose services need() gave, declared or not */
+    struct {
+        const struct tpi_part *part;
+        const char *service;
+    } used[8]; /* what need() gave, declared or not */
     uint32_t used_count;
     uint32_t place; /* in the order of starting */
     atomic_uint devices_made;

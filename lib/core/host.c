@@ -101,17 +101,18 @@ static int host_offer(void *ctx, const char *service, const void *ops, void *sel
     return 0;
 }
 
-/* Remembers that p uses a part, which can then not be closed before it. False: no room. */
-static bool note_use(struct tpi_part *p, const struct tpi_part *used)
+/* Remembers that p uses a service of a part, which can then not be closed before it. False: no room. */
+static bool note_use(struct tpi_part *p, const struct tpi_part *used, const char *service)
 {
     uint32_t i = 0;
-    while (i < p->used_count && p->used[i] != used) {
+    while (i < p->used_count && (p->used[i].part != used || p->used[i].service != service)) {
         i++;
     }
     if (i == sizeof(p->used) / sizeof(p->used[0])) {
         return false;
     }
-    p->used[i] = used;
+    p->used[i].part = used;
+    p->used[i].service = service;
     p->used_count += i == p->used_count;
     return true;
 }
@@ -122,7 +123,7 @@ static int host_need(void *ctx, const char *service, const void **ret_ops, void 
     for (struct tpi_part *o = p->core->parts; o != NULL; o = o->next) {
         for (uint32_t i = 0; o != p && i < o->service_count; i++) {
             if (strcmp(o->services[i].name, service) == 0) {
-                if (!note_use(p, o)) {
+                if (!note_use(p, o, o->services[i].name)) {
                     return tpi_fail(TPC_ETOOBIG, p->name, "it needs services of too many parts");
                 }
                 *ret_ops = o->services[i].ops;

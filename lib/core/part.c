@@ -470,8 +470,8 @@ const struct tpi_part *tpi_part_needed(struct tpc_core *core, const struct tpi_p
     const struct tpc_list *offers = &p->module->desc.offers;
     for (struct tpi_part *o = core->parts; o != NULL; o = o->next) {
         for (uint32_t i = 0; o != p && i < o->used_count; i++) {
-            if (o->used[i] == p) { /* also a service that it does without where nobody offers it */
-                *ret_service = p->services[0].name;
+            if (o->used[i].part == p) { /* also what it does without where nobody offers it */
+                *ret_service = o->used[i].service;
                 return o;
             }
         }
