@@ -1,0 +1,8 @@
+#ifndef NET_SUITES_H
+#define NET_SUITES_H
+
+#include <check.h>
+
+Suite *framing_suite(void);
+
+#endif
