@@ -6,6 +6,8 @@
 #include <string.h>
 #include <tpcore/why.h>
 
+enum { PANEL_PREFIX_MAX = 256 };
+
 /* Takes the next level of *rest; false at the end. */
 static bool level(struct tpc_str *rest, bool *more, struct tpc_str *ret)
 {
@@ -296,7 +298,7 @@ static int alink_down(struct tpc_str product, struct tpc_str device, const struc
 static int panel_down(struct tpc_str device, const struct tpc_frame *f, char ret[MQTT_TOPIC_MAX])
 {
     static const struct tpc_str none = { "", 0 };
-    char before[40];
+    char before[PANEL_PREFIX_MAX + 40];
     const char *tail;
     bool id = true;
     uint16_t kind = f->kind;
@@ -326,8 +328,14 @@ static int panel_down(struct tpc_str device, const struct tpc_frame *f, char ret
     default:
         return TPC_EUNSUPPORTED;
     }
+    if (f->topic.len > PANEL_PREFIX_MAX) {
+        return TPC_ETOOBIG;
+    }
     bool gateway = (f->flags & TPC_FRAME_GATEWAY) != 0;
-    snprintf(before, sizeof(before), "%s/%s", gateway ? "gateway" : "devices", tail);
+    /* A service's devices (contract thingspanel 2): its prefix before them, and never gateway/. */
+    snprintf(before, sizeof(before), "%.*s%s/%s", (int) f->topic.len,
+             f->topic.len > 0 ? f->topic.ptr : "",
+             gateway && f->topic.len == 0 ? "gateway" : "devices", tail);
     return format(ret, before, device, id ? "/" : "", id ? f->correlation : none);
 }
 

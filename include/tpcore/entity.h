@@ -137,6 +137,20 @@ TPC_API int tpc_group_list(struct tpc_core *core, struct tpc_str tenant, struct 
                            struct tpc_str after_key, uint32_t limit, tpc_entity_fn *fn, void *user);
 
 /*
+ * Reads one secret of an entity, which tpc_entity_get() leaves out: for a program that must hand it to
+ * somebody who may have it. path: its member, "voucher", or table and member, "credentials.voucher".
+ * Written without NUL.
+ *
+ * Returns 0; TPC_ENOENT (tenant, kind, entity or secret), TPC_ETOOBIG with buf->need set, TPC_EINVAL, and
+ * what the store says.
+ * Ownership: the caller's buffer, who wipes it.
+ * Thread: any-thread.
+ * Since: 0.1
+ */
+TPC_API int tpc_entity_secret(struct tpc_core *core, struct tpc_str tenant, const char *kind,
+                              struct tpc_str key, struct tpc_str path, struct tpc_buf *buf);
+
+/*
  * Deletes an entity. One that others refer to is refused (a product with devices).
  *
  * Returns 0, TPC_ENOENT, TPC_ECONFLICT (revision), TPC_ESTATE (in use; the text says by what).

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <tpcore/json.h>
 
+#include "base/crypto.h"
 #include "core/core.h"
 #include "core/part.h"
 #include "data/msg.h"
@@ -11,6 +12,7 @@
 enum {
     FILE_BYTES_MAX = 64 << 20,
     FILE_ARENA_BYTES = 256 << 20,
+    SECRET_BYTES_MAX = 4096,
     COMMAND_ROWS = 1000, /* of a device */
     COMMAND_MEMORY_ROWS = 100,
     AUDIT_MEMORY_ROWS = 1000 /* of a store in memory, which ends with the process */
@@ -332,6 +334,36 @@ int tpc_entity_list(struct tpc_core *core, const struct tpc_entity_query *query,
     int rc = tpi_core_entities(core, err);
     rc = rc != 0 ? rc : tpi_entities_list(core->entities, query, err, fn, user);
     return rc == err->code ? tpi_fail_end(rc) : rc;
+}
+
+int tpc_entity_secret(struct tpc_core *core, struct tpc_str tenant, const char *kind,
+                      struct tpc_str key, struct tpc_str path, struct tpc_buf *buf)
+{
+    char text[SECRET_BYTES_MAX + 1];
+    if (core == NULL || kind == NULL || buf == NULL) {
+        return tpi_fail(TPC_EINVAL, "entity", "core, kind or buf is NULL");
+    }
+    struct tpc_error *err = tpi_fail_begin();
+    int rc = tpi_core_entities(core, err);
+    if (rc != 0) {
+        return tpi_fail_end(rc);
+    }
+    tpi_registry_read_lock(core->registry);
+    uint64_t number = tpi_registry_tenant(core->registry, tenant);
+    tpi_registry_read_unlock(core->registry);
+    rc = number == 0
+             ? TPC_ENOENT
+             : tpi_entities_secret(core->entities, number, kind, key, path, text, sizeof(text));
+    if (rc != 0) {
+        return tpi_fail(rc, "entity", "there is no such secret, or it cannot be read");
+    }
+    buf->need = strlen(text);
+    rc = buf->need <= buf->cap ? 0 : TPC_ETOOBIG;
+    if (rc == 0 && buf->need > 0) {
+        memcpy(buf->ptr, text, buf->need);
+    }
+    tpi_wipe(text, sizeof(text));
+    return rc == 0 ? 0 : tpi_fail(rc, "entity", "the buffer has no room for the secret");
 }
 
 int tpc_entity_delete(struct tpc_core *core, const struct tpc_actor *actor, struct tpc_str tenant,

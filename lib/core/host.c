@@ -246,6 +246,7 @@ static const struct tpc_api *host_api(void *ctx, struct tpc_core **ret_core)
         .consume = tpc_consume,
         .unsubscribe = tpc_unsubscribe,
         .command_send = tpc_command_send,
+        .entity_secret = tpc_entity_secret,
     };
     *ret_core = ((struct tpi_part *) ctx)->core;
     return &api;

@@ -71,6 +71,7 @@ struct way {
     uint32_t flags; /* enum tpc_encode_flags */
     uint32_t path_count;
     struct tpc_str path[TPI_REGISTRY_GATEWAY_DEPTH];
+    struct tpc_str prefix; /* of topics: a service speaks the device's protocol; else empty */
 };
 
 static bool nests(const struct tpi_product *p)
@@ -101,13 +102,30 @@ static int take_path(struct tpi_worker *w, const struct tpc_device *d, struct wa
     return 0;
 }
 
-/* A device that spoke itself is spoken to; another one over its gateways. Read lock. */
+/* What the service of the device's protocol hears its commands under, copied. Read lock. */
+static int take_prefix(struct tpi_worker *w, const struct tpc_device *d, struct way *way)
+{
+    struct tpc_str prefix = tpi_registry_topic_prefix(w->core->registry, d->product);
+    char *copy = prefix.len > 0 ? tpc_arena_take(w->send_arena, prefix.len) : NULL;
+    if (prefix.len == 0) {
+        return 0;
+    }
+    if (copy == NULL) {
+        return TPC_ENOMEM;
+    }
+    memcpy(copy, prefix.ptr, prefix.len);
+    way->prefix = (struct tpc_str){ copy, prefix.len };
+    return 0;
+}
+
+/* A device that spoke itself is spoken to; another one over its gateways; one of a service by itself:
+ * the service finds its gateway. Read lock. */
 static int find_way(struct tpi_worker *w, struct tpc_device *d, bool answer, struct way *way)
 {
     struct tpc_device *top = d;
     uint64_t session = atomic_load_explicit(&d->session, memory_order_relaxed);
     bool own = session != 0;
-    int rc = 0;
+    int rc = take_prefix(w, d, way);
     bool away = tpi_device_has(d, TPI_DEVICE_AWAY);
     while (top->gateway != NULL && !own) {
         top = top->gateway;
@@ -118,11 +136,11 @@ static int find_way(struct tpi_worker *w, struct tpc_device *d, bool answer, str
     if (away && !answer) {
         return TPC_EOFFLINE;
     }
-    bool nested =
-        !answer && top->gateway == NULL && (top != d || is_gateway(d)) && nests(top->product);
+    bool nested = !answer && way->prefix.len == 0 && top->gateway == NULL &&
+                  (top != d || is_gateway(d)) && nests(top->product);
     way->to = nested ? top : d;
     way->session = session;
-    if (nested) {
+    if (rc == 0 && nested) {
         way->flags = TPC_ENCODE_GATEWAY | (is_gateway(d) ? TPC_ENCODE_TO_GATEWAY : 0);
         way->session = atomic_load_explicit(&top->session, memory_order_relaxed);
         rc = take_path(w, d, way);
@@ -181,7 +199,8 @@ static int send_way(struct tpi_worker *w, const struct way *way, struct tpc_devi
         note_why(device, TPC_WHY_ENCODE, &e, err, (struct tpc_bytes){ NULL, 0 });
         return rc;
     }
-    uint16_t flags = part || way->flags != 0 ? TPC_FRAME_GATEWAY : 0;
+    bool gateway = way->prefix.len == 0 && (part || way->flags != 0);
+    uint16_t flags = gateway ? TPC_FRAME_GATEWAY : 0;
     flags |= way->path_count > 0 ? TPC_FRAME_BEHIND : 0;
     struct tpc_frame frame = { .size = sizeof(frame),
                                .kind = e.kind,
@@ -189,6 +208,7 @@ static int send_way(struct tpi_worker *w, const struct way *way, struct tpc_devi
                                .code = (uint32_t) e.code,
                                .product = p->key,
                                .device = way->to->key,
+                               .topic = way->prefix,
                                .name = e.name,
                                .correlation = e.correlation,
                                .payload = payload };

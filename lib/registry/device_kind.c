@@ -148,6 +148,12 @@ static const struct tpc_option device_schema[] = {
       .sub = TPC_OPTIONS(tpi_report_schema),
       .since = "0.1",
       .help = "Which of its values go on, where the property does not say it." },
+    { .name = "access_point",
+      .type = TPC_OPT_TEXT,
+      .flags = TPC_OPT_INDEXED | TPC_OPT_KEY,
+      .since = "0.1",
+      .help = "Key of the access point that a third party's service knows it by, in the same "
+              "tenant." },
     { .name = "protocol_config",
       .type = TPC_OPT_ANY,
       .since = "0.1",
@@ -259,7 +265,12 @@ static int check_members(const struct tpi_registry *r, const struct tpi_change *
     int rc = tpi_registry_check_labels(change->doc, err);
     rc = rc != 0 ? rc : tpi_registry_check_object(change->doc, "config", err);
     rc = rc != 0 ? rc : tpi_registry_check_object(change->doc, "protocol_config", err);
-    return rc != 0 ? rc : check_groups(r, change, err);
+    rc = rc != 0 ? rc : check_groups(r, change, err);
+    struct tpc_str point = tpc_value_text(tpc_value_get(change->doc, TPC_STR("access_point")));
+    if (rc == 0 && point.len > 0 && !tpi_registry_has_point(r, change->tenant, point)) {
+        return bad_reference("access_point", point, TPC_ENOENT, err);
+    }
+    return rc;
 }
 
 static int prepare_change(struct tpi_registry *r, struct device_change *c, struct tpc_error *err)

@@ -65,7 +65,9 @@ struct tpi_registry {
     struct tpi_map groups;       /* tenant number and key -> struct tpi_group; changes only */
     struct tpi_map serials;      /* tenant number and serial -> struct tpi_serial; changes only */
     struct tpi_map64 serial_ids; /* device -> its struct tpi_serial */
-    struct tpi_map users; /* tenant number and key -> struct tpi_service_user; changes only */
+    struct tpi_map users;    /* tenant number and key -> struct tpi_service_user; changes only */
+    struct tpi_map services; /* tenant number and key -> struct tpi_panel_entry */
+    struct tpi_map points;   /* likewise, of access points; changes only */
     struct tpi_login_table logins;
     struct tpi_limit limit;   /* has a lock of its own */
     struct tpi_map addresses; /* number of a gateway and address -> struct tpi_link */
@@ -122,6 +124,12 @@ void tpi_registry_product_kind(struct tpi_registry *r, struct tpi_kind *kind);
 void tpi_registry_device_kind(struct tpi_registry *r, struct tpi_kind *kind);
 void tpi_registry_group_kind(struct tpi_registry *r, struct tpi_kind *kind);
 void tpi_registry_service_kind(struct tpi_registry *r, struct tpi_kind *kind);
+
+/* ---- panel_kinds.c: kinds service and access_point ---- */
+void tpi_registry_panel_kinds(struct tpi_registry *r, struct tpi_kind *service,
+                              struct tpi_kind *point);
+void tpi_registry_free_panel(struct tpi_registry *r);
+bool tpi_registry_has_point(const struct tpi_registry *r, uint64_t tenant, struct tpc_str key);
 
 /* ---- service_kind.c ---- */
 void tpi_registry_free_users(struct tpi_registry *r);

@@ -505,7 +505,9 @@ static int make_product(struct tpi_registry *r, struct tpi_change *change, struc
 {
     struct tpc_str secret = registration_secret(change->doc);
     struct tpc_str subs = tpc_value_text(tpc_value_get(change->doc, TPC_STR("sub_product")));
-    size_t bytes = sizeof(struct tpi_product) + change->tenant_key.len + 1 + secret.len + subs.len;
+    struct tpc_str protocol = tpc_value_text(tpc_value_get(change->doc, TPC_STR("protocol")));
+    size_t bytes = sizeof(struct tpi_product) + change->tenant_key.len + 1 + secret.len + subs.len +
+                   protocol.len;
     struct tpi_product *p = tpi_alloc_zero(r->env->alloc, bytes);
     struct tpi_name *name = p != NULL ? name_of(r, change) : NULL;
     if (name == NULL) {
@@ -521,6 +523,10 @@ static int make_product(struct tpi_registry *r, struct tpi_change *change, struc
         memcpy(kept + secret.len, subs.ptr, subs.len);
     }
     p->sub_product = (struct tpc_str){ kept + secret.len, subs.len };
+    p->protocol = (struct tpc_str){ kept + secret.len + subs.len, protocol.len };
+    if (protocol.len > 0) {
+        memcpy(kept + secret.len + subs.len, protocol.ptr, protocol.len);
+    }
     p->auto_register = secret.len > 0;
     p->behind_gateway = tpc_str_equal(tpc_value_text(tpc_value_get(change->doc, TPC_STR("type"))),
                                       TPC_STR("sub")) != 0;

@@ -162,8 +162,9 @@ int tpi_registry_create(const struct tpi_env *env, const struct tpi_registry_hos
     tpi_registry_tenant_kind(r, &r->kinds[0]);
     tpi_registry_product_kind(r, &r->kinds[1]);
     tpi_registry_group_kind(r, &r->kinds[2]);
-    tpi_registry_device_kind(r, &r->kinds[3]);
-    tpi_registry_service_kind(r, &r->kinds[4]);
+    tpi_registry_panel_kinds(r, &r->kinds[3], &r->kinds[4]);
+    tpi_registry_device_kind(r, &r->kinds[5]);
+    tpi_registry_service_kind(r, &r->kinds[6]);
     *ret = r;
     return 0;
 }
@@ -207,6 +208,7 @@ void tpi_registry_destroy(struct tpi_registry *r)
     tpi_registry_free_groups(r);
     tpi_serial_fini(r);
     tpi_registry_free_users(r);
+    tpi_registry_free_panel(r);
     tpi_login_table_fini(&r->logins);
     tpi_limit_fini(&r->limit, r->env);
     tpi_topology_fini(r);

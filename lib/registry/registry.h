@@ -26,7 +26,8 @@ enum {
     TPI_REGISTRY_LABELS = 32,       /* of one entity */
     TPI_REGISTRY_LABEL_BYTES = 256, /* of a value */
     TPI_REGISTRY_GROUPS = 16,       /* that one device is in */
-    TPI_REGISTRY_KINDS = 5          /* tenant, product, group, device, service_user */
+    TPI_SERVICE_PREFIX_BYTES = 200, /* of the topics of a service's devices */
+    TPI_REGISTRY_KINDS = 7 /* tenant, product, group, service, access_point, device, service_user */
 };
 
 struct tpi_registry;
@@ -89,6 +90,7 @@ struct tpi_product {
     bool behind_gateway;          /* type "sub" */
     uint8_t voucher;              /* enum tpi_voucher: of devices that register themselves */
     struct tpc_str secret;        /* only with auto_register, else empty */
+    struct tpc_str protocol;      /* a service's key, maybe; may be empty */
     struct tpi_topic_map *topics; /* of its own; NULL = none */
     struct tpi_report report;     /* of its devices' values; mode 0 = none */
     bool keep_unknown;            /* values of keys that the model does not know are kept, by key */
@@ -147,6 +149,9 @@ int tpi_registry_latest(struct tpi_registry *r, uint64_t tenant_id, struct tpc_s
 struct tpc_device *tpi_registry_by_id(struct tpi_registry *r, uint64_t id);
 struct tpi_product *tpi_registry_product(struct tpi_registry *r, struct tpc_str tenant,
                                          struct tpc_str key);
+/* What stands before the topics of a product's devices because a service speaks its protocol; empty =
+ * none does. A view under the read lock. */
+struct tpc_str tpi_registry_topic_prefix(const struct tpi_registry *r, const struct tpi_product *p);
 /* Number of a tenant, 0 = none. Read lock. */
 uint64_t tpi_registry_tenant(struct tpi_registry *r, struct tpc_str tenant);
 

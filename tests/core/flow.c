@@ -41,6 +41,7 @@ static int probe_send(void *self, const struct tpc_peer *peer, const struct tpc_
     if (rc == 0 && flow_probe.sent_count < FLOW_SENT) {
         struct flow_sent *s = &flow_probe.sent[flow_probe.sent_count];
         keep_text(s->device, sizeof(s->device), peer->device.ptr, peer->device.len);
+        keep_text(s->topic, sizeof(s->topic), frame->topic.ptr, frame->topic.len);
         keep_text(s->correlation, sizeof(s->correlation), frame->correlation.ptr,
                   frame->correlation.len);
         keep_text(s->payload, sizeof(s->payload), frame->payload.ptr, frame->payload.len);

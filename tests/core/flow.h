@@ -15,6 +15,7 @@ enum { FLOW_SENT = 4096, FLOW_SETTLED = 65536 };
 struct flow_sent {
     char device[32];
     char correlation[64];
+    char topic[64];
     char payload[256];
     uint64_t ticket;
     uint16_t flags;
@@ -90,6 +91,7 @@ Suite *keep_flow_suite(void);
 Suite *directory_flow_suite(void);
 Suite *topology_flow_suite(void);
 Suite *gateway_flow_suite(void);
+Suite *panel_flow_suite(void);
 Suite *import_flow_suite(void);
 Suite *model_flow_suite(void);
 Suite *open_flow_suite(void);

@@ -48,6 +48,8 @@ struct tpc_api {
     int (*command_send)(struct tpc_core *core, const struct tpc_actor *actor,
                         const struct tpc_command_options *options, tpc_command_fn *done, void *user,
                         struct tpc_id *ret);
+    int (*entity_secret)(struct tpc_core *core, struct tpc_str tenant, const char *kind,
+                         struct tpc_str key, struct tpc_str path, struct tpc_buf *buf);
 };
 
 TPC_END

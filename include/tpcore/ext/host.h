@@ -38,7 +38,8 @@ struct tpc_frame {
     int64_t unix_ms;        /* when the device says it happened; 0 = not said */
     struct tpc_str product; /* on a link session: key, or empty if the transport does not know */
     struct tpc_str device;  /* on a link session: key; empty with TPC_FRAME_WRAPPED = look inside */
-    struct tpc_str topic;   /* the transport's address, for scripts and dead letters */
+    struct tpc_str topic;   /* the transport's address, for scripts and dead letters; down: what a
+                             * ThingsPanel service hears its devices' topics under, else empty */
     struct tpc_str name;    /* command or event, where the transport knows it */
     struct tpc_str correlation; /* the protocol's message id, where it has one */
     struct tpc_bytes payload;

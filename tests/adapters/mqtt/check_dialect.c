@@ -169,6 +169,31 @@ START_TEST(downlink_topics_are_those_of_the_contracts)
 }
 END_TEST
 
+START_TEST(a_services_devices_are_spoken_to_under_its_prefix)
+{
+    static const struct down all[] = {
+        { MQTT_THINGSPANEL, TPC_MSG_COMMAND, "go", "plugin/x/devices/command/d/c1" },
+        { MQTT_THINGSPANEL, TPC_MSG_COMMAND, "set", "plugin/x/devices/attributes/set/d/c1" },
+        { MQTT_THINGSPANEL, TPC_MSG_ATTRIBUTES_GET, "", "plugin/x/devices/attributes/get/d" },
+        { MQTT_THINGSPANEL, TPC_MSG_TELEMETRY_SET, "", "plugin/x/devices/telemetry/control/d" },
+    };
+    char topic[MQTT_TOPIC_MAX], longest[300];
+    struct tpc_frame f = { .size = sizeof(f), .flags = TPC_FRAME_GATEWAY };
+    f.correlation = TPC_STR("c1");
+    f.topic = TPC_STR("plugin/x/");
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        f.kind = all[i].kind;
+        f.name = tpc_str_from(all[i].name);
+        tk_ok(mqtt_topic_down(all[i].dialect, NULL, TPC_STR("p"), TPC_STR("d"), &f, topic));
+        ck_assert_str_eq(topic, all[i].topic);
+    }
+    memset(longest, 'x', sizeof(longest));
+    f.topic = (struct tpc_str){ longest, sizeof(longest) };
+    tk_fails(TPC_ETOOBIG,
+             mqtt_topic_down(MQTT_THINGSPANEL, NULL, TPC_STR("p"), TPC_STR("d"), &f, topic));
+}
+END_TEST
+
 START_TEST(downlink_topics_of_gateways_are_those_of_the_contract)
 {
     static const struct down all[] = {
@@ -268,6 +293,7 @@ Suite *dialect_suite(void)
     tcase_add_test(c, pattern_has_one_device_and_whole_levels);
     tcase_add_test(c, downlink_topics_are_those_of_the_contracts);
     tcase_add_test(c, downlink_topics_of_gateways_are_those_of_the_contract);
+    tcase_add_test(c, a_services_devices_are_spoken_to_under_its_prefix);
     tcase_add_test(c, key_that_would_break_a_topic_is_not_published_to);
     tcase_add_test(c, filters_cover_each_dialect);
     tcase_add_test(c, filter_matches_as_the_specification_says);
