@@ -28,7 +28,7 @@ enum {
     TP_ANSWER_BYTES = 4 << 20, /* of answers that wait for the connection */
     TP_CALLS_MAX = 10000,      /* open commands */
     TP_DONE_MAX = 10000,       /* ended ones that are remembered */
-    TP_STATUS_AWAY = 64        /* status told again, without acknowledgement */
+    TP_AWAY = 64               /* answers, and status told again, without acknowledgement */
 };
 
 enum tp_known {
@@ -100,11 +100,13 @@ struct tp {
     uint64_t refused; /* messages that were not understood; the worker's */
 
     struct tpi_map calls; /* by topic and payload, open ones and ended ones */
-    uint32_t call_count;  /* open */
-    struct tp_call *done, *last_done;
+    struct tp_call *open; /* commands whose end is not known */
+    uint32_t call_count;
+    struct tp_call *done, *last_done; /* the oldest first */
     uint32_t done_count;
     struct tp_answer *answers, *last_answer;
     uint32_t answer_count;
+    uint32_t answers_away;
     size_t answer_bytes;
 
     struct tpi_map status; /* by device */
@@ -116,7 +118,10 @@ struct tp {
 /* session.c */
 int tp_session_start(struct tp *s);
 void tp_session_stop(struct tp *s);
-uint64_t tp_mono_ms(void);
+static inline uint64_t tp_mono_ms(const struct tp *s)
+{
+    return s->host->clock->mono_ns(s->host->clock->user) / 1000000;
+}
 
 /* send.c */
 struct tp_target;
@@ -129,7 +134,7 @@ int tp_send(struct tp_target *t, const struct tpc_batch *batch, uint64_t ticket)
 bool tp_status_note(struct tp *s, struct tpc_str device, bool online);
 /* A connection came: all are told again. */
 void tp_status_begin(struct tp *s);
-/* Tells some. Returns false if there is nothing to do now. */
+/* Tells of one, and leaves the lock on the way. Returns false if there is nothing to do now. */
 bool tp_status_step(struct tp *s);
 void tp_status_fini(struct tp *s);
 
@@ -140,14 +145,13 @@ void tp_drop_notes(struct tp *s);
 
 /* calls.c */
 struct tp_down;
-/* Carries out what came; on the worker's thread. */
+/* Carries out what came; the worker's thread. */
 void tp_call(struct tp *s, const struct tp_down *d, struct tpc_str topic, struct tpc_bytes payload);
-/* It came and means nothing: answered if it is of a kind that is. */
+/* It cannot be carried out: answered, if it is of a kind that is. */
 void tp_call_refuse(struct tp *s, const struct tp_down *d, const char *code, struct tpc_str text);
 /* Publishes answers that wait. Under the lock. Returns false if there is nothing to do now. */
 bool tp_answers_step(struct tp *s);
-/* A connection came: those on their way go again. Under the lock. */
-void tp_answers_again(struct tp *s);
+/* Forgets all. No thread runs, no publish is on its way. */
 void tp_calls_fini(struct tp *s);
 
 #endif

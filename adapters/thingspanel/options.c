@@ -1,13 +1,11 @@
 #include "options.h"
 
+#include "../mqtt/connection.h"
 #include "../tls/options.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "data/member.h"
-
-enum { ID_BYTES = 8, ID_MAX = 200 };
 
 static const struct tpc_option allow_elem = { .type = TPC_OPT_TEXT, .min = 2, .max = 64 };
 
@@ -26,12 +24,7 @@ const struct tpc_option tp_options[TP_OPTIONS] = {
       .since = "0.1",
       .help = "all services have the same" },
     { .name = "password", .type = TPC_OPT_SECRET, .since = "0.1", .help = "of user" },
-    { .name = "client_id",
-      .type = TPC_OPT_TEXT,
-      .min = 1,
-      .max = ID_MAX,
-      .since = "0.1",
-      .help = "absent = a new one with each start" },
+    MQTT_CLIENT_ID_OPTION("absent = a new one with each start"),
     { .name = "tls",
       .type = TPC_OPT_TABLE,
       .sub = TLS_OPTION_SUB,
@@ -43,34 +36,9 @@ const struct tpc_option tp_options[TP_OPTIONS] = {
       .values = "auto|5|4",
       .since = "0.1",
       .help = "auto = MQTT 5, or 3.1.1 if the broker has no 5; 4 = 3.1.1" },
-    { .name = "keep_alive",
-      .type = TPC_OPT_DURATION,
-      .def = "30s",
-      .min = 1000,
-      .max = 300000, /* the platform's broker takes no more */
-      .since = "0.1",
-      .help = "time between two signs of life" },
-    { .name = "max_inflight",
-      .type = TPC_OPT_UINT,
-      .def = "64",
-      .min = 1,
-      .max = MQTT_INFLIGHT_LIMIT,
-      .since = "0.1",
-      .help = "publishes without acknowledgement; the broker may allow fewer" },
-    { .name = "retry_min",
-      .type = TPC_OPT_DURATION,
-      .def = "500ms",
-      .min = 10,
-      .max = 3600000,
-      .since = "0.1",
-      .help = "first pause before connecting again; doubles, with jitter" },
-    { .name = "retry_max",
-      .type = TPC_OPT_DURATION,
-      .def = "30s",
-      .min = 10,
-      .max = 3600000,
-      .since = "0.1",
-      .help = "longest such pause" },
+    MQTT_KEEP_ALIVE_OPTION("30s"),
+    MQTT_INFLIGHT_OPTION("64", "publishes without acknowledgement; the broker may allow fewer"),
+    MQTT_RETRY_OPTIONS("500ms"),
     { .name = "identifier",
       .type = TPC_OPT_TEXT,
       .min = 1,
@@ -110,6 +78,12 @@ const struct tpc_option tp_options[TP_OPTIONS] = {
       .max = 100000,
       .since = "0.1",
       .help = "answers that wait for the broker; more drop the oldest" },
+    { .name = "refuse_unknown",
+      .type = TPC_OPT_BOOL,
+      .def = "true",
+      .since = "0.1",
+      .help = "a command for a device that is not known is answered; false where another service "
+              "has the same sub_topic_prefix" },
     { .name = "command_timeout",
       .type = TPC_OPT_DURATION,
       .def = "10s",
@@ -191,91 +165,49 @@ const struct tpc_option tp_target_options[TP_TARGET_OPTIONS] = {
       .help = "whether devices are online is told" },
 };
 
-struct reading {
-    const struct tpc_host *host;
-    void *ctx;
-    struct tpc_arena *arena;
-    int rc;
-};
-
-/* A text of the options with a NUL; NULL if it is absent. */
-static char *text_of(struct reading *r, const struct tpc_value *map, const char *name)
+/* A text with a NUL; NULL if it is absent or empty. */
+static const char *text_of(struct mqtt_reading *r, const struct tpc_value *cfg, const char *name)
 {
-    struct tpc_str text = tpi_member_text(map, name);
-    if (r->rc != 0 || text.len == 0) {
-        return NULL;
-    }
-    if (memchr(text.ptr, '\0', text.len) != NULL) {
-        r->rc = r->host->fail(r->ctx, TPC_EINVAL, "%s: has a NUL byte in it", name);
-        return NULL;
-    }
-    char *copy = tpc_arena_take(r->arena, text.len + 1);
-    if (copy == NULL) {
-        r->rc = r->host->fail(r->ctx, TPC_ENOMEM, "no memory for the options");
-        return NULL;
-    }
-    memcpy(copy, text.ptr, text.len);
-    copy[text.len] = '\0';
-    return copy;
+    return mqtt_reading_filled(mqtt_reading_text(r, cfg, name));
 }
 
-/* "tpcore-<16 hex digits>" */
-static const char *new_id(struct reading *r)
-{
-    uint8_t bytes[ID_BYTES];
-    char *id = tpc_arena_take(r->arena, 32);
-    if (id == NULL || r->host->random->fill(r->host->random->user, bytes, sizeof(bytes)) != 0) {
-        r->rc = r->host->fail(r->ctx, TPC_ENOMEM, "no memory for the options");
-        return NULL;
-    }
-    int n = snprintf(id, 32, "tpcore-");
-    for (size_t i = 0; i < sizeof(bytes); i++) {
-        n += snprintf(id + n, 32 - (size_t) n, "%02x", bytes[i]);
-    }
-    return id;
-}
-
-static void read_client(struct reading *r, const struct tpc_value *cfg,
+static void read_client(struct mqtt_reading *r, const struct tpc_value *cfg,
                         struct mqtt_client_config *m)
 {
-    const struct tpc_value *tls = tpc_value_get(cfg, TPC_STR("tls"));
     struct tpc_str version = tpi_member_text(cfg, "version");
+    mqtt_connection_read(r, cfg, m);
     m->url = text_of(r, cfg, "mqtt");
-    m->user = text_of(r, cfg, "user");
-    m->password = text_of(r, cfg, "password");
-    m->client_id = text_of(r, cfg, "client_id");
-    m->ca = text_of(r, tls, "ca");
-    m->cert = text_of(r, tls, "cert");
-    m->key = text_of(r, tls, "key");
-    m->verify = tpi_member_bool(tls, "verify", true);
-    m->start_over = true;
-    m->clean_start = true; /* what is not acknowledged comes again from the log */
+    m->password = mqtt_reading_filled(m->password);
+    m->start_over = true; /* what is not acknowledged comes again from the log */
     m->version = tpc_str_equal(version, TPC_STR("4")) != 0 ? 4 : 5;
     m->fall_back = tpc_str_equal(version, TPC_STR("auto")) != 0;
-    m->keep_alive_s = (uint32_t) (tpi_member_int(cfg, "keep_alive", 30000) / 1000);
-    m->max_inflight = (uint32_t) tpi_member_int(cfg, "max_inflight", 64);
-    m->retry_min_ms = (uint32_t) tpi_member_int(cfg, "retry_min", 500);
-    m->retry_max_ms = (uint32_t) tpi_member_int(cfg, "retry_max", 30000);
-    if (r->rc == 0 && m->client_id == NULL) {
-        m->client_id = new_id(r);
-    }
-    if (r->rc == 0 && m->retry_max_ms < m->retry_min_ms) {
-        r->rc = r->host->fail(r->ctx, TPC_EINVAL, "retry_max: is less than retry_min");
-    }
 }
 
-static void read_http(struct reading *r, const struct tpc_value *cfg, struct tp_config *c)
+/* Without a slash at the end. */
+static const char *api_of(struct mqtt_reading *r, const struct tpc_value *cfg)
 {
-    char *api = text_of(r, cfg, "api");
-    size_t n = api != NULL ? strlen(api) : 0;
-    if (r->rc == 0 &&
-        (api == NULL || (strncmp(api, "http://", 7) != 0 && strncmp(api, "https://", 8) != 0))) {
+    struct tpc_str text = tpi_member_text(cfg, "api");
+    struct tpc_value trimmed = { .type = TPC_TEXT };
+    struct tpc_member member = { .key = TPC_STR("api") };
+    bool http = text.len > 7 && memcmp(text.ptr, "http://", 7) == 0;
+    bool https = text.len > 8 && memcmp(text.ptr, "https://", 8) == 0;
+    if (r->rc == 0 && !http && !https) {
         r->rc = r->host->fail(r->ctx, TPC_EINVAL, "api: begins with http:// or https://");
+        return NULL;
     }
-    if (n > 0 && api[n - 1] == '/') {
-        api[n - 1] = '\0';
+    while (text.len > 0 && text.ptr[text.len - 1] == '/') {
+        text.len--;
     }
-    c->api = api;
+    trimmed.len = text.len;
+    trimmed.as.text = text.ptr;
+    member.value = trimmed;
+    struct tpc_value map = { .type = TPC_MAP, .len = 1, .as.members = &member };
+    return text_of(r, &map, "api");
+}
+
+static void read_http(struct mqtt_reading *r, const struct tpc_value *cfg, struct tp_config *c)
+{
+    c->api = api_of(r, cfg);
     c->state = text_of(r, cfg, "state");
     c->allow = tpi_member(cfg, "allow");
     c->heartbeat_ms = (uint32_t) tpi_member_int(cfg, "heartbeat", 30000);
@@ -287,7 +219,8 @@ static void read_http(struct reading *r, const struct tpc_value *cfg, struct tp_
 }
 
 /* A text that is a part of topics. */
-static struct tpc_str topic_text(struct reading *r, const struct tpc_value *cfg, const char *name)
+static struct tpc_str topic_text(struct mqtt_reading *r, const struct tpc_value *cfg,
+                                 const char *name)
 {
     struct tpc_str text = tpi_member_text(cfg, name);
     for (size_t i = 0; i < text.len && r->rc == 0; i++) {
@@ -302,7 +235,7 @@ static struct tpc_str topic_text(struct reading *r, const struct tpc_value *cfg,
 int tp_options_read(const struct tpc_host *host, void *ctx, const struct tpc_value *cfg,
                     struct tpc_arena *arena, struct tp_config *ret)
 {
-    struct reading r = { host, ctx, arena, 0 };
+    struct mqtt_reading r = { host, ctx, arena, 0 };
     struct tp_config c;
     memset(&c, 0, sizeof(c));
     read_client(&r, cfg, &c.client);
@@ -311,6 +244,7 @@ int tp_options_read(const struct tpc_host *host, void *ctx, const struct tpc_val
     c.prefix = topic_text(&r, cfg, "sub_topic_prefix");
     c.tenant = tpi_member_text(cfg, "tenant");
     c.payload_max = (uint32_t) tpi_member_int(cfg, "payload_max", 1 << 20);
+    c.refuse_unknown = tpi_member_bool(cfg, "refuse_unknown", true);
     c.down_max = (uint32_t) tpi_member_int(cfg, "down_max", 1000);
     c.answers_max = (uint32_t) tpi_member_int(cfg, "answers_max", 1000);
     c.command_timeout_ms = (uint32_t) tpi_member_int(cfg, "command_timeout", 10000);

@@ -7,7 +7,7 @@
 #include <tpcore/arena.h>
 #include <tpcore/ext/option.h>
 
-enum { TP_OPTIONS = 27, TP_TARGET_OPTIONS = 1 };
+enum { TP_OPTIONS = 28, TP_TARGET_OPTIONS = 1 };
 
 extern const struct tpc_option tp_options[TP_OPTIONS];
 extern const struct tpc_option tp_target_options[TP_TARGET_OPTIONS];
@@ -19,6 +19,7 @@ struct tp_config {
     struct tpc_str prefix;     /* empty = "plugin/<identifier>/" */
     struct tpc_str tenant;
     uint32_t payload_max;
+    bool refuse_unknown;
     uint32_t down_max, answers_max, command_timeout_ms, down_again_ms;
 
     /* Of the platform's HTTP interface. */

@@ -265,6 +265,9 @@ static int add_modules(struct config *c, struct tpc_core *core)
 #ifdef HAVE_THINGSBOARD
         tpc_module_thingsboard,
 #endif
+#ifdef HAVE_THINGSPANEL
+        tpc_module_thingspanel,
+#endif
 #ifdef HAVE_WEBHOOK
         tpc_module_webhook,
 #endif

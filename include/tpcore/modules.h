@@ -27,6 +27,8 @@ const struct tpc_module *tpc_module_sqlite(void);       /* store and history in 
 const struct tpc_module *
 tpc_module_thingsboard(void); /* sink: a gateway session at ThingsBoard; thingsboard.attributes */
 const struct tpc_module *
+tpc_module_thingspanel(void); /* sink: a connectivity service at a ThingsPanel platform */
+const struct tpc_module *
 tpc_module_webhook(void); /* sink: posts to URLs; needs service http.client */
 
 TPC_END

@@ -1,0 +1,11 @@
+#ifndef TP_SUITES_H
+#define TP_SUITES_H
+
+#include "tk.h"
+
+Suite *wrap_suite(void);
+Suite *down_suite(void);
+Suite *sink_tests(void);
+Suite *broker_suite(void);
+
+#endif
