@@ -4,6 +4,6 @@
 
 int main(void)
 {
-    static tk_suite_fn *const all[] = { framing_suite, NULL };
+    static tk_suite_fn *const all[] = { framing_suite, auth_suite, NULL };
     return tk_main("adapter_net", all);
 }

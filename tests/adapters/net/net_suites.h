@@ -4,5 +4,6 @@
 #include <check.h>
 
 Suite *framing_suite(void);
+Suite *auth_suite(void);
 
 #endif
