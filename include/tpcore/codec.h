@@ -11,6 +11,7 @@
 TPC_BEGIN
 
 struct tpc_frame;
+struct tpc_codec_ops; /* tpcore/ext/codec.h */
 
 /* One point of a trial. verdict: 0 = accepted, TPC_EMODEL = dropped, with the reason. */
 struct tpc_verdict {
@@ -51,6 +52,21 @@ TPC_API int tpc_codec_test(struct tpc_core *core, struct tpc_str product,
 TPC_API int tpc_codec_test_encode(struct tpc_core *core, struct tpc_str product,
                                   struct tpc_str service, struct tpc_str params_json,
                                   struct tpc_buf *buf);
+
+/*
+ * Makes a codec of the program's own known: products name it as they name those of modules. Of ops,
+ * decode and encode are needed; init, fini, options and instance_size do not count, for self is the
+ * instance. Before the first product that names it, also of a store that an earlier run left.
+ *
+ * Returns 0; TPC_EINVAL (name: 1 to 63 letters, digits, - _ .; ops without a function that is needed);
+ * TPC_EVERSION (ops of another major); TPC_EEXIST (there is a codec of that name); TPC_ESTATE (the core
+ * was started); TPC_ENOMEM.
+ * Ownership: ops are copied; self is the caller's and outlives the core.
+ * Thread: control, before the first start.
+ * Since: 0.1
+ */
+TPC_API int tpc_core_add_codec(struct tpc_core *core, const char *name,
+                               const struct tpc_codec_ops *ops, void *self);
 
 TPC_END
 

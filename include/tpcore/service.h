@@ -76,9 +76,13 @@ struct tpc_reading; /* what decode() fills */
  *             thread.
  * answer      What a frame is answered: 0 = it is decoded, and `out` is written once its message is in
  *             the log; 1 = it holds nothing to decode, `out` is written at once. The adapter's thread.
- * decode      Puts what a frame means into r. An error makes it a dead letter. The same frame may come
- *             twice; must have no effect besides. worker thread.
- * encode      A command as bytes for the device; TPC_EUNSUPPORTED: there is no such. worker thread.
+ * decode      Puts what a frame means into r. An error makes all of it a dead letter. frame->device is the
+ *             key of the device. The same frame may come twice; must have no effect besides. worker
+ *             thread, several at once.
+ * encode      A command as bytes for the device; TPC_EUNSUPPORTED: there is no such; TPC_ETOOBIG with
+ *             out->need: it is called again with that much room. For one behind a gateway
+ *             command->path[path_count - 1] is its address, and command->device the gateway.
+ *             worker thread, several at once.
  * configured  A device is there, or is configured anew. gone = 1: it is not of this service any more.
  *             A thread of the platform's part; must not block for long.
  * discover    Devices of an access point, found at the third party: calls fn for those of the page
@@ -105,13 +109,18 @@ struct tpc_service_ops {
 };
 
 /*
- * Serves: the part that offers the service "service.platform" (module thingspanel) is told of the
- * service, a codec of its identifier is made of decode and encode, its product, and the forward target
- * "platform" if they are not there. Call it between tpc_core_open() of that part and the start, once
- * for each core. What the program changed on product and target by hand stays.
+ * Serves: a codec of the service's identifier is made of decode and encode, its product and the forward
+ * target "platform" are put if they are not there, and the part that offers "service.platform" (module
+ * thingspanel) is told. Call it between tpc_core_open() of that part and the first entity (a store of an
+ * earlier run holds the product, which needs the codec), once for each core. What is changed on product
+ * and target by hand stays. After a failure it may be called again.
+ *
+ * The product keeps keys that no model names (`unknown: keep`) unless product_json says otherwise. The
+ * target gets main/up/# ; it is there only where the part is a sink.
  *
  * Returns 0; TPC_ENOENT (no part offers it); TPC_EINVAL (ops; a form, with its path in the error);
- * TPC_EEXIST (one is served); TPC_ESTATE (the core was started); and as tpc_entity_put().
+ * TPC_EVERSION (ops of another major); TPC_EEXIST (one is served, or a codec of that name is there);
+ * TPC_ESTATE (the core was started); TPC_EDECODE (product_json); and as tpc_entity_put().
  * Ownership: ops and user are the caller's and outlive the core.
  * Thread: control.
  * Since: 0.1
@@ -123,7 +132,7 @@ TPC_API int tpc_service_serve(struct tpc_core *core, const struct tpc_service_op
  * it that tpc_reading_device() named last.
  *
  * Returns 0, or what ends the decoding: decode returns it.
- * Ownership: text is copied.
+ * Ownership: key and value are copied.
  * Thread: that of decode.
  * Since: 0.1
  */
@@ -170,6 +179,17 @@ static inline int tpc_reading_text(struct tpc_reading *r, const char *key, struc
 TPC_API int tpc_reading_device(struct tpc_reading *r, struct tpc_str address);
 
 /*
+ * Values that follow are attributes (what a device is: serial number, version), or with on = 0 telemetry
+ * again.
+ *
+ * Returns 0 or what ends the decoding.
+ * Ownership: none.
+ * Thread: that of decode.
+ * Since: 0.1
+ */
+TPC_API int tpc_reading_attributes(struct tpc_reading *r, int on);
+
+/*
  * What follows was measured then (Unix time in ms); 0 = when the frame came.
  *
  * Returns 0 or what ends the decoding.
@@ -201,6 +221,53 @@ TPC_API int tpc_reading_event(struct tpc_reading *r, const char *name,
  */
 TPC_API int tpc_reading_reply(struct tpc_reading *r, struct tpc_str correlation, int32_t code,
                               struct tpc_str text);
+
+/*
+ * The same where the device echoes a number that tpc_encode_number() gave: of the newest command with it
+ * that this device was sent. An answer to none is counted (tpc_downlink_unmatched_replies_total).
+ *
+ * Returns 0 or what ends the decoding.
+ * Ownership: copied.
+ * Thread: that of decode.
+ * Since: 0.1
+ */
+TPC_API int tpc_reading_reply_number(struct tpc_reading *r, uint32_t number, int32_t code,
+                                     struct tpc_str text);
+
+/*
+ * For decode() to return: why the frame cannot be decoded, for people, who find it with the dead letter.
+ *
+ * Returns code, or TPC_EDECODE if code is no error.
+ * Ownership: text is copied, up to 255 bytes.
+ * Thread: that of decode.
+ * Since: 0.1
+ */
+TPC_API int tpc_reading_fail(struct tpc_reading *r, int code, const char *text);
+
+/*
+ * A number, 1 to most, that stands for a command where its own id does not fit into a frame; the same for
+ * the same command if it is sent again. The newest 1,024 are remembered for tpc_reading_reply_number(),
+ * until the process ends. command: that of encode(). Without a core, 1.
+ *
+ * Returns the number; 1 if most is 0.
+ * Ownership: none.
+ * Thread: that of encode.
+ * Since: 0.1
+ */
+TPC_API uint32_t tpc_encode_number(const struct tpc_encode *command, uint32_t most);
+
+/*
+ * Decodes one frame of a service into a sink: for a program's tests, and to try frames. With a sink
+ * without enter() what belongs to devices behind is passed over. A frame that cannot be decoded is told
+ * by sink->refuse(), frame number 0.
+ *
+ * Returns 0 or TPC_EINVAL (ops without decode, sink without a function or arena).
+ * Ownership: none; what the sink is given lives in its arena or in the frame.
+ * Thread: any-thread, as far as decode() is.
+ * Since: 0.1
+ */
+TPC_API int tpc_service_decode(const struct tpc_service_ops *ops, void *user,
+                               const struct tpc_frame *frame, const struct tpc_decode_sink *sink);
 
 /*
  * Service "service.platform": what tpc_service_serve() hands a service to. forms are checked.

@@ -23,6 +23,7 @@
 #include <tpcore/mycontroller.h>
 #include <tpcore/presence.h>
 #include <tpcore/rule.h>
+#include <tpcore/service.h>
 #include <tpcore/stream.h>
 #include <tpcore/topic.h>
 #include <tpcore/topology.h>

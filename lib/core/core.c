@@ -2,6 +2,7 @@
 #include "core/core.h"
 #include "core/part.h"
 #include "core/report.h"
+#include "core/service.h"
 
 #include <string.h>
 #include <tpcore/json.h>
@@ -221,6 +222,8 @@ static void free_core(struct tpc_core *core)
         tpi_part_close(p);
         p = next;
     }
+    tpi_own_codecs_free(core);
+    tpi_serving_free(core);
     if (core->workers != NULL) {
         for (uint32_t i = 0; i < core->worker_count; i++) {
             tpi_worker_fini(&core->workers[i]);

@@ -66,6 +66,8 @@ enum tpi_core_state { TPI_CORE_IDLE = 0, TPI_CORE_RUNNING = 1, TPI_CORE_STOPPING
 
 enum tpi_stop { TPI_STOP_NOT = 0, TPI_STOP_EMPTY = 1, TPI_STOP_NOW = 2 };
 
+struct tpi_own_codec;
+struct tpi_serving;
 struct tpi_worker;
 struct tpi_join;
 struct tpc_core;
@@ -399,6 +401,8 @@ struct tpc_core {
 
     struct tpi_sessions sessions;
     struct tpi_loop loop;
+    struct tpi_own_codec *codecs; /* of the program; under part_lock */
+    struct tpi_serving *serving;  /* NULL = no service */
     struct tpi_streams streams;
     struct tpi_flush flush;
     struct tpi_pump pump;

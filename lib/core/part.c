@@ -6,6 +6,7 @@
 #include "core/core.h"
 #include "core/part.h"
 #include "core/report.h"
+#include "core/service.h"
 #include "data/msg.h"
 #include "data/option.h"
 #include <tpcore/json.h>
@@ -399,6 +400,12 @@ int tpi_part_codec(void *user, struct tpc_str name, const struct tpc_codec_ops *
     if (built_in != NULL) {
         *ret_ops = built_in;
         *ret_self = NULL;
+        return 0;
+    }
+    pthread_mutex_lock(&core->part_lock);
+    *ret_ops = tpi_own_codec(core, name, ret_self);
+    pthread_mutex_unlock(&core->part_lock);
+    if (*ret_ops != NULL) {
         return 0;
     }
     if ((core->options.flags & TPC_CORE_OBSERVE) != 0) {

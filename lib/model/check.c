@@ -681,6 +681,11 @@ int tpi_model_event_check(const struct tpi_model *m, struct tpc_str event,
         return rc;
     }
     const struct tpi_function *f = find_function(m->events, m->event_count, event);
+    if (f == NULL && m->open) {
+        rc = tpi_model_open_check(event, params, err); /* a name is bound as a key is */
+        *ret = *params;
+        return rc;
+    }
     return f == NULL ? not_there("event", event, err)
                      : check_function(f, params, false, arena, err, ret);
 }

@@ -112,5 +112,6 @@ Suite *scene_flow_suite(void);
 Suite *rule_fault_flow_suite(void);
 Suite *host_flow_suite(void);
 Suite *mixed_flow_suite(void);
+Suite *service_flow_suite(void);
 
 #endif

@@ -555,6 +555,14 @@ START_TEST(an_event_keeps_what_the_model_names)
     tk_ok(tpi_model_event_check(model, TPC_STR("any"), &in, arena, &err, &out));
     ck_assert_str_eq(as_json(&out), "{\"t\":\"31\",\"extra\":1}");
     tk_fails(TPC_ENOENT, tpi_model_event_check(model, TPC_STR("cold"), &in, arena, &err, &out));
+    tpi_model_open(model); /* `unknown: keep` */
+    tk_ok(tpi_model_event_check(model, TPC_STR("cold"), &in, arena, &err, &out));
+    ck_assert_str_eq(as_json(&out), "{\"t\":\"31\",\"extra\":1}");
+    tk_ok(tpi_model_event_check(model, TPC_STR("hot"), &in, arena, &err, &out));
+    ck_assert_str_eq(as_json(&out), "{\"t\":31.0}");
+    tk_ok(tpi_model_event_check(model, TPC_STR("cold"), NULL, arena, &err, &out));
+    ck_assert_str_eq(as_json(&out), "{}");
+    tk_fails(TPC_EMODEL, tpi_model_event_check(model, TPC_STR("a\nb"), &in, arena, &err, &out));
 }
 END_TEST
 

@@ -94,6 +94,7 @@ struct tpc_encode {
     uint32_t flags;  /* enum tpc_encode_flags */
     uint32_t path_count;
     const struct tpc_str *path; /* addresses from the top gateway down; none = it is for that one */
+    void *numbers;              /* of tpc_encode_number(), tpcore/service.h; NULL = none */
 };
 
 /*
