@@ -66,8 +66,6 @@ enum tpi_core_state { TPI_CORE_IDLE = 0, TPI_CORE_RUNNING = 1, TPI_CORE_STOPPING
 
 enum tpi_stop { TPI_STOP_NOT = 0, TPI_STOP_EMPTY = 1, TPI_STOP_NOW = 2 };
 
-struct tpi_own_codec;
-struct tpi_serving;
 struct tpi_worker;
 struct tpi_join;
 struct tpc_core;
