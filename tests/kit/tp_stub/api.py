@@ -138,7 +138,7 @@ def parse(body):
         return {}
     try:
         value = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Fault(100002, "parameter error: not JSON") from None
     if not isinstance(value, dict):
         raise Fault(100002, "parameter error: no object")
@@ -286,7 +286,7 @@ def publish(kind):
         name = text(value, "device_id", needed=True)
         try:
             given = json.loads(value.get("value") or "null")
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Fault(100002, "value is no JSON") from None
         body = given
         if kind == "command":

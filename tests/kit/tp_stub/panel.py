@@ -197,7 +197,7 @@ class Panel:
         """(device, what it said), or None: the broker's wrapping of contract 1.2, taken strictly."""
         try:
             wrapped = json.loads(payload)
-        except ValueError:
+        except (ValueError, RecursionError):
             return self.reject("not_json", topic, payload)
         if not isinstance(wrapped, dict) or not isinstance(wrapped.get("device_id"), str) or not wrapped["device_id"]:
             return self.reject("no_device_id", topic, payload)
@@ -212,7 +212,7 @@ class Panel:
             return self.reject("unknown_device", topic, payload)
         try:
             body = json.loads(raw)
-        except ValueError:
+        except (ValueError, RecursionError):
             return self.reject("values_json", topic, payload)
         if not isinstance(body, dict):
             return self.reject("values_object", topic, payload)
@@ -338,7 +338,7 @@ class Panel:
             connection.close()
         try:
             return answer.status, json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return answer.status, text.decode(errors="replace")
 
     def form(self, form_type, device_type="1", service=None):
