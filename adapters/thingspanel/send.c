@@ -18,6 +18,7 @@ struct way {
     struct tpc_id acked; /* last message of those acknowledged in a row, of a batch that failed */
     bool busy;           /* under the instance's lock; changes to true on forward's thread alone */
     uint64_t ticket;
+    uint64_t passed, gone; /* what is counted once the batch is through */
 
     pthread_mutex_t lock; /* over those below: no publish is told before all are queued */
     uint32_t next;        /* part whose end comes next if all goes well */
@@ -94,8 +95,9 @@ static uint32_t resume(const struct way *w, const struct tpc_batch *batch)
 static int make(struct way *w, const struct tpc_batch *batch, struct tpc_error *err)
 {
     struct tp *s = w->target->s;
-    uint64_t passed = 0;
     int rc = 0;
+    w->passed = 0;
+    w->gone = batch->gap_to > batch->gap_from ? batch->gap_to - batch->gap_from : 0;
     tp_pack_clear(&w->pack);
     for (uint32_t i = resume(w, batch); rc == 0 && i < batch->count; i++) {
         const struct tpc_msg *m = tpc_batch_msg(batch, i);
@@ -104,7 +106,7 @@ static int make(struct way *w, const struct tpc_batch *batch, struct tpc_error *
         if ((!status || w->target->status) && is_ours(s, m)) {
             rc = tp_pack_message(&w->pack, m, err, &parts);
         }
-        passed += rc == 0 && parts == 0;
+        w->passed += rc == 0 && parts == 0;
         if (parts > 0 && status) {
             pthread_mutex_lock(&s->lock);
             bool kept = tp_status_note(s, m->device, tpi_member_bool(&m->params, "online", false));
@@ -113,12 +115,6 @@ static int make(struct way *w, const struct tpc_batch *batch, struct tpc_error *
                 s->host->count(s->ctx, "status_not_kept", 1);
             }
         }
-    }
-    if (rc == 0 && passed > 0) {
-        s->host->count(s->ctx, "passed_over", passed);
-    }
-    if (rc == 0 && batch->gap_to > batch->gap_from) {
-        s->host->count(s->ctx, "gone_from_log", batch->gap_to - batch->gap_from);
     }
     return rc;
 }
@@ -142,6 +138,13 @@ static void no_more(struct tp *s)
     pthread_mutex_unlock(&s->lock);
 }
 
+static void count(struct tp *s, const char *metric, uint64_t n)
+{
+    if (n > 0) {
+        s->host->count(s->ctx, metric, n);
+    }
+}
+
 /* The target may be gone when it returns. */
 static void end_batch(struct way *w, const struct tpc_error *err)
 {
@@ -149,6 +152,8 @@ static void end_batch(struct way *w, const struct tpc_error *err)
     uint64_t ticket = w->ticket;
     if (err == NULL) {
         memset(&w->acked, 0, sizeof(w->acked));
+        count(s, "passed_over", w->passed);
+        count(s, "gone_from_log", w->gone);
     } else {
         s->host->count(s->ctx,
                        err->code == TPC_ECANCELED                      ? "canceled"
@@ -187,9 +192,7 @@ static void on_published(void *user, const struct tpc_error *err)
     bool over = --w->left == 0;
     own = w->err;
     pthread_mutex_unlock(&w->lock);
-    if (delivered > 0) {
-        s->host->count(s->ctx, "delivered", delivered);
-    }
+    count(s, "delivered", delivered);
     if (over) {
         end_batch(w, own.code != 0 ? &own : NULL);
     }
@@ -265,8 +268,8 @@ int tp_send(struct tp_target *t, const struct tpc_batch *batch, uint64_t ticket)
     struct tp *s = t->s;
     struct tpc_error err = { .size = sizeof(err) };
     pthread_mutex_lock(&s->lock);
-    bool stopping = s->stopping;
-    struct way *w = stopping ? NULL : choose(t, batch);
+    bool stopping = s->stopping, up = s->up;
+    struct way *w = stopping || !up ? NULL : choose(t, batch);
     if (w != NULL) {
         w->busy = true;
         s->busy++;
@@ -274,6 +277,7 @@ int tp_send(struct tp_target *t, const struct tpc_batch *batch, uint64_t ticket)
     pthread_mutex_unlock(&s->lock);
     if (w == NULL) {
         return stopping ? s->host->fail(s->ctx, TPC_ECANCELED, "the sink does not run")
+               : !up    ? s->host->fail(s->ctx, TPC_EOFFLINE, "no connection to the broker")
                         : s->host->fail(s->ctx, TPC_EAGAIN, "too many batches at a time");
     }
     w->ticket = ticket;

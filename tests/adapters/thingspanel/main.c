@@ -13,7 +13,7 @@ const char *__lsan_default_suppressions(void)
 int main(int argc, char **argv)
 {
     static tk_suite_fn *const all[] = { wrap_suite, down_suite, sink_tests, NULL };
-    static tk_suite_fn *const waiting[] = { NULL };
+    static tk_suite_fn *const waiting[] = { broker_suite, NULL };
     bool session = argc > 1 && strcmp(argv[1], "session") == 0;
     return tk_main(session ? "adapter_thingspanel_session" : "adapter_thingspanel",
                    session ? waiting : all);
