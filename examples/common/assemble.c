@@ -244,6 +244,9 @@ static int add_modules(struct config *c, struct tpc_core *core)
 #ifdef HAVE_MODBUS
         tpc_module_modbus,
 #endif
+#ifdef HAVE_HTTP
+        tpc_module_http,
+#endif
 #ifdef HAVE_HTTP_CLIENT
         tpc_module_http_client,
 #endif

@@ -12,6 +12,7 @@ TPC_BEGIN
 struct tpc_module;
 
 const struct tpc_module *tpc_module_exec(void);        /* sink: runs programs of a list */
+const struct tpc_module *tpc_module_http(void);        /* service http.server, by libmicrohttpd */
 const struct tpc_module *tpc_module_http_client(void); /* service http.client, by libcurl */
 const struct tpc_module *tpc_module_log(void);         /* sink: lines in the log */
 const struct tpc_module *tpc_module_lua(void);         /* codec: scripts in Lua 5.4 */

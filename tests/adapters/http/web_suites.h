@@ -1,0 +1,12 @@
+#ifndef WEB_SUITES_H
+#define WEB_SUITES_H
+
+#include "tk.h"
+
+Suite *route_suite(void);
+Suite *rate_suite(void);
+Suite *server_suite(void);
+Suite *framing_suite(void);
+Suite *wait_suite(void);
+
+#endif
