@@ -140,8 +140,7 @@ static void dial(void *user, uint64_t now_ms)
     struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM };
     snprintf(port, sizeof(port), "%u", (unsigned) d->url.port);
     d->lookup.data = d;
-    int rc =
-        uv_getaddrinfo(&d->group->loop->uv, &d->lookup, on_lookup, d->url.host, port, &hints);
+    int rc = uv_getaddrinfo(&d->group->loop->uv, &d->lookup, on_lookup, d->url.host, port, &hints);
     d->resolving = rc == 0;
     if (rc != 0) {
         not_reached(d, uv_strerror(rc));

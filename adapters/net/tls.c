@@ -86,8 +86,7 @@ static void unref_set(struct set *s)
 static bool parse_system(mbedtls_x509_crt *ca)
 {
     static const char *const files[] = { "/etc/ssl/certs/ca-certificates.crt",
-                                         "/etc/pki/tls/certs/ca-bundle.crt",
-                                         "/etc/ssl/cert.pem" };
+                                         "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem" };
     for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
         if (mbedtls_x509_crt_parse_file(ca, files[i]) >= 0) {
             return true;
@@ -105,10 +104,10 @@ static bool parse_all(struct net_tls *t, struct set *s)
     const struct tls_part *k = key->text != NULL ? key : own;
     bool good = ca->text == NULL || mbedtls_x509_crt_parse(&s->ca, ca->text, ca->len + 1) >= 0;
     if (good && own->text != NULL) {
-        good = mbedtls_x509_crt_parse(&s->own, own->text, own->len + 1) >= 0 &&
-               NET_PK_PARSE(&s->key, k->text, k->len + 1, rng,
-                            (void *) (uintptr_t) t->random) == 0 &&
-               mbedtls_ssl_conf_own_cert(&s->conf, &s->own, &s->key) == 0;
+        good =
+            mbedtls_x509_crt_parse(&s->own, own->text, own->len + 1) >= 0 &&
+            NET_PK_PARSE(&s->key, k->text, k->len + 1, rng, (void *) (uintptr_t) t->random) == 0 &&
+            mbedtls_ssl_conf_own_cert(&s->conf, &s->own, &s->key) == 0;
     }
     bool need_system = good && ca->text == NULL && !t->server && t->verify;
     return good && (!need_system || parse_system(&s->ca));

@@ -265,6 +265,9 @@ static int add_modules(struct config *c, struct tpc_core *core)
 #ifdef HAVE_MQTT_PUBLISH
         tpc_module_mqtt_publish,
 #endif
+#ifdef HAVE_TCP
+        tpc_module_tcp,
+#endif
 #ifdef HAVE_THINGSBOARD
         tpc_module_thingsboard,
 #endif

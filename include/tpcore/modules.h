@@ -25,6 +25,7 @@ const struct tpc_module *tpc_module_mqtt_publish(void); /* sink: publishes to an
 const struct tpc_module *tpc_module_sim(void);          /* adapter: simulated devices */
 const struct tpc_module *tpc_module_smtp(void);         /* sink: sends mails, by libcurl */
 const struct tpc_module *tpc_module_sqlite(void);       /* store and history in SQLite */
+const struct tpc_module *tpc_module_tcp(void);          /* adapter: devices over TCP and TLS */
 const struct tpc_module *
 tpc_module_thingsboard(void); /* sink: a gateway session at ThingsBoard; thingsboard.attributes */
 const struct tpc_module *

@@ -1,0 +1,10 @@
+#include "tcp_suites.h"
+
+#include <signal.h>
+
+int main(void)
+{
+    static tk_suite_fn *const all[] = { tcp_suite, tcp_faults_suite, NULL };
+    signal(SIGPIPE, SIG_IGN);
+    return tk_main("adapter_tcp", all);
+}
