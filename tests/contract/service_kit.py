@@ -184,3 +184,13 @@ def run(name, fn, rows, **more):
     finally:
         rig.end()
     report.end()
+
+
+def run_bare(name, fn, rows):
+    """The same for a test that begins its own service."""
+    report, rig = Report(name), Rig(rows)
+    try:
+        fn(rig, report)
+    finally:
+        rig.end()
+    report.end()

@@ -93,7 +93,9 @@ def outages(rig, fleet, r):
     panel.restart(0.7)
     stop.join()
     r.expect("meters stayed or came", kit.until(lambda: fleet.counts()["inside"] == 4), fleet.counts())
-    mid = panel.down("command", "M-0002", {"method": "relay", "params": {"on": True}})
+    mark = fleet.find("M-0002").sequence + 1
+    r.expect("values after", kit.until(lambda: (panel.latest.get(panel.device_id("M-0002")) or {}).get("seq", 0) > mark), fleet.counts())
+    mid = panel.down("command", "M-0002", {"method": "relay", "params": {"on": True}})  # the session was a clean one
     r.expect("a command after", kit.until(lambda: panel.logs[mid]["state"] == "3"), (panel.logs[mid], rig.text()[-600:]))
 
 

@@ -84,7 +84,10 @@ class Access(socketserver.BaseRequestHandler):
         held = bytearray()
         self.request.settimeout(20)
         while True:
-            more = self.request.recv(4096)
+            try:
+                more = self.request.recv(4096)
+            except OSError:
+                more = b""
             if not more:
                 return
             held += more
