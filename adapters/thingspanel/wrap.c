@@ -111,11 +111,11 @@ static int end_part(struct tp_pack *p, const struct tpc_msg *m, size_t topic, bo
  * it comes again. */
 static int put_topic(struct tp_pack *p, const struct tpc_msg *m, const char *topic, bool with_id)
 {
-    char hex[17];
+    char hex[2 * sizeof(m->id.b) + 1];
     int rc = tpi_buf_text(&p->said, tpc_str_from(topic));
     if (with_id && rc == 0) {
-        tpi_hex(m->id.b + 8, 8, hex);
-        rc = tpi_buf_put(&p->said, hex, 16);
+        tpi_hex(m->id.b, sizeof(m->id.b), hex);
+        rc = tpi_buf_put(&p->said, hex, sizeof(hex) - 1);
     }
     return rc;
 }

@@ -137,12 +137,12 @@ START_TEST(attributes_go_on_their_own_topic_with_an_id_that_stays)
     struct tpc_msg m = message(TPC_MSG_TELEMETRY, p, 3);
     ck_assert_uint_eq(add(&m), 2);
     expect(0, "devices/telemetry", "{\"a\":1,\"c\":3}");
-    expect(1, "devices/attributes/08090a0b0c0d0e0f", "{\"b\":2}");
+    expect(1, "devices/attributes/000102030405060708090a0b0c0d0e0f", "{\"b\":2}");
     ck_assert(!tp_pack_part(&pack, 0)->last);
     ck_assert(tp_pack_part(&pack, 1)->last);
     m = message(TPC_MSG_ATTRIBUTES, p, 3);
     ck_assert_uint_eq(add(&m), 1);
-    expect(2, "devices/attributes/08090a0b0c0d0e0f", "{\"a\":1,\"b\":2,\"c\":3}");
+    expect(2, "devices/attributes/000102030405060708090a0b0c0d0e0f", "{\"a\":1,\"b\":2,\"c\":3}");
 }
 END_TEST
 
@@ -169,11 +169,11 @@ START_TEST(event_has_method_and_params)
     m.name = TPC_STR("overload");
     m.params = (struct tpc_value){ .type = TPC_MAP, .len = 1, .as.members = &w };
     ck_assert_uint_eq(add(&m), 1);
-    expect(0, "devices/event/08090a0b0c0d0e0f",
+    expect(0, "devices/event/000102030405060708090a0b0c0d0e0f",
            "{\"method\":\"overload\",\"params\":{\"power\":9}}");
     m.params = (struct tpc_value){ .type = TPC_NULL };
     ck_assert_uint_eq(add(&m), 1);
-    expect(1, "devices/event/08090a0b0c0d0e0f", "{\"method\":\"overload\",\"params\":{}}");
+    expect(1, "devices/event/000102030405060708090a0b0c0d0e0f", "{\"method\":\"overload\",\"params\":{}}");
 }
 END_TEST
 
