@@ -68,9 +68,11 @@ struct tpc_reading; /* what decode() fills */
 /*
  * What a program writes. All functions are optional but decode; user is that of tpc_service_serve().
  *
- * frame       Length of the frame that bytes begin with: 0 with *ret_bytes, 0 in it = more is needed;
- *             TPC_EDECODE = none can begin so: *ret_bytes of them are passed over, 0 = the connection
- *             is closed. NULL: the framing of the adapter's options. Its thread.
+ * frame       Length of the frame that bytes begin with (there is one at least): 0 with *ret_bytes, 0 in
+ *             it = more is needed; TPC_EDECODE = none can begin so: *ret_bytes of them are passed over,
+ *             0 = the connection is closed. NULL: the framing of the adapter's options. Must have no
+ *             effect besides. Any thread, several at once. Where it is there, login, answer and decode
+ *             get whole frames and nothing else.
  * login       Whose connection it is, by a frame of it: 0 and a voucher; TPC_EAGAIN = ask again with
  *             the next frame, `answer` is written; else it is closed, after `refusal`. The adapter's
  *             thread.

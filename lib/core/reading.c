@@ -216,6 +216,17 @@ int tpc_reading_fail(struct tpc_reading *r, int code, const char *text)
 
 /* ---- running it ---- */
 
+/* What a program's frame() lets through is all that its decode() sees, wherever bytes come from. */
+static bool is_whole(const struct tpc_service_ops *ops, void *user, const struct tpc_frame *frame)
+{
+    size_t bytes = 0;
+    if (!TPC_HAS(ops, struct tpc_service_ops, frame)) {
+        return true;
+    }
+    return frame->payload.len > 0 && ops->frame(user, frame->payload, &bytes) == 0 &&
+           bytes == frame->payload.len;
+}
+
 void tpi_reading_run(const struct tpc_service_ops *ops, void *user, struct tpi_numbers *numbers,
                      const struct tpc_frame *frame, uint32_t index,
                      const struct tpc_decode_sink *sink)
@@ -225,7 +236,9 @@ void tpi_reading_run(const struct tpc_service_ops *ops, void *user, struct tpi_n
     };
     bool attributes = frame->kind == TPC_MSG_ATTRIBUTES;
     r.kind = attributes ? TPC_MSG_ATTRIBUTES : TPC_MSG_TELEMETRY;
-    int rc = ops->decode(user, frame, &r);
+    int rc = is_whole(ops, user, frame)
+                 ? ops->decode(user, frame, &r)
+                 : tpc_reading_fail(&r, TPC_EDECODE, "the bytes are not one whole frame");
     if (rc == 0) {
         rc = close_message(&r);
     }

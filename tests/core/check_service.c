@@ -131,6 +131,8 @@ static int decode_word(const char *word, struct tpc_reading *r)
                                         TPC_STR("said"));
     case '?':
         return word[1] != '\0' ? tpc_reading_fail(r, TPC_EMODEL, word + 1) : TPC_EDECODE;
+    case '.':
+        return 0;
     default:
         snprintf(key, sizeof(key), "%.*s", eq != NULL ? (int) (eq - word) : 0, word);
         return strcmp(key, "t") == 0 ? tpc_reading_time(r, n) : tpc_reading_int(r, key, n);
@@ -627,6 +629,41 @@ START_TEST(a_service_decodes_without_a_core)
 }
 END_TEST
 
+/* Words that end with a full stop. */
+static int stop_frame(void *user, struct tpc_bytes bytes, size_t *ret_bytes)
+{
+    const uint8_t *end = memchr(bytes.ptr, '.', bytes.len);
+    (void) user;
+    *ret_bytes = end != NULL ? (size_t) (end - bytes.ptr) + 1 : 0;
+    return bytes.ptr[0] == '.' ? TPC_EDECODE : 0;
+}
+
+START_TEST(decode_gets_whole_frames_alone)
+{
+    static const char *const cases[] = { "", ".", "a=1", "a=1 .b", "a=1 ." };
+    struct tpc_service_ops ops = words;
+    struct tpc_arena *arena;
+    struct taken t;
+    struct tpc_frame fr = { .size = sizeof(fr) };
+    ops.frame = stop_frame;
+    tk_ok(tpc_arena_create(tpc_allocator_default(), 1 << 20, &arena));
+    struct tpc_decode_sink sink = { .size = sizeof(sink),
+                                    .user = &t,
+                                    .arena = arena,
+                                    .begin = take_begin,
+                                    .point = take_point,
+                                    .end = take_end,
+                                    .refuse = take_refuse };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        memset(&t, 0, sizeof(t));
+        fr.payload = (struct tpc_bytes){ (const uint8_t *) cases[i], strlen(cases[i]) };
+        tk_ok(tpc_service_decode(&ops, NULL, &fr, &sink));
+        ck_assert_int_eq(strncmp(t.text, "refused", 7) == 0, i < 4);
+    }
+    tpc_arena_destroy(arena);
+}
+END_TEST
+
 static int decode_without_memory(const struct tpc_allocator *alloc, void *user)
 {
     struct taken t;
@@ -719,6 +756,7 @@ Suite *service_flow_suite(void)
     tcase_add_test(tc, what_was_changed_by_hand_stays);
     tcase_add_test(tc, without_memory_nothing_is_served);
     tcase_add_test(tc, a_service_decodes_without_a_core);
+    tcase_add_test(tc, decode_gets_whole_frames_alone);
     tcase_add_test(tc, without_memory_a_frame_is_refused);
     tcase_add_test(tc, a_table_of_functions_is_a_codec);
     suite_add_tcase(s, tc);
