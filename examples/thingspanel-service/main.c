@@ -100,8 +100,7 @@ static int meter_encode(void *user, const struct tpc_encode *c, struct tpc_buf *
 }
 
 static const char vcr[] =
-    TPC_JSON([{ "dataKey": "serial", "label": "Serial number",
-    "type": "input", "validate": { "required": true, "type": "string" } }]);
+    TPC_JSON([{ "dataKey": "serial", "label": "Serial number", "type": "input" }]);
 static const struct tpc_service_form forms[] = { { "VCR", NULL, vcr } };
 
 static const struct tpc_service_ops meter = {
