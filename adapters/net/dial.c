@@ -100,7 +100,6 @@ static void connect_to(struct net_dial *d, const struct sockaddr *address)
     d->connect.data = d;
     net_address_key(address, s->address);
     s->port = net_peer_port(address);
-    s->idle_ms = 0;
     int rc = uv_tcp_connect(&d->connect, &s->tcp, address, on_connect);
     if (rc != 0) {
         not_reached(d, uv_strerror(rc));

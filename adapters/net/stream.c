@@ -73,7 +73,8 @@ void net_stream_unref(struct net_stream *s)
 static uint64_t due_ms(const struct net_stream *s)
 {
     uint64_t due = s->deadline_ms != 0 ? s->deadline_ms : UINT64_MAX;
-    uint64_t idle = s->idle_ms != 0 && !s->paused ? s->heard_ms + s->idle_ms : UINT64_MAX;
+    uint64_t idle = s->idle_ms != 0 && s->state == NET_OPEN && !s->paused ? s->heard_ms + s->idle_ms
+                                                                          : UINT64_MAX;
     return due < idle ? due : idle;
 }
 
@@ -406,6 +407,7 @@ struct net_stream *net_stream_make(struct net_group *g, struct net_tls *tls, str
     s->timer.fn = on_timer;
     s->timer.user = s;
     s->idle_ms = g->limits.idle_ms;
+    s->heard_ms = net_loop_now_ms(g->loop);
     tpi_buf_init(&s->out, g->loop->alloc, 0);
     int rc = tls != NULL ? net_secure_create(tls, s, &s->secure) : 0;
     if (rc == 0 && uv_tcp_init(&g->loop->uv, &s->tcp) != 0) {
