@@ -1,6 +1,7 @@
 """What the tests of the ThingsPanel service share: the stand-in for the platform, examples/thingspanel-service with
 its configuration, and simulated meters. None of it knows the service's code. With "python" for BUILD_DIR the service
 of tests/kit/tp_stub is tested instead: what fails then is the test."""
+import http.client
 import os
 import pathlib
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 
 STUB = pathlib.Path(__file__).resolve().parent.parent / "kit/tp_stub"
 sys.path.insert(0, str(STUB))
@@ -42,7 +44,7 @@ adapters:
     request_timeout: 1s
     config_interval: 100ms
     unknown_pause: 1s
-  meters: {{type: tcp, listen: ["tcp://127.0.0.1:{tcp}"]}}
+  meters: {{type: tcp, listen: ["tcp://127.0.0.1:{tcp}"], framing: {{type: service}}}}
 """
 
 
@@ -54,7 +56,7 @@ class Report:
         if good:
             self.passed += 1
         else:
-            self.faults.append(f"{what}: {str(text)[:1500]}")
+            self.faults.append(f"{what}: {str(text)[:3000]}")
             if os.environ.get("TP_KEEP"):
                 print("FAULT", self.faults[-1], flush=True)
 
@@ -170,6 +172,13 @@ class Rig:
             shutil.rmtree(self.dir, ignore_errors=True)
 
 
+def go(fn, rig, report):
+    try:
+        fn(rig, report)
+    except (OSError, http.client.HTTPException, KeyError, TypeError, IndexError, AttributeError):
+        report.expect("goes to its end", False, traceback.format_exc() + rig.text()[-1000:])
+
+
 def run(name, fn, rows, **more):
     """fn(rig, report)"""
     report = Report(name)
@@ -177,7 +186,7 @@ def run(name, fn, rows, **more):
         raise SystemExit("examples/thingspanel-service is not built")
     rig = Rig(rows, **more)
     try:
-        fn(rig, report)
+        go(fn, rig, report)
         report.expect("the service lives", rig.alive(), rig.text()[-2000:])
         code = rig.stop()
         report.expect("the service ends well", code == 0 or sys.argv[1] == "python", code)
@@ -190,7 +199,7 @@ def run_bare(name, fn, rows):
     """The same for a test that begins its own service."""
     report, rig = Report(name), Rig(rows)
     try:
-        fn(rig, report)
+        go(fn, rig, report)
     finally:
         rig.end()
     report.end()

@@ -18,7 +18,7 @@ ROWS = {"templates": {"one": {"device_type": "1", "protocol_type": "cloud", "pro
         "access_points": [{"id": "ap1", "name": "account", "service_identifier": "cloud", "voucher": TOKEN}],
         "devices": [{"id": f"dev-{n}", "device_number": f"T-{n:02d}", "template": "one", "access": "ap1", "voucher": {"serial": f"T-{n:02d}"},
                      "config": {"interval": "5", "on": "true", "rows": [{"address": "1", "name": "a"}]}} for n in range(1, 4)]}
-CONFIG = kit.CONFIG.replace("  meters: {{type: tcp, listen: [\"tcp://127.0.0.1:{tcp}\"]}}\n", "").replace("plugin/meter/", "plugin/cloud/")
+CONFIG = kit.CONFIG.replace("  meters: {{type: tcp, listen: [\"tcp://127.0.0.1:{tcp}\"], framing: {{type: service}}}}\n", "").replace("plugin/meter/", "plugin/cloud/")
 
 
 class Program:
