@@ -115,6 +115,12 @@ struct tp {
     uint32_t status_away;
 };
 
+/* serve.c: the other half, and the services that the module offers. */
+int tp_serve_init(struct tp *s);
+int tp_serve_start(struct tp *s);
+void tp_serve_stop(struct tp *s);
+void tp_serve_fini(struct tp *s);
+
 /* session.c */
 int tp_session_start(struct tp *s);
 void tp_session_stop(struct tp *s);

@@ -30,17 +30,25 @@ static int tp_init(void *self, const struct tpc_host *host, void *ctx, const str
     int rc = tp_options_read(host, ctx, cfg, s->arena, &s->config);
     rc = rc != 0 ? rc : mqtt_client_create(host, ctx, &s->config.client, &try); /* checks the url */
     mqtt_client_destroy(try);
-    return rc;
+    return rc != 0 ? rc : tp_serve_init(s);
 }
 
 static int tp_start(void *self)
 {
-    return tp_session_start(self);
+    int rc = tp_serve_start(self);
+    if (rc == 0) {
+        rc = tp_session_start(self);
+        if (rc != 0) {
+            tp_serve_stop(self);
+        }
+    }
+    return rc;
 }
 
 static void tp_stop(void *self)
 {
     tp_session_stop(self);
+    tp_serve_stop(self);
 }
 
 static void tp_fini(void *self)
@@ -51,6 +59,7 @@ static void tp_fini(void *self)
     }
     tp_calls_fini(s);
     tp_status_fini(s);
+    tp_serve_fini(s);
     s->arena = tpc_arena_destroy(s->arena);
     pthread_cond_destroy(&s->came);
     pthread_cond_destroy(&s->idle);
@@ -100,5 +109,8 @@ static const struct tpc_sink_ops tp_ops = {
 
 static const struct tpc_interface tp_interfaces[] = { { TPC_KIND_SINK, &tp_ops } };
 
+static const char *const tp_offers[] = { "service.platform", "device.access" };
+
 TPC_MODULE(thingspanel, .version = TPC_VERSION, .licence = "Apache-2.0 AND EPL-2.0",
-           .flags = TPC_MOD_THREADS, .interfaces = TPC_INTERFACES(tp_interfaces))
+           .flags = TPC_MOD_THREADS, .interfaces = TPC_INTERFACES(tp_interfaces),
+           .offers = TPC_LIST(tp_offers))
