@@ -74,6 +74,9 @@ TABLE = [
     ("report_changed", "values that go through one", None, None, None),
     ("tb_pack", "messages as ThingsBoard's telemetry", None, None, None),
     ("mqtt_connector", "a mapped message of 10 values, against parsing its JSON", None, None, None),
+    ("http_json", "HTTP requests answered with 66 bytes of JSON, 64 connections", None, None, None),
+    ("http_json_idle", "the same beside 10,000 idle connections", "ratio", ">=", 0.8),
+    ("http_idle_memory", "memory of an idle HTTP connection", None, None, None),
     ("presence_timeout", "100,000 devices that time out in one second", None, None, None),
 ]
 
