@@ -218,16 +218,23 @@ static void read_http(struct mqtt_reading *r, const struct tpc_value *cfg, struc
     c->login_timeout_ms = (uint32_t) tpi_member_int(cfg, "login_timeout", 20000);
 }
 
-/* A text that is a part of topics. */
+bool tp_topic_text(struct tpc_str text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        uint8_t c = (uint8_t) text.ptr[i];
+        if (c < ' ' || c == 0x7f || c == '+' || c == '#') {
+            return false;
+        }
+    }
+    return true;
+}
+
 static struct tpc_str topic_text(struct mqtt_reading *r, const struct tpc_value *cfg,
                                  const char *name)
 {
     struct tpc_str text = tpi_member_text(cfg, name);
-    for (size_t i = 0; i < text.len && r->rc == 0; i++) {
-        uint8_t c = (uint8_t) text.ptr[i];
-        if (c < ' ' || c == 0x7f || c == '+' || c == '#') {
-            r->rc = r->host->fail(r->ctx, TPC_EINVAL, "%s: cannot stand in a topic", name);
-        }
+    if (r->rc == 0 && !tp_topic_text(text)) {
+        r->rc = r->host->fail(r->ctx, TPC_EINVAL, "%s: cannot stand in a topic", name);
     }
     return text;
 }

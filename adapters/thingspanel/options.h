@@ -36,4 +36,7 @@ struct tp_config {
 int tp_options_read(const struct tpc_host *host, void *ctx, const struct tpc_value *cfg,
                     struct tpc_arena *arena, struct tp_config *ret);
 
+/* Whether a text can be a part of topics that are published and subscribed. */
+bool tp_topic_text(struct tpc_str text);
+
 #endif

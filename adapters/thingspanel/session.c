@@ -54,8 +54,8 @@ static int name_service(struct tp *s)
         return s->host->fail(s->ctx, TPC_EINVAL, "identifier: the service that is served is %.*s",
                              (int) id.len, id.ptr);
     }
-    if (id.len > TP_KEY_BYTES) {
-        return s->host->fail(s->ctx, TPC_EINVAL, "identifier: is too long");
+    if (!tp_topic_text(id) || id.len > TP_KEY_BYTES) {
+        return s->host->fail(s->ctx, TPC_EINVAL, "identifier: cannot stand in a topic");
     }
     snprintf(s->identifier, sizeof(s->identifier), "%.*s", (int) id.len, id.ptr);
     if (s->config.prefix.len > 0) {
@@ -70,12 +70,15 @@ static int name_service(struct tp *s)
 static int connect_to(struct tp *s)
 {
     struct mqtt_client_config *c = &s->config.client;
-    char filter[sizeof(s->prefix) + 1];
+    char filter[sizeof(s->prefix) + 16];
+    size_t n = strlen(s->prefix);
     c->user_data = s;
     c->on_message = tp_on_message;
     c->on_up = on_up;
     c->on_down = on_down;
-    snprintf(filter, sizeof(filter), "%s#", s->prefix);
+    /* A prefix is put before "devices/.." as it is, with a slash at its end or not. */
+    snprintf(filter, sizeof(filter), "%s%s", s->prefix,
+             n > 0 && s->prefix[n - 1] == '/' ? "#" : "devices/#");
     int rc = mqtt_client_create(s->host, s->ctx, c, &s->client);
     if (rc == 0 && (rc = mqtt_client_subscribe(s->client, filter, 1)) != 0) {
         s->host->fail(s->ctx, rc, "no memory for a subscription");

@@ -601,7 +601,26 @@ START_TEST(service_without_a_name_does_not_start)
     tk_ok(fake_sink_init(&h, &env, tpc_module_thingspanel(), "{}"));
     tk_fails(TPC_EINVAL, fake_sink_start(&h));
     fake_sink_fini(&h);
+    tk_fails(TPC_EINVAL, fake_sink_init(&h, &env, tpc_module_thingspanel(),
+                                        "{\"sub_topic_prefix\":\"plugin/+/\"}"));
+    fake_sink_fini(&h);
     tk_env_fini(&env);
+}
+END_TEST
+
+START_TEST(prefix_without_a_slash_at_its_end_is_heard)
+{
+    begin(",\"sub_topic_prefix\":\"service-meter\"");
+    struct tpc_batch b = batch_of(1, 1, "id-1");
+    deliver(&b);
+    hear(1);
+    for (int i = 0; i < 200 && fake_sink_metric(&h, "down_repeated") == 0; i++) {
+        static const char topic[] = "service-meterdevices/command/id-1/7";
+        ck_assert(broker_publish(&ear, topic, "{\"method\":\"a\"}", 14, 0));
+        devices_run(&ear, 1, 20, NULL, 0);
+    }
+    wait_commands(1);
+    end();
 }
 END_TEST
 
@@ -616,6 +635,7 @@ Suite *broker_suite(void)
         tcase_add_test(c, broker_that_stops_and_starts_loses_nothing);
         tcase_add_test(c, status_is_told_when_it_changes_and_of_all_after_a_reconnect);
         tcase_add_test(c, stop_ends_what_a_silent_broker_has_not_acknowledged);
+        tcase_add_test(c, prefix_without_a_slash_at_its_end_is_heard);
         tcase_add_test(c, command_finds_its_device_by_id_number_and_nesting);
         tcase_add_test(c, command_that_fails_is_answered_with_why);
         tcase_add_test(c, unknown_device_is_somebody_elses_where_the_prefix_is_shared);

@@ -173,7 +173,8 @@ START_TEST(event_has_method_and_params)
            "{\"method\":\"overload\",\"params\":{\"power\":9}}");
     m.params = (struct tpc_value){ .type = TPC_NULL };
     ck_assert_uint_eq(add(&m), 1);
-    expect(1, "devices/event/000102030405060708090a0b0c0d0e0f", "{\"method\":\"overload\",\"params\":{}}");
+    expect(1, "devices/event/000102030405060708090a0b0c0d0e0f",
+           "{\"method\":\"overload\",\"params\":{}}");
 }
 END_TEST
 
