@@ -2,6 +2,7 @@
 #include "udp_suites.h"
 
 #include "adapter_suite.h"
+#include "client.h"
 #include "tk.h"
 
 #include <arpa/inet.h>
@@ -15,7 +16,7 @@
 #include <tpcore/modules.h>
 #include <unistd.h>
 
-enum { ANSWER_MS = 5000, SILENCE_MS = 60, TEXT = 2048 };
+enum { TEXT = CLIENT_TEXT };
 
 static char options[TEXT];
 static uint16_t port;
@@ -88,53 +89,10 @@ static const struct tpc_api api = { .iface = TPC_IFACE(struct tpc_api, 1),
 
 /* ---- the device ---- */
 
-static uint16_t free_port(void)
-{
-    struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    socklen_t len = sizeof(a);
-    int fd = socket(AF_INET, SOCK_DGRAM, 0);
-    /* Also called before there is a test that could fail. */
-    if (bind(fd, (struct sockaddr *) &a, sizeof(a)) != 0 ||
-        getsockname(fd, (struct sockaddr *) &a, &len) != 0) {
-        a.sin_port = 0;
-    }
-    close(fd);
-    return ntohs(a.sin_port);
-}
-
-static int device(void)
-{
-    struct sockaddr_in a = { .sin_family = AF_INET,
-                             .sin_port = htons(port),
-                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    int fd = socket(AF_INET, SOCK_DGRAM, 0);
-    ck_assert_int_ge(fd, 0);
-    ck_assert_int_eq(connect(fd, (struct sockaddr *) &a, sizeof(a)), 0);
-    return fd;
-}
-
-static void say(int fd, const char *text)
-{
-    ck_assert_int_eq(send(fd, text, strlen(text), 0), (ssize_t) strlen(text));
-}
-
-/* NULL: nothing came. */
-static const char *hear(int fd, int wait_ms)
-{
-    static char text[TEXT];
-    struct pollfd p = { .fd = fd, .events = POLLIN };
-    if (poll(&p, 1, wait_ms) != 1) {
-        return NULL;
-    }
-    ssize_t n = recv(fd, text, sizeof(text) - 1, 0);
-    text[n > 0 ? n : 0] = '\0';
-    return text;
-}
-
 static void expect(int fd, const char *text, const char *answer)
 {
-    say(fd, text);
-    const char *got = hear(fd, ANSWER_MS);
+    client_say(fd, text);
+    const char *got = client_hear(fd, CLIENT_ANSWER_MS);
     ck_assert_msg(got != NULL && strcmp(got, answer) == 0, "%s: %s", text,
                   got != NULL ? got : "no answer");
 }
@@ -155,7 +113,7 @@ static void expect(int fd, const char *text, const char *answer)
 
 static void set_options(const char *more)
 {
-    port = free_port();
+    port = client_port();
     snprintf(options, sizeof(options), "{\"listen\":[\"udp://127.0.0.1:%u\"]%s}", (unsigned) port,
              more);
 }
@@ -187,7 +145,7 @@ static void end(void)
 /* Waits for a number, which other threads count. */
 static void wait_metric(const char *name, int64_t value)
 {
-    for (int i = 0; i < ANSWER_MS && fake_metric(&h, name) != value; i++) {
+    for (int i = 0; i < CLIENT_ANSWER_MS && fake_metric(&h, name) != value; i++) {
         (void) poll(NULL, 0, 1);
     }
     ck_assert_int_eq(fake_metric(&h, name), value);
@@ -206,14 +164,14 @@ static void down(uint64_t session, const char *text, uint64_t ticket, int expect
 START_TEST(login_gives_a_token_and_messages_come_without_their_wrapping)
 {
     begin("");
-    int fd = device();
+    int fd = client_open(port);
     expect(fd, LOGIN("dev01", "right"), LOGGED_IN("dev01"));
     ck_assert_uint_eq(h.session_count, 1);
     ck_assert_uint_eq(h.sessions[0].flags, TPC_SESSION_PRESENCE);
     ck_assert_str_eq(h.sessions[0].device, "dev01");
     ck_assert_str_eq(h.sessions[0].product, "pk01");
-    say(fd, POST("dev01", "{\"t\":21.5}"));
-    say(fd, POST("dev01", "{\"t\":22}"));
+    client_say(fd, POST("dev01", "{\"t\":21.5}"));
+    client_say(fd, POST("dev01", "{\"t\":22}"));
     ck_assert(fake_wait_frames(&h, 2));
     ck_assert_str_eq(h.frames[0].payload, PLAIN("{\"t\":21.5}"));
     ck_assert_str_eq(h.frames[1].payload, PLAIN("{\"t\":22}"));
@@ -229,8 +187,8 @@ END_TEST
 START_TEST(token_of_a_former_session_opens_a_new_one)
 {
     begin("");
-    int fd = device();
-    say(fd, POST("dev02", "{\"t\":1}"));
+    int fd = client_open(port);
+    client_say(fd, POST("dev02", "{\"t\":1}"));
     ck_assert(fake_wait_frames(&h, 1));
     ck_assert_str_eq(h.sessions[0].device, "dev02");
     close(fd);
@@ -241,15 +199,15 @@ END_TEST
 START_TEST(command_goes_to_where_the_device_spoke_from_last)
 {
     begin("");
-    int first = device(), second = device();
+    int first = client_open(port), second = client_open(port);
     expect(first, LOGIN("dev01", "right"), LOGGED_IN("dev01"));
     down(1, "{\"a\":1}", 7, 0);
-    ck_assert_str_eq(hear(first, ANSWER_MS), "{\"a\":1}");
-    say(second, POST("dev01", "{\"t\":1}"));
+    ck_assert_str_eq(client_hear(first, CLIENT_ANSWER_MS), "{\"a\":1}");
+    client_say(second, POST("dev01", "{\"t\":1}"));
     ck_assert(fake_wait_frames(&h, 1));
     down(1, "{\"a\":2}", 8, 0);
-    ck_assert_str_eq(hear(second, ANSWER_MS), "{\"a\":2}");
-    ck_assert_ptr_null(hear(first, SILENCE_MS));
+    ck_assert_str_eq(client_hear(second, CLIENT_ANSWER_MS), "{\"a\":2}");
+    ck_assert_ptr_null(client_hear(first, CLIENT_SILENCE_MS));
     down(99, "{\"a\":3}", 9, TPC_EOFFLINE);
     struct tpc_frame f = { .size = sizeof(f), .kind = TPC_MSG_COMMAND };
     static uint8_t big[65508];
@@ -264,7 +222,7 @@ END_TEST
 START_TEST(stranger_is_told_to_log_in)
 {
     begin("");
-    int fd = device();
+    int fd = client_open(port);
     expect(fd, "{\"requestId\":\"2\",\"method\":\"thing.property.post\",\"params\":{\"t\":1}}",
            STRANGER);
     expect(fd, LOGIN("dev01", "wrong"),
@@ -282,8 +240,8 @@ END_TEST
 START_TEST(device_whose_token_is_void_is_out)
 {
     begin("");
-    int fd = device();
-    say(fd, POST("dev01", "{\"t\":1}"));
+    int fd = client_open(port);
+    client_say(fd, POST("dev01", "{\"t\":1}"));
     ck_assert(fake_wait_frames(&h, 1));
     atomic_store(&void_tokens, 1);
     expect(fd, POST("dev01", "{\"t\":2}"), STRANGER);
@@ -298,20 +256,21 @@ START_TEST(what_is_no_message_is_counted_and_not_answered)
 {
     begin(",\"message_max\":300");
     char big[400];
-    int fd = device();
+    int fd = client_open(port);
     memset(big, ' ', sizeof(big));
     big[sizeof(big) - 1] = '\0';
     memcpy(big, "{}", 2);
-    say(fd, "");
-    say(fd, "GET / HTTP/1.1");
-    say(fd, "{\"method\":\"m\",\"params\":{\"token\":\"tok-dev01\",\"token\":\"tok-dev02\"}}");
-    say(fd, big);
+    client_say(fd, "");
+    client_say(fd, "GET / HTTP/1.1");
+    client_say(fd,
+               "{\"method\":\"m\",\"params\":{\"token\":\"tok-dev01\",\"token\":\"tok-dev02\"}}");
+    client_say(fd, big);
     wait_metric("too_long", 1);
     ck_assert_int_eq(fake_metric(&h, "malformed"), 3);
     /* An answer may be sent to who said nothing that it could be an answer to: no. */
-    say(fd, "{\"method\":\"auth\",\"code\":1}");
+    client_say(fd, "{\"method\":\"auth\",\"code\":1}");
     wait_metric("malformed", 4);
-    ck_assert_ptr_null(hear(fd, SILENCE_MS));
+    ck_assert_ptr_null(client_hear(fd, CLIENT_SILENCE_MS));
     close(fd);
     end();
 }
@@ -320,10 +279,10 @@ END_TEST
 START_TEST(answer_before_the_login_is_bounded_by_the_request)
 {
     begin(",\"amplify_max\":1");
-    int fd = device();
-    say(fd, "{\"method\":\"x\"}");
+    int fd = client_open(port);
+    client_say(fd, "{\"method\":\"x\"}");
     wait_metric("answers_over_amplify_max", 1);
-    ck_assert_ptr_null(hear(fd, SILENCE_MS));
+    ck_assert_ptr_null(client_hear(fd, CLIENT_SILENCE_MS));
     /* With blanks enough it is answered. */
     expect(fd, "{\"method\":\"x\"}                                        ",
            "{\"method\":\"x\",\"code\":401,\"msg\":\"log in first\"}");
@@ -335,16 +294,16 @@ END_TEST
 START_TEST(address_that_sends_too_much_is_passed_over)
 {
     begin(",\"rate_per_address\":3");
-    int fd = device();
-    say(fd, POST("dev01", "{\"t\":1}"));
-    say(fd, POST("dev01", "{\"t\":2}"));
-    say(fd, POST("dev01", "{\"t\":3}"));
-    say(fd, POST("dev01", "{\"t\":4}"));
+    int fd = client_open(port);
+    client_say(fd, POST("dev01", "{\"t\":1}"));
+    client_say(fd, POST("dev01", "{\"t\":2}"));
+    client_say(fd, POST("dev01", "{\"t\":3}"));
+    client_say(fd, POST("dev01", "{\"t\":4}"));
     wait_metric("limited", 1);
     ck_assert_uint_eq(h.frame_count, 3);
     tk_clock_advance(&env.clock, 400);
-    say(fd, POST("dev01", "{\"t\":5}"));
-    say(fd, POST("dev01", "{\"t\":6}"));
+    client_say(fd, POST("dev01", "{\"t\":5}"));
+    client_say(fd, POST("dev01", "{\"t\":6}"));
     wait_metric("limited", 2);
     ck_assert_uint_eq(h.frame_count, 4);
     close(fd);
@@ -355,15 +314,15 @@ END_TEST
 START_TEST(silent_device_is_offline_and_its_next_message_brings_it_back)
 {
     begin(",\"session_idle\":\"2s\"");
-    int fd = device();
-    say(fd, POST("dev01", "{\"t\":1}"));
+    int fd = client_open(port);
+    client_say(fd, POST("dev01", "{\"t\":1}"));
     ck_assert(fake_wait_frames(&h, 1));
     tk_clock_advance(&env.clock, 2100);
     wait_metric("sessions_idle", 1);
     ck_assert(!h.sessions[0].open);
     ck_assert_int_eq(fake_metric(&h, "sessions"), 0);
     down(1, "{\"a\":1}", 7, TPC_EOFFLINE);
-    say(fd, POST("dev01", "{\"t\":2}"));
+    client_say(fd, POST("dev01", "{\"t\":2}"));
     ck_assert(fake_wait_frames(&h, 2));
     ck_assert_uint_eq(h.session_count, 2);
     close(fd);
@@ -374,7 +333,7 @@ END_TEST
 START_TEST(more_devices_than_allowed_are_refused)
 {
     begin(",\"max_sessions\":1");
-    int fd = device();
+    int fd = client_open(port);
     expect(fd, LOGIN("dev01", "right"), LOGGED_IN("dev01"));
     expect(fd, LOGIN("dev02", "right"),
            "{\"requestId\":\"1\",\"method\":\"auth\",\"code\":500,\"msg\":\"not now\"}");
@@ -394,7 +353,7 @@ END_TEST
 START_TEST(registration_is_answered_once_the_disk_has_it)
 {
     begin("");
-    int fd = device();
+    int fd = client_open(port);
     expect(fd, REGISTER,
            "{\"requestId\":\"9\",\"method\":\"thing.auth.register\",\"data\":{\"productKey\":"
            "\"pk01\",\"deviceName\":\"dev09\",\"deviceSecret\":\"s3cret\"},\"code\":0,\"msg\":"
@@ -405,7 +364,7 @@ START_TEST(registration_is_answered_once_the_disk_has_it)
            "device is registered already\"}");
     ck_assert_uint_eq(h.session_count, 0);
     for (int i = 0; i < 20; i++) { /* some are under way when it stops */
-        say(fd, REGISTER);
+        client_say(fd, REGISTER);
     }
     close(fd);
     end();
@@ -419,7 +378,7 @@ START_TEST(many_devices_at_once_lose_nothing_that_came)
     char text[TEXT];
     begin(",\"rate_per_address\":0");
     for (int i = 0; i < DEVICES; i++) {
-        fds[i] = device();
+        fds[i] = client_open(port);
     }
     for (int k = 0; k < EACH; k++) {
         for (int i = 0; i < DEVICES; i++) {
@@ -427,7 +386,7 @@ START_TEST(many_devices_at_once_lose_nothing_that_came)
                      "{\"method\":\"thing.property.post\",\"params\":{\"token\":\"tok-d%d\","
                      "\"body\":{\"n\":%d}}}",
                      i, k);
-            say(fds[i], text);
+            client_say(fds[i], text);
         }
         ck_assert(fake_wait_frames(&h, (uint32_t) ((k + 1) * DEVICES)));
     }
@@ -475,13 +434,13 @@ END_TEST
 static void provoke(struct fake_host *host, uint32_t n)
 {
     char text[TEXT];
-    int fd = device();
+    int fd = client_open(port);
     host->api = &api;
     snprintf(text, sizeof(text),
              "{\"method\":\"thing.property.post\",\"params\":{\"token\":\"tok-dev01\",\"body\":{"
              "\"n\":%u}}}",
              (unsigned) n);
-    say(fd, text);
+    client_say(fd, text);
     close(fd);
 }
 

@@ -4,6 +4,6 @@
 
 int main(void)
 {
-    static tk_suite_fn *const all[] = { unwrap_suite, udp_suite, NULL };
+    static tk_suite_fn *const all[] = { unwrap_suite, udp_suite, core_suite, NULL };
     return tk_main("adapter_udp", all);
 }

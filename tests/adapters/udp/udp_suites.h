@@ -5,5 +5,6 @@
 
 Suite *unwrap_suite(void);
 Suite *udp_suite(void);
+Suite *core_suite(void);
 
 #endif
