@@ -274,6 +274,9 @@ static int add_modules(struct config *c, struct tpc_core *core)
 #ifdef HAVE_THINGSPANEL
         tpc_module_thingspanel,
 #endif
+#ifdef HAVE_THINGSPANEL_PLATFORM
+        tpc_module_thingspanel_platform,
+#endif
 #ifdef HAVE_UDP
         tpc_module_udp,
 #endif

@@ -30,6 +30,8 @@ const struct tpc_module *
 tpc_module_thingsboard(void); /* sink: a gateway session at ThingsBoard; thingsboard.attributes */
 const struct tpc_module *
 tpc_module_thingspanel(void); /* sink: a connectivity service at a ThingsPanel platform */
+const struct tpc_module *
+tpc_module_thingspanel_platform(void);         /* adapter: ThingsPanel services at ours */
 const struct tpc_module *tpc_module_udp(void); /* adapter: devices that send datagrams */
 const struct tpc_module *
 tpc_module_webhook(void); /* sink: posts to URLs; needs service http.client */

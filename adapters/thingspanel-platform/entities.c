@@ -1,0 +1,137 @@
+/* Reading what is configured. */
+#include "inside.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <tpcore/json.h>
+
+#include "data/member.h"
+
+enum { LIST_STEP = 500 };
+
+int panel_parse(struct tpc_arena *arena, struct tpc_str key, struct tpc_str json,
+                const struct tpc_entity_info *info, struct panel_doc *ret)
+{
+    struct panel_doc d = { .revision = info->revision,
+                           .created_unix_ms = info->created_unix_ms,
+                           .modified_unix_ms = info->modified_unix_ms };
+    d.key = panel_copy(arena, key);
+    int rc =
+        d.key.ptr == NULL ? TPC_ENOMEM : tpc_json_parse(arena, json, TPC_JSON_COPY, NULL, &d.doc);
+    if (rc == 0) {
+        *ret = d;
+    }
+    return rc;
+}
+
+struct get {
+    struct tpc_arena *arena;
+    struct panel_doc *ret;
+};
+
+static int got(void *user, const struct tpc_entity_info *info, struct tpc_str key,
+               struct tpc_str json)
+{
+    struct get *g = user;
+    return panel_parse(g->arena, key, json, info, g->ret);
+}
+
+int panel_get(struct panel *p, struct tpc_arena *arena, const char *kind, struct tpc_str key,
+              struct panel_doc *ret)
+{
+    struct get g = { arena, ret };
+    if (key.len == 0 || key.len > PANEL_KEY_BYTES) {
+        return TPC_ENOENT;
+    }
+    return p->api->entity_get(p->core, p->tenant, kind, key, got, &g);
+}
+
+struct each {
+    panel_each_fn *fn;
+    void *user;
+    char last[PANEL_KEY_BYTES + 1];
+    size_t last_len;
+    uint32_t count;
+};
+
+static int on_each(void *user, const struct tpc_entity_info *info, struct tpc_str key,
+                   struct tpc_str json)
+{
+    struct each *e = user;
+    e->count++;
+    e->last_len = key.len < sizeof(e->last) ? key.len : 0;
+    memcpy(e->last, key.ptr, e->last_len);
+    return e->fn(e->user, info, key, json);
+}
+
+int panel_each(struct panel *p, const char *kind, const char *field, struct tpc_str value,
+               panel_each_fn *fn, void *user)
+{
+    struct each e = { .fn = fn, .user = user };
+    struct tpc_entity_query q = TPC_ENTITY_QUERY_INIT;
+    q.limit = LIST_STEP;
+    q.tenant = p->tenant;
+    q.kind = tpc_str_from(kind);
+    q.field = field != NULL ? tpc_str_from(field) : q.field;
+    q.value = value;
+    do {
+        e.count = 0;
+        q.after_key = (struct tpc_str){ e.last, e.last_len };
+        int rc = p->api->entity_list(p->core, &q, on_each, &e);
+        if (rc != 0) {
+            return rc;
+        }
+    } while (e.count == LIST_STEP && e.last_len > 0);
+    return 0;
+}
+
+struct tpc_str panel_secret(struct panel *p, struct tpc_arena *arena, const char *kind,
+                            struct tpc_str key, const char *path)
+{
+    static const struct tpc_str none = { "", 0 };
+    struct tpc_buf buf = { tpc_arena_take(arena, PANEL_VOUCHER_BYTES), PANEL_VOUCHER_BYTES, 0 };
+    if (buf.ptr == NULL ||
+        p->api->entity_secret(p->core, p->tenant, kind, key, tpc_str_from(path), &buf) != 0) {
+        return none;
+    }
+    return (struct tpc_str){ (const char *) buf.ptr, buf.need };
+}
+
+/* A voucher of user name and password, as a platform writes it (contract thingspanel 1.1). */
+static struct tpc_str pair(struct tpc_arena *arena, struct tpc_str name, struct tpc_str password)
+{
+    struct panel_map m;
+    panel_map_begin(&m, arena, 2);
+    panel_map_put(&m, "username", panel_text(name));
+    if (password.len > 0) {
+        panel_map_put(&m, "password", panel_text(password));
+    }
+    struct tpc_value v = panel_map_end(&m);
+    struct tpc_value text = panel_json_text(arena, &v, "");
+    return tpc_value_text(&text);
+}
+
+struct tpc_str panel_voucher(struct panel *p, struct tpc_arena *arena, const struct panel_doc *d)
+{
+    static const struct tpc_str none = { "", 0 };
+    const struct tpc_value *credentials = tpi_member(&d->doc, "credentials");
+    struct tpc_str voucher = panel_secret(p, arena, "device", d->key, "credentials.voucher");
+    if (voucher.len > 0) {
+        return voucher;
+    }
+    struct tpc_str name = tpi_member_text(credentials, "username");
+    struct tpc_str password = panel_secret(p, arena, "device", d->key, "credentials.password");
+    if (name.len > 0 && password.len > 0) {
+        return pair(arena, name, password);
+    }
+    struct tpc_str token = panel_secret(p, arena, "device", d->key, "credentials.token");
+    return token.len > 0 ? pair(arena, token, none) : none;
+}
+
+const char *panel_device_type(const struct tpc_value *product)
+{
+    struct tpc_str type = tpi_member_text(product, "type");
+    return tpc_str_equal(type, TPC_STR("gateway")) ? "2"
+           : tpc_str_equal(type, TPC_STR("sub"))   ? "3"
+                                                   : "1";
+}
