@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { DRAIN_MS = 10000, ADDRESS_MAX = 255 };
+enum { DRAIN_MS = 10000, ADDRESS_MAX = 255, EXPIRE_MS = 60000 };
 
 /* Modules that a service needs, loaded where they are not linked in. */
 static const char *const needed[] = { "http_client", "http", "thingspanel", "tcp", "sqlite" };
@@ -259,4 +259,38 @@ int service_event(struct tpc_reading *r, const char *name, const char *key, int6
     struct tpc_member m = { tpc_str_from(key), { .type = TPC_INT, .as.i = value } };
     struct tpc_value params = { TPC_MAP, 0, 1, { .members = &m } };
     return tpc_reading_event(r, name, &params);
+}
+
+bool service_param(const struct tpc_encode *command, const char *name, const char *key,
+                   int64_t *ret)
+{
+    if (!tpc_str_equal(command->name, tpc_str_from(name))) {
+        return false;
+    }
+    if (tpc_value_int(tpc_value_get(&command->params, tpc_str_from(key)), ret) != 0) {
+        *ret = -1;
+    }
+    return true;
+}
+
+bool service_setting(const struct tpc_service_device *device, const char *key, int64_t *ret)
+{
+    const struct tpc_value *v = tpc_value_get(device->config, tpc_str_from(key));
+    v = v != NULL ? v : tpc_value_get(device->settings, tpc_str_from(key));
+    return tpc_value_int(v, ret) == 0;
+}
+
+void service_command(struct tpc_core *core, struct tpc_str device, const char *name,
+                     const char *key, int64_t value)
+{
+    struct tpc_command_options o = TPC_COMMAND_OPTIONS_INIT;
+    char params[80];
+    int n = snprintf(params, sizeof(params), "{\"%s\":%lld}", key, (long long) value);
+    o.service = tpc_str_from(name);
+    o.params_json = (struct tpc_str){ params, (size_t) n };
+    o.expire_ms = EXPIRE_MS;
+    if (tpc_device_open(core, device, &o.device) == 0) {
+        (void) tpc_command_send(core, NULL, &o, NULL, NULL, NULL); /* its record tells the end */
+        tpc_device_unref(o.device);
+    }
 }

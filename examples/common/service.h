@@ -10,6 +10,7 @@
 #ifndef EXAMPLES_SERVICE_H
 #define EXAMPLES_SERVICE_H
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <tpcore/tpcore.h>
@@ -52,6 +53,17 @@ int service_device(struct tpc_reading *r, unsigned int address);
 
 /* Address of whom a command is for, as a number below 256; 0 = the device itself. */
 uint8_t service_address(const struct tpc_encode *command);
+
+/* Whether a command is that one; *ret = its parameter, -1 if that is missing or is no number. */
+bool service_param(const struct tpc_encode *command, const char *name, const char *key,
+                   int64_t *ret);
+
+/* A number among the settings of a device, or else of its template. False: there is none. */
+bool service_setting(const struct tpc_service_device *device, const char *key, int64_t *ret);
+
+/* Sends a command with one number, if the device comes within a minute. */
+void service_command(struct tpc_core *core, struct tpc_str device, const char *name,
+                     const char *key, int64_t value);
 
 /* tpc_reading_event() with one number. */
 int service_event(struct tpc_reading *r, const char *name, const char *key, int64_t value);

@@ -23,13 +23,10 @@ static int put(struct tpc_buf *out, int type, const void *body, size_t len)
 static int meter_frame(void *user, struct tpc_bytes b, size_t *ret_bytes)
 {
     size_t len = b.len < HEAD ? HEAD : HEAD + service_number(b.ptr + 2, 2) + 1;
-    if (b.ptr[0] != 0x68 || len > FRAME_MAX ||
-        (b.len >= len && service_sum(b.ptr, len - 1) != b.ptr[len - 1])) {
-        *ret_bytes = 1; /* no frame begins with this byte: the next one may be a first */
-        return TPC_EDECODE;
-    }
-    *ret_bytes = b.len >= len ? len : 0;
-    return 0;
+    bool bad = b.ptr[0] != 0x68 || len > FRAME_MAX ||
+               (b.len >= len && service_sum(b.ptr, len - 1) != b.ptr[len - 1]);
+    *ret_bytes = bad ? 1 : b.len >= len ? len : 0; /* 1: the byte behind it may be a first one */
+    return bad ? TPC_EDECODE : 0;
 }
 
 static int meter_login(void *user, struct tpc_bytes f, struct tpc_service_login *ret)
@@ -53,25 +50,19 @@ static int meter_answer(void *user, struct tpc_bytes f, struct tpc_buf *out)
     return rc != 0 ? rc : type <= HEARTBEAT; /* 1 = nothing to decode */
 }
 
-static int readings(struct tpc_reading *r, const uint8_t *m, uint32_t sequence)
-{
-    (void) service_device(r, m[0]); /* one that the platform does not know is passed over */
-    int rc = m[0] == 0 ? tpc_reading_int(r, "seq", sequence) : 0;
-    rc = rc != 0 ? rc : tpc_reading_double(r, "energy_kwh", service_number(m + 1, 4) / 1000.0);
-    rc = rc != 0 ? rc : tpc_reading_int(r, "power", service_number(m + 5, 2));
-    return rc != 0 ? rc : tpc_reading_double(r, "voltage", service_number(m + 7, 2) / 10.0);
-}
-
 static int meter_decode(void *user, const struct tpc_frame *frame, struct tpc_reading *r)
 {
     const uint8_t *b = frame->payload.ptr + HEAD;
     size_t len = frame->payload.len - HEAD - 1;
-    int rc = 0;
     if (b[-3] == READINGS && len >= 5 && len == 5u + METER * b[4]) {
-        for (int i = 0; i < b[4] && rc == 0; i++) {
-            rc = readings(r, b + 5 + METER * i, service_number(b, 4));
+        tpc_reading_int(r, "seq", service_number(b, 4));
+        for (const uint8_t *m = b + 5; m < b + len; m += METER) {
+            service_device(r, m[0]); /* one that the platform does not know is passed over */
+            tpc_reading_double(r, "energy_kwh", service_number(m + 1, 4) / 1000.0);
+            tpc_reading_int(r, "power", service_number(m + 5, 2));
+            tpc_reading_double(r, "voltage", service_number(m + 7, 2) / 10.0);
         }
-        return rc;
+        return 0;
     }
     if (b[-3] == (SET | ANSWER) && len == 3) {
         return tpc_reading_reply_number(r, service_number(b, 2), b[2], TPC_STR("from the meter"));
@@ -79,29 +70,37 @@ static int meter_decode(void *user, const struct tpc_frame *frame, struct tpc_re
     if (b[-3] != EVENT || len < 2 || len != (b[1] == 2 ? 4 : 2) || b[1] > 2) {
         return tpc_reading_fail(r, TPC_EDECODE, "a frame of another type or length");
     }
-    (void) service_device(r, b[0]);
+    service_device(r, b[0]);
     return b[1] == 2 ? service_event(r, "overload", "power", service_number(b + 2, 2))
                      : tpc_reading_event(r, "cover_opened", NULL);
 }
 
 static int meter_encode(void *user, const struct tpc_encode *c, struct tpc_buf *out)
 {
-    bool relay = tpc_str_equal(c->name, TPC_STR("relay"));
-    bool set = tpc_str_equal(c->name, TPC_STR("set")); /* attribute {"interval": 30} */
-    struct tpc_str key = relay ? TPC_STR("on") : set ? TPC_STR("interval") : TPC_STR("seconds");
+    int64_t n = -1;
     uint32_t id = tpc_encode_number(c, 65535);
-    int64_t n;
-    bool known = relay || set || tpc_str_equal(c->name, TPC_STR("interval"));
-    if (!known || tpc_value_int(tpc_value_get(&c->params, key), &n) != 0 || n < 0 || n > 65535) {
+    bool relay = service_param(c, "relay", "on", &n);
+    bool known = relay || service_param(c, "interval", "seconds", &n) ||
+                 service_param(c, "set", "interval", &n);
+    if (n < 0 || n > 65535) {
         return known ? TPC_EINVAL : TPC_EUNSUPPORTED;
     }
     const uint8_t body[] = { id >> 8, id, service_address(c), relay ? 1 : 2, n >> 8, n };
     return put(out, SET, body, sizeof(body));
 }
 
-static const char vcr[] =
-    TPC_JSON([{ "dataKey": "serial", "label": "Serial number", "type": "input" }]);
-static const struct tpc_service_form forms[] = { { "VCR", NULL, vcr } };
+static void meter_configured(void *core, const struct tpc_service_device *d, int gone)
+{
+    int64_t seconds;
+    if (!gone && d->parent.len == 0 && service_setting(d, "interval", &seconds)) {
+        service_command(core, d->device, "interval", "seconds", seconds);
+    }
+}
+
+static const char vcr[] = TPC_JSON([{ "dataKey": "serial", "label": "Serial", "type": "input" }]);
+static const char cfg[] = TPC_JSON([{ "dataKey": "interval", "label": "Interval, s",
+                                      "type": "input", "validate": { "type": "number" } }]);
+static const struct tpc_service_form forms[] = { { "VCR", NULL, vcr }, { "CFG", NULL, cfg } };
 
 static const struct tpc_service_ops meter = {
     .iface = TPC_IFACE(struct tpc_service_ops, 1),
@@ -112,6 +111,7 @@ static const struct tpc_service_ops meter = {
     .answer = meter_answer,
     .decode = meter_decode,
     .encode = meter_encode,
+    .configured = meter_configured,
 };
 
 int main(int argc, char **argv)

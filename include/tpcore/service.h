@@ -63,7 +63,9 @@ struct tpc_service_found {
 };
 typedef int tpc_service_found_fn(void *user, const struct tpc_service_found *found);
 
-struct tpc_reading; /* what decode() fills */
+/* What decode() fills. The first fault is the whole frame's, also if decode() does not look at what a call
+ * returned. */
+struct tpc_reading;
 
 /*
  * What a program writes. All functions are optional but decode; user is that of tpc_service_serve().

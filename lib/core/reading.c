@@ -17,6 +17,7 @@ struct tpc_reading {
     bool entered;    /* what follows is of a device behind */
     bool passed;     /* .. of one that is not there */
     bool ended;      /* the sink wants no more */
+    int failed;      /* the first fault, which decode() may have passed over */
     int64_t unix_ms; /* of what follows */
     struct tpc_error err;
 };
@@ -29,9 +30,13 @@ static int ends(struct tpc_reading *r, int rc)
     return rc > 0 ? TPC_ECANCELED : rc;
 }
 
-static int no_memory(struct tpc_reading *r)
+/* The first fault is the frame's, whatever the program makes of what it is returned. */
+static int fault(struct tpc_reading *r, int code, const char *text)
 {
-    return tpi_error_set(&r->err, TPC_ENOMEM, "service", "out of memory");
+    if (r->failed == 0) {
+        r->failed = tpi_error_set(&r->err, code, "service", "%s", text);
+    }
+    return r->failed;
 }
 
 static int close_message(struct tpc_reading *r)
@@ -56,7 +61,7 @@ static int copy_text(struct tpc_reading *r, struct tpc_str text, struct tpc_str 
 {
     char *copy = tpc_arena_take(r->sink->arena, text.len + 1);
     if (copy == NULL) {
-        return no_memory(r);
+        return fault(r, TPC_ENOMEM, "out of memory");
     }
     if (text.len > 0) {
         memcpy(copy, text.ptr, text.len);
@@ -68,7 +73,7 @@ static int copy_text(struct tpc_reading *r, struct tpc_str text, struct tpc_str 
 static int copy_value(struct tpc_reading *r, const struct tpc_value *value, struct tpc_value *ret)
 {
     int rc = tpi_value_copy(value, r->sink->arena, ret);
-    return rc == 0 ? 0 : tpi_error_set(&r->err, rc, "service", "a value cannot be taken");
+    return rc == 0 ? 0 : fault(r, rc, "a value cannot be taken");
 }
 
 static int emit(struct tpc_reading *r, const struct tpc_decoded *head)
@@ -88,7 +93,7 @@ static void leave(struct tpc_reading *r)
 
 static int wrong(struct tpc_reading *r, const char *text)
 {
-    return r != NULL ? tpi_error_set(&r->err, TPC_EINVAL, "service", "%s", text) : TPC_EINVAL;
+    return r != NULL ? fault(r, TPC_EINVAL, text) : TPC_EINVAL;
 }
 
 /* ---- the program's calls ---- */
@@ -119,6 +124,9 @@ int tpc_reading_device(struct tpc_reading *r, struct tpc_str address)
     if (r == NULL) {
         return TPC_EINVAL;
     }
+    if (address.len == 0 && !r->entered && !r->passed) {
+        return r->ended ? TPC_ECANCELED : 0; /* it is the one already */
+    }
     int rc = close_message(r);
     leave(r);
     if (rc != 0 || address.len == 0) {
@@ -132,9 +140,11 @@ int tpc_reading_device(struct tpc_reading *r, struct tpc_str address)
     bool knows = s->size > offsetof(struct tpc_decode_sink, leave) && s->enter != NULL;
     r->entered = knows && s->enter(s->user, r->index, (struct tpc_str){ NULL, 0 }, name) == 0;
     r->passed = !r->entered;
-    return r->entered ? 0
-                      : tpi_error_set(&r->err, TPC_ENOENT, "service", "no device has address %.*s",
-                                      (int) (name.len < 64 ? name.len : 64), name.ptr);
+    if (r->passed && r->failed == 0) { /* no fault of the frame, unless decode() says so */
+        (void) tpi_error_set(&r->err, TPC_ENOENT, "service", "no device has address %.*s",
+                             (int) (name.len < 64 ? name.len : 64), name.ptr);
+    }
+    return r->passed ? TPC_ENOENT : 0;
 }
 
 int tpc_reading_attributes(struct tpc_reading *r, int on)
@@ -208,10 +218,7 @@ int tpc_reading_reply_number(struct tpc_reading *r, uint32_t number, int32_t cod
 int tpc_reading_fail(struct tpc_reading *r, int code, const char *text)
 {
     code = code < 0 ? code : TPC_EDECODE;
-    if (r == NULL || text == NULL) {
-        return code;
-    }
-    return tpi_error_set(&r->err, code, "service", "%s", text);
+    return r != NULL && text != NULL ? fault(r, code, text) : code;
 }
 
 /* ---- running it ---- */
@@ -239,11 +246,11 @@ void tpi_reading_run(const struct tpc_service_ops *ops, void *user, struct tpi_n
     int rc = is_whole(ops, user, frame)
                  ? ops->decode(user, frame, &r)
                  : tpc_reading_fail(&r, TPC_EDECODE, "the bytes are not one whole frame");
-    if (rc == 0) {
+    if (rc == 0 && r.failed == 0) {
         rc = close_message(&r);
     }
-    if (rc != 0 && !r.ended) {
-        rc = rc < 0 ? rc : TPC_EDECODE;
+    if ((rc != 0 || r.failed != 0) && !r.ended) {
+        rc = r.failed != 0 ? r.failed : rc < 0 ? rc : TPC_EDECODE;
         if (r.err.code != rc) {
             tpi_error_set(&r.err, rc, "service", "%s cannot decode the frame: %s", ops->identifier,
                           tpc_error_name(rc));

@@ -133,6 +133,9 @@ static int decode_word(const char *word, struct tpc_reading *r)
         return word[1] != '\0' ? tpc_reading_fail(r, TPC_EMODEL, word + 1) : TPC_EDECODE;
     case '.':
         return 0;
+    case '_':
+        (void) tpc_reading_int(r, "", 0); /* a fault that it does not look at */
+        return 0;
     default:
         snprintf(key, sizeof(key), "%.*s", eq != NULL ? (int) (eq - word) : 0, word);
         return strcmp(key, "t") == 0 ? tpc_reading_time(r, n) : tpc_reading_int(r, key, n);
@@ -260,6 +263,7 @@ START_TEST(what_decode_says_becomes_messages)
         const char *frame, *messages;
     } cases[] = {
         { "a=1 b=2", "c1 telemetry (a=1 b=2); " },
+        { "a=1 @ b=2", "c1 telemetry (a=1 b=2); " },
         { "", "" },
         { "a=1 @7 a=7 b=8 @ b=2", "c1 telemetry (a=1); m7 telemetry (a=7 b=8); "
                                   "c1 telemetry (b=2); " },
@@ -622,6 +626,9 @@ START_TEST(a_service_decodes_without_a_core)
     ck_assert_str_eq(decode(a, "a=1 stop=1 b=1", &t, &rc), "telemetry(a=1 stop=1 ");
     ck_assert_str_eq(decode(a, "a=1 ?no", &t, &rc), "refused: no");
     ck_assert_str_eq(decode(a, "t=-1", &t, &rc), "refused: a time is before 1970");
+    ck_assert_str_eq(decode(a, "_ ?late", &t, &rc), "refused: a value needs a key");
+    ck_assert_str_eq(decode(a, "_", &t, &rc), "refused: a value needs a key");
+    ck_assert_str_eq(decode(a, "@7 _", &t, &rc), "refused: a value needs a key");
     tk_fails(TPC_EINVAL, tpc_service_decode(NULL, NULL, NULL, NULL));
     struct tpc_encode e = { .size = sizeof(e) };
     ck_assert_uint_eq(tpc_encode_number(&e, 100), 1);
