@@ -240,25 +240,35 @@ static void close_all(struct hs_server *s)
     s->epoll_fd = -1;
 }
 
+static void set_running(struct hs_server *s, bool running)
+{
+    pthread_mutex_lock(&s->lock);
+    s->running = running;
+    pthread_mutex_unlock(&s->lock);
+}
+
 int hs_server_start(struct hs_server *s)
 {
     sigset_t all, before;
+    atomic_store(&s->stopping, false);
+    s->drain_end_ms = 0;
+    s->cut = false;
     int rc = open_all(s);
     if (rc == 0) {
+        set_running(s, true);
         sigfillset(&all);
         pthread_sigmask(SIG_SETMASK, &all, &before);
         rc = pthread_create(&s->thread, NULL, run, s);
         pthread_sigmask(SIG_SETMASK, &before, NULL);
         if (rc != 0) {
+            set_running(s, false);
             rc = s->host->fail(s->ctx, TPC_EIO, "a thread could not be started");
         }
     }
     if (rc != 0) {
         close_all(s);
-        return rc;
     }
-    s->running = true;
-    return 0;
+    return rc;
 }
 
 /* The library does not end with a connection suspended: what nobody answered is closed. */
@@ -285,9 +295,8 @@ void hs_server_stop(struct hs_server *s)
     hs_wake(s);
     pthread_join(s->thread, NULL);
     resume_ready(s);
-    pthread_mutex_lock(&s->lock);
-    s->running = false; /* nothing becomes ready any more */
-    pthread_mutex_unlock(&s->lock);
+    tpi_wheel_cancel(&s->wheel, &s->sweep);
+    set_running(s, false); /* nothing becomes ready any more */
     let_go(s);
     close_all(s);
 }

@@ -19,7 +19,7 @@ enum tpc_route_flags {
     TPC_ROUTE_QUIET = 2 /* not in the access log: health checks */
 };
 
-/* A request that is answered by reply(), with the views valid until then. */
+/* A request that is answered by reply(), with the views valid until then, also after a time-out. */
 struct tpc_http_call {
     uint32_t size;
     uint32_t flags; /* 0 */
@@ -49,8 +49,9 @@ struct tpc_http_answer {
 
 /*
  * A request of a route came. It is answered by reply(), now or later, from any thread, exactly once;
- * one that is not answered within the route's time-out is answered 504, and reply() is TPC_ENOENT.
- * Thread: the server's; must not block.
+ * one that is not answered within the route's time-out is answered 504, and reply() is TPC_ENOENT. It
+ * is to be called all the same: until then, or remove(), the request is held and counts as awaited.
+ * Thread: the server's, one for all routes; must not block.
  */
 typedef void tpc_http_route_fn(void *user, const struct tpc_http_call *call);
 
@@ -67,14 +68,15 @@ struct tpc_http_route {
 };
 
 /*
- * add     Serves routes from now on; the table and its texts are static. A request goes to the route
- *         whose pattern has the longest literal beginning. 0 with *ret_id; TPC_EEXIST method and
- *         path are served; TPC_EINVAL a pattern is wrong (the text says which); TPC_ENOMEM. control
+ * add     Serves routes from now on, all or none; the table and its texts are static. A request goes to
+ *         the route whose pattern has the longest literal beginning. 0 with *ret_id; TPC_EEXIST method
+ *         and path are served; TPC_EINVAL a pattern is wrong (the text says which); TPC_ENOMEM. control
  *         thread, in init or start.
  * remove  Serves them no more; returns when no fn of theirs runs. What waits for an answer is answered
  *         503. control thread.
- * reply   0; TPC_ENOENT (answered, timed out, or the peer is gone); TPC_EINVAL; TPC_ENOMEM (the
- *         connection is closed). Any thread.
+ * reply   0; TPC_ENOENT (answered, timed out, or the peer is gone); TPC_EINVAL: the status, a header that
+ *         is malformed or frames the message, or over 2 KiB of headers: nothing was answered, try again;
+ *         TPC_ENOMEM (the connection is closed). Any thread.
  * param   A value of params, query or headers by name; headers in any case. Empty if there is none.
  * port    The port of a listener, for tests with port 0. 0 = not open. Any thread.
  */

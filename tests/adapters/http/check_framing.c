@@ -148,9 +148,9 @@ START_TEST(path_and_headers_have_a_limit)
                      431);
     char many[4000] = "GET /echo HTTP/1.1\r\nHost: a\r\n";
     for (int i = 0; i < 70; i++) {
-        strcat(many, "X: 1\r\n");
+        strncat(many, "X: 1\r\n", sizeof(many) - strlen(many) - 1);
     }
-    strcat(many, "\r\n");
+    strncat(many, "\r\n", sizeof(many) - strlen(many) - 1);
     ck_assert_int_eq(web_ask(&w, many, got), 431);
     ck_assert_uint_eq(w.calls, 2);
     web_end(&w);

@@ -255,6 +255,20 @@ START_TEST(stop_lets_answers_out_and_ends_the_rest)
 }
 END_TEST
 
+START_TEST(after_a_stop_it_starts_again)
+{
+    web_begin(&w, "");
+    for (int i = 0; i < 3; i++) {
+        ck_assert_int_eq(web_ask(&w, GET("/echo"), got), 200);
+        fake_stop(&w.host);
+        ck_assert_uint_eq(w.host.calls_after_stop, 0);
+        tk_ok(fake_start(&w.host));
+        w.port = w.ops->port(w.self, 0);
+    }
+    web_end(&w);
+}
+END_TEST
+
 static atomic_bool over;
 
 static void *move_clock(void *user)
@@ -359,6 +373,7 @@ Suite *wait_suite(void)
     tcase_add_test(t, rate_of_an_address_is_bounded_in_all_and_by_route);
     tcase_add_test(t, removed_route_answers_503_to_who_waits);
     tcase_add_test(t, stop_lets_answers_out_and_ends_the_rest);
+    tcase_add_test(t, after_a_stop_it_starts_again);
     tcase_add_test(t, stop_does_not_wait_for_ever);
     tcase_add_test(t, many_connections_and_answers_at_once);
     suite_add_tcase(s, t);

@@ -8,5 +8,7 @@ Suite *rate_suite(void);
 Suite *server_suite(void);
 Suite *framing_suite(void);
 Suite *wait_suite(void);
+Suite *memory_suite(void);
+Suite *tls_suite(void);
 
 #endif
