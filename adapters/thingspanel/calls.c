@@ -204,9 +204,14 @@ static void refuse_for(struct tp *s, const struct tp_down *d, struct tpc_str dev
                        const char *code, struct tpc_str text)
 {
     struct tpi_buf b;
+    if (!is_answered(d->kind)) {
+        return;
+    }
     tpi_buf_init(&b, s->host->allocator, 0);
-    if (is_answered(d->kind) && say_response(s, &b, code, text, d->method) == 0) {
+    if (say_response(s, &b, code, text, d->method) == 0) {
         answer(s, d->kind, d->mid, device, &b);
+    } else {
+        s->host->count(s->ctx, "answers_lost", 1);
     }
     tpi_buf_fini(&b);
 }

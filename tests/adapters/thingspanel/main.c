@@ -12,7 +12,7 @@ const char *__lsan_default_suppressions(void)
 /* "session": what waits for connections to come back; it runs beside the rest. */
 int main(int argc, char **argv)
 {
-    static tk_suite_fn *const all[] = { wrap_suite,  down_suite,    sink_tests,
+    static tk_suite_fn *const all[] = { wrap_suite,  down_suite,    calls_suite, sink_tests,
                                         forms_suite, devices_suite, NULL };
     static tk_suite_fn *const waiting[] = { broker_suite, NULL };
     bool session = argc > 1 && strcmp(argv[1], "session") == 0;

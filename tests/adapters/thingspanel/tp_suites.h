@@ -5,6 +5,7 @@
 
 Suite *wrap_suite(void);
 Suite *down_suite(void);
+Suite *calls_suite(void);
 Suite *sink_tests(void);
 Suite *broker_suite(void);
 Suite *forms_suite(void);
