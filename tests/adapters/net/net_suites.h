@@ -5,5 +5,6 @@
 
 Suite *framing_suite(void);
 Suite *auth_suite(void);
+Suite *rules_suite(void);
 
 #endif
