@@ -497,13 +497,41 @@ static int give(struct tp *s, const struct tp_down *d, struct tpc_str device,
     return rc;
 }
 
-static struct tpc_str why(int rc)
+/* What went wrong, in b; text that is there without memory. */
+static struct tpc_str why(int rc, struct tpi_buf *b)
 {
     const struct tpc_error *last = tpc_error_last();
-    return rc == TPC_EAGAIN                            ? TPC_STR("too many commands are open")
-           : last->code == rc && last->text[0] != '\0' ? tpc_str_from(last->text)
-           : rc == TPC_ENOENT                          ? TPC_STR("the device has no such service")
-                                                       : TPC_STR("the command is refused");
+    if (rc == TPC_EAGAIN) {
+        return TPC_STR("too many commands are open");
+    }
+    if (last->code == rc && last->text[0] != '\0') {
+        bool path = last->path[0] != '\0';
+        int said =
+            tpi_buf_printf(b, "%s%s%s", path ? last->path : "", path ? ": " : "", last->text);
+        return said == 0 ? (struct tpc_str){ (const char *) b->ptr, b->len }
+                         : TPC_STR("the command is refused");
+    }
+    return rc == TPC_ENOENT ? TPC_STR("the device has no such service")
+                            : TPC_STR("the command is refused");
+}
+
+/* It was not taken. */
+static void not_given(struct tp *s, const struct tp_down *d, struct tpc_str device,
+                      struct tpc_str topic, int rc)
+{
+    struct tpi_buf b;
+    tpi_buf_init(&b, s->host->allocator, 0);
+    struct tpc_str text = why(rc, &b);
+    refuse_for(s, d, device,
+               rc == TPC_ENOENT   ? "service"
+               : rc == TPC_EMODEL ? "params"
+                                  : "failed",
+               text);
+    if (!is_answered(d->kind) && s->refused++ % LOG_EACH == 0) {
+        s->host->log(s->ctx, TPC_LOG_WARN, "%.*s: %.*s", (int) (topic.len < 200 ? topic.len : 200),
+                     topic.ptr, (int) text.len, text.ptr);
+    }
+    tpi_buf_fini(&b);
 }
 
 void tp_call(struct tp *s, const struct tp_down *d, struct tpc_str topic, struct tpc_bytes payload)
@@ -530,17 +558,7 @@ void tp_call(struct tp *s, const struct tp_down *d, struct tpc_str topic, struct
     }
     s->host->count(s->ctx, rc == 0 ? "down" : "down_refused", 1);
     if (rc != 0) {
-        struct tpc_str text = why(rc);
-        refuse_for(s, d, tpc_str_from(found.id),
-                   rc == TPC_ENOENT   ? "service"
-                   : rc == TPC_EMODEL ? "params"
-                                      : "failed",
-                   text);
-        if (!is_answered(d->kind) && s->refused++ % LOG_EACH == 0) {
-            s->host->log(s->ctx, TPC_LOG_WARN, "%.*s: %.*s",
-                         (int) (topic.len < 200 ? topic.len : 200), topic.ptr, (int) text.len,
-                         text.ptr);
-        }
+        not_given(s, d, tpc_str_from(found.id), topic, rc);
     }
     tpi_buf_fini(&key);
 }

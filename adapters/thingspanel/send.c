@@ -106,7 +106,7 @@ static int make(struct way *w, const struct tpc_batch *batch, struct tpc_error *
         if ((!status || w->target->status) && is_ours(s, m)) {
             rc = tp_pack_message(&w->pack, m, err, &parts);
         }
-        w->passed += rc == 0 && parts == 0;
+        w->passed += rc == 0 && parts == 0 && tp_pack_takes(m->kind);
         if (parts > 0 && status) {
             pthread_mutex_lock(&s->lock);
             bool kept = tp_status_note(s, m->device, tpi_member_bool(&m->params, "online", false));

@@ -40,6 +40,13 @@ static inline const struct tp_part *tp_pack_part(const struct tp_pack *p, uint32
     return (const struct tp_part *) (const void *) p->parts.ptr + i;
 }
 
+/* Whether messages of a kind become publishes. */
+static inline bool tp_pack_takes(uint16_t kind)
+{
+    return kind == TPC_MSG_TELEMETRY || kind == TPC_MSG_ATTRIBUTES || kind == TPC_MSG_EVENT ||
+           kind == TPC_MSG_PRESENCE;
+}
+
 /*
  * Adds what a message becomes: telemetry and attributes one publish each, an event one, presence the
  * status (contract 1.3, 2). ThingsPanel takes the time when it hears a value: a message with several values
