@@ -76,6 +76,11 @@ def disconnects(rig, fleet, r):
         t.join()
     r.expect("two in flight", kit.until(lambda: fleet.counts()["logins"] > logins and fleet.counts()["inside"] == 3), fleet.counts())
     r.expect("online after it", kit.until(lambda: rig.online("M-0002")), panel.status_log[-5:])
+    panel.rules["config_seconds"] = 0.6  # more than the service waits: it hears 201003, and comes again
+    for n in range(3):
+        panel.disconnect("M-0002")
+    r.expect("in for all the limits", kit.until(lambda: fleet.counts()["inside"] == 3 and rig.online("M-0002")), fleet.counts())
+    panel.rules["config_seconds"] = 0.0
     status, got = panel.change({"id": panel.device_id("M-0001-1"), "config": {"interval": "4"}})
     r.expect("one behind changed", status == 200 and got["code"] == 200, got)
     panel.directory.put({"id": panel.device_id("M-0001-7"), "device_number": "M-0001-7", "template": "meter",
