@@ -45,6 +45,8 @@ adapters:
     config_interval: 100ms
     unknown_pause: 1s
   meters: {{type: tcp, listen: ["tcp://127.0.0.1:{tcp}"], framing: {{type: service}}}}
+entities:
+  - {{kind: forward, key: platform, sink: panel, filter: [main/up/#], start: oldest, retry: {{min: 100ms, max: 500ms}}}}
 """
 
 
@@ -53,12 +55,14 @@ class Report:
         self.name, self.passed, self.faults, self.begin = name, 0, [], time.monotonic()
 
     def expect(self, what, good, text=""):
+        if os.environ.get("TP_TIMES"):
+            print(f"{time.monotonic() - self.begin:.1f} {what}", flush=True)
         if good:
             self.passed += 1
         else:
             self.faults.append(f"{what}: {str(text)[:3000]}")
             if os.environ.get("TP_KEEP"):
-                print("FAULT", self.faults[-1], flush=True)
+                print("FAULT", f"{time.monotonic() - self.begin:.1f}", self.faults[-1], flush=True)
 
     def end(self):
         for text in self.faults:
@@ -148,11 +152,11 @@ class Rig:
 
     def raw(self, request):
         """Bytes to the service's HTTP port; what comes back until it closes."""
-        with socket.create_connection(("127.0.0.1", self.http), timeout=5) as s:
-            s.sendall(request)
-            s.shutdown(socket.SHUT_WR)
+        with socket.create_connection(("127.0.0.1", self.http), timeout=1) as s:
             out = b""
             try:
+                s.sendall(request)
+                s.shutdown(socket.SHUT_WR)
                 while True:
                     more = s.recv(65536)
                     if not more:

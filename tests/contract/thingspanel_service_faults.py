@@ -29,7 +29,7 @@ for device in ROWS["devices"]:
 
 
 def answers(rig, r):
-    """Each fault meets somebody; everybody is in at last."""
+    """Each fault meets somebody. Many are in soon; those whose code wants a person to look come later."""
     panel = rig.panel
     for fault in FAULTS:
         more = {k: v for k, v in fault.items() if k != "mode"}
@@ -38,11 +38,9 @@ def answers(rig, r):
         for fault in MODES[:8]:
             panel.fault(fault["mode"], "heartbeat", 1, **{k: v for k, v in fault.items() if k != "mode"})
     fleet = rig.meters(len(FAULTS), rate=0.5, serial="F-{}")
-    good = kit.until(lambda: fleet.counts()["inside"] == len(FAULTS), 25)
-    out = [m.serial for m in fleet.meters if m.state != "in"]
-    left = [f for f in panel.faults if f["call"] == "device/config"]
-    r.expect("all are in at last", good, (out, left, rig.text()[-600:]))
-    r.expect("each fault happened", left == [], left)
+    good = kit.until(lambda: fleet.counts()["inside"] > len(FAULTS) // 2)
+    r.expect("many are in soon", good, (fleet.counts(), rig.text()[-600:]))
+    r.expect("each fault happened", kit.until(lambda: not any(f["call"] == "device/config" for f in panel.faults)), panel.faults)
     r.expect("alive still", kit.until(lambda: panel.alive("meter") == 1), panel.counts())
     return fleet
 
@@ -51,8 +49,9 @@ def bare(rig, r):
     """Configurations that the platform itself cannot give, until somebody repairs them."""
     panel, fleet = rig.panel, rig.meters(0)
     one, two = fleet.add("bare"), fleet.add("half", 1)
-    r.expect("refused", kit.until(lambda: fleet.counts()["refused"] + fleet.counts()["closed"] >= 2 or
-                                  panel.counts()["calls"]["device/config"] > 0), fleet.counts())
+    for serial in ("bare", "half"):
+        asked = kit.until(lambda: any(f'"{serial}' in x["body"].replace("\\", "") for x in list(panel.requests)))
+        r.expect(f"{serial} is asked for", asked, fleet.counts())
     r.expect("not in", one.state != "in" and two.state != "in", fleet.counts())
     panel.directory.put({"id": "bare", "template": "single"})
     panel.directory.put({"id": "half-1", "sub_device_addr": "1"})
@@ -62,9 +61,14 @@ def bare(rig, r):
 def devices(rig, fleet, r):
     """Devices that misbehave do not disturb the others."""
     logins = fleet.find("M-0002").sequence
-    for kind in ("slow", "garbage", "garbage_first", "long", "nobody", "early", "half", "zero", "check", "count", "address",
-                 "unknown", "same", "cut"):
+    several = [threading.Thread(target=fleet.fault, args=("M-0003", kind, 20))
+               for kind in ("garbage", "garbage_first", "long", "nobody", "early", "same")]
+    for t in several:
+        t.start()
+    for kind in ("slow", "half", "zero", "check", "count", "address", "unknown", "cut"):
         fleet.fault("M-0001", kind, 20)
+    for t in several:
+        t.join()
     r.expect("it lives", rig.alive(), rig.text()[-1500:])
     r.expect("in again", kit.until(lambda: fleet.counts()["inside"] == 4), fleet.counts())
     r.expect("others went on", fleet.find("M-0002").sequence > logins and len(fleet.find("M-0002").kept) < 50)
@@ -81,16 +85,16 @@ def devices(rig, fleet, r):
 
 def outages(rig, fleet, r):
     panel = rig.panel
-    steps = [threading.Thread(target=panel.broker_stop, args=(2, "freeze")), threading.Thread(target=panel.restart, args=(1,))]
+    steps = [threading.Thread(target=panel.broker_stop, args=(1.2, "freeze")), threading.Thread(target=panel.restart, args=(0.8,))]
     for step in steps:
         step.start()
     mid = panel.down("command", "M-0002", {"method": "relay", "params": {"on": True}})
     for step in steps:
         step.join()
     r.expect("a command meanwhile", kit.until(lambda: panel.logs[mid]["state"] == "3"), (panel.logs[mid], rig.text()[-600:]))
-    stop = threading.Thread(target=panel.broker_stop, args=(1.5, "restart"))
+    stop = threading.Thread(target=panel.broker_stop, args=(1, "restart"))
     stop.start()
-    panel.restart(0.7)
+    panel.restart(0.5)
     stop.join()
     r.expect("meters stayed or came", kit.until(lambda: fleet.counts()["inside"] == 4), fleet.counts())
     mark = fleet.find("M-0002").sequence + 1
@@ -105,7 +109,7 @@ def restarts(rig, fleet, r):
     code = rig.stop()
     r.expect("stops well", code == 0, code)
     panel.api.down()
-    stop = threading.Thread(target=panel.broker_stop, args=(1.5, "restart"))
+    stop = threading.Thread(target=panel.broker_stop, args=(1, "restart"))
     stop.start()
     rig.start()
     r.expect("in without the platform", kit.until(lambda: fleet.counts()["inside"] == 4), (fleet.counts(), rig.text()[-800:]))
@@ -130,6 +134,8 @@ def main(rig, r):
     outages(rig, fleet, r)
     if rig.build != "python":
         restarts(rig, fleet, r)
+    everybody = kit.until(lambda: crowd.counts()["inside"] == len(FAULTS), 25)
+    r.expect("all are in at last", everybody, ([m.serial for m in crowd.meters if m.state != "in"], rig.text()[-600:]))
     for some in (crowd, fleet):
         good = rig.drained(some)
         r.expect("drained", good, [(m.serial, m.sequence, len(m.kept)) for m in some.meters if not rig.has_all(m)][:5])

@@ -204,7 +204,7 @@ class Meter:
                  "nobody": frame(LOGIN, b"nobody-" + str(random.random()).encode()[:20])}[kind]
         writer.write(first)
         try:
-            answer = await asyncio.wait_for(reader.read(100), 5)
+            answer = await asyncio.wait_for(reader.read(100), 1)
             self.fleet.say({"event": "fault", "fault": kind, "meter": self.serial, "answer": answer.hex()})
         except (asyncio.TimeoutError, OSError) as reason:
             self.fleet.say({"event": "fault", "fault": kind, "meter": self.serial, "answer": type(reason).__name__})
