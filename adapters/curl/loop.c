@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/error.h"
 
@@ -30,6 +31,7 @@ struct xfer_loop {
     struct xfer_peer *peers; /* who had a turn goes to the end */
     uint64_t next_id;
     uint32_t running, waiting, to_cancel;
+    uint64_t next_ms; /* when the first of those that wait for their time may run, 0 = none */
     bool started, stopping;
 };
 
@@ -109,17 +111,37 @@ static void forget(struct xfer_loop *l, struct xfer *x)
     x->peer = NULL;
 }
 
-/* The next transfer that may begin, counted as running; peers take turns. */
-static struct xfer *next_to_run(struct xfer_loop *l)
+/* The system's, as libcurl's own time-outs. */
+static uint64_t mono_ms(void)
 {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000;
+}
+
+/* The peer's first transfer whose time has come. */
+static struct xfer *first_due(struct xfer_loop *l, const struct xfer_peer *p, uint64_t now_ms)
+{
+    struct xfer *x = p->first;
+    while (x != NULL && x->at_ms > now_ms) {
+        l->next_ms = l->next_ms == 0 || x->at_ms < l->next_ms ? x->at_ms : l->next_ms;
+        x = x->after;
+    }
+    return x;
+}
+
+/* The next transfer that may begin, counted as running; peers take turns. */
+static struct xfer *next_to_run(struct xfer_loop *l, uint64_t now_ms)
+{
+    l->next_ms = 0;
     if (l->running >= l->limits.total) {
         return NULL;
     }
     for (struct xfer_peer *p = l->peers; p != NULL; p = p->next) {
-        if (p->first == NULL || p->running >= l->limits.per_peer) {
+        struct xfer *x = p->running < l->limits.per_peer ? first_due(l, p, now_ms) : NULL;
+        if (x == NULL) {
             continue;
         }
-        struct xfer *x = p->first;
         unqueue(l, x);
         p->running++;
         l->running++;
@@ -152,7 +174,21 @@ static void give_handle(struct xfer_loop *l, CURL *easy)
     }
 }
 
-/* Ends one that runs. */
+/* At the end of its peer's queue. */
+static void enqueue(struct xfer_loop *l, struct xfer *x)
+{
+    struct xfer_peer *p = x->peer;
+    x->after = NULL;
+    if (p->last == NULL) {
+        p->first = x;
+    } else {
+        p->last->after = x;
+    }
+    p->last = x;
+    l->waiting++;
+}
+
+/* Ends one that runs, or puts it off. */
 static void finish(struct xfer_loop *l, struct xfer *x, const struct tpc_error *err)
 {
     CURL *easy = x->easy;
@@ -160,12 +196,24 @@ static void finish(struct xfer_loop *l, struct xfer *x, const struct tpc_error *
         curl_multi_remove_handle(l->multi, easy);
         curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, NULL); /* lies in x, which done() frees */
     }
+    uint64_t delay_ms = 0;
+    bool ended = err != NULL && err->code == TPC_ECANCELED;
+    bool again = easy != NULL && !ended && x->again != NULL && x->again(x, easy, err, &delay_ms);
     pthread_mutex_lock(&l->lock);
     x->peer->running--;
     l->running--;
-    forget(l, x);
+    if (again) {
+        x->easy = NULL;
+        x->at_ms = mono_ms() + delay_ms;
+        x->text[0] = '\0';
+        enqueue(l, x);
+    } else {
+        forget(l, x);
+    }
     pthread_mutex_unlock(&l->lock);
-    x->done(x, easy, err);
+    if (!again) {
+        x->done(x, easy, err);
+    }
     if (easy != NULL) {
         give_handle(l, easy);
     }
@@ -199,9 +247,10 @@ static void begin(struct xfer_loop *l, struct xfer *x)
 static bool begin_waiting(struct xfer_loop *l)
 {
     bool some = false;
+    uint64_t now_ms = mono_ms();
     for (;;) {
         pthread_mutex_lock(&l->lock);
-        struct xfer *x = l->stopping ? NULL : next_to_run(l);
+        struct xfer *x = l->stopping ? NULL : next_to_run(l, now_ms);
         pthread_mutex_unlock(&l->lock);
         if (x == NULL) {
             return some;
@@ -261,6 +310,19 @@ static bool finish_done(struct xfer_loop *l)
     return some;
 }
 
+/* How long nothing happens by itself. */
+static int poll_ms(struct xfer_loop *l)
+{
+    uint64_t now_ms = mono_ms();
+    pthread_mutex_lock(&l->lock);
+    uint64_t next_ms = l->next_ms;
+    pthread_mutex_unlock(&l->lock);
+    if (next_ms == 0 || next_ms > now_ms + POLL_MS) {
+        return POLL_MS;
+    }
+    return next_ms > now_ms ? (int) (next_ms - now_ms) : 0;
+}
+
 static void *run(void *user)
 {
     struct xfer_loop *l = user;
@@ -276,7 +338,7 @@ static void *run(void *user)
         begin_waiting(l);
         curl_multi_perform(l->multi, &running);
         if (!finish_done(l)) {
-            curl_multi_poll(l->multi, NULL, 0, POLL_MS, NULL);
+            curl_multi_poll(l->multi, NULL, 0, poll_ms(l), NULL);
         }
     }
 }
@@ -364,20 +426,15 @@ int xfer_submit(struct xfer_loop *l, struct xfer *x, uint64_t *ret_id)
     } else {
         x->peer = p;
         x->easy = NULL;
-        x->after = x->prev = NULL;
+        x->prev = NULL;
+        x->at_ms = 0;
         x->canceled = false;
         x->text[0] = '\0';
         x->id = ++l->next_id;
         if (ret_id != NULL) {
             *ret_id = x->id;
         }
-        if (p->last == NULL) {
-            p->first = x;
-        } else {
-            p->last->after = x;
-        }
-        p->last = x;
-        l->waiting++;
+        enqueue(l, x);
         x->next = l->all;
         if (l->all != NULL) {
             l->all->prev = x;

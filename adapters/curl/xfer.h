@@ -30,6 +30,8 @@ struct xfer {
     int (*setup)(struct xfer *x, CURL *easy, struct tpc_error *err);
     /* err NULL = libcurl is content. easy NULL = it never began. Frees the transfer. */
     void (*done)(struct xfer *x, CURL *easy, const struct tpc_error *err);
+    /* Optional, before done(): whether it is to run again, after *ret_delay_ms. */
+    bool (*again)(struct xfer *x, CURL *easy, const struct tpc_error *err, uint64_t *ret_delay_ms);
 
     /* The loop's. */
     struct xfer *prev, *next; /* of all */
@@ -37,6 +39,7 @@ struct xfer {
     struct xfer_peer *peer;
     CURL *easy; /* while it runs */
     uint64_t id;
+    uint64_t at_ms; /* not before; 0 = at once */
     bool canceled;
     char text[CURL_ERROR_SIZE];
 };

@@ -1,4 +1,5 @@
 #include "client.h"
+#include "retry.h"
 
 #include <string.h>
 
@@ -27,6 +28,8 @@ struct request {
     int failed; /* why our callbacks ended it; 0 = they did not */
     const char *why;
     bool cut;
+
+    uint32_t retries, tries, delay_ms;
 };
 
 /* ---- taking a request ---- */
@@ -45,6 +48,9 @@ static int check(const struct tpc_http_request *q, struct tpc_error *err,
     }
     if (rc == 0 && reads && q->body.ptr != NULL) {
         rc = tpi_error_set(err, TPC_EINVAL, "http", "GET and HEAD have no body");
+    }
+    if (rc == 0 && q->retries > HTTP_RETRIES_MAX) {
+        rc = tpi_error_set(err, TPC_EINVAL, "http", "more than %d retries", HTTP_RETRIES_MAX);
     }
     if (rc == 0 && q->headers.count > HTTP_HEADERS_MAX) {
         rc = tpi_error_set(err, TPC_EINVAL, "http", "more than %d headers", HTTP_HEADERS_MAX);
@@ -248,6 +254,8 @@ static int setup(struct xfer *x, CURL *easy, struct tpc_error *err)
                                .connect_ms = r->connect_ms,
                                .whole_ms = r->whole_ms,
                                .insecure = (r->flags & TPC_HTTP_INSECURE) != 0 };
+    curl_slist_free_all(r->list); /* of an earlier try */
+    r->list = NULL;
     int rc = xfer_set(easy, &s);
     CURLcode code = CURLE_OK;
     if (rc == 0 && !add_headers(r)) {
@@ -312,6 +320,37 @@ static void tell_counters(const struct http_client *c, const struct tpc_error *e
     c->host->count(c->ctx, name, 1);
 }
 
+/* The answer that came is forgotten; the request is sent once more. */
+static bool again(struct xfer *x, CURL *easy, const struct tpc_error *err, uint64_t *ret_delay_ms)
+{
+    struct request *r = (struct request *) x;
+    const struct tpc_host *host = r->client->host;
+    struct tpc_str head = { (const char *) r->head.ptr, r->head.len };
+    struct tpc_str after = { NULL, 0 };
+    struct tpc_http_header h;
+    uint32_t chance = 0;
+    long status = 0;
+    if (r->tries >= r->retries || r->failed != 0 || r->cut) {
+        return false;
+    }
+    if (curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status) != CURLE_OK ||
+        !http_retry_wanted(err != NULL ? err->code : 0, (uint32_t) status)) {
+        return false;
+    }
+    for (size_t pos = 0; err == NULL && http_head_next(head, &pos, &h);) {
+        after = http_same(h.name, TPC_STR("retry-after")) ? h.value : after;
+    }
+    (void) host->random->fill(host->random->user, &chance, sizeof(chance));
+    if (!http_retry_delay(r->tries + 1, r->delay_ms, after, chance, ret_delay_ms)) {
+        return false;
+    }
+    r->tries++;
+    tpi_buf_clear(&r->head);
+    tpi_buf_clear(&r->answer);
+    host->count(r->client->ctx, "retried", 1);
+    return true;
+}
+
 static void on_done(struct xfer *x, CURL *easy, const struct tpc_error *err)
 {
     struct request *r = (struct request *) x;
@@ -371,16 +410,20 @@ static void fill(struct request *r, const struct tpc_http_request *q)
     r->x.peer_name = r->origin;
     r->x.setup = setup;
     r->x.done = on_done;
+    r->retries = http_retry_allowed(q->method, q->flags) ? q->retries : 0;
+    r->delay_ms = q->retry_delay_ms;
+    r->x.again = r->retries > 0 ? again : NULL;
 }
 
-/* Copies the caller's struct, which may be longer than ours. */
+/* Copies the caller's struct, which may be longer than ours, or without what was appended to it. */
 static int take(const struct tpc_http_request *request, struct tpc_error *err,
                 struct tpc_http_request *ret, char origin[HTTP_ORIGIN_MAX])
 {
-    if (request == NULL || request->size < sizeof(*ret)) {
+    if (request == NULL || request->size < offsetof(struct tpc_http_request, retries)) {
         return tpi_error_set(err, TPC_EINVAL, "http", "a request needs its size");
     }
-    memcpy(ret, request, sizeof(*ret));
+    memset(ret, 0, sizeof(*ret));
+    memcpy(ret, request, request->size < sizeof(*ret) ? request->size : sizeof(*ret));
     if (ret->method.len == 0) {
         ret->method = ret->body.ptr != NULL ? TPC_STR("POST") : TPC_STR("GET");
     }

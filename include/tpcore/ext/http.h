@@ -14,7 +14,8 @@ TPC_BEGIN
 enum tpc_http_flags {
     TPC_HTTP_INSECURE = 1,  /* https: the server's certificate is not looked at */
     TPC_HTTP_REDIRECTS = 2, /* GET and HEAD: up to three are followed, within http or https */
-    TPC_HTTP_CUT = 4        /* an answer over response_max_bytes is cut there and no error */
+    TPC_HTTP_CUT = 4,       /* an answer over response_max_bytes is cut there and no error */
+    TPC_HTTP_RETRY = 8      /* with retries: whatever the method, for twice does no harm */
 };
 
 struct tpc_http_header {
@@ -50,7 +51,8 @@ struct tpc_http_request {
     struct tpc_list headers;     /* struct tpc_http_header */
     struct tpc_bytes body;       /* ptr NULL = none */
     uint32_t connect_timeout_ms; /* 0 = the client's */
-    uint32_t timeout_ms;         /* of the whole, from when it leaves the queue; 0 = the client's */
+    uint32_t
+        timeout_ms; /* of the whole, from when it leaves the queue, of each try; 0 = the client's */
     uint64_t response_max_bytes; /* 0 = the client's */
     struct tpc_str ca;           /* PEM file of the authorities; empty = the client's */
     struct tpc_str cert;         /* PEM files of our own certificate */
@@ -58,6 +60,14 @@ struct tpc_http_request {
     struct tpc_str user, password; /* basic authentication */
     tpc_http_done_fn *done;
     void *user_data;
+    /*
+     * How often it is sent again, at most 10, after no answer (TPC_EOFFLINE, TPC_ETIMEOUT) or 429, 502,
+     * 503, 504; GET, HEAD, PUT, DELETE and OPTIONS, or any with TPC_HTTP_RETRY. The wait begins with
+     * retry_delay_ms (0 = 500), doubles up to a minute, and is shortened by up to half by chance;
+     * Retry-After lengthens it, over a minute it ends the tries. done() has the last end.
+     */
+    uint32_t retries;
+    uint32_t retry_delay_ms;
 };
 
 /*

@@ -185,6 +185,70 @@ START_TEST(redirects_are_followed_only_on_demand_three_times_and_never_out_of_th
 }
 END_TEST
 
+START_TEST(request_is_sent_again_where_it_says_so_and_that_does_no_harm)
+{
+    static const struct {
+        const char *method, *path;
+        uint32_t flags, retries, status;
+        int64_t retried;
+    } cases[] = {
+        { "GET", "/fail/2/503/a", 0, 2, 200, 2 },
+        { "GET", "/fail/2/503/b", 0, 1, 503, 1 },
+        { "GET", "/fail/1/503/c", 0, 0, 503, 0 },
+        { "GET", "/fail/1/500/d", 0, 3, 500, 0 },
+        { "POST", "/fail/1/503/e", 0, 3, 503, 0 },
+        { "POST", "/fail/1/502/f", TPC_HTTP_RETRY, 3, 200, 1 },
+        { "DELETE", "/fail/1/429/g", 0, 3, 200, 1 },
+        { "PUT", "/fail/1/504/h", 0, 3, 200, 1 },
+    };
+    int64_t retried = 0;
+    asks_begin(&a, "{}");
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct ask k;
+        ask_init(&k, cases[i].method, server.port, cases[i].path, NULL);
+        k.q.flags = cases[i].flags;
+        k.q.retries = cases[i].retries;
+        k.q.retry_delay_ms = 10;
+        ask_whole(&a, &k);
+        ck_assert_msg(k.code == 0 && k.status == cases[i].status, "%s %s: %u %s", cases[i].method,
+                      cases[i].path, k.status, k.text);
+        retried += cases[i].retried;
+        ck_assert_int_eq(fake_metric(&a.host, "retried"), retried);
+    }
+    ck_assert_int_eq(fake_metric(&a.host, "requests"), 8);
+    asks_end(&a);
+}
+END_TEST
+
+START_TEST(request_that_waits_to_be_sent_again_ends_when_it_is_called_off)
+{
+    struct ask k, other;
+    struct tpc_error err;
+    asks_begin(&a, "{\"max_in_flight\":1}");
+    ask_init(&k, "GET", server.port, "/reset", NULL);
+    k.q.retries = 10;
+    k.q.retry_delay_ms = 60000;
+    tk_ok(ask_begin(&a, &k, &err));
+    get(&other, "/echo"); /* it holds up nobody */
+    ck_assert_int_eq(other.code, 0);
+    tk_ok(a.ops->cancel(a.self, k.id));
+    ask_wait(&k);
+    ck_assert_int_eq(k.code, TPC_ECANCELED);
+    memset(&k, 0, sizeof(k));
+    ask_init(&k, "GET", server.port, "/reset", NULL);
+    k.q.retries = 11;
+    tk_fails(TPC_EINVAL, ask_begin(&a, &k, &err));
+    k.q.retries = 3;
+    k.q.retry_delay_ms = 60000;
+    tk_ok(ask_begin(&a, &k, &err));
+    k.q.size = offsetof(struct tpc_http_request, retries); /* an older caller's */
+    tk_ok(a.ops->check(a.self, &k.q, &err));
+    asks_end(&a); /* the stop does not wait for it */
+    ask_wait(&k);
+    ck_assert_int_eq(k.code, TPC_ECANCELED);
+}
+END_TEST
+
 START_TEST(nobody_there_is_told_as_offline)
 {
     struct ask k;
@@ -439,6 +503,8 @@ Suite *client_suite(void)
     tcase_add_test(t, broken_answers_are_errors_of_their_own);
     tcase_add_test(t, answer_over_its_limit_is_cut_where_that_is_asked_for);
     tcase_add_test(t, redirects_are_followed_only_on_demand_three_times_and_never_out_of_the_web);
+    tcase_add_test(t, request_is_sent_again_where_it_says_so_and_that_does_no_harm);
+    tcase_add_test(t, request_that_waits_to_be_sent_again_ends_when_it_is_called_off);
     tcase_add_test(t, nobody_there_is_told_as_offline);
     tcase_add_test(t, certificate_that_nobody_vouches_for_is_refused);
     tcase_add_test(t, request_that_cannot_be_sent_is_refused_at_once);

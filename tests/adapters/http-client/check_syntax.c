@@ -1,3 +1,4 @@
+#include "retry.h"
 #include "syntax.h"
 #include "http_suites.h"
 
@@ -146,6 +147,42 @@ START_TEST(head_gives_its_headers_and_passes_over_the_rest)
 }
 END_TEST
 
+START_TEST(wait_before_the_next_try_doubles_and_heeds_the_server)
+{
+    static const struct {
+        uint32_t tries, base_ms;
+        const char *after;
+        uint32_t chance;
+        uint64_t ms; /* 0 = no more tries */
+    } cases[] = {
+        { 1, 0, "", 0, 500 },
+        { 1, 0, "", 250, 250 },
+        { 1, 0, "", 251, 500 },
+        { 3, 100, "", 0, 400 },
+        { 10, 1000, "", 0, 60000 },
+        { 10, UINT32_MAX, "", 0, 60000 },
+        { 1, 100, "2", 0, 2000 },
+        { 1, 5000, "2", 0, 5000 },
+        { 1, 100, "60", 0, 60000 },
+        { 1, 100, "61", 0, 0 },
+        { 1, 100, "99999999999999999999", 0, 0 },
+        { 1, 100, "Sat, 21 Nov 2026 20:24:39 GMT", 0, 100 },
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        uint64_t ms = 0;
+        bool more = http_retry_delay(cases[i].tries, cases[i].base_ms, tpc_str_from(cases[i].after),
+                                     cases[i].chance, &ms);
+        ck_assert_msg(more == (cases[i].ms != 0) && ms == cases[i].ms, "case %zu: %d %llu", i, more,
+                      (unsigned long long) ms);
+    }
+    ck_assert(http_retry_wanted(TPC_EOFFLINE, 0) && http_retry_wanted(TPC_ETIMEOUT, 0));
+    ck_assert(!http_retry_wanted(TPC_EDENIED, 0) && !http_retry_wanted(TPC_EIO, 503));
+    ck_assert(http_retry_wanted(0, 429) && http_retry_wanted(0, 504));
+    ck_assert(!http_retry_wanted(0, 200) && !http_retry_wanted(0, 500) &&
+              !http_retry_wanted(0, 505));
+}
+END_TEST
+
 Suite *syntax_suite(void)
 {
     Suite *s = suite_create("http syntax");
@@ -156,6 +193,7 @@ Suite *syntax_suite(void)
     tcase_add_test(t, header_that_would_end_its_line_or_frame_the_message_is_refused);
     tcase_add_test(t, methods_are_capital_letters);
     tcase_add_test(t, head_gives_its_headers_and_passes_over_the_rest);
+    tcase_add_test(t, wait_before_the_next_try_doubles_and_heeds_the_server);
     suite_add_tcase(s, t);
     return s;
 }
