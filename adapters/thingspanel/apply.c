@@ -333,7 +333,13 @@ static int put(struct tp_http *h, struct tp_facts *f, uint32_t seen, struct tp_d
 {
     struct tp_device *d = tp_devices_by_id(&h->devices, f->id);
     uint32_t changes = 0;
+    char old[TP_VOUCHER_BYTES];
+    struct tpc_str before = { old, 0 };
     complete(f, d);
+    if (d != NULL && d->f.voucher.len <= sizeof(old)) {
+        before.len = d->f.voucher.len;
+        memcpy(old, d->f.voucher.ptr, before.len);
+    }
     pthread_mutex_lock(&h->lock);
     int rc = tp_devices_put(&h->devices, f, &d, &changes);
     if (rc == 0) {
@@ -358,6 +364,7 @@ static int put(struct tp_http *h, struct tp_facts *f, uint32_t seen, struct tp_d
     }
     if ((changes & TP_CHANGE_VOUCHER) != 0) {
         tp_apply_drop(h, d->f.id);
+        resolve(h, before); /* who waits with it is another one now */
     }
     if (TPC_HAS(h->host, struct tpc_host, gauge)) {
         h->host->gauge(h->ctx, "devices", count);
@@ -394,12 +401,19 @@ static int put_behind(struct tp_http *h, struct tp_device *gateway, const struct
     return 0;
 }
 
+/* The platform knows devices of all services, and vouchers of two may be alike. */
+static bool is_ours(const struct tp_http *h, const struct tpc_value *v)
+{
+    struct tpc_str type = tpi_member_text(v, "protocol_type");
+    return type.len == 0 || tpc_str_equal(type, tpc_str_from(h->identifier)) != 0;
+}
+
 int tp_apply_device(struct tp_http *h, const struct tpc_value *v, struct tpc_str voucher,
                     uint32_t seen, struct tpc_str point)
 {
     struct tp_facts f;
     struct tp_device *d;
-    int rc = tp_reply_facts(v, &h->forms, h->arena, &f);
+    int rc = is_ours(h, v) ? tp_reply_facts(v, &h->forms, h->arena, &f) : TPC_EINVAL;
     if (rc != 0) {
         return rc;
     }

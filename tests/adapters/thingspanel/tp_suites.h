@@ -10,5 +10,8 @@ Suite *sink_tests(void);
 Suite *broker_suite(void);
 Suite *forms_suite(void);
 Suite *devices_suite(void);
+Suite *platform_suite(void);
+Suite *access_suite(void);
+Suite *callbacks_suite(void);
 
 #endif
