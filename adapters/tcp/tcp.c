@@ -37,17 +37,20 @@ static int find_access(struct tcp *t)
 {
     const void *ops = NULL;
     void *access_self = NULL;
+    const struct tpc_access_ops *found;
     t->access = &net_auth_ops;
     t->access_self = t->auth;
     t->rules = true;
     if (t->access_mode != TCP_ACCESS_RULES) {
         int rc = t->host->need(t->ctx, "device.access", &ops, &access_self);
-        if (rc == 0) {
-            t->access = ops;
+        found = ops;
+        if (rc == 0 && TPC_HAS(found, struct tpc_access_ops, login)) {
+            t->access = found;
             t->access_self = access_self;
             t->rules = false;
         } else if (t->access_mode == TCP_ACCESS_SERVICE) {
-            return t->host->fail(t->ctx, rc, "access: no part offers device.access");
+            return t->host->fail(t->ctx, rc != 0 ? rc : TPC_ENOENT,
+                                 "access: no part offers device.access");
         }
     }
     if (t->framing.type == NET_FRAMING_SERVICE && t->access->frame == NULL) {

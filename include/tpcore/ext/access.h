@@ -63,8 +63,9 @@ enum tpc_access_frame {
  *         *ret_bytes, 0 in it = more is needed; TPC_EDECODE = no frame can begin so: *ret_bytes of
  *         them are passed over, 0 in it = the connection is closed. Must have no effect besides. The
  *         adapter's thread.
- * login   done follows exactly once, maybe before login() returns, if it is 0. Else TPC_EAGAIN (too
- *         many wait), TPC_ESTATE, TPC_ENOMEM. The adapter's thread; must not block.
+ * login   Optional (NULL: there is nobody to ask, the adapter goes by its own rules). done follows
+ *         exactly once, maybe before login() returns, if it is 0. Else TPC_EAGAIN (too many wait),
+ *         TPC_ESTATE, TPC_ENOMEM. The adapter's thread; must not block.
  * cancel  The connection is gone: done is not called any more once it returns. The adapter's thread.
  * answer  Optional. enum tpc_access_frame, or an error: the frame is a dead letter. out->need says how
  *         many bytes were written there; over its room TPC_ETOOBIG. The adapter's thread.
