@@ -214,6 +214,14 @@ int tcp_conn_write(struct tcp_conn *c, struct tpc_bytes bytes, bool whole, struc
     return rc;
 }
 
+void tcp_conn_answer(struct tcp_conn *c, struct tpc_bytes bytes)
+{
+    int rc = bytes.len > 0 ? tcp_conn_write(c, bytes, !tcp_of(c)->rules, NULL) : 0;
+    if (rc != 0 && rc != TPC_EOFFLINE) {
+        net_stream_close(c->stream, rc == TPC_EAGAIN ? NET_END_SLOW : NET_END_MEMORY);
+    }
+}
+
 /* By the service's callback. */
 static int next_of_service(struct tcp *t, struct net_framing_state *s, struct tpc_bytes in,
                            struct net_frame *ret)
@@ -312,7 +320,7 @@ static void on_opened(void *user, struct net_stream *s)
     const struct tcp_dial *d = net_stream_tag(s);
     c->stream = s;
     tcp_count(t, "opened");
-    t->host->gauge(t->ctx, "connections", net_group_count(t->group));
+    t->host->gauge(t->ctx, "connections", ++t->open);
     if (d == NULL) {
         net_stream_deadline(s, t->login_ms);
         return;
@@ -347,7 +355,7 @@ static void on_closed(struct net_stream *s, enum net_end why)
         c->held = NULL;
     }
     forget(t, c);
-    t->host->gauge(t->ctx, "connections", net_group_count(t->group));
+    t->host->gauge(t->ctx, "connections", --t->open);
 }
 
 static void on_event(void *user, enum net_event what, const char *text)

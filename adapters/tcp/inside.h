@@ -65,6 +65,7 @@ struct tcp {
     int start_code;
     const struct net_url *failed_at;
     uint64_t frames; /* received, and not counted yet */
+    uint32_t open;   /* connections */
 
     pthread_mutex_t lock;
     struct tpi_map64 sessions; /* -> struct tcp_conn */
@@ -114,6 +115,9 @@ int tcp_conn_bind(struct tcp_conn *c, struct tpc_str tenant, struct tpc_str prod
                   struct tpc_str device);
 /* Puts a body or whole frames on the wire, as `whole` says. */
 int tcp_conn_write(struct tcp_conn *c, struct tpc_bytes bytes, bool whole, struct net_written *w);
+/* What a service or the rules answer; a device that does not read, or that there is no memory for, is
+ * closed: it would wait for ever. */
+void tcp_conn_answer(struct tcp_conn *c, struct tpc_bytes bytes);
 void tcp_say(struct tcp *t, int level, const char *fmt, ...) TPC_PRINTF(3, 4);
 void tcp_count(struct tcp *t, const char *metric);
 void tcp_drop(void *user, struct tpc_str tenant, struct tpc_str device);

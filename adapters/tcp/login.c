@@ -56,9 +56,7 @@ static void let_in(struct tcp_conn *c, const struct tcp_login *l, struct tpc_byt
     tcp_count(t, "logins");
     net_stream_deadline(c->stream, 0);
     c->skip = (l->flags & TPC_ACCESS_FEED) == 0;
-    if (answer.len > 0) {
-        (void) tcp_conn_write(c, answer, !t->rules, NULL);
-    }
+    tcp_conn_answer(c, answer);
 }
 
 static void refuse(struct tcp_conn *c, const struct tcp_login *l, struct tpc_bytes answer)
@@ -68,9 +66,7 @@ static void refuse(struct tcp_conn *c, const struct tcp_login *l, struct tpc_byt
     (void) net_stream_peer(c->stream, peer);
     tcp_count(t, l->retry ? "logins_later" : "logins_refused");
     tcp_say(t, l->retry ? TPC_LOG_INFO : TPC_LOG_WARN, "%s: not let in: %s", peer, l->why);
-    if (answer.len > 0) {
-        (void) tcp_conn_write(c, answer, !t->rules, NULL);
-    }
+    tcp_conn_answer(c, answer);
     net_stream_end(c->stream, NET_END_OWN);
 }
 
@@ -86,9 +82,7 @@ static void apply(struct tcp_conn *c, struct tcp_login *l)
         refuse(c, l, answer);
     } else if (l->verdict == TPC_ACCESS_MORE) {
         c->skip = true;
-        if (answer.len > 0) {
-            (void) tcp_conn_write(c, answer, !l->t->rules, NULL);
-        }
+        tcp_conn_answer(c, answer);
     } else {
         let_in(c, l, answer);
     }

@@ -40,14 +40,6 @@ void tcp_pending_drop(struct tcp *t, struct tcp_pending *p)
     tpi_free(t->host->allocator, p, sizeof(*p) + p->len);
 }
 
-/* What a device does not read ends it. */
-static void answer_now(struct tcp_conn *c, struct tpc_bytes bytes)
-{
-    if (bytes.len > 0 && tcp_conn_write(c, bytes, !tcp_of(c)->rules, NULL) == TPC_EAGAIN) {
-        net_stream_close(c->stream, NET_END_SLOW);
-    }
-}
-
 static void run_settled(void *user)
 {
     struct tcp *t = user;
@@ -60,8 +52,9 @@ static void run_settled(void *user)
     while (p != NULL) {
         struct tcp_pending *next = p->next_settled;
         lost += p->code != 0;
-        if (p->code == 0 && net_stream_is_open(p->stream)) {
-            answer_now(net_stream_data(p->stream), (struct tpc_bytes){ p->bytes, p->len });
+        /* Without a stream: of a run before this one. */
+        if (p->code == 0 && p->stream != NULL && net_stream_is_open(p->stream)) {
+            tcp_conn_answer(net_stream_data(p->stream), (struct tpc_bytes){ p->bytes, p->len });
         }
         tcp_pending_drop(t, p);
         p = next;
@@ -119,7 +112,7 @@ static int ask_answer(struct tcp_conn *c, struct tpc_bytes frame)
     size_t cap = out.cap;
     if (rc == TPC_ACCESS_DONE) {
         tcp_count(t, "answered");
-        answer_now(c, (struct tpc_bytes){ out.ptr, out.need });
+        tcp_conn_answer(c, (struct tpc_bytes){ out.ptr, out.need });
         rc = 1;
     } else if (rc == TPC_ACCESS_DATA && out.need > 0) {
         c->held = hold(c, (struct tpc_bytes){ out.ptr, out.need });
@@ -143,7 +136,7 @@ static bool refused(struct tcp_conn *c, struct tcp_pending *p, int rc)
     if (rc == TPC_ETOOBIG) {
         tcp_count(t, "too_big");
         if (p != NULL) {
-            answer_now(c, (struct tpc_bytes){ p->bytes, p->len }); /* or it comes for ever */
+            tcp_conn_answer(c, (struct tpc_bytes){ p->bytes, p->len }); /* or it comes for ever */
         }
     }
     if (p != NULL) {

@@ -7,6 +7,7 @@
 #include "inside.h"
 
 #include <string.h>
+#include <sys/resource.h>
 #include <tpcore/version.h>
 
 #include "base/alloc.h"
@@ -185,9 +186,22 @@ static int begin(struct tcp *t)
     return 0;
 }
 
+/* Whoever set max_connections may not know of that limit. */
+static void look_at_descriptors(struct tcp *t)
+{
+    struct rlimit files;
+    if (t->listen_count > 0 && getrlimit(RLIMIT_NOFILE, &files) == 0 &&
+        files.rlim_cur < t->limits.max_connections) {
+        t->host->log(t->ctx, TPC_LOG_INFO,
+                     "the system allows %llu descriptors, max_connections is %u",
+                     (unsigned long long) files.rlim_cur, (unsigned) t->limits.max_connections);
+    }
+}
+
 static int tcp_start(void *self)
 {
     struct tcp *t = self;
+    look_at_descriptors(t);
     int rc = find_access(t);
     if (rc == 0) {
         rc = look_at_tls(t, t->tls_in);

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
 #include "rig.h"
 #include "tcp_suites.h"
 
@@ -342,6 +343,35 @@ START_TEST(stop_ends_connections_in_every_state)
 }
 END_TEST
 
+START_TEST(memory_that_runs_out_costs_a_connection_at_most)
+{
+    for (size_t i = 2; i <= 40; i++) {
+        struct tpc_frame f = { .size = sizeof(f), .kind = TPC_MSG_COMMAND };
+        f.payload = TPC_BYTES("go\n");
+        rig_up(&r, "{\"listen\":[\"tcp://127.0.0.1:%d\"]}");
+        r.env.alloc.fail_at = r.env.alloc.count + i;
+        void *seen = tpi_alloc(&r.env.alloc.base, 1); /* under its lock: the loop sees it */
+        tpi_free(&r.env.alloc.base, seen, 1);
+        int fd = dev_connect(r.port);
+        dev_say(fd, "id:m1\ndata 1\nda");
+        struct pollfd p = { fd, POLLIN, 0 };
+        ck_assert_int_eq(poll(&p, 1, 5000), 1); /* let in, or closed */
+        dev_say(fd, "ta 2\nhb\n");
+        for (int k = 0; k < 100 && rig_frames(&r) < 2 && rig_open_sessions(&r) == 1; k++) {
+            poll(NULL, 0, 1);
+        }
+        fake_settle(&r.h, 0, 0);
+        (void) fake_send(&r.h, 1, "p", "m1", &f, 1);
+        r.drop(r.drop_user, TPC_STR(""), TPC_STR("m1"));
+        ck_assert(dev_gone(fd)); /* however little memory there is, who shall go goes */
+        close(fd);
+        fake_stop(&r.h);
+        r.env.alloc.fail_at = 0;
+        rig_down(&r);
+    }
+}
+END_TEST
+
 Suite *tcp_faults_suite(void)
 {
     Suite *s = suite_create("tcp faults");
@@ -359,6 +389,7 @@ Suite *tcp_faults_suite(void)
     tcase_add_test(c, commands_to_a_device_that_does_not_read_end_as_told);
     tcase_add_test(c, device_that_reads_none_of_its_answers_is_closed);
     tcase_add_test(c, stop_ends_connections_in_every_state);
+    tcase_add_test(c, memory_that_runs_out_costs_a_connection_at_most);
     suite_add_tcase(s, c);
     return s;
 }

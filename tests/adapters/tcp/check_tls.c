@@ -152,6 +152,46 @@ START_TEST(openssl_means_the_same)
 }
 END_TEST
 
+static void copy_file(const char *from, const char *dir, const char *name)
+{
+    char command[600];
+    snprintf(command, sizeof(command), "cp " PEM_DIR "/%s %s/%s.new && mv %s/%s.new %s/%s", from,
+             dir, name, dir, name, dir, name);
+    ck_assert_int_eq(system(command), 0);
+}
+
+START_TEST(certificates_that_change_are_for_connections_from_then_on)
+{
+    char dir[200], tls[600];
+    const char *tmp = getenv("TMPDIR");
+    snprintf(dir, sizeof(dir), "%s/tp-tcp-XXXXXX", tmp != NULL ? tmp : "/tmp");
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    copy_file("server.pem", dir, "cert");
+    copy_file("server.key", dir, "key");
+    snprintf(tls, sizeof(tls), "\"cert\":\"%s/cert\",\"key\":\"%s/key\"", dir, dir);
+    server_up(tls, "");
+    client_up(CA);
+    ck_assert(rig_wait_sessions(&client, 1));
+    say("id:m1\n", 1);
+    ck_assert(fake_wait_frames(&client.h, 1));
+    copy_file("a.pem", dir, "cert"); /* half of it: the key is another's */
+    atomic_fetch_add(&server.ahead_ms, 31000);
+    ck_assert(rig_wait(&server, "certificates_refused", 1));
+    copy_file("a.key", dir, "key");
+    atomic_fetch_add(&server.ahead_ms, 31000);
+    ck_assert(rig_wait(&server, "certificates_new", 1));
+    say("hb\n", 2); /* the connection that was there stays */
+    ck_assert(fake_wait_frames(&client.h, 2));
+    rig_down(&client);
+    client_up(CA); /* nobody is called localhost now */
+    ck_assert(rig_wait(&client, "tls_failed", 1));
+    rig_down(&client);
+    rig_down(&server);
+    snprintf(tls, sizeof(tls), "rm -r '%s'", dir);
+    ck_assert_int_eq(system(tls), 0);
+}
+END_TEST
+
 START_TEST(certificates_that_cannot_be_read_keep_it_from_starting)
 {
     static const char *const bad[] = {
@@ -180,6 +220,7 @@ Suite *tcp_tls_suite(void)
     tcase_add_test(c, who_shows_no_certificate_or_one_of_others_is_not_let_in);
     tcase_add_test(c, bytes_that_are_no_tls_and_a_handshake_that_does_not_end_are_closed);
     tcase_add_test(c, openssl_means_the_same);
+    tcase_add_test(c, certificates_that_change_are_for_connections_from_then_on);
     tcase_add_test(c, certificates_that_cannot_be_read_keep_it_from_starting);
     suite_add_tcase(s, c);
     return s;

@@ -168,6 +168,20 @@ static const struct tpc_access_ops access_ops = {
 
 /* ---- the instance ---- */
 
+static uint64_t mono_ns(void *user)
+{
+    struct rig *r = user;
+    const struct tpc_clock *system = tpi_clock_system();
+    return system->mono_ns(system->user) + atomic_load(&r->ahead_ms) * 1000000;
+}
+
+static int64_t unix_ms(void *user)
+{
+    const struct tpc_clock *system = tpi_clock_system();
+    (void) user;
+    return system->unix_ms(system->user);
+}
+
 int rig_port(void)
 {
     struct sockaddr_in a = { .sin_family = AF_INET };
@@ -186,7 +200,10 @@ int rig_init(struct rig *r, const char *options, bool service)
     memset(r, 0, sizeof(*r));
     pthread_mutex_init(&r->lock, NULL);
     tk_env_init(&r->env);
-    r->env.clock.base = *tpi_clock_system(); /* sockets are not faked either */
+    /* Sockets are not faked either. */
+    r->env.clock.base = (struct tpc_clock){
+        .size = sizeof(r->env.clock.base), .user = r, .unix_ms = unix_ms, .mono_ns = mono_ns
+    };
     r->port = rig_port();
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
@@ -250,6 +267,14 @@ uint32_t rig_open_sessions(struct rig *r)
     }
     pthread_mutex_unlock(&r->h.lock);
     return open;
+}
+
+uint32_t rig_frames(struct rig *r)
+{
+    pthread_mutex_lock(&r->h.lock);
+    uint32_t count = r->h.frame_count;
+    pthread_mutex_unlock(&r->h.lock);
+    return count;
 }
 
 bool rig_wait_sessions(struct rig *r, uint32_t count)

@@ -21,7 +21,8 @@ struct rig {
     struct tk_env env;
     struct fake_host h;
     int port;
-    bool service; /* device.access is offered */
+    atomic_uint_fast64_t ahead_ms; /* its clock is the system's and so much */
+    bool service;                  /* device.access is offered */
 
     pthread_mutex_t lock;
     struct {
@@ -47,6 +48,7 @@ bool rig_wait_logins(struct rig *r, uint32_t count);
 /* Until the metric is at least that, at most 5 s. */
 bool rig_wait(struct rig *r, const char *metric, int64_t value);
 uint32_t rig_open_sessions(struct rig *r);
+uint32_t rig_frames(struct rig *r);
 bool rig_wait_sessions(struct rig *r, uint32_t count);
 
 /* ---- a device ---- */
