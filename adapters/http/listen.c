@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { PEM_BYTES_MAX = 1 << 20, HOST_MAX = 64, BACKLOG = 1024 };
+enum { PEM_BYTES_MAX = 1 << 20, HOST_MAX = 64, BACKLOG = 1024, BODY_ROOM = 1024 };
 
 /* MHD_USE_ITC: a daemon that is resumed or quiesced wakes up. */
 #define DAEMON_FLAGS                                                                               \
@@ -120,8 +120,10 @@ static size_t keep_escapes(void *cls, struct MHD_Connection *mhd, char *text)
 int hs_listener_daemon(struct hs_listener *l)
 {
     struct hs_server *s = l->server;
-    /* Headers, what the library keeps of each, and the head of the answer. */
-    size_t pool = (size_t) s->limits.header_max + 2 * HS_ANSWER_HEAD_MAX;
+    /* Headers, what the library keeps of each (56 bytes), the head of the answer with its own lines, and
+     * some room to read a body into. */
+    size_t pool =
+        (size_t) s->limits.header_max + HS_HEADERS_MAX * 64 + HS_ANSWER_HEAD_MAX + BODY_ROOM;
     struct MHD_OptionItem options[] = {
         { MHD_OPTION_LISTEN_SOCKET, (intptr_t) l->fd, NULL },
         { MHD_OPTION_CONNECTION_MEMORY_LIMIT, (intptr_t) pool, NULL },

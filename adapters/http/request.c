@@ -88,6 +88,9 @@ static void detach(struct hs_conn *c)
         return;
     }
     c->request = NULL;
+    if (!r->seen) {
+        hs_count(r->server, "broken", 1); /* it ended in its head, or the library refused it */
+    }
     pthread_mutex_lock(&r->server->lock);
     r->conn = NULL;
     if (!hs_is_held(r)) {

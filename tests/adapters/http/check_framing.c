@@ -157,6 +157,27 @@ START_TEST(path_and_headers_have_a_limit)
 }
 END_TEST
 
+START_TEST(longest_head_leaves_room_for_the_longest_answer)
+{
+    enum { HEAD = 8192, HEADERS = 63 };
+    static char text[HEAD + 100000];
+    static const char end[] = "Content-Length: 90000\r\n\r\n";
+    web_begin(&w, "");
+    size_t at = (size_t) snprintf(text, sizeof(text), "POST /heads?a HTTP/1.1\r\nHost: a\r\n");
+    for (int i = 0; i < HEADERS - 2; i++) {
+        int more = i == HEADERS - 3 ? (int) (HEAD - at - sizeof(end) - 8) : 100;
+        at += (size_t) snprintf(text + at, sizeof(text) - at, "X%03d: %0*d\r\n", i, more, 1);
+    }
+    at += (size_t) snprintf(text + at, sizeof(text) - at, "%s", end);
+    ck_assert_uint_le(at, HEAD);
+    ck_assert_uint_ge(at, HEAD - 4);
+    memset(text + at, 'b', 90000);
+    ck_assert_int_eq(web_ask_bytes(&w, text, at + 90000, got), 200);
+    ck_assert_ptr_nonnull(strstr(got, "X-Long: hhh"));
+    web_end(&w);
+}
+END_TEST
+
 START_TEST(body_has_a_limit_of_its_route)
 {
     bool closed;
@@ -212,6 +233,7 @@ Suite *framing_suite(void)
     tcase_add_test(t, headers_that_are_malformed_are_refused);
     tcase_add_test(t, headers_that_are_unusual_are_taken);
     tcase_add_test(t, path_and_headers_have_a_limit);
+    tcase_add_test(t, longest_head_leaves_room_for_the_longest_answer);
     tcase_add_test(t, body_has_a_limit_of_its_route);
     tcase_add_test(t, all_bodies_together_have_a_limit);
     suite_add_tcase(s, t);

@@ -32,6 +32,23 @@ START_TEST(route_sees_the_request_and_its_answer_arrives)
 }
 END_TEST
 
+START_TEST(address_of_the_peer_is_told)
+{
+    web_begin(&w, "");
+    ck_assert_int_eq(web_ask(&w, GET("/echo"), got), 200);
+    ck_assert_str_eq(w.peer, "127.0.0.1");
+    web_end(&w);
+    if (access("/proc/net/if_inet6", R_OK) != 0) {
+        tk_skip("peer by IPv6", "there is none");
+        return;
+    }
+    web_begin_at(&w, "http://[::1]:0", "");
+    ck_assert_int_eq(web_ask(&w, GET("/echo"), got), 200);
+    ck_assert_str_eq(w.peer, "::1");
+    web_end(&w);
+}
+END_TEST
+
 START_TEST(raw_braces_and_quotes_in_a_query_are_taken)
 {
     web_begin(&w, "");
@@ -277,6 +294,7 @@ Suite *server_suite(void)
     TCase *t = tcase_create("server");
     tcase_set_timeout(t, 30);
     tcase_add_test(t, route_sees_the_request_and_its_answer_arrives);
+    tcase_add_test(t, address_of_the_peer_is_told);
     tcase_add_test(t, raw_braces_and_quotes_in_a_query_are_taken);
     tcase_add_test(t, connection_serves_requests_in_turn_also_pipelined);
     tcase_add_test(t, head_is_answered_by_the_route_of_get);

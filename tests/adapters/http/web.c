@@ -29,6 +29,7 @@ static void look(struct web *w, const struct tpc_http_call *c)
 {
     pthread_mutex_lock(&w->lock);
     w->calls++;
+    (void) snprintf(w->peer, sizeof(w->peer), "%.*s", (int) c->peer.len, c->peer.ptr);
     (void) snprintf(w->seen, sizeof(w->seen), "%.*s %.*s?%.*s|", (int) c->method.len, c->method.ptr,
                     (int) c->path.len, c->path.ptr, (int) c->raw_query.len, c->raw_query.ptr);
     add_list(w, &c->params);
@@ -51,6 +52,20 @@ static void on_echo(void *user, const struct tpc_http_call *c)
     a.headers = (struct tpc_list) TPC_LIST(headers);
     a.content_type = TPC_STR("text/plain");
     a.body = (struct tpc_bytes){ (const uint8_t *) "hello", 5 };
+    ck_assert_int_eq(w->ops->reply(w->self, c->id, &a), 0);
+}
+
+/* Headers of as many bytes as an answer may have. */
+static void on_heads(void *user, const struct tpc_http_call *c)
+{
+    struct web *w = user;
+    static char value[2000];
+    memset(value, 'h', sizeof(value));
+    struct tpc_http_header h = { TPC_STR("X-Long"), { value, sizeof(value) } };
+    look(w, c);
+    struct tpc_http_answer a = { .size = sizeof(a),
+                                 .status = 200,
+                                 .headers = { &h, 1, sizeof(h) } };
     ck_assert_int_eq(w->ops->reply(w->self, c->id, &a), 0);
 }
 
@@ -81,6 +96,7 @@ static const struct tpc_http_route routes[] = {
     { .method = "GET", .path = "/things/{id}", .fn = on_echo },
     { .method = "GET", .path = "/things/{id}/points/{point}", .fn = on_echo },
     { .method = "GET", .path = "/files/{rest...}", .fn = on_echo },
+    { .method = "POST", .path = "/heads", .fn = on_heads },
     { .method = "POST", .path = "/json", .fn = on_json, .flags = TPC_ROUTE_JSON },
     { .method = "GET", .path = "/wait", .fn = on_wait },
     { .method = "GET", .path = "/wait/short", .fn = on_wait, .timeout_ms = 200 },
@@ -89,6 +105,11 @@ static const struct tpc_http_route routes[] = {
 
 void web_begin(struct web *w, const char *options)
 {
+    web_begin_at(w, "http://127.0.0.1:0", options);
+}
+
+void web_begin_at(struct web *w, const char *listen, const char *options)
+{
     char json[1024];
     const struct tpc_list list = TPC_LIST(routes);
     struct tpc_error err;
@@ -96,7 +117,7 @@ void web_begin(struct web *w, const char *options)
     tk_env_init(&w->env);
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->changed, NULL);
-    (void) snprintf(json, sizeof(json), "{\"listen\":[\"http://127.0.0.1:0\"]%s%s}",
+    (void) snprintf(json, sizeof(json), "{\"listen\":[\"%s\"]%s%s}", listen,
                     options[0] != '\0' ? "," : "", options);
     const struct tpc_adapter_ops *ops = fake_adapter_of(tpc_module_http());
     int rc = fake_init(&w->host, &w->env, ops, json);
@@ -108,6 +129,7 @@ void web_begin(struct web *w, const char *options)
     rc = fake_start(&w->host);
     ck_assert_msg(rc == 0, "%s", w->host.last_fail);
     w->port = w->ops->port(w->self, 0);
+    w->six = strchr(listen, '[') != NULL;
     ck_assert_uint_ne(w->port, 0);
 }
 
@@ -156,9 +178,13 @@ int web_connect(struct web *w)
     struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(w->port) };
     in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     int on = 1;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in6 in6 = { .sin6_family = AF_INET6, .sin6_port = htons(w->port) };
+    in6.sin6_addr = in6addr_loopback;
+    int fd = socket(w->six ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     ck_assert_int_ge(fd, 0);
-    ck_assert_int_eq(connect(fd, (const struct sockaddr *) &in, sizeof(in)), 0);
+    ck_assert_int_eq(w->six ? connect(fd, (const struct sockaddr *) &in6, sizeof(in6))
+                            : connect(fd, (const struct sockaddr *) &in, sizeof(in)),
+                     0);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     return fd;
 }

@@ -14,18 +14,21 @@ struct web {
     const struct tpc_http_server_ops *ops;
     void *self;
     uint16_t port;
+    bool six; /* the listener's address is one of IPv6 */
     uint64_t set;
 
     pthread_mutex_t lock;
     pthread_cond_t changed;
     uint64_t held[WEB_HELD_MAX]; /* calls of /wait */
     uint32_t held_count;
+    char peer[64];       /* of the last call */
     uint32_t calls;      /* of all routes */
     char seen[WEB_ROOM]; /* the last call: "METHOD path?raw_query|params|query|headers|body" */
 };
 
 /* Options as members of a JSON object after "listen", or "". Routes of web_routes are added. */
 void web_begin(struct web *w, const char *options);
+void web_begin_at(struct web *w, const char *listen, const char *options);
 void web_end(struct web *w);
 
 /* Waits until count calls of /wait are held. */
