@@ -5,6 +5,7 @@
 #include "base/crypto.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -457,11 +458,15 @@ int net_auth_create(const struct tpc_host *host, void *ctx, struct tpc_str tenan
 
 int net_auth_start(struct net_auth *a)
 {
+    sigset_t all, before;
+    sigfillset(&all); /* signals are the program's */
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     pthread_mutex_lock(&a->lock);
     a->stopping = false;
     bool made = a->running || pthread_create(&a->thread, NULL, run, a) == 0;
     a->running = made;
     pthread_mutex_unlock(&a->lock);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     return made ? 0 : TPC_ENOMEM;
 }
 

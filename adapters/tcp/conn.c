@@ -63,12 +63,21 @@ static int note(struct tcp *t, struct tcp_conn *c, struct tcp_conn **ret_old)
     void *old = NULL;
     pthread_mutex_lock(&t->lock);
     int rc = tpi_map64_put(&t->sessions, c->session, c, NULL);
+    t->binding = false;
     pthread_mutex_unlock(&t->lock);
     if (rc == 0) {
         rc = tpi_map_put(&t->devices, c->key, c->key_len, c, &old);
     }
     *ret_old = old;
     return rc;
+}
+
+/* The core may send over a session before session_open() has returned. */
+static void set_binding(struct tcp *t, bool on)
+{
+    pthread_mutex_lock(&t->lock);
+    t->binding = on;
+    pthread_mutex_unlock(&t->lock);
 }
 
 /* The newer session is open before the older one closes: the device is not away in between. */
@@ -88,8 +97,10 @@ int tcp_conn_bind(struct tcp_conn *c, struct tpc_str tenant, struct tpc_str prod
         return TPC_ENOMEM;
     }
     c->device_at = (uint32_t) o.tenant.len + 1;
+    set_binding(t, true);
     int rc = t->host->session_open(t->ctx, &o, &c->session);
     if (rc != 0) {
+        set_binding(t, false);
         c->session = 0;
         return rc;
     }

@@ -23,11 +23,15 @@ static void end(struct down *d, int rc)
         tcp_count(t, "sent");
         t->host->sent(t->ctx, d->ticket, NULL);
     } else {
+        /* The device may be back by now, over another connection: it is tried again at once, and not
+         * once it comes back. */
+        bool gone = rc == TPC_EOFFLINE;
+        rc = gone ? TPC_EAGAIN : rc;
         tcp_count(t, "not_sent");
         (void) tpi_error_set(&err, rc, "tcp", "%s",
-                             rc == TPC_EAGAIN     ? "it does not read: write_max bytes wait"
-                             : rc == TPC_EOFFLINE ? "its connection is gone"
-                                                  : tpc_error_name(rc));
+                             gone               ? "its connection is gone"
+                             : rc == TPC_EAGAIN ? "it does not read: write_max bytes wait"
+                                                : tpc_error_name(rc));
         t->host->sent(t->ctx, d->ticket, &err);
     }
     tpi_free(t->host->allocator, d, sizeof(*d) + d->len);
@@ -59,7 +63,8 @@ int tcp_send(void *self, const struct tpc_peer *peer, const struct tpc_frame *fr
 {
     struct tcp *t = self;
     pthread_mutex_lock(&t->lock);
-    bool there = t->up && peer->session != 0 && tpi_map64_get(&t->sessions, peer->session) != NULL;
+    bool there = t->up && peer->session != 0 &&
+                 (t->binding || tpi_map64_get(&t->sessions, peer->session) != NULL);
     pthread_mutex_unlock(&t->lock);
     if (!there) {
         return TPC_EOFFLINE;

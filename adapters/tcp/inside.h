@@ -73,7 +73,8 @@ struct tcp {
     struct net_job settled_job;
     struct net_job drop_all_job, resume_all_job;
     bool settled_posted, drop_all_posted, resume_all_posted;
-    bool up; /* the loop runs: settled answers are for it */
+    bool up;      /* the loop runs: settled answers are for it */
+    bool binding; /* a session is open that `sessions` does not have yet */
     bool locks_made;
 };
 

@@ -174,6 +174,10 @@ static void on_login(void *user, const struct tpc_error *err, const struct tpc_a
             refuse(u, a->socket, a->from, a->request, NET_CODE_FAILED, TPC_STR("not now"));
             return;
         }
+        if (g->answer.len > 0 && net_socket_send(a->socket, a->from, g->answer) != 0) {
+            count(u, "answers_lost");
+        }
+        return;
     }
     answer_stranger(u, a->socket, a->from, a->request.len, g->answer);
 }

@@ -24,9 +24,8 @@ static const struct tpc_error *error_of(int code, struct tpc_error *ret)
     *ret = (struct tpc_error){ .size = sizeof(*ret), .code = code };
     snprintf(ret->origin, sizeof(ret->origin), "udp");
     snprintf(ret->text, sizeof(ret->text), "%s",
-             code == TPC_EOFFLINE ? "the device has not spoken for too long"
-             : code == TPC_EAGAIN ? "the system's buffer is full"
-                                  : "the message is too long for a datagram");
+             code == TPC_EAGAIN ? "its session has ended, or the system does not take it now"
+                                : "the message is too long for a datagram");
     return ret;
 }
 
@@ -37,10 +36,11 @@ static void on_send(void *user)
     struct udp *u = w->u;
     struct udp_session *s = u->closed ? NULL : udp_by_id(&u->sessions, w->session);
     struct tpc_error err;
-    int rc = TPC_EOFFLINE;
+    int rc = TPC_EAGAIN; /* it may be back by now, with another session */
     if (s != NULL) {
         rc = net_socket_send(s->socket, (struct sockaddr *) &s->address,
                              (struct tpc_bytes){ w->bytes, w->len });
+        rc = rc == 0 || rc == TPC_ETOOBIG ? rc : TPC_EAGAIN;
     }
     u->host->count(u->ctx, rc == 0 ? "sent" : "not_sent", 1);
     u->host->sent(u->ctx, w->ticket, rc == 0 ? NULL : error_of(rc, &err));

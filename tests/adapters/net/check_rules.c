@@ -157,13 +157,25 @@ static void on_end(void *user, const struct tpc_command *c)
     pthread_mutex_unlock(&lock);
 }
 
+static void wait_end(const char *text)
+{
+    bool over = false;
+    for (int i = 0; i < WAIT_MS / 5 && !over; i++) {
+        pthread_mutex_lock(&lock);
+        over = ended[0] != '\0';
+        pthread_mutex_unlock(&lock);
+        poll(NULL, 0, over ? 0 : 5);
+    }
+    ck_assert_str_eq(ended, text);
+    ended[0] = '\0';
+}
+
 /* A command, the method under which the device hears it, and its answer. */
 static void command(struct peer *p, const char *service, const char *params, const char *method)
 {
     struct tpc_command_options o = TPC_COMMAND_OPTIONS_INIT;
     struct tpc_device *d = NULL;
     char id[64], answer[256];
-    bool over = false;
     tk_ok(tpc_device_open(core, TPC_STR("dev01"), &d));
     o.device = d;
     o.service = tpc_str_from(service);
@@ -178,15 +190,8 @@ static void command(struct peer *p, const char *service, const char *params, con
     snprintf(answer, sizeof(answer), "{\"requestId\":\"%s\",%s,\"code\":0,\"data\":{\"n\":1}}", id,
              method);
     say(p, answer);
-    for (int i = 0; i < WAIT_MS / 5 && !over; i++) {
-        pthread_mutex_lock(&lock);
-        over = ended[0] != '\0';
-        pthread_mutex_unlock(&lock);
-        poll(NULL, 0, over ? 0 : 5);
-    }
     snprintf(answer, sizeof(answer), "%u {\"n\":1}", (unsigned) TPC_COMMAND_SUCCEEDED);
-    ck_assert_str_eq(ended, answer);
-    ended[0] = '\0';
+    wait_end(answer);
     tpc_device_unref(d);
 }
 
@@ -270,6 +275,49 @@ START_TEST(device_registers_and_goes_on_over_the_same_connection)
 }
 END_TEST
 
+static struct tpc_id send_set(uint32_t expire_ms)
+{
+    struct tpc_command_options o = TPC_COMMAND_OPTIONS_INIT;
+    struct tpc_device *d = NULL;
+    struct tpc_id id;
+    tk_ok(tpc_device_open(core, TPC_STR("dev01"), &d));
+    o.device = d;
+    o.service = TPC_STR("set");
+    o.params_json = TPC_STR("{\"led\":true}");
+    o.expire_ms = expire_ms;
+    tk_ok(tpc_command_send(core, NULL, &o, on_end, NULL, &id));
+    tpc_device_unref(d);
+    return id;
+}
+
+START_TEST(command_for_a_device_that_is_gone_waits_for_it_or_ends)
+{
+    struct peer p;
+    struct tpc_device *d = NULL;
+    char text[32];
+    begin(lines);
+    peer_open(&p);
+    expect(&p, LOGIN(PASSWORD), LOGGED_IN);
+    close(p.fd);
+    /* Nobody is there before it expires. */
+    (void) send_set(50);
+    snprintf(text, sizeof(text), "%u ", (unsigned) TPC_COMMAND_EXPIRED);
+    wait_end(text);
+    /* It comes back in time. */
+    (void) send_set(0);
+    peer_open(&p);
+    expect(&p, LOGIN(PASSWORD), LOGGED_IN);
+    const char *got = hear(&p, WAIT_MS);
+    ck_assert_msg(got != NULL && strstr(got, "\"params\":{\"led\":true}") != NULL, "%s", got);
+    /* It is deleted while the platform waits for its answer. */
+    tk_ok(tpc_entity_delete(core, NULL, TPC_STR(""), "device", TPC_STR("dev01"), TPC_ANY_REV));
+    tk_fails(TPC_ENOENT, tpc_device_open(core, TPC_STR("dev01"), &d));
+    say(&p, "{\"requestId\":\"x\",\"method\":\"thing.property.set\",\"code\":0,\"data\":{}}");
+    close(p.fd);
+    tk_ok(tpc_core_destroy(core));
+}
+END_TEST
+
 START_TEST(first_bytes_that_are_no_message_end_the_connection)
 {
     struct peer p;
@@ -290,6 +338,7 @@ Suite *rules_suite(void)
     tcase_add_test(t, device_lives_on_lines);
     tcase_add_test(t, device_lives_on_frames_with_a_length);
     tcase_add_test(t, device_registers_and_goes_on_over_the_same_connection);
+    tcase_add_test(t, command_for_a_device_that_is_gone_waits_for_it_or_ends);
     tcase_add_test(t, first_bytes_that_are_no_message_end_the_connection);
     suite_add_tcase(s, t);
     return s;

@@ -208,7 +208,7 @@ START_TEST(command_goes_to_where_the_device_spoke_from_last)
     down(1, "{\"a\":2}", 8, 0);
     ck_assert_str_eq(client_hear(second, CLIENT_ANSWER_MS), "{\"a\":2}");
     ck_assert_ptr_null(client_hear(first, CLIENT_SILENCE_MS));
-    down(99, "{\"a\":3}", 9, TPC_EOFFLINE);
+    down(99, "{\"a\":3}", 9, TPC_EAGAIN);
     struct tpc_frame f = { .size = sizeof(f), .kind = TPC_MSG_COMMAND };
     static uint8_t big[65508];
     f.payload = (struct tpc_bytes){ big, sizeof(big) };
@@ -283,6 +283,12 @@ START_TEST(answer_before_the_login_is_bounded_by_the_request)
     client_say(fd, "{\"method\":\"x\"}");
     wait_metric("answers_over_amplify_max", 1);
     ck_assert_ptr_null(client_hear(fd, CLIENT_SILENCE_MS));
+    /* Who has proven who he is gets his token, however long. */
+    expect(
+        fd,
+        "{\"id\":1,\"method\":\"auth\",\"params\":{\"username\":\"dev01\",\"password\":\"right\"}}",
+        "{\"requestId\":1,\"method\":\"auth\",\"data\":{\"token\":\"tok-dev01\"},\"code\":0,"
+        "\"msg\":\"\"}");
     /* With blanks enough it is answered. */
     expect(fd, "{\"method\":\"x\"}                                        ",
            "{\"method\":\"x\",\"code\":401,\"msg\":\"log in first\"}");
@@ -321,7 +327,7 @@ START_TEST(silent_device_is_offline_and_its_next_message_brings_it_back)
     wait_metric("sessions_idle", 1);
     ck_assert(!h.sessions[0].open);
     ck_assert_int_eq(fake_metric(&h, "sessions"), 0);
-    down(1, "{\"a\":1}", 7, TPC_EOFFLINE);
+    down(1, "{\"a\":1}", 7, TPC_EAGAIN);
     client_say(fd, POST("dev01", "{\"t\":2}"));
     ck_assert(fake_wait_frames(&h, 2));
     ck_assert_uint_eq(h.session_count, 2);
