@@ -159,7 +159,7 @@ static int service_run(struct settings *s, struct config *c, const struct tpc_se
 }
 
 /* try.py beside the sources, or where TPCORE_TRY says. */
-static int service_attempt(int argc, char **argv)
+static int service_attempt(int argc, char **argv, const char *identifier)
 {
     const char *script = getenv("TPCORE_TRY");
     char *words[32];
@@ -174,9 +174,11 @@ static int service_attempt(int argc, char **argv)
     }
     char interpreter[] = "python3";
     char *copy = strdup(script);
+    char *id = strdup(identifier);
     words[n++] = interpreter;
     words[n++] = copy;
     words[n++] = argv[0];
+    words[n++] = id;
     for (int i = 1; i < argc && n < 31; i++) {
         if (strcmp(argv[i], "--try") != 0) {
             words[n++] = argv[i];
@@ -186,6 +188,7 @@ static int service_attempt(int argc, char **argv)
     execvp(interpreter, words);
     fprintf(stderr, "%s: %s: %s\n", argv[0], interpreter, strerror(errno));
     free(copy);
+    free(id);
     return 2;
 }
 
@@ -200,7 +203,7 @@ int service_main(int argc, char **argv, const struct tpc_service_ops *ops)
         return usage(name);
     }
     if (s.attempt) {
-        return service_attempt(argc, argv);
+        return service_attempt(argc, argv, ops->identifier);
     }
     if (s.hex != NULL) {
         return service_try_hex(ops, s.hex);
