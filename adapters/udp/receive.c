@@ -84,18 +84,19 @@ static void heard(struct udp *u, struct udp_session *s, struct net_socket *socke
     net_loop_timer(u->loop, &s->idle, u->config.idle_ms);
 }
 
-/* The session of a device that has proven who it is. */
+/* The session of a device that has proven who it is. Each login has a new one, and so has a device that
+ * was deleted and made again; the older one ends behind it, so that the device is not away between. */
 static int session_of(struct udp *u, const struct tpc_identity *who, struct net_socket *socket,
                       const struct sockaddr *from, struct udp_session **ret)
 {
-    struct udp_session *s = udp_by_device(&u->sessions, who->key);
-    if (s != NULL) {
+    struct udp_session *old = udp_by_device(&u->sessions, who->key), *s = old;
+    if (s != NULL && who->id != 0 && (s->who.id == 0 || s->who.id == who->id)) {
         s->who = *who;
         heard(u, s, socket, from);
         *ret = s;
         return 0;
     }
-    if (udp_sessions_count(&u->sessions) >= u->config.max_sessions) {
+    if (old == NULL && udp_sessions_count(&u->sessions) >= u->config.max_sessions) {
         count(u, "sessions_refused");
         return TPC_EAGAIN;
     }
@@ -121,6 +122,9 @@ static int session_of(struct udp *u, const struct tpc_identity *who, struct net_
     s->owner = u;
     s->idle = (struct tpi_timer){ .fn = on_idle, .user = s };
     heard(u, s, socket, from);
+    if (old != NULL) {
+        udp_close_session(u, old);
+    }
     u->host->gauge(u->ctx, "sessions", (int64_t) udp_sessions_count(&u->sessions));
     *ret = s;
     return 0;

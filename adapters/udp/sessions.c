@@ -57,8 +57,8 @@ int udp_session_add(struct udp_sessions *t, const struct tpc_identity *who, uint
     }
     s->id = id;
     s->who = *who;
-    int rc = tpi_map_put(&t->by_device, who->key, strlen(who->key), s, NULL);
-    rc = rc != 0 ? rc : tpi_map64_put(&t->by_id, id, s, NULL);
+    int rc = tpi_map64_put(&t->by_id, id, s, NULL);
+    rc = rc != 0 ? rc : tpi_map_put(&t->by_device, who->key, strlen(who->key), s, NULL);
     if (rc != 0) {
         udp_session_free(t, s);
         return rc;

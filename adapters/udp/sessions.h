@@ -40,7 +40,7 @@ struct udp_session *udp_by_token(const struct udp_sessions *t, struct tpc_str to
 struct udp_session *udp_by_id(const struct udp_sessions *t, uint64_t id);
 struct udp_session *udp_any(const struct udp_sessions *t);
 
-/* Returns 0 or TPC_ENOMEM. */
+/* The device is found by it from now on, whatever it had before. Returns 0 or TPC_ENOMEM. */
 int udp_session_add(struct udp_sessions *t, const struct tpc_identity *who, uint64_t id,
                     struct udp_session **ret);
 /* Its timer is ended before. */

@@ -37,6 +37,8 @@ struct tk_alloc {
 };
 
 void tk_alloc_init(struct tk_alloc *a);
+/* The nth allocation from now on fails, 0 = none; while other threads allocate. */
+void tk_alloc_fail(struct tk_alloc *a, size_t n);
 /* Fails the test if anything is still allocated. */
 void tk_alloc_check(const struct tk_alloc *a);
 

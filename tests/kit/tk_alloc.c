@@ -42,6 +42,13 @@ void tk_alloc_init(struct tk_alloc *a)
     *a = (struct tk_alloc){ .base = { .resize = resize, .user = a } };
 }
 
+void tk_alloc_fail(struct tk_alloc *a, size_t n)
+{
+    pthread_mutex_lock(&lock);
+    a->fail_at = n > 0 ? a->count + n : 0;
+    pthread_mutex_unlock(&lock);
+}
+
 void tk_alloc_check(const struct tk_alloc *a)
 {
     ck_assert_msg(a->live_blocks == 0 && a->live_bytes == 0, "%zu blocks, %zu bytes not freed",

@@ -22,7 +22,8 @@ static char options[TEXT];
 static uint16_t port;
 static struct tk_env env;
 static struct fake_host h;
-static atomic_int void_tokens; /* they are not taken any more */
+static atomic_int void_tokens; /* 1 = they are not taken any more, 2 = those that were taken */
+static atomic_int device_id;   /* that tokens prove */
 static atomic_int enroll_code;
 static atomic_uint checks;
 
@@ -40,9 +41,10 @@ static int auth_check(struct tpc_core *core, const struct tpc_auth_request *q,
              q->username.len > 0 ? q->username.ptr : "");
     snprintf(secret, sizeof(secret), "%.*s", (int) q->password.len,
              q->password.len > 0 ? (const char *) q->password.ptr : "");
-    if (name[0] == '\0' && strncmp(secret, "tok-", 4) == 0 && !atomic_load(&void_tokens)) {
+    if (name[0] == '\0' && strncmp(secret, "tok-", 4) == 0 && atomic_load(&void_tokens) != 1) {
         who.method = TPC_AUTH_JWT;
         who.until_unix_ms = INT64_MAX;
+        who.id = (uint64_t) atomic_load(&device_id);
         snprintf(who.key, sizeof(who.key), "%s", secret + 4);
     } else if (strncmp(name, "dev0", 4) == 0 && strcmp(secret, "right") == 0) {
         snprintf(who.key, sizeof(who.key), "%.5s", name);
@@ -58,7 +60,7 @@ static int auth_recheck(struct tpc_core *core, const struct tpc_identity *who)
 {
     (void) core;
     ck_assert_uint_eq(who->method, TPC_AUTH_JWT);
-    return atomic_load(&void_tokens) ? TPC_EDENIED : 0;
+    return atomic_load(&void_tokens) != 0 ? TPC_EDENIED : 0;
 }
 
 static int token_issue(struct tpc_core *core, struct tpc_str tenant, struct tpc_str device,
@@ -111,6 +113,10 @@ static void expect(int fd, const char *text, const char *answer)
     "{\"requestId\":\"2\",\"method\":\"thing.property.post\",\"code\":401,\"msg\":\"log in "       \
     "first\"}"
 
+#define REGISTER                                                                                   \
+    "{\"requestId\":\"9\",\"method\":\"thing.auth.register\",\"params\":{\"productKey\":"          \
+    "\"pk01\",\"deviceName\":\"dev09\",\"sign\":\"5167\"}}"
+
 static void set_options(const char *more)
 {
     port = client_port();
@@ -126,6 +132,7 @@ static void begin(const char *more)
     h.api = &api;
     h.base.enroll = enroll;
     atomic_store(&void_tokens, 0);
+    atomic_store(&device_id, 7);
     atomic_store(&enroll_code, 0);
     atomic_store(&checks, 0);
     tk_ok(fake_start(&h));
@@ -252,6 +259,57 @@ START_TEST(device_whose_token_is_void_is_out)
 }
 END_TEST
 
+START_TEST(device_that_was_made_again_has_a_session_of_its_own)
+{
+    begin("");
+    int fd = client_open(port);
+    expect(fd, LOGIN("dev01", "right"), LOGGED_IN("dev01"));
+    client_say(fd, POST("dev01", "{\"t\":1}"));
+    ck_assert(fake_wait_frames(&h, 1));
+    ck_assert_uint_eq(h.session_count, 1);
+    atomic_store(&void_tokens, 2); /* of the one before */
+    atomic_store(&device_id, 8);
+    client_say(fd, POST("dev01", "{\"t\":2}"));
+    ck_assert(fake_wait_frames(&h, 2));
+    ck_assert_uint_eq(h.frames[1].session, 2);
+    ck_assert(!h.sessions[0].open);
+    ck_assert(h.sessions[1].open);
+    /* So has one that logs in anew. */
+    atomic_store(&void_tokens, 0);
+    expect(fd, LOGIN("dev01", "right"), LOGGED_IN("dev01"));
+    client_say(fd, POST("dev01", "{\"t\":3}"));
+    ck_assert(fake_wait_frames(&h, 3));
+    ck_assert_uint_eq(h.frames[2].session, 3);
+    ck_assert(!h.sessions[1].open);
+    ck_assert_int_eq(fake_metric(&h, "sessions"), 1);
+    close(fd);
+    end();
+}
+END_TEST
+
+START_TEST(short_memory_loses_a_message_and_nothing_else)
+{
+    begin(",\"rate_per_address\":0");
+    int fd = client_open(port);
+    for (size_t n = 1; n < 12; n++) {
+        tk_alloc_fail(&env.alloc, n);
+        client_say(fd, POST("dev01", "{\"t\":1}"));
+        client_say(fd, LOGIN("dev01", "right"));
+        client_say(fd, REGISTER);
+        (void) client_hear(fd, CLIENT_SILENCE_MS);
+        tk_alloc_fail(&env.alloc, 0);
+        while (client_hear(fd, 10) != NULL) {
+        }
+    }
+    expect(fd, LOGIN("dev01", "right"), LOGGED_IN("dev01"));
+    uint32_t before = h.frame_count;
+    client_say(fd, POST("dev01", "{\"t\":1}"));
+    ck_assert(fake_wait_frames(&h, before + 1));
+    close(fd);
+    end();
+}
+END_TEST
+
 START_TEST(what_is_no_message_is_counted_and_not_answered)
 {
     begin(",\"message_max\":300");
@@ -345,16 +403,12 @@ START_TEST(more_devices_than_allowed_are_refused)
            "{\"requestId\":\"1\",\"method\":\"auth\",\"code\":500,\"msg\":\"not now\"}");
     expect(fd, POST("dev02", "{\"t\":1}"), STRANGER);
     expect(fd, LOGIN("dev01", "right"), LOGGED_IN("dev01"));
-    ck_assert_uint_eq(h.session_count, 1);
+    ck_assert_int_eq(fake_metric(&h, "sessions"), 1);
     ck_assert_int_eq(fake_metric(&h, "sessions_refused"), 2);
     close(fd);
     end();
 }
 END_TEST
-
-#define REGISTER                                                                                   \
-    "{\"requestId\":\"9\",\"method\":\"thing.auth.register\",\"params\":{\"productKey\":"          \
-    "\"pk01\",\"deviceName\":\"dev09\",\"sign\":\"5167\"}}"
 
 START_TEST(registration_is_answered_once_the_disk_has_it)
 {
@@ -462,6 +516,8 @@ Suite *udp_suite(void)
     tcase_add_test(t, command_goes_to_where_the_device_spoke_from_last);
     tcase_add_test(t, stranger_is_told_to_log_in);
     tcase_add_test(t, device_whose_token_is_void_is_out);
+    tcase_add_test(t, device_that_was_made_again_has_a_session_of_its_own);
+    tcase_add_test(t, short_memory_loses_a_message_and_nothing_else);
     tcase_add_test(t, what_is_no_message_is_counted_and_not_answered);
     tcase_add_test(t, answer_before_the_login_is_bounded_by_the_request);
     tcase_add_test(t, address_that_sends_too_much_is_passed_over);
