@@ -45,9 +45,11 @@ int net_url_parse(struct tpc_str text, struct net_url *ret)
     host += 3;
     const char *end = host[0] == '[' ? strchr(host, ']') : strrchr(host, ':');
     const char *port = end != NULL && host[0] == '[' ? end + 1 : end;
-    host += host[0] == '[';
+    bool bare = host[0] != '[';
+    host += !bare;
     if (end == NULL || *port != ':' || !copy(u.host, sizeof(u.host), host, (size_t) (end - host)) ||
-        strpbrk(u.host, "/?#@[]") != NULL || !read_port(port + 1, strlen(port + 1), &u.port)) {
+        strpbrk(u.host, bare ? "/?#@[]:" : "/?#@[]") != NULL ||
+        !read_port(port + 1, strlen(port + 1), &u.port)) {
         return TPC_EINVAL;
     }
     *ret = u;

@@ -3,6 +3,7 @@
 
 #include "tk.h"
 
+Suite *tcp_address_suite(void);
 Suite *tcp_suite(void);
 Suite *tcp_faults_suite(void);
 Suite *tcp_tls_suite(void);
