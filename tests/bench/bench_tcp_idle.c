@@ -1,6 +1,6 @@
 /*
  * tcp_idle: resident memory of a connection whose device is logged in and says nothing, its session in
- * the core with it: as many as descriptors allow, up to 50,000.
+ * the core with it: as many as descriptors allow, up to 50,000. And what its connecting and login cost.
  */
 #include "bench.h"
 #include "bench_util.h"
@@ -26,8 +26,9 @@ int main(void)
     util_folder(NULL, dir);
     struct tpc_core *core = tcp_rig_start(dir, port, n, 1);
     clients_connect(&c, port, 0, 1, TCP_LOGIN_ANSWER); /* what is made once */
-    double before = util_rss_bytes();
+    double before = util_rss_bytes(), begin = bench_cpu_ns();
     clients_connect(&c, port, 1, n - 1, TCP_LOGIN_ANSWER);
+    double login = (bench_cpu_ns() - begin) / (n - 1);
     double each = (util_rss_bytes() - before) / (n - 1);
     clients_end(&c);
     tcp_rig_stop(core);
@@ -35,5 +36,6 @@ int main(void)
     bench_line("tcp_idle", each, "B/connection", "5000", each / 5000);
     bench_line("tcp_idle_count", n, "connections", "50000", n / 50000.0);
     bench_line("tcp_idle_50k", each * WANTED / 1e6, "MB", "250", each * WANTED / 250e6);
+    bench_line("tcp_login", login, "ns/login", "10,000 in a second", login / 1e5);
     return 0;
 }

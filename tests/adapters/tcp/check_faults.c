@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -372,6 +373,61 @@ START_TEST(memory_that_runs_out_costs_a_connection_at_most)
 }
 END_TEST
 
+/* One of a device's or the platform's possible acts. */
+static void act(int *fd, unsigned int *seed)
+{
+    static const char *const says[] = { "id:m1\n",   "id:m2\nda", "ta\n",
+                                        "hb\nhb\n",  "slow:m1\n", "more\n",
+                                        "feed:m3\n", "what\n",    "data\ndata\nda" };
+    struct tpc_frame f = { .size = sizeof(f), .kind = TPC_MSG_COMMAND };
+    int what = rand_r(seed) % 16;
+    f.payload = TPC_BYTES("go\n");
+    if (*fd < 0 && what < 12) {
+        *fd = dev_connect(r.port);
+    } else if (what < 10) {
+        const char *text = says[(size_t) rand_r(seed) % (sizeof(says) / sizeof(says[0]))];
+        (void) send(*fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT);
+    } else if (what == 10 && *fd >= 0) {
+        reset(*fd);
+        *fd = -1;
+    } else if (what == 11) {
+        close(*fd);
+        *fd = -1;
+    } else if (what == 12) {
+        fake_answer(&r.h, rand_r(seed) % 4 == 0 ? TPC_EAGAIN : 0);
+    } else if (what == 13) {
+        uint64_t session = 1 + (uint64_t) rand_r(seed) % 200;
+        (void) fake_send(&r.h, session, "p", "m1", &f, 1);
+        r.h.ops->resume(r.h.self, session);
+    } else if (what == 14) {
+        r.drop(r.drop_user, TPC_STR(""), TPC_STR("m2"));
+    } else {
+        (void) rig_answer_login(&r, rand_r(seed) % 2 == 0);
+    }
+}
+
+START_TEST(all_at_once_in_any_order_leaves_nothing_behind)
+{
+    enum { DEVICES = 6, STEPS = 3000 };
+    unsigned int seed = 20261121;
+    for (int round = 0; round < 3; round++) {
+        int fd[DEVICES] = { -1, -1, -1, -1, -1, -1 };
+        rig_up(&r, "{\"listen\":[\"tcp://127.0.0.1:%d\"],\"accept_rate\":0,"
+                   "\"max_connections\":5,\"write_max\":\"1KiB\"}");
+        r.h.settle = FAKE_SETTLE_INSIDE;
+        for (int i = 0; i < STEPS; i++) {
+            act(&fd[rand_r(&seed) % DEVICES], &seed);
+        }
+        rig_down(&r);
+        for (int i = 0; i < DEVICES; i++) {
+            if (fd[i] >= 0) {
+                close(fd[i]);
+            }
+        }
+    }
+}
+END_TEST
+
 Suite *tcp_faults_suite(void)
 {
     Suite *s = suite_create("tcp faults");
@@ -389,6 +445,7 @@ Suite *tcp_faults_suite(void)
     tcase_add_test(c, commands_to_a_device_that_does_not_read_end_as_told);
     tcase_add_test(c, device_that_reads_none_of_its_answers_is_closed);
     tcase_add_test(c, stop_ends_connections_in_every_state);
+    tcase_add_test(c, all_at_once_in_any_order_leaves_nothing_behind);
     tcase_add_test(c, memory_that_runs_out_costs_a_connection_at_most);
     suite_add_tcase(s, c);
     return s;

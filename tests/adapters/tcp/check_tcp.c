@@ -75,7 +75,7 @@ START_TEST(answer_to_a_login_may_come_later_and_what_was_sent_meanwhile_is_kept)
     dev_say(fd, "slow:m1\none\ntwo\n");
     ck_assert(rig_wait_logins(&r, 1));
     ck_assert_uint_eq(r.h.frame_count, 0);
-    rig_answer_login(&r, true);
+    ck_assert(rig_answer_login(&r, true));
     ck_assert(dev_hears(fd, "hi\n"));
     dev_say(fd, "three\n");
     ck_assert(fake_wait_frames(&r.h, 3));

@@ -91,19 +91,22 @@ static void cancel(void *self, uint64_t id)
     pthread_mutex_unlock(&r->lock);
 }
 
-void rig_answer_login(struct rig *r, bool good)
+bool rig_answer_login(struct rig *r, bool good)
 {
     pthread_mutex_lock(&r->lock);
-    ck_assert_uint_gt(r->waiting, 0);
-    r->waiting--;
-    tpc_access_done_fn *done = r->logins[r->waiting].done;
-    void *user = r->logins[r->waiting].user;
-    if (good) {
-        (void) end_login(r, r->logins[r->waiting].name, 0, done, user);
-    } else {
-        (void) refuse(done, user, TPC_EDENIED);
+    bool any = r->waiting > 0;
+    if (any) {
+        r->waiting--;
+        tpc_access_done_fn *done = r->logins[r->waiting].done;
+        void *user = r->logins[r->waiting].user;
+        if (good) {
+            (void) end_login(r, r->logins[r->waiting].name, 0, done, user);
+        } else {
+            (void) refuse(done, user, TPC_EDENIED);
+        }
     }
     pthread_mutex_unlock(&r->lock);
+    return any;
 }
 
 static int answer(void *self, struct tpc_str device, struct tpc_bytes frame, struct tpc_buf *out)

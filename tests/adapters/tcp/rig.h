@@ -42,8 +42,8 @@ void rig_up(struct rig *r, const char *options);
 void rig_down(struct rig *r);
 int rig_port(void);
 
-/* Ends a login that waits. */
-void rig_answer_login(struct rig *r, bool good);
+/* Ends a login that waits; false: none does. */
+bool rig_answer_login(struct rig *r, bool good);
 bool rig_wait_logins(struct rig *r, uint32_t count);
 /* Until the metric is at least that, at most 5 s. */
 bool rig_wait(struct rig *r, const char *metric, int64_t value);
