@@ -6,9 +6,12 @@
  *   command DEVICE SERVICE JSON   answers "ok"; when it ends comes a line "ended STATE REPLY"
  *   expect DEVICE SERVICE LABEL EXPIRE_MS RULE JSON   the same, quietly, times out after four seconds; RULE 1: a
  *                                 rule sends it
+ *   form SERVICE DEVICE_TYPE FORM_TYPE, found ACCESS_POINT PAGE PAGE_SIZE   what ThingsPanel's services answer; DEVICE_TYPE
+ *                                 - = none
  *   quit
  */
 #include "../../examples/common/assemble.h"
+#include "ask_panel.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -157,6 +160,10 @@ static void obey(struct tpc_core *core, char *line)
         command(core, line);
     } else if (strcmp(verb, "expect") == 0) {
         expect(core, line);
+    } else if (strcmp(verb, "form") == 0 || strcmp(verb, "found") == 0) {
+        const char *who = word(&line);
+        const char *one = word(&line);
+        ask_panel(core, verb, who, one, line);
     } else {
         puts("there is no such command");
     }
@@ -170,7 +177,7 @@ static int run(struct config *c)
     if (assemble_core(c, 0, on_log, NULL, &core) != 0) {
         return 1;
     }
-    int rc = assemble_parts(c, core, ASSEMBLE_ALL);
+    int rc = ask_panel_add(core) != 0 ? 1 : assemble_parts(c, core, ASSEMBLE_ALL);
     rc = rc != 0 ? rc : assemble_entities(c, core);
     if (rc == 0 && tpc_core_start(core) != 0) {
         snprintf(c->error, sizeof(c->error), "%s", tpc_error_last()->text);

@@ -92,7 +92,8 @@ class Service(http.server.ThreadingHTTPServer):
                 path, _, query = self.path.partition("?")
                 service.calls.append((self.command, path, json.loads(body) if body else dict(urllib.parse.parse_qsl(query, True))))
                 status = service.status.pop(path, 200)
-                text = json.dumps({"code": 200, "message": "success"}).encode()
+                answer = {"code": 200, "message": "success", "data": service.data.get(path)}
+                text = json.dumps(answer).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(text)))
                 self.end_headers()
@@ -104,7 +105,7 @@ class Service(http.server.ThreadingHTTPServer):
                 pass
 
         super().__init__(("127.0.0.1", 0), Handler)
-        self.calls, self.status = [], {}
+        self.calls, self.status, self.data = [], {}, {}
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def close(self):
@@ -221,6 +222,22 @@ def told(p, service, r):
     r.expect("nothing else", service.calls == [], service.calls)
 
 
+def asked(p, service, r):
+    """Forms and found devices: all three members in the query, the voucher as it is."""
+    form = [{"dataKey": "reg_pkg", "label": "Packet", "type": "input", "validate": {"required": True, "type": "string"}}]
+    service.data = {"/api/v1/form/config": form, "/api/v1/plugin/device/list": {"total": 1, "list": [{"device_number": "n"}]}}
+    r.expect("form", p.ask("form METER 1 VCR") == "200 " + json.dumps(form, separators=(",", ":")))
+    r.expect("its query", service.called("/api/v1/form/config", {"protocol_type": "METER", "device_type": "1", "form_type": "VCR"}), service.calls)
+    p.ask("form CLOUD - SVCR")
+    r.expect("without a device type", service.called("/api/v1/form/config", {"protocol_type": "CLOUD", "device_type": "", "form_type": "SVCR"}), service.calls)
+    r.expect("found devices", p.ask("found ap-1 1 10") == '200 {"total":1,"list":[{"device_number":"n"}]}')
+    r.expect("its voucher", service.called("/api/v1/plugin/device/list", {"voucher": '{"token":"a b&c"}', "page": "1", "page_size": "10"}), service.calls)
+    service.status["/api/v1/form/config"] = 500
+    r.expect("a failure", p.ask("form METER 1 CFG") == "200069 ")
+    r.expect("nobody", p.ask("form NOBODY 1 CFG") == "101001 ")
+    service.calls.clear()
+
+
 def oddities(p, r):
     """What is no HTTP, or not for us, does no harm."""
     for text in [b"POST /api/v1/plugin/heartbeat HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n{}",
@@ -239,8 +256,10 @@ def main(place, r, keep):
     broker = keep(kit.Broker(place))
     p = keep(Platform(place, broker=broker.port, http=kit.free_port(), service=service.server_port))
     kit.wait_until(lambda: kit.code_of(broker.port, "x", "plugin", "plugin") == 0)
+    r.expect("the platform is in", kit.wait_until(lambda: "connected to" in (place.dir / "platform.log").read_text()))
     endpoints(p, r)
     told(p, service, r)
+    asked(p, service, r)
     mqtt(broker.port, p, r, keep)
     oddities(p, r)
     p.stop()
@@ -248,4 +267,5 @@ def main(place, r, keep):
     r.expect("no secret in the log", not any(word in log for word in ("template-secret", "a b&c", "reg_pkg")))
 
 
-kit.run("contract-thingspanel-platform", main)
+if __name__ == "__main__":
+    kit.run("contract-thingspanel-platform", main)
