@@ -262,15 +262,18 @@ static bool look_after(struct tp_http *h, struct tp_device *d)
         if (over) {
             d->tries = TP_MAKE_TRIES;
             h->host->count(h->ctx, "devices_refused", 1);
-            h->host->log(h->ctx, TPC_LOG_ERROR, "device \"%.*s\" cannot be in the core: %s",
-                         (int) d->f.id.len, d->f.id.ptr, tpc_error_name(rc));
+            if (!d->refused) {
+                h->host->log(h->ctx, TPC_LOG_ERROR, "device \"%.*s\" cannot be in the core: %s",
+                             (int) d->f.id.len, d->f.id.ptr, tpc_error_name(rc));
+            }
+            d->refused = true;
             resolve(h, d->f.voucher);
         }
         return over;
     }
     pthread_mutex_lock(&h->lock);
     d->in_core = true;
-    d->changed = false;
+    d->changed = d->refused = false;
     d->tries = 0;
     pthread_mutex_unlock(&h->lock);
     if (!d->told) {

@@ -300,10 +300,22 @@ static void free_ask(struct tp_http *h, struct tp_ask *before, struct tp_ask *a)
     tpi_free(h->host->allocator, a, sizeof(*a) + a->key_len);
 }
 
+/* Somebody waits for a device that could not be made: another attempt. */
+static void make_again(struct tp_http *h, const struct tp_ask *a, uint64_t *wait)
+{
+    struct tp_device *d = a->by_id ? NULL : tp_devices_by_voucher(&h->devices, text_of(a));
+    if (a->logins != NULL && d != NULL && !d->in_core && !d->in_work) {
+        d->tries = TP_MAKE_TRIES - 1;
+        tp_apply_work(h, d);
+        *wait = 0;
+    }
+}
+
 /* What is due of one. Under the lock, which it leaves. */
 static void look_after(struct tp_http *h, struct tp_ask *a, uint64_t now, uint64_t *wait)
 {
     bool due = a->want && h->asks_away < TP_ASKS_AWAY && a->due_ms <= now;
+    make_again(h, a, wait);
     if (a->logins != NULL || due) {
         pthread_mutex_unlock(&h->lock);
         expire(h, a, now, wait);

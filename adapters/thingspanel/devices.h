@@ -37,6 +37,7 @@ struct tp_device {
     bool told;     /* the program knows it as it is here */
     bool changed;  /* its place or name differs from what the core was told */
     bool checking; /* it is being asked for again */
+    bool refused;  /* by the core, and that was said */
     uint8_t tries; /* to make it */
     uint32_t seen; /* number of the last list that had it */
     uint32_t mark; /* .. of the last answer */

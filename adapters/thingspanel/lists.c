@@ -171,11 +171,14 @@ void tp_list_reply(struct tp_http *h, const struct tp_reply *r)
         later(h, l);
         return;
     }
-    l->failures = 0;
+    const struct tpc_str none = { NULL, 0 };
     for (size_t i = 0; i < count; i++) {
-        const struct tpc_str none = { NULL, 0 };
-        (void) tp_apply_device(h, &list->as.items[i], none, l->seen, none);
+        if (tp_apply_device(h, &list->as.items[i], none, l->seen, none) == TPC_ENOMEM) {
+            later(h, l);
+            return;
+        }
     }
+    l->failures = 0;
     l->got += count;
     int64_t total = tpi_member_int(r->data, "total", 0);
     l->state = TP_LIST_DUE;
@@ -240,23 +243,24 @@ static struct tp_point *make_point(struct tp_http *h, struct tpc_str id, struct 
     return p;
 }
 
-/* Takes over an access point. NULL: it is none, or there is no room. */
-static struct tp_point *put_point(struct tp_http *h, struct tpc_str id, struct tpc_str name,
-                                  struct tpc_str voucher, bool say)
+/* Takes over an access point. 0, TPC_EINVAL (it is none, or there is no room) or TPC_ENOMEM. */
+static int put_point(struct tp_http *h, struct tpc_str id, struct tpc_str name,
+                     struct tpc_str voucher, bool say, struct tp_point **ret)
 {
     struct tp_point **at = point_at(h, id);
     struct tp_point *old = *at;
     if (id.len == 0 || id.len > TP_ID_MAX || name.len > TP_NUMBER_MAX ||
         voucher.len > TP_TEXT_MAX || (old == NULL && h->point_count >= TP_ACCESS_LIMIT)) {
         h->host->count(h->ctx, "access_refused", 1);
-        return NULL;
+        return TPC_EINVAL;
     }
     if (old != NULL && tpc_str_equal(old->name, name) && tpc_str_equal(old->voucher, voucher)) {
-        return old;
+        *ret = old;
+        return 0;
     }
     struct tp_point *p = make_point(h, id, name, voucher);
     if (p == NULL) {
-        return NULL;
+        return TPC_ENOMEM;
     }
     p->next = old != NULL ? old->next : NULL;
     *at = p;
@@ -268,7 +272,8 @@ static struct tp_point *put_point(struct tp_http *h, struct tpc_str id, struct t
         tell(h, p, 0);
         tp_http_changed(h);
     }
-    return p;
+    *ret = p;
+    return 0;
 }
 
 /* Devices of an access point that its list has no more. */
@@ -284,26 +289,31 @@ static void ask_for_rest_of(struct tp_http *h, struct tpc_str id)
     }
 }
 
-static void read_point(struct tp_http *h, const struct tpc_value *v, uint32_t seen)
+/* 0, or TPC_ENOMEM: it is not read to its end. */
+static int read_point(struct tp_http *h, const struct tpc_value *v, uint32_t seen)
 {
     const struct tpc_value *voucher = tpi_member(v, "voucher");
     const struct tpc_value *devices = tpi_member(v, "devices");
     struct tpc_str id = tpi_member_text(v, "id");
     struct tpc_str text = tpc_value_text(voucher != NULL ? voucher : v);
     id = id.len > 0 ? id : tpi_member_text(v, "service_access_id");
-    struct tp_point *p = put_point(h, id, tpi_member_text(v, "name"), text, true);
-    if (p == NULL) {
-        return;
+    struct tp_point *p;
+    int rc = put_point(h, id, tpi_member_text(v, "name"), text, true, &p);
+    if (rc != 0) {
+        return rc == TPC_ENOMEM ? rc : 0;
     }
     p->seen = seen != 0 ? seen : p->seen;
     if (devices == NULL || devices->type != TPC_ARRAY) {
-        return;
+        return 0;
     }
     h->mark++;
-    for (size_t i = 0; i < devices->len; i++) {
-        (void) tp_apply_device(h, &devices->as.items[i], (struct tpc_str){ NULL, 0 }, 0, p->id);
+    for (size_t i = 0; i < devices->len && rc != TPC_ENOMEM; i++) {
+        rc = tp_apply_device(h, &devices->as.items[i], (struct tpc_str){ NULL, 0 }, 0, p->id);
     }
-    ask_for_rest_of(h, p->id);
+    if (rc != TPC_ENOMEM) {
+        ask_for_rest_of(h, p->id);
+    }
+    return rc == TPC_ENOMEM ? rc : 0;
 }
 
 static void remove_point(struct tp_http *h, struct tp_point **at)
@@ -331,7 +341,10 @@ void tp_points_reply(struct tp_http *h, const struct tp_reply *r)
     }
     l->seen++;
     for (size_t i = 0; list != NULL && list->type == TPC_ARRAY && i < list->len; i++) {
-        read_point(h, &list->as.items[i], l->seen);
+        if (read_point(h, &list->as.items[i], l->seen) != 0) {
+            later(h, l);
+            return;
+        }
     }
     struct tp_point **at = &h->points;
     while (*at != NULL) {
@@ -353,7 +366,9 @@ void tp_point_reply(struct tp_http *h, struct tpc_str id, const struct tp_reply 
 {
     struct tp_point **at = point_at(h, id);
     if (r->verdict == TP_REPLY_OK && r->data != NULL && r->data->type == TPC_MAP) {
-        read_point(h, r->data, 0);
+        if (read_point(h, r->data, 0) != 0) {
+            tp_lists_due(h);
+        }
     } else if (r->verdict == TP_REPLY_NO) {
         if (*at != NULL) {
             remove_point(h, at);
@@ -382,9 +397,9 @@ void tp_points_load(struct tp_http *h, const struct tpc_value *list)
 {
     for (size_t i = 0; list != NULL && list->type == TPC_ARRAY && i < list->len; i++) {
         const struct tpc_value *v = &list->as.items[i];
-        struct tp_point *p = put_point(h, tpi_member_text(v, "id"), tpi_member_text(v, "name"),
-                                       tpi_member_text(v, "voucher"), false);
-        if (p != NULL) {
+        struct tp_point *p;
+        if (put_point(h, tpi_member_text(v, "id"), tpi_member_text(v, "name"),
+                      tpi_member_text(v, "voucher"), false, &p) == 0) {
             tell(h, p, 0);
         }
     }

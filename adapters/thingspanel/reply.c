@@ -7,7 +7,7 @@
 #include <string.h>
 #include <tpcore/json.h>
 
-enum { HTTP_OK = 200, HTTP_TOO_MANY = 429, HTTP_SERVER = 500 };
+enum { HTTP_OK = 200, HTTP_TOO_MANY = 429, HTTP_SERVER = 500, VOUCHER_ROOM = 2 * TP_VOUCHER_BYTES };
 
 enum tp_verdict tp_reply_judge(int64_t code)
 {
@@ -112,21 +112,19 @@ static int voucher_of(const struct tpc_value *v, const struct tp_forms *forms,
 {
     struct tpc_str text = tpc_value_text(v);
     int rc = v->type == TPC_MAP ? text_of(v, arena, &text) : 0;
-    uint8_t *bytes = rc == 0 && text.len > 0 ? tpc_arena_take(arena, 2 * TP_VOUCHER_BYTES) : NULL;
+    uint8_t *bytes = rc == 0 && text.len > 0 ? tpc_arena_take(arena, VOUCHER_ROOM) : NULL;
     if (rc != 0 || text.len == 0) {
         return rc;
     }
     if (bytes == NULL) {
         return TPC_ENOMEM;
     }
-    struct tpi_buf b;
-    tpi_buf_init(&b, NULL, 2 * TP_VOUCHER_BYTES);
+    /* In the arena: it never grows. */
+    struct tpi_buf b = { .ptr = bytes, .cap = VOUCHER_ROOM, .limit = VOUCHER_ROOM };
     rc = tp_form_voucher(forms, text, arena, &b);
     if (rc == 0) {
-        memcpy(bytes, b.ptr, b.len);
         text = (struct tpc_str){ (const char *) bytes, b.len };
     }
-    tpi_buf_fini(&b);
     *ret = text;
     return rc == TPC_ENOMEM ? rc : 0;
 }

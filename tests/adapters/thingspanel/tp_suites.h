@@ -13,5 +13,6 @@ Suite *devices_suite(void);
 Suite *platform_suite(void);
 Suite *access_suite(void);
 Suite *callbacks_suite(void);
+Suite *short_suite(void);
 
 #endif
