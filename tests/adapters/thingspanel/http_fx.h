@@ -8,7 +8,7 @@
 #include "fake_host.h"
 #include "platform.h"
 
-enum { FX_CALLS = 1024, FX_REPLIES = 256, FX_ENDS = 64, FX_LINES = 256 };
+enum { FX_CALLS = 1024, FX_REPLIES = 512, FX_ENDS = 64, FX_LINES = 256 };
 
 /* A call of ours to the platform. */
 struct fx_call {
@@ -43,7 +43,7 @@ struct fx {
     struct {
         uint64_t call;
         uint32_t status;
-        char text[8192];
+        char text[2048];
     } replies[FX_REPLIES];
     uint32_t reply_count;
     uint64_t next_call;

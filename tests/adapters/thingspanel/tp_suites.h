@@ -14,5 +14,6 @@ Suite *platform_suite(void);
 Suite *access_suite(void);
 Suite *callbacks_suite(void);
 Suite *short_suite(void);
+Suite *threads_suite(void);
 
 #endif
