@@ -11,7 +11,8 @@
 
 enum { DRAIN_MS = 10000, ADDRESS_MAX = 255, EXPIRE_MS = 60000 };
 
-/* Modules that a service needs, loaded where they are not linked in. */
+/* Modules that a service needs, loaded where they are not linked in: of the installation, or from the
+ * folder TPCORE_MODULES. */
 static const char *const needed[] = { "http_client", "http", "thingspanel", "tcp", "sqlite" };
 
 struct settings {
@@ -77,9 +78,11 @@ static int has_module(void *user, const struct tpc_module_info *info)
 static int load_modules(const struct program *p, struct tpc_core *core)
 {
     for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++) {
-        char name[32], file[48];
+        char name[32], file[512];
+        const char *dir = getenv("TPCORE_MODULES");
         snprintf(name, sizeof(name), "%s", needed[i]);
-        snprintf(file, sizeof(file), "tpc_%s.so", needed[i]);
+        snprintf(file, sizeof(file), "%s%stpc_%s.so", dir != NULL ? dir : "",
+                 dir != NULL ? "/" : "", needed[i]);
         int rc =
             tpc_core_modules(core, has_module, name) != 0 ? 0 : tpc_core_load_module(core, file);
         if (rc != 0 && rc != TPC_ENOENT) { /* one that is missed is named where it is opened */

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <tpcore/ext/access.h>
 
 enum { INPUT_MAX = 64 << 20, HELD_MAX = 1 << 20, SHOWN_BYTES = 32, ARENA_BYTES = 16 << 20 };
 
@@ -105,17 +106,23 @@ static void print_bytes(const uint8_t *p, size_t n)
     printf("%s\n", n > SHOWN_BYTES ? "..." : "");
 }
 
-/* Who it says that it is, and what it gets back. */
-static void show_login(const struct attempt *a, struct tpc_bytes frame)
+/* Who it says that it is, and what it gets back. True: that is all, the frame is not decoded. */
+static bool show_login(const struct attempt *a, struct tpc_bytes frame)
 {
     uint8_t room[3][1024];
     struct tpc_service_login l = { .size = sizeof(l),
                                    .voucher = { room[0], sizeof(room[0]), 0 },
                                    .answer = { room[1], sizeof(room[1]), 0 },
                                    .refusal = { room[2], sizeof(room[2]), 0 } };
-    if (a->ops->login != NULL && a->ops->login(NULL, frame, &l) == 0) {
-        printf("    voucher %.*s\n", (int) l.voucher.need, (const char *) room[0]);
+    if (a->ops->login == NULL || a->ops->login(NULL, frame, &l) != 0) {
+        return false;
     }
+    printf("    voucher %.*s\n", (int) l.voucher.need, (const char *) room[0]);
+    if (l.answer.need > 0 && l.answer.need <= l.answer.cap) {
+        printf("    answer ");
+        print_bytes(room[1], l.answer.need);
+    }
+    return (l.flags & TPC_ACCESS_FEED) == 0;
 }
 
 static void show_frame(struct attempt *a, struct tpc_bytes bytes)
@@ -135,7 +142,9 @@ static void show_frame(struct attempt *a, struct tpc_bytes bytes)
     a->frames++;
     printf("frame of %zu bytes: ", bytes.len);
     print_bytes(bytes.ptr, bytes.len);
-    show_login(a, bytes);
+    if (show_login(a, bytes)) {
+        return;
+    }
     int rc = a->ops->answer != NULL ? a->ops->answer(NULL, bytes, &out) : 0;
     if (rc == 0) {
         (void) tpc_service_decode(a->ops, NULL, &f, &sink);

@@ -32,6 +32,11 @@ def free_port():
         return s.getsockname()[1]
 
 
+def listens(port):
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", port)) == 0
+
+
 def options():
     p = argparse.ArgumentParser(prog="PROGRAM --try", description=__doc__)
     p.add_argument("program")
@@ -150,6 +155,7 @@ def main():
             device = o.device
             if device is None:
                 device = f"{shlex.quote(sys.executable)} {shlex.quote(str(STUB / 'meter.py'))} --port {{port}} --sub-meters 1 --rate 5 --quiet"
+            until(lambda: service.poll() is not None or listens(o.port))
             if device:
                 children.start(*shlex.split(device.replace("{port}", str(o.port))), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
             good = show(platform, service, o)
