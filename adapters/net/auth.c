@@ -2,7 +2,9 @@
 
 #include "envelope.h"
 
+#include "base/alloc.h"
 #include "base/crypto.h"
+#include "base/map.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -11,7 +13,13 @@
 #include <string.h>
 #include <tpcore/ext/api.h>
 
-enum { TOKEN_BYTES = 1024 };
+enum {
+    TOKEN_BYTES = 1024,
+    LOOK_MS = 1000, /* between two looks at those who are in */
+    LOOK_PART = 10, /* each at so many of them: all within ten seconds */
+    LOOK_MIN = 64,
+    LOOK_GONE_MAX = 64 /* sent away at one look; the next finds the others */
+};
 
 /* A registration that waits for the thread: message and peer follow it. */
 struct waiting {
@@ -38,6 +46,13 @@ struct net_auth {
     struct waiting *current; /* at the disk */
     uint32_t count;
     uint64_t last_id;
+
+    tpc_access_drop_fn *drop; /* NULL = nobody asks who must go */
+    void *drop_user;
+    struct tpi_map known; /* device -> struct tpc_identity, while somebody asks */
+    size_t look_at;
+    uint64_t timer;
+    bool looking;
 };
 
 static const struct tpc_str auth_method = TPC_STR_INIT("auth");
@@ -67,6 +82,119 @@ struct tpc_str net_auth_address(struct tpc_str peer)
     }
     bool bare = colon == NULL || memchr(peer.ptr, ':', (size_t) (colon - peer.ptr)) != NULL;
     return bare ? peer : (struct tpc_str){ peer.ptr, (size_t) (colon - peer.ptr) };
+}
+
+/* ---- who must go ---- */
+
+/* Under the lock. Without memory he stays until his connection ends. */
+static void know(struct net_auth *a, const struct tpc_identity *who)
+{
+    const struct tpc_allocator *alloc = a->host->allocator;
+    struct tpc_identity *known = tpi_map_get(&a->known, who->key, strlen(who->key));
+    if (known != NULL) {
+        *known = *who;
+        return;
+    }
+    known = tpi_mem_dup(alloc, who, sizeof(*who));
+    if (known != NULL && tpi_map_put(&a->known, who->key, strlen(who->key), known, NULL) != 0) {
+        tpi_free(alloc, known, sizeof(*known));
+    }
+}
+
+static void note_in(struct net_auth *a, const struct tpc_identity *who)
+{
+    pthread_mutex_lock(&a->lock);
+    if (a->drop != NULL) {
+        know(a, who);
+    }
+    pthread_mutex_unlock(&a->lock);
+}
+
+static void forget(struct net_auth *a, const char *key)
+{
+    struct tpc_identity *known = tpi_map_remove(&a->known, key, strlen(key));
+    tpi_free(a->host->allocator, known, sizeof(*known));
+}
+
+static void forget_all(struct net_auth *a)
+{
+    size_t iter = 0;
+    void *known;
+    while (tpi_map_next(&a->known, &iter, NULL, &known)) {
+        tpi_free(a->host->allocator, known, sizeof(struct tpc_identity));
+    }
+    uint64_t seed = a->known.seed;
+    tpi_map_fini(&a->known);
+    tpi_map_init(&a->known, a->host->allocator);
+    a->known.seed = seed;
+    a->look_at = 0;
+}
+
+/* Under the lock. */
+static void look(struct net_auth *a)
+{
+    struct tpc_core *core = NULL;
+    const struct tpc_api *api = api_of(a, &core);
+    const char *gone[LOOK_GONE_MAX];
+    size_t gone_count = 0;
+    size_t left = tpi_map_count(&a->known) / LOOK_PART + LOOK_MIN;
+    void *value = NULL;
+    while (api != NULL && left-- > 0 && gone_count < LOOK_GONE_MAX) {
+        if (!tpi_map_next(&a->known, &a->look_at, NULL, &value)) {
+            a->look_at = 0;
+            break;
+        }
+        const struct tpc_identity *who = value;
+        if (api->auth_recheck(core, who) == TPC_EDENIED) {
+            gone[gone_count++] = who->key;
+        }
+    }
+    for (size_t i = 0; i < gone_count; i++) {
+        a->host->count(a->ctx, "sent_away", 1);
+        a->drop(a->drop_user, tenant_of(a), tpc_str_from(gone[i]));
+        forget(a, gone[i]);
+    }
+}
+
+static void on_look(void *user)
+{
+    struct net_auth *a = user;
+    pthread_mutex_lock(&a->lock);
+    if (a->looking) {
+        look(a);
+        a->looking = a->host->timer_set(a->ctx, LOOK_MS, on_look, a, &a->timer) == 0;
+    }
+    pthread_mutex_unlock(&a->lock);
+}
+
+static void end_looking(struct net_auth *a)
+{
+    pthread_mutex_lock(&a->lock);
+    uint64_t timer = a->looking ? a->timer : 0;
+    a->looking = false;
+    a->drop = NULL;
+    forget_all(a);
+    pthread_mutex_unlock(&a->lock);
+    if (timer != 0) {
+        a->host->timer_clear(a->ctx, timer); /* waits for one that runs */
+    }
+}
+
+static int watch(void *self, tpc_access_drop_fn *fn, void *user)
+{
+    struct net_auth *a = self;
+    end_looking(a);
+    if (fn == NULL) {
+        return 0;
+    }
+    pthread_mutex_lock(&a->lock);
+    a->drop = fn;
+    a->drop_user = user;
+    int rc = a->host->timer_set(a->ctx, LOOK_MS, on_look, a, &a->timer);
+    a->looking = rc == 0;
+    a->drop = rc == 0 ? fn : NULL;
+    pthread_mutex_unlock(&a->lock);
+    return rc;
 }
 
 /* ---- login ---- */
@@ -174,6 +302,7 @@ static void log_in(struct net_auth *a, const struct tpc_access_request *request,
         if (write_outcome(a, e, &o, &out) == 0) {
             g.answer = (struct tpc_bytes){ room, out.need };
         }
+        note_in(a, &o.who);
         done(user, NULL, &g);
     }
     tpi_wipe(&o, sizeof(o));
@@ -377,6 +506,8 @@ static int again(struct net_auth *a, struct tpc_str device, struct tpc_bytes fra
         try_login(a, &e, (struct tpc_str){ NULL, 0 }, (struct tpc_str){ NULL, 0 }, &o);
         if (o.code == 0 && !tpc_str_equal(tpc_str_from(o.who.key), device)) {
             refused(&o, NET_CODE_UNKNOWN, "the connection is another device's");
+        } else if (o.code == 0) {
+            note_in(a, &o.who);
         }
         rc = write_outcome(a, &e, &o, out);
         tpi_wipe(&o, sizeof(o));
@@ -391,9 +522,11 @@ static int answer(void *self, struct tpc_str device, struct tpc_bytes frame, str
     return net_envelope_is(frame, auth_method) ? again(self, device, frame, out) : TPC_ACCESS_DATA;
 }
 
-const struct tpc_access_ops net_auth_ops = {
-    .iface = TPC_IFACE(struct tpc_access_ops, 1), .login = login, .cancel = cancel, .answer = answer
-};
+const struct tpc_access_ops net_auth_ops = { .iface = TPC_IFACE(struct tpc_access_ops, 1),
+                                             .login = login,
+                                             .cancel = cancel,
+                                             .answer = answer,
+                                             .watch = watch };
 
 int net_auth_token(struct net_auth *a, struct tpc_str token, struct tpc_str peer,
                    struct tpc_identity *ret)
@@ -443,6 +576,8 @@ int net_auth_create(const struct tpc_host *host, void *ctx, struct tpc_str tenan
     if (tenant.len > 0) {
         memcpy(a->tenant, tenant.ptr, tenant.len);
     }
+    tpi_map_init(&a->known, alloc);
+    (void) host->random->fill(host->random->user, &a->known.seed, sizeof(a->known.seed));
     int rc = pthread_mutex_init(&a->lock, NULL);
     if (rc == 0 && pthread_cond_init(&a->changed, NULL) != 0) {
         pthread_mutex_destroy(&a->lock);
@@ -497,6 +632,7 @@ struct net_auth *net_auth_destroy(struct net_auth *a)
     if (a != NULL) {
         const struct tpc_allocator *alloc = a->host->allocator;
         net_auth_stop(a);
+        forget_all(a);
         pthread_cond_destroy(&a->changed);
         pthread_mutex_destroy(&a->lock);
         alloc->resize(alloc->user, a, sizeof(*a), 0);

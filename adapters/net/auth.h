@@ -45,9 +45,11 @@ void net_auth_stop(struct net_auth *a);
 /* Returns NULL. */
 struct net_auth *net_auth_destroy(struct net_auth *a);
 
-/* frame and watch are NULL. answer() of a connection that is logged in: a further "auth" is answered at
+/* frame is NULL. answer() of a connection that is logged in: a further "auth" is answered at
  * once, everything else is data without an answer (the core's own comes through send()). done() of a
- * registration must not call login() or cancel(). */
+ * registration must not call login() or cancel().
+ * watch() hears within ten seconds of a device that is disabled, deleted, or whose credentials changed
+ * since; fn is called on a worker and must not call back. It ends before the host's timers do. */
 extern const struct tpc_access_ops net_auth_ops;
 
 /* Who shows a token that a login got. The api's thread rules; blocks not. Returns 0, TPC_EDENIED,

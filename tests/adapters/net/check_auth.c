@@ -33,6 +33,8 @@ static struct tpc_api api;
 static struct net_auth *rules;
 static char seen_peer[TEXT], seen_client[TEXT], seen_sign[TEXT], seen_print[TEXT];
 static int enroll_code, token_code, recheck_code;
+static tpc_timer_fn *timer_fn;
+static void *timer_user;
 static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER; /* held = the disk is slow */
 
 static void keep(char ret[TEXT], struct tpc_str s)
@@ -121,6 +123,32 @@ static void note_line(void *ctx, int level, const char *fmt, ...)
     ck_assert_ptr_null(strstr(fmt, "secret"));
 }
 
+static int set_timer(void *ctx, uint64_t delay_ms, tpc_timer_fn *fn, void *user, uint64_t *ret)
+{
+    (void) ctx;
+    ck_assert_uint_eq(delay_ms, 1000);
+    timer_fn = fn;
+    timer_user = user;
+    *ret = 5;
+    return 0;
+}
+
+static void clear_timer(void *ctx, uint64_t timer)
+{
+    (void) ctx;
+    ck_assert_uint_eq(timer, 5);
+    timer_fn = NULL;
+}
+
+static int fill(void *user, void *p, size_t n)
+{
+    (void) user;
+    memset(p, 7, n);
+    return 0;
+}
+
+static const struct tpc_random numbers = { .size = sizeof(numbers), .fill = fill };
+
 static const struct tpc_api *give_api(void *ctx, struct tpc_core **ret_core)
 {
     *ret_core = NULL;
@@ -164,6 +192,9 @@ static void make_host(const struct tpc_allocator *alloc)
                               .log = note_line,
                               .count = note_count,
                               .enroll = enroll,
+                              .random = &numbers,
+                              .timer_set = set_timer,
+                              .timer_clear = clear_timer,
                               .api = give_api };
     api = (struct tpc_api){ .iface = TPC_IFACE(struct tpc_api, 1),
                             .auth_check = auth_check,
@@ -433,6 +464,46 @@ START_TEST(login_gives_a_token_where_one_is_shown_with_each_message)
 }
 END_TEST
 
+static void on_drop(void *user, struct tpc_str tenant, struct tpc_str device)
+{
+    char *text = user;
+    size_t n = strlen(text);
+    snprintf(text + n, TEXT - n, "%.*s/%.*s;", (int) tenant.len, tenant.ptr, (int) device.len,
+             device.ptr);
+}
+
+START_TEST(device_that_may_not_stay_is_told_of_once)
+{
+    char gone[TEXT] = "";
+    begin(0);
+    expect(
+        LOGIN("dev02&pk01", "x"), 0, TPC_ACCESS_IN,
+        "{\"requestId\":\"1\",\"method\":\"auth\",\"data\":\"认证成功\",\"code\":0,\"msg\":\"\"}");
+    tk_ok(net_auth_ops.watch(rules, on_drop, gone)); /* those from before are not known */
+    expect(
+        LOGIN("dev01&pk01", "right"), 0, TPC_ACCESS_IN,
+        "{\"requestId\":\"1\",\"method\":\"auth\",\"data\":\"认证成功\",\"code\":0,\"msg\":\"\"}");
+    (void) answer_to("dev01", LOGIN("dev01&pk01", "right"), TPC_ACCESS_DONE);
+    timer_fn(timer_user);
+    ck_assert_str_eq(gone, "");
+    recheck_code = TPC_EAGAIN; /* no answer is no no */
+    timer_fn(timer_user);
+    timer_fn(timer_user);
+    ck_assert_str_eq(gone, "");
+    recheck_code = TPC_EDENIED;
+    timer_fn(timer_user); /* the end of a walk through all, or the walk */
+    timer_fn(timer_user);
+    timer_fn(timer_user);
+    ck_assert_str_eq(gone, "acme/dev01;");
+    expect(
+        LOGIN("dev01&pk01", "right"), 0, TPC_ACCESS_IN,
+        "{\"requestId\":\"1\",\"method\":\"auth\",\"data\":\"认证成功\",\"code\":0,\"msg\":\"\"}");
+    tk_ok(net_auth_ops.watch(rules, NULL, NULL));
+    ck_assert_ptr_null((void *) (uintptr_t) timer_fn);
+    end();
+}
+END_TEST
+
 START_TEST(host_without_devices_lets_nobody_in)
 {
     struct tpc_identity who;
@@ -507,6 +578,7 @@ Suite *auth_suite(void)
     tcase_add_test(t, stop_waits_for_the_disk_and_tells_nobody_any_more);
     tcase_add_test(t, second_login_on_a_connection_is_answered_at_once);
     tcase_add_test(t, login_gives_a_token_where_one_is_shown_with_each_message);
+    tcase_add_test(t, device_that_may_not_stay_is_told_of_once);
     tcase_add_test(t, host_without_devices_lets_nobody_in);
     tcase_add_test(t, short_memory_is_told_and_leaves_nothing);
     tcase_add_test(t, address_is_without_its_port);

@@ -318,6 +318,24 @@ START_TEST(command_for_a_device_that_is_gone_waits_for_it_or_ends)
 }
 END_TEST
 
+START_TEST(device_that_is_disabled_is_sent_away)
+{
+    struct peer p;
+    begin(lines);
+    peer_open(&p);
+    expect(&p, LOGIN(PASSWORD), LOGGED_IN);
+    report(&p, "a");
+    put("device", "{\"key\":\"dev01\",\"product\":\"pk01\",\"enabled\":false}");
+    ck_assert_str_eq(hear(&p, WAIT_MS), "");
+    close(p.fd);
+    peer_open(&p);
+    expect(&p, LOGIN(PASSWORD),
+           "{\"requestId\":\"1\",\"method\":\"auth\",\"code\":401,\"msg\":\"refused\"}");
+    close(p.fd);
+    tk_ok(tpc_core_destroy(core));
+}
+END_TEST
+
 START_TEST(first_bytes_that_are_no_message_end_the_connection)
 {
     struct peer p;
@@ -339,6 +357,7 @@ Suite *rules_suite(void)
     tcase_add_test(t, device_lives_on_frames_with_a_length);
     tcase_add_test(t, device_registers_and_goes_on_over_the_same_connection);
     tcase_add_test(t, command_for_a_device_that_is_gone_waits_for_it_or_ends);
+    tcase_add_test(t, device_that_is_disabled_is_sent_away);
     tcase_add_test(t, first_bytes_that_are_no_message_end_the_connection);
     suite_add_tcase(s, t);
     return s;
