@@ -375,7 +375,7 @@ static int begin(struct mqtt_client *c)
     c->facts = (struct mqtt_client_facts){ .version = c->config.version };
     c->found.count = 0;
     pthread_mutex_unlock(&c->lock);
-    mqtt_sockets_list(&c->before);
+    mqtt_sockets_list(c->port, &c->before);
     int rc = begin_connect(c);
     tls_copy_destroy(old); /* paho has the paths of the new ones */
     pthread_mutex_lock(&c->lock);

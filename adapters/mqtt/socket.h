@@ -6,17 +6,19 @@
 #ifndef MQTT_SOCKET_H
 #define MQTT_SOCKET_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum { MQTT_SOCKETS_MAX = 4096, MQTT_FOUND_MAX = 16 };
 
 struct mqtt_sockets {
     uint32_t count;
+    bool by_port; /* those of the machine with that peer port, as the process has too many */
     uint64_t inodes[MQTT_SOCKETS_MAX];
 };
 
-/* All sockets of the process. */
-void mqtt_sockets_list(struct mqtt_sockets *ret);
+/* All sockets of the process; of one with MQTT_SOCKETS_MAX or more those to that port. */
+void mqtt_sockets_list(uint16_t port, struct mqtt_sockets *ret);
 
 /* What may be paho's socket: one, or some where others connected to the same port in the same moment. */
 struct mqtt_found {
