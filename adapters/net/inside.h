@@ -15,7 +15,7 @@ enum { NET_READ_BYTES = 65536 };
 /* Called before the loop waits: what was written since the last time leaves in one piece. */
 struct net_flush {
     void (*fn)(struct net_flush *f);
-    struct net_flush *next;
+    struct net_flush *next, *prev;
     bool queued;
 };
 

@@ -133,21 +133,24 @@ void net_flush_later(struct net_loop *l, struct net_flush *f)
 {
     if (!f->queued) {
         f->queued = true;
+        f->prev = NULL;
         f->next = l->flush_first;
+        if (f->next != NULL) {
+            f->next->prev = f;
+        }
         l->flush_first = f;
     }
 }
 
 void net_flush_drop(struct net_loop *l, struct net_flush *f)
 {
-    struct net_flush **at = &l->flush_first;
-    while (f->queued && *at != NULL && *at != f) {
-        at = &(*at)->next;
+    if (f->queued) {
+        f->queued = false;
+        *(f->prev != NULL ? &f->prev->next : &l->flush_first) = f->next;
+        if (f->next != NULL) {
+            f->next->prev = f->prev;
+        }
     }
-    if (f->queued && *at == f) {
-        *at = f->next;
-    }
-    f->queued = false;
 }
 
 static void on_before_wait(uv_prepare_t *handle)
@@ -155,8 +158,7 @@ static void on_before_wait(uv_prepare_t *handle)
     struct net_loop *l = handle->data;
     while (l->flush_first != NULL) {
         struct net_flush *f = l->flush_first;
-        l->flush_first = f->next;
-        f->queued = false;
+        net_flush_drop(l, f);
         f->fn(f);
     }
     set_tick(l);

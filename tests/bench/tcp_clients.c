@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { CONNECT = 1, RUN = 2, PER_ADDRESS = 10000 };
+enum { CONNECT = 1, RUN = 2, PER_ADDRESS = 10000, AT_ONCE = 100 };
 
 struct order {
     uint32_t what, first, count, answer_bytes;
@@ -83,7 +83,6 @@ static void log_in(struct device *d, const struct order *o, uint32_t number)
     snprintf((char *) f + 4, 8, "m%05u", (unsigned) number);
     put_sum(f, CLIENTS_LOGIN_BYTES);
     bench_must(send(d->fd, f, CLIENTS_LOGIN_BYTES, MSG_NOSIGNAL) == CLIENTS_LOGIN_BYTES, "login");
-    hear(d, o->answer_bytes);
     e.data.ptr = d;
     bench_must(epoll_ctl(poller, EPOLL_CTL_ADD, d->fd, &e) == 0, "epoll");
 }
@@ -128,8 +127,11 @@ static void child(int from, int to)
             devices = calloc(o.count, sizeof(*devices));
             bench_must(devices != NULL, "memory");
             device_count = o.count;
-            for (uint32_t i = 0; i < o.count; i++) {
+            for (uint32_t i = 0, heard = 0; i < o.count; i++) {
                 log_in(&devices[i], &o, o.first + i);
+                while (heard <= i && (i + 1 == o.count || i - heard >= AT_ONCE)) {
+                    hear(&devices[heard++], o.answer_bytes);
+                }
             }
         } else {
             run(&o);
