@@ -75,13 +75,17 @@ static struct tpc_str param(const struct net_envelope *e, const char *name)
 
 struct tpc_str net_auth_address(struct tpc_str peer)
 {
-    const char *colon = peer.len > 0 ? memrchr(peer.ptr, ':', peer.len) : NULL;
-    if (peer.len > 0 && peer.ptr[0] == '[') {
-        const char *end = memchr(peer.ptr, ']', peer.len);
-        return end == NULL ? peer : (struct tpc_str){ peer.ptr + 1, (size_t) (end - peer.ptr) - 1 };
+    size_t colons = 0, first = 0;
+    for (size_t i = 0; i < peer.len; i++) {
+        if (peer.ptr[0] == '[' && peer.ptr[i] == ']') {
+            return (struct tpc_str){ peer.ptr + 1, i - 1 };
+        }
+        if (peer.ptr[i] == ':' && colons++ == 0) {
+            first = i;
+        }
     }
-    bool bare = colon == NULL || memchr(peer.ptr, ':', (size_t) (colon - peer.ptr)) != NULL;
-    return bare ? peer : (struct tpc_str){ peer.ptr, (size_t) (colon - peer.ptr) };
+    /* One colon stands before a port; more are in an IPv6 address without one. */
+    return colons == 1 ? (struct tpc_str){ peer.ptr, first } : peer;
 }
 
 /* ---- who must go ---- */
