@@ -124,6 +124,9 @@ static int attach(struct tp_http *h, struct tp_login *l, struct tpc_str voucher,
         return TPC_ENOMEM;
     }
     l->ask = a;
+    if (a->logins == NULL || l->due_ms < a->login_due_ms) {
+        a->login_due_ms = l->due_ms;
+    }
     l->next = a->logins;
     a->logins = l;
     *ret_id = l->id;

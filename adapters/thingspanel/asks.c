@@ -40,8 +40,8 @@ struct tp_ask *tp_ask_get(struct tp_http *h, bool by_id, struct tpc_str text)
         tpi_free(h->host->allocator, a, sizeof(*a) + a->key_len);
         return NULL;
     }
-    a->next = h->all_asks;
-    h->all_asks = a;
+    *(h->last_ask != NULL ? &h->last_ask->next : &h->all_asks) = a; /* in the order they came */
+    h->last_ask = a;
     h->ask_count++;
     return a;
 }
@@ -247,13 +247,13 @@ void tp_ask_resolve(struct tp_http *h, struct tp_ask *a)
 
 /* ---- what is due ---- */
 
-/* Takes out one that waited too long. */
-static struct tp_login *take_late(struct tp_http *h, struct tp_ask *a, uint64_t now, uint64_t *wait)
+/* Takes out one that waited too long; if there is none it is known when the next one will have. */
+static struct tp_login *take_late(struct tp_http *h, struct tp_ask *a, uint64_t now)
 {
     struct tp_login **at = &a->logins;
+    a->login_due_ms = UINT64_MAX;
     while (*at != NULL && (*at)->due_ms > now) {
-        uint64_t left = (*at)->due_ms - now;
-        *wait = left < *wait ? left : *wait;
+        a->login_due_ms = (*at)->due_ms < a->login_due_ms ? (*at)->due_ms : a->login_due_ms;
         at = &(*at)->next;
     }
     struct tp_login *l = *at;
@@ -266,12 +266,12 @@ static struct tp_login *take_late(struct tp_http *h, struct tp_ask *a, uint64_t 
     return l;
 }
 
-static void expire(struct tp_http *h, struct tp_ask *a, uint64_t now, uint64_t *wait)
+static void expire(struct tp_http *h, struct tp_ask *a, uint64_t now)
 {
     struct tp_login *l;
     do {
         pthread_mutex_lock(&h->lock);
-        l = take_late(h, a, now, wait);
+        l = take_late(h, a, now);
         pthread_mutex_unlock(&h->lock);
         if (l != NULL) {
             tp_login_end(h, l, TP_LOGIN_LATER, (struct tpc_str){ NULL, 0 });
@@ -282,19 +282,20 @@ static void expire(struct tp_http *h, struct tp_ask *a, uint64_t now, uint64_t *
 /* Nothing is to be remembered of it. Under the lock. */
 static bool is_over(const struct tp_http *h, const struct tp_ask *a, uint64_t now)
 {
-    return !a->want && !a->away && a->logins == NULL && a->blocked_ms <= now &&
-           (a->by_id || (allowed_ms(h, a) <= now &&
-                         (a->unknown == 0 || a->last_ms + h->config->unknown_pause_ms <= now)));
+    if (a->want || a->away || a->logins != NULL || a->blocked_ms > now) {
+        return false;
+    }
+    /* That it was unknown once or twice is forgotten where many are, so that there is room. */
+    bool counts = a->unknown > 0 && a->last_ms + h->config->unknown_pause_ms > now &&
+                  h->ask_count <= TP_ASKS_LIMIT / 2;
+    return a->by_id || (allowed_ms(h, a) <= now && !counts);
 }
 
-/* before = the one in front of it when it was met; others may stand there since. Under the lock. */
+/* before = the one in front of it. Under the lock. */
 static void free_ask(struct tp_http *h, struct tp_ask *before, struct tp_ask *a)
 {
-    struct tp_ask **at = before != NULL ? &before->next : &h->all_asks;
-    while (*at != a) {
-        at = &(*at)->next;
-    }
-    *at = a->next;
+    *(before != NULL ? &before->next : &h->all_asks) = a->next;
+    h->last_ask = h->last_ask == a ? before : h->last_ask;
     (void) tpi_map_remove(&h->asks, a->key, a->key_len);
     h->ask_count--;
     tpi_free(h->host->allocator, a, sizeof(*a) + a->key_len);
@@ -316,13 +317,20 @@ static void look_after(struct tp_http *h, struct tp_ask *a, uint64_t now, uint64
 {
     bool due = a->want && h->asks_away < TP_ASKS_AWAY && a->due_ms <= now;
     make_again(h, a, wait);
-    if (a->logins != NULL || due) {
+    bool late = a->logins != NULL && a->login_due_ms <= now;
+    if (late || due) {
         pthread_mutex_unlock(&h->lock);
-        expire(h, a, now, wait);
+        if (late) {
+            expire(h, a, now);
+        }
         if (due) {
             call(h, a, now);
         }
         pthread_mutex_lock(&h->lock);
+    }
+    if (a->logins != NULL) {
+        uint64_t left = a->login_due_ms > now ? a->login_due_ms - now : 0;
+        *wait = left < *wait ? left : *wait;
     }
     if (a->want && a->due_ms > now) {
         *wait = a->due_ms - now < *wait ? a->due_ms - now : *wait;
@@ -336,7 +344,7 @@ uint64_t tp_asks_step(struct tp_http *h, uint64_t now)
 {
     uint64_t wait = WAIT_MAX_MS;
     struct tp_ask *before = NULL;
-    /* Only this thread takes any out; new ones come in front. */
+    /* Only this thread takes any out; new ones come behind. */
     pthread_mutex_lock(&h->lock);
     for (struct tp_ask *a = h->all_asks, *next; a != NULL; a = next) {
         next = a->next;

@@ -160,6 +160,7 @@ uint64_t tp_http_step(struct tp_http *h)
     if (h->dirty && now >= h->save_ms) {
         h->dirty = false;
         tp_keep_save(h);
+        h->save_took_ms = tp_http_now(h) - now;
     } else if (h->dirty) {
         wait = lesser(wait, h->save_ms - now);
     }
@@ -170,7 +171,8 @@ void tp_http_changed(struct tp_http *h)
 {
     if (!h->dirty) {
         h->dirty = true;
-        h->save_ms = tp_http_now(h) + TP_SAVE_MS;
+        /* A large file is not written all the time. */
+        h->save_ms = tp_http_now(h) + TP_SAVE_MS + TP_SAVE_REST * h->save_took_ms;
     }
 }
 

@@ -35,6 +35,7 @@ enum {
     TP_PAUSE_MIN_MS = 1000,   /* before a call that failed is made again; doubles */
     TP_PAUSE_MAX_MS = 60000,
     TP_SAVE_MS = 1000, /* after a change, so that many make one file */
+    TP_SAVE_REST = 20, /* .. and so many times as long as the last one took */
     TP_ALLOW_LIMIT = 64
 };
 
@@ -91,6 +92,7 @@ struct tp_ask {
     uint64_t last_ms;    /* of the last call; 0 = none */
     uint64_t blocked_ms; /* not known until then */
     struct tp_login *logins;
+    uint64_t login_due_ms; /* none of them has waited too long before */
     size_t key_len;
     char key[]; /* voucher or id, behind 'v' or 'i' */
 };
@@ -175,7 +177,7 @@ struct tp_http {
     struct tp_device *work, *last_work; /* the thread's */
     uint64_t work_ms;                   /* those that failed are not tried before */
     struct tpi_map asks;
-    struct tp_ask *all_asks;
+    struct tp_ask *all_asks, *last_ask;
     uint32_t ask_count, asks_away;
     struct tpi_map64 logins;
     uint64_t next_login, calling; /* the one whose done() runs; 0 = none */
@@ -201,6 +203,7 @@ struct tp_http {
     uint32_t point_count;
     bool dirty;
     uint64_t save_ms;
+    uint64_t save_took_ms;
     struct tpc_arena *arena; /* of one reply */
 };
 
