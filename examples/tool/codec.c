@@ -7,11 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <tpcore/ext/host.h>
+#include <unistd.h>
 
-enum { INPUT_MAX = 1 << 20 };
+enum { INPUT_MAX = 64 << 20 };
 
 struct request {
     const char *product, *config, *hex, *text, *file, *kind, *topic, *service, *params;
+    const char *pcap, *framing, *port;
 };
 
 /* Number of a kind that devices send, by its name; -1 = no such kind. */
@@ -32,14 +34,17 @@ static int parse(int argc, char **argv, struct request *r)
 {
     for (int i = 0; i < argc; i++) {
         const char *value = i + 1 < argc ? argv[i + 1] : NULL;
-        const char **to = strcmp(argv[i], "--config") == 0   ? &r->config
-                          : strcmp(argv[i], "--hex") == 0    ? &r->hex
-                          : strcmp(argv[i], "--text") == 0   ? &r->text
-                          : strcmp(argv[i], "--file") == 0   ? &r->file
-                          : strcmp(argv[i], "--kind") == 0   ? &r->kind
-                          : strcmp(argv[i], "--topic") == 0  ? &r->topic
-                          : strcmp(argv[i], "--encode") == 0 ? &r->service
-                                                             : NULL;
+        const char **to = strcmp(argv[i], "--config") == 0    ? &r->config
+                          : strcmp(argv[i], "--hex") == 0     ? &r->hex
+                          : strcmp(argv[i], "--text") == 0    ? &r->text
+                          : strcmp(argv[i], "--file") == 0    ? &r->file
+                          : strcmp(argv[i], "--kind") == 0    ? &r->kind
+                          : strcmp(argv[i], "--topic") == 0   ? &r->topic
+                          : strcmp(argv[i], "--encode") == 0  ? &r->service
+                          : strcmp(argv[i], "--pcap") == 0    ? &r->pcap
+                          : strcmp(argv[i], "--framing") == 0 ? &r->framing
+                          : strcmp(argv[i], "--port") == 0    ? &r->port
+                                                              : NULL;
         if (to != NULL) {
             if (value == NULL) {
                 return -1;
@@ -54,7 +59,8 @@ static int parse(int argc, char **argv, struct request *r)
             return -1;
         }
     }
-    int inputs = (r->hex != NULL) + (r->text != NULL) + (r->file != NULL) + (r->service != NULL);
+    int inputs = (r->hex != NULL) + (r->text != NULL) + (r->file != NULL) + (r->service != NULL) +
+                 (r->pcap != NULL);
     return r->product != NULL && r->config != NULL && inputs == 1 && kind_of(r->kind) >= 0 ? 0 : -1;
 }
 
@@ -66,44 +72,53 @@ static int digit(char c)
                                   : -1;
 }
 
-/* Pairs of digits; blanks and colons between them. */
-static long from_hex(const char *hex, uint8_t *to)
+/* Pairs of digits; blanks, line ends and colons between them. */
+static long from_hex(const char *hex, size_t len, uint8_t *to)
 {
     long n = 0;
-    for (const char *p = hex; *p != '\0';) {
-        if (*p == ' ' || *p == ':') {
-            p++;
+    for (size_t i = 0; i < len;) {
+        if (strchr(" :\t\r\n", hex[i]) != NULL && hex[i] != '\0') {
+            i++;
             continue;
         }
-        if (digit(p[0]) < 0 || digit(p[1]) < 0 || n == INPUT_MAX) {
-            fprintf(stderr, "tp-tool: --hex: no pair of digits at character %ld\n",
-                    (long) (p - hex) + 1);
+        if (i + 1 >= len || digit(hex[i]) < 0 || digit(hex[i + 1]) < 0 || n == INPUT_MAX) {
+            fprintf(stderr, "tp-tool: --hex: no pair of digits at character %ld\n", (long) i + 1);
             return -1;
         }
-        to[n++] = (uint8_t) (digit(p[0]) << 4 | digit(p[1]));
-        p += 2;
+        to[n++] = (uint8_t) (digit(hex[i]) << 4 | digit(hex[i + 1]));
+        i += 2;
     }
+    return n;
+}
+
+static long read_file(const char *name, uint8_t *to, size_t cap)
+{
+    FILE *f = fopen(name, "rb");
+    if (f == NULL) {
+        fprintf(stderr, "tp-tool: %s: %s\n", name, strerror(errno));
+        return -1;
+    }
+    long n = (long) fread(to, 1, cap, f);
+    fclose(f);
     return n;
 }
 
 static long read_input(const struct request *r, uint8_t *to)
 {
     if (r->hex != NULL) {
-        return from_hex(r->hex, to);
+        size_t len = strlen(r->hex);
+        bool is_file =
+            strspn(r->hex, "0123456789abcdefABCDEF: ") != len && access(r->hex, R_OK) == 0;
+        long n = is_file ? read_file(r->hex, to, INPUT_MAX) : (long) len;
+        /* Of a file in place: a byte takes at least two of its characters. */
+        return n < 0 ? n : from_hex(is_file ? (const char *) to : r->hex, (size_t) n, to);
     }
     if (r->text != NULL) {
         size_t len = strlen(r->text);
         memcpy(to, r->text, len < INPUT_MAX ? len : INPUT_MAX);
         return (long) (len < INPUT_MAX ? len : INPUT_MAX);
     }
-    FILE *f = fopen(r->file, "rb");
-    if (f == NULL) {
-        fprintf(stderr, "tp-tool: %s: %s\n", r->file, strerror(errno));
-        return -1;
-    }
-    long n = (long) fread(to, 1, INPUT_MAX, f);
-    fclose(f);
-    return n;
+    return read_file(r->pcap != NULL ? r->pcap : r->file, to, INPUT_MAX);
 }
 
 static void print_value(const struct tpc_value *v)
@@ -170,27 +185,45 @@ static int fail(const char *what)
     return 1;
 }
 
-static int decode(struct tpc_core *core, const struct request *r)
+struct trial {
+    struct tpc_core *core;
+    const struct request *r;
+};
+
+static int decode_frame(void *user, struct tpc_bytes bytes)
 {
-    static uint8_t input[INPUT_MAX];
-    struct tpc_frame f = { .size = sizeof(f) };
+    const struct trial *t = user;
+    struct tpc_frame f = { .size = sizeof(f), .payload = bytes };
     int bad = 0;
-    long len = read_input(r, input);
-    if (len < 0) {
-        return 1;
+    if (t->r->framing != NULL || t->r->pcap != NULL) {
+        printf("frame of %zu bytes\n", bytes.len);
     }
-    f.kind = (uint16_t) kind_of(r->kind);
-    f.topic = tpc_str_from(r->topic != NULL ? r->topic : "");
-    f.payload = (struct tpc_bytes){ input, (size_t) len };
-    if (tpc_codec_test(core, tpc_str_from(r->product), &f, on_message, &bad) != 0) {
-        return fail(r->product);
+    f.kind = (uint16_t) kind_of(t->r->kind);
+    f.topic = tpc_str_from(t->r->topic != NULL ? t->r->topic : "");
+    if (tpc_codec_test(t->core, tpc_str_from(t->r->product), &f, on_message, &bad) != 0) {
+        return fail(t->r->product);
     }
     return bad;
 }
 
+static int decode(struct tpc_core *core, const struct request *r)
+{
+    struct trial t = { core, r };
+    uint8_t *input = malloc(INPUT_MAX);
+    long len = input != NULL ? read_input(r, input) : -1;
+    int rc = 1;
+    if (len >= 0) {
+        unsigned int port = r->port != NULL ? (unsigned int) strtoul(r->port, NULL, 10) : 0;
+        rc = tool_frames((struct tpc_bytes){ input, (size_t) len }, r->pcap != NULL, port,
+                         r->framing, decode_frame, &t);
+    }
+    free(input);
+    return rc;
+}
+
 static int encode(struct tpc_core *core, const struct request *r)
 {
-    static uint8_t out[INPUT_MAX];
+    static uint8_t out[1 << 20];
     struct tpc_buf buf = { out, sizeof(out), 0 };
     bool text = true;
     if (tpc_codec_test_encode(core, tpc_str_from(r->product), tpc_str_from(r->service),

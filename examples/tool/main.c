@@ -19,10 +19,13 @@ static int tool_modules(int count, char **paths);
 
 static const struct command commands[] = {
     { "codec", tool_codec,
-      "tp-tool codec PRODUCT --config CONFIG (--hex 0102.. | --text TEXT | --file FILE)\n"
+      "tp-tool codec PRODUCT --config CONFIG (--hex 0102..|FILE | --text TEXT | --file FILE | "
+      "--pcap FILE)\n"
       "             [--kind telemetry|attributes|event|presence|reply|raw]\n"
-      "             [--topic TOPIC]\n"
-      "  decodes bytes as the product does: points, the model's verdicts, script errors\n"
+      "             [--topic TOPIC] [--framing '{\"type\":\"length\",\"size\":2}'] [--port N]\n"
+      "  decodes bytes as the product does: points, the model's verdicts, script errors; "
+      "--framing\n"
+      "  finds frames in them as the adapter tcp does, --pcap in what a capture sent to port N\n"
       "tp-tool codec PRODUCT --config CONFIG --encode SERVICE [PARAMS_JSON]\n"
       "  the bytes that a command becomes\n" },
     { "history", tool_history,

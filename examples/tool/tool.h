@@ -38,6 +38,12 @@ void tool_close(struct config *c, struct tpc_core *core);
 void tool_log_line(void *user, int level, const char *subject, const char *text);
 /* The value as JSON with line breaks, into a file or to stdout (NULL). 0, or 1 when that was said. */
 int tool_write_json(const char *file, const struct tpc_value *v);
+/* Frames of bytes, or of what a capture says was sent to a port (0 = to any), by the framing of the
+ * adapter tcp (its options as JSON; NULL = each piece is one). fn returns 1 if a frame is refused. 0; 1 =
+ * something was refused, or that was said. */
+typedef int tool_frame_fn(void *user, struct tpc_bytes frame);
+int tool_frames(struct tpc_bytes input, bool capture, unsigned int port, const char *framing_json,
+                tool_frame_fn *fn, void *user);
 /* Says what failed with the last error on stderr. Returns -1. */
 int tool_fail(const char *what);
 

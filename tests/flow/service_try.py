@@ -144,7 +144,40 @@ def digits(folder):
         expect(f"usage {options}", run(*options)[0] == 2)
 
 
+# ---- tp-tool codec ----
+
+def codec(folder):
+    config, hexes, capture = (pathlib.Path(folder) / name for name in ("x.yaml", "x.hex", "x.pcap"))
+    config.write_text("entities: [{kind: product, key: p, codec: json, model: {properties: [{id: a, type: int, max: 9}]}}]\n")
+
+    def ask(*options):
+        return run("codec", "p", "--config", config, *options, at=tool)
+    lines = b'{"a":1}\n{"a":2}\r\n'
+    length = b"".join(b"\0" + bytes([len(t)]) + t for t in (b'{"a":3}', b'{"a":4}'))
+    code, out = ask("--framing", "{}", "--hex", (lines + b'{"a":').hex())
+    expect("lines", code == 1 and "a = 1" in out and "a = 2" in out and "5 bytes more" in out, out)
+    hexes.write_text(length.hex("\n"))
+    code, out = ask("--framing", '{"type":"length","size":2,"strip":2}', "--hex", hexes)
+    expect("length", code == 0 and "a = 3" in out and "a = 4" in out, out)
+    code, out = ask("--framing", '{"type":"length","size":1}', "--hex", "00")
+    expect("a length of nothing", code == 1 and "would be closed" in out, out)
+    capture.write_bytes(classic([ip4(tcp(0, lines[:9])), ip4(tcp(9, lines[9:])), ip4(tcp(0, b"{}", ports=(7000, 50000)))], 101))
+    code, out = ask("--framing", "{}", "--pcap", capture, "--port", "7000")
+    expect("capture", code == 0 and out.count("frame of") == 2 and "a = 2" in out and "10.0.0.7:50000 > 10.0.0.1:7000" in out, out)
+    code, out = ask("--pcap", capture)
+    expect("each piece", code == 1 and out.count("frame of") == 3, out)
+    code, out = ask("--hex", "7b2261223a31307d")
+    expect("what the model says", code == 1 and "refused" in out and "frame of" not in out, out)
+    for wrong in ("{", '{"type":"none"}', '{"type":"fixed"}', '{"type":"service"}', '{"more":1}'):
+        code, out = ask("--framing", wrong, "--hex", "00")
+        expect(f"framing {wrong}", code == 1 and "--framing" in out, out)
+    expect("two inputs", ask("--pcap", capture, "--hex", "00")[0] == 2)
+    expect("no capture", ask("--pcap", config)[0] == 1)
+
+
 with tempfile.TemporaryDirectory() as where:
+    if tool:
+        codec(where)
     captures(where)
     digits(where)
     code, out = run("--try", "--command", "interval", "--params", '{"seconds": 5}')
