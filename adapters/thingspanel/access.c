@@ -155,7 +155,7 @@ static int look(struct tp_http *h, const struct reading *r, tpc_access_done_fn *
     const struct tp_ask *a = d == NULL ? tp_ask_get(h, false, voucher) : NULL;
     if (h->stopping) {
         rc = TPC_ESTATE;
-    } else if (d != NULL && d->in_core && !d->checking) {
+    } else if (d != NULL && d->in_core && d->ready && !d->checking) {
         *ret = LOOK_IN;
         memcpy(id, d->f.id.ptr, d->f.id.len);
         id[d->f.id.len] = '\0';

@@ -253,6 +253,30 @@ static void resolve(struct tp_http *h, struct tpc_str voucher)
     }
 }
 
+/* What a device says of those behind it is lost until they are in the core: it is let in after them. */
+static bool is_ready(const struct tp_device *d)
+{
+    bool ready = d->in_core;
+    for (const struct tp_device *c = d->first_behind; c != NULL && ready; c = c->next_behind) {
+        ready = !c->in_work && (c->first_behind == NULL || c->ready || !c->in_core);
+    }
+    return ready;
+}
+
+/* Of a device and the gateways before it. */
+static void settle(struct tp_http *h, struct tp_device *d)
+{
+    for (struct tp_device *at = d; at != NULL; at = at->gateway) {
+        bool ready = is_ready(at);
+        pthread_mutex_lock(&h->lock);
+        at->ready = ready;
+        pthread_mutex_unlock(&h->lock);
+        if (ready || at == d) {
+            resolve(h, at->f.voucher);
+        }
+    }
+}
+
 /* False: it has to be tried again. */
 static bool look_after(struct tp_http *h, struct tp_device *d)
 {
@@ -267,7 +291,7 @@ static bool look_after(struct tp_http *h, struct tp_device *d)
                              (int) d->f.id.len, d->f.id.ptr, tpc_error_name(rc));
             }
             d->refused = true;
-            resolve(h, d->f.voucher);
+            settle(h, d);
         }
         return over;
     }
@@ -280,7 +304,7 @@ static bool look_after(struct tp_http *h, struct tp_device *d)
         d->told = true;
         tell(h, d, 0);
     }
-    resolve(h, d->f.voucher);
+    settle(h, d);
     return true;
 }
 
@@ -352,6 +376,9 @@ static int put(struct tp_http *h, struct tp_facts *f, uint32_t seen, struct tp_d
         d->told = d->told && changes == 0;
         d->changed = d->changed || (changes & (TP_CHANGE_NEW | TP_CHANGE_PLACE)) != 0;
         d->tries = 0;
+        for (struct tp_device *up = d->in_core ? NULL : d->gateway; up != NULL; up = up->gateway) {
+            up->ready = false;
+        }
     }
     uint32_t count = tp_devices_count(&h->devices);
     pthread_mutex_unlock(&h->lock);
@@ -432,6 +459,7 @@ int tp_apply_device(struct tp_http *h, const struct tpc_value *v, struct tpc_str
 void tp_apply_gone(struct tp_http *h, struct tp_device *d)
 {
     char voucher[TP_VOUCHER_BYTES];
+    struct tp_device *gateway = d->gateway;
     struct tpc_str text = { voucher, d->f.voucher.len < sizeof(voucher) ? d->f.voucher.len : 0 };
     memcpy(voucher, d->f.voucher.ptr, text.len);
     while (d->first_behind != NULL) {
@@ -455,4 +483,7 @@ void tp_apply_gone(struct tp_http *h, struct tp_device *d)
     }
     tp_http_changed(h);
     resolve(h, text);
+    if (gateway != NULL && !gateway->ready) {
+        settle(h, gateway);
+    }
 }

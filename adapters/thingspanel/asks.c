@@ -238,7 +238,7 @@ void tp_ask_resolve(struct tp_http *h, struct tp_ask *a)
         pthread_mutex_lock(&h->lock);
         tp_ask_want(h, a);
         pthread_mutex_unlock(&h->lock);
-    } else if (d->in_core && !d->checking) {
+    } else if (d->in_core && d->ready && !d->checking) {
         end_logins(h, a, TP_LOGIN_IN, d->f.id);
     } else if (!d->in_core && d->tries >= TP_MAKE_TRIES) {
         end_logins(h, a, TP_LOGIN_REFUSED, (struct tpc_str){ NULL, 0 });

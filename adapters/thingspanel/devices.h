@@ -34,6 +34,7 @@ struct tp_device {
     struct tp_device *next_work; /* the owner's list of devices to look after */
     bool in_work;
     bool in_core;  /* it is there, as it is here */
+    bool ready;    /* .. and so are those behind it, or were given up: it may log in */
     bool told;     /* the program knows it as it is here */
     bool changed;  /* its place or name differs from what the core was told */
     bool checking; /* it is being asked for again */
