@@ -138,6 +138,7 @@ echo "service: the broker stood still for ${stalled} s, the API was away for 3 s
     "doubled=$(member doubled "$counted") heartbeats=$(member heartbeat "$counted") resent=$(($(member sent "$made") - $(member acknowledged "$made")))"
 state=ok
 if [ "$service_code" -ne 0 ] || [ "$frames" -eq 0 ] || [ "$lost" -ne 0 ] || [ "$(member missing "$counted")" -ne 0 ] ||
+    [ "$(member telemetry "$counted")" -lt $((frames * (behind + 1))) ] ||
     [ "$(member rejected "$counted")" -ne 0 ] || [ "$devices" -ne $((concentrators * (behind + 1))) ] ||
     [ "$commands" -eq 0 ] || [ "$commands" -ne "$acknowledged" ] || ! grep -q '"VCR/' <<<"$forms"; then
     state=failed

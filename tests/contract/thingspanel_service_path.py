@@ -116,6 +116,8 @@ def leave(rig, fleet, r):
     r.expect("all acknowledged", kit.until(lambda: sum(len(m.kept) for m in rest) == 0), fleet.counts())
     r.expect("all there", kit.until(lambda: all(rig.has_all(m) for m in rest)), panel.counts())
     c = panel.counts()
+    values = sum(m.sequence * (m.behind + 1) for m in rest)
+    r.expect("values of all behind them", c["telemetry"] >= values, (c["telemetry"], values))
     unknown = {k: v for k, v in c["reasons"].items() if k not in ("unknown_device", "answer")}
     r.expect("nothing rejected", unknown == {}, c)
     r.expect("counts", (c["missing"], c["out_of_order"], c["answers_incomplete"]) == (0, 0, 0), c)
