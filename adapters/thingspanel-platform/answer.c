@@ -124,6 +124,11 @@ void panel_reply(struct panel *p, struct panel_job *job)
         all.len = 3;
     }
     struct tpc_http_answer a = { .size = sizeof(a), .status = 200, .json = &all };
+    if (job->plain.ptr != NULL) {
+        a.json = NULL;
+        a.body = job->plain;
+        a.content_type = TPC_STR("text/plain; version=0.0.4");
+    }
     if (p->server->reply(p->server_self, job->call, &a) != 0) {
         p->host->count(p->ctx, "unanswered", 1);
     }

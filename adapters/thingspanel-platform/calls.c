@@ -139,9 +139,9 @@ static void answer(struct panel_call *c, uint32_t code, const struct tpc_value *
 static void ended(struct panel_call *c, bool good, bool next_path)
 {
     struct panel *p = c->p;
-    uint32_t pause = RETRY_MS << (c->tries < 6 ? c->tries : 6);
     bool over = false;
     pthread_mutex_lock(&p->lock);
+    uint32_t pause = RETRY_MS << (c->tries < 6 ? c->tries : 6);
     c->flying = false;
     p->in_flight--;
     c->tries++;
@@ -198,7 +198,10 @@ static void told(void *user, const struct tpc_http_reply *reply)
         p->host->log(p->ctx, TPC_LOG_WARN, "service %.*s refuses to disconnect %.*s",
                      (int) c->service.len, c->service.ptr, (int) c->key.len, c->key.ptr);
     }
-    if (!good && !other && c->tries == 0) {
+    pthread_mutex_lock(&p->lock);
+    bool first = c->tries == 0;
+    pthread_mutex_unlock(&p->lock);
+    if (!good && !other && first) {
         p->host->log(p->ctx, TPC_LOG_WARN, "service %.*s cannot be told: %s %u",
                      (int) c->service.len, c->service.ptr,
                      reply->err != NULL ? tpc_error_name(reply->err->code) : "HTTP status",

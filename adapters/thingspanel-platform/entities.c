@@ -5,6 +5,7 @@
 #include <string.h>
 #include <tpcore/json.h>
 
+#include "base/crypto.h"
 #include "data/member.h"
 
 enum { LIST_STEP = 500 };
@@ -97,8 +98,7 @@ struct tpc_str panel_secret(struct panel *p, struct tpc_arena *arena, const char
     return (struct tpc_str){ (const char *) buf.ptr, buf.need };
 }
 
-/* A voucher of user name and password, as a platform writes it (contract thingspanel 1.1). */
-static struct tpc_str pair(struct tpc_arena *arena, struct tpc_str name, struct tpc_str password)
+struct tpc_str panel_pair(struct tpc_arena *arena, struct tpc_str name, struct tpc_str password)
 {
     struct panel_map m;
     panel_map_begin(&m, arena, 2);
@@ -122,10 +122,29 @@ struct tpc_str panel_voucher(struct panel *p, struct tpc_arena *arena, const str
     struct tpc_str name = tpi_member_text(credentials, "username");
     struct tpc_str password = panel_secret(p, arena, "device", d->key, "credentials.password");
     if (name.len > 0 && password.len > 0) {
-        return pair(arena, name, password);
+        return panel_pair(arena, name, password);
     }
     struct tpc_str token = panel_secret(p, arena, "device", d->key, "credentials.token");
-    return token.len > 0 ? pair(arena, token, none) : none;
+    return token.len > 0 ? panel_pair(arena, token, none) : none;
+}
+
+struct tpc_actor panel_actor(struct panel *p, const struct panel_job *job)
+{
+    return (struct tpc_actor){ .size = sizeof(struct tpc_actor),
+                               .type = TPC_ACTOR_CONNECTOR,
+                               .name = tpc_str_from(p->host->name(p->ctx)),
+                               .origin = job->peer };
+}
+
+int panel_random(struct panel *p, size_t n, char *ret)
+{
+    uint8_t raw[32];
+    if (n > sizeof(raw) || p->host->random->fill(p->host->random->user, raw, n) != 0) {
+        return TPC_EIO;
+    }
+    tpi_hex(raw, n, ret);
+    tpi_wipe(raw, sizeof(raw));
+    return 0;
 }
 
 const char *panel_device_type(const struct tpc_value *product)

@@ -92,6 +92,7 @@ struct panel_job {
     uint32_t code;       /* enum panel_code */
     const char *why;     /* static text; NULL = the code's */
     struct tpc_value data;
+    struct tpc_bytes plain; /* instead of the envelope: text for Prometheus */
 };
 
 /* A service that is known: it was heard, or a device of ours is of it. */
@@ -118,6 +119,7 @@ struct panel {
     struct panel_allow allow;
     uint32_t alive_ms, call_timeout_ms, call_tries;
     uint8_t notification; /* enum panel_path */
+    uint8_t gateways;     /* enum panel_gateways */
     bool made, runs;
 
     uint64_t routes; /* at the server; 0 = none */
@@ -142,6 +144,7 @@ struct panel {
     uint32_t call_count, in_flight;
 };
 
+enum panel_gateways { PANEL_GATEWAYS_OFF = 0, PANEL_GATEWAYS_NEW = 1, PANEL_GATEWAYS_REISSUE = 2 };
 enum panel_path { PANEL_PATH_AUTO = 0, PANEL_PATH_PLUGIN = 1, PANEL_PATH_EVENT = 2 };
 
 uint64_t panel_mono_ms(const struct panel *p);
@@ -175,6 +178,8 @@ struct tpc_value panel_int(int64_t i);
 struct tpc_value panel_json_text(struct tpc_arena *arena, const struct tpc_value *v,
                                  const char *otherwise);
 struct tpc_str panel_copy(struct tpc_arena *arena, struct tpc_str s);
+/* {"username"[,"password"]}, as a platform writes a voucher for MQTT (contract 1.1). */
+struct tpc_str panel_pair(struct tpc_arena *arena, struct tpc_str name, struct tpc_str password);
 void panel_fail(struct panel_job *job, uint32_t code, const char *why);
 void panel_reply(struct panel *p, struct panel_job *job);
 /* The contract's words for a code. */
@@ -203,13 +208,17 @@ struct tpc_str panel_secret(struct panel *p, struct tpc_arena *arena, const char
                             struct tpc_str key, const char *path);
 /* A device's voucher: its own, or made of its user name and password. Empty if it has none. */
 struct tpc_str panel_voucher(struct panel *p, struct tpc_arena *arena, const struct panel_doc *d);
+/* Who changes entities for whom asked. */
+struct tpc_actor panel_actor(struct panel *p, const struct panel_job *job);
+/* n bytes of randomness as 2 * n hexadecimal digits with a NUL. Returns 0 or TPC_EIO. */
+int panel_random(struct panel *p, size_t n, char *ret);
 /* "1", "2" or "3" by a product's type. */
 const char *panel_device_type(const struct tpc_value *product);
 
 /* ---- handlers ---- */
 panel_handler_fn panel_heartbeat, panel_config, panel_devices, panel_points, panel_point,
-    panel_register, panel_health, panel_systime, panel_change, panel_load, panel_ask_form,
-    panel_ask_list;
+    panel_register, panel_gateway, panel_subs, panel_metrics, panel_diagnostics, panel_health,
+    panel_systime, panel_change, panel_load, panel_ask_form, panel_ask_list;
 
 /* ---- services.c ---- */
 /* Says who fell silent. The worker. */

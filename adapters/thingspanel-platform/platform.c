@@ -52,6 +52,14 @@ static const struct tpc_option options[] = {
       .since = "0.1",
       .help = "how often a service is told something, with pauses from 1 s to 60 s, before that is "
               "given up" },
+    { .name = "gateway_register",
+      .type = TPC_OPT_ENUM,
+      .def = "off",
+      .values = "off|new|reissue",
+      .since = "0.1",
+      .help = "gateway-register and gateway-sub-register, which ask for no secret: refused, for "
+              "gateways "
+              "that are not there, or known ones are given their credentials again" },
     { .name = "notification",
       .type = TPC_OPT_ENUM,
       .def = "auto",
@@ -68,6 +76,10 @@ static int read_options(struct panel *p, const struct tpc_value *cfg)
     p->alive_ms = (uint32_t) tpi_member_int(cfg, "alive", 60000);
     p->call_timeout_ms = (uint32_t) tpi_member_int(cfg, "call_timeout", 10000);
     p->call_tries = (uint32_t) tpi_member_int(cfg, "call_tries", 8);
+    struct tpc_str gateways = tpi_member_text(cfg, "gateway_register");
+    p->gateways = tpc_str_equal(gateways, TPC_STR("new"))       ? PANEL_GATEWAYS_NEW
+                  : tpc_str_equal(gateways, TPC_STR("reissue")) ? PANEL_GATEWAYS_REISSUE
+                                                                : PANEL_GATEWAYS_OFF;
     p->notification = tpc_str_equal(path, TPC_STR("plugin"))  ? PANEL_PATH_PLUGIN
                       : tpc_str_equal(path, TPC_STR("event")) ? PANEL_PATH_EVENT
                                                               : PANEL_PATH_AUTO;
@@ -97,7 +109,7 @@ static int platform_init(void *self, const struct tpc_host *host, void *ctx,
     p->host = host;
     p->ctx = ctx;
     p->api = TPC_HAS(host, struct tpc_host, api) ? host->api(ctx, &p->core) : NULL;
-    if (p->api == NULL || !TPC_HAS(p->api, struct tpc_api, entity_secret)) {
+    if (p->api == NULL || !TPC_HAS(p->api, struct tpc_api, why)) {
         return host->fail(ctx, TPC_EVERSION, "the library is too old for this module");
     }
     tpi_map_init(&p->devices, host->allocator);

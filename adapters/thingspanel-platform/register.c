@@ -49,24 +49,19 @@ static void done(struct panel_job *job, struct tpc_str device, struct tpc_str vo
 /* A voucher for a device behind a gateway: it never logs in itself. */
 static int make_voucher(struct panel *p, char ret[64])
 {
-    uint8_t raw[RANDOM_BYTES];
     char hex[2 * RANDOM_BYTES + 1];
-    if (p->host->random->fill(p->host->random->user, raw, sizeof(raw)) != 0) {
-        return TPC_EIO;
+    int rc = panel_random(p, RANDOM_BYTES, hex);
+    if (rc == 0) {
+        snprintf(ret, 64, "{\"voucher\":\"%s\"}", hex);
     }
-    tpi_hex(raw, sizeof(raw), hex);
-    snprintf(ret, 64, "{\"voucher\":\"%s\"}", hex);
-    return 0;
+    return rc;
 }
 
 static int put_sub(struct panel *p, struct panel_job *job, const struct asked *q,
                    const struct panel_doc *product, struct tpc_str voucher)
 {
     struct panel_map m, credentials;
-    struct tpc_actor actor = { .size = sizeof(actor),
-                               .type = TPC_ACTOR_CONNECTOR,
-                               .name = tpc_str_from(p->host->name(p->ctx)),
-                               .origin = job->peer };
+    struct tpc_actor actor = panel_actor(p, job);
     panel_map_begin(&credentials, job->arena, 1);
     panel_map_put(&credentials, "voucher", panel_text(voucher));
     panel_map_begin(&m, job->arena, 7);

@@ -2,6 +2,7 @@
 #include "inside.h"
 
 #include <string.h>
+#include <tpcore/json.h>
 
 static void refuse(struct panel *p, const struct tpc_http_call *call, uint32_t status,
                    uint32_t code)
@@ -46,8 +47,29 @@ ROUTE(devices)
 ROUTE(points)
 ROUTE(point)
 ROUTE(register)
+ROUTE(gateway)
+ROUTE(subs)
+ROUTE(metrics)
 ROUTE(health)
 ROUTE(systime)
+
+/* Its id stands in the path. */
+static void on_diagnostics(void *user, const struct tpc_http_call *call)
+{
+    struct panel *p = user;
+    struct tpc_str id = p->server->param(&call->params, TPC_STR("id"));
+    struct tpc_http_call c = *call;
+    char text[6 * PANEL_KEY_BYTES + 16];
+    struct tpc_member member = { TPC_STR("device_id"), panel_text(id) };
+    struct tpc_value body = { TPC_MAP, 0, 1, { .members = &member } };
+    struct tpc_buf buf = { (uint8_t *) text, sizeof(text), 0 };
+    if (id.len > PANEL_KEY_BYTES || tpc_json_write(&body, 0, &buf) != 0) {
+        refuse(p, call, 200, PANEL_PARAMETER);
+        return;
+    }
+    c.body = (struct tpc_bytes){ (const uint8_t *) text, buf.need };
+    hand_on(p, &c, panel_diagnostics);
+}
 
 #define POST(at, name)                                                                             \
     {                                                                                              \
@@ -65,6 +87,10 @@ static const struct tpc_http_route table[] = {
     POST("/api/v1/plugin/service/access/list", points),
     POST("/api/v1/plugin/service/access", point),
     POST("/api/v1/device/auth", register),
+    POST("/api/v1/device/gateway-register", gateway),
+    POST("/api/v1/device/gateway-sub-register", subs),
+    GET("/metrics", metrics),
+    GET("/api/v1/devices/{id}/diagnostics", diagnostics),
     GET("/health", health),
     GET("/api/v1/systime", systime),
 };

@@ -122,20 +122,3 @@ uint32_t panel_address(struct panel *p, struct tpc_arena *arena, struct tpc_str 
     *ret = tpi_member_text(&d.doc, "http_address");
     return ret->len > 0 ? PANEL_OK : PANEL_NO_ADDRESS;
 }
-
-void panel_health(struct panel *p, struct panel_job *job)
-{
-    struct panel_map m;
-    (void) p;
-    panel_map_begin(&m, job->arena, 1);
-    panel_map_put(&m, "status", panel_text(TPC_STR("ok")));
-    job->data = panel_map_end(&m);
-}
-
-void panel_systime(struct panel *p, struct panel_job *job)
-{
-    struct panel_map m;
-    panel_map_begin(&m, job->arena, 1);
-    panel_map_put(&m, "systime", panel_int(p->host->clock->unix_ms(p->host->clock->user) / 1000));
-    job->data = panel_map_end(&m);
-}

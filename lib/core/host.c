@@ -247,6 +247,8 @@ static const struct tpc_api *host_api(void *ctx, struct tpc_core **ret_core)
         .unsubscribe = tpc_unsubscribe,
         .command_send = tpc_command_send,
         .entity_secret = tpc_entity_secret,
+        .core_prometheus = tpc_core_prometheus,
+        .why = tpc_why,
     };
     *ret_core = ((struct tpi_part *) ctx)->core;
     return &api;

@@ -157,7 +157,15 @@ def endpoints(p, r):
     c.request("GET", "/api/v1/systime")
     r.expect("systime", abs(json.loads(c.getresponse().read())["data"]["systime"] - time.time()) < 5)
     c.request("GET", "/health")
-    r.expect("health", c.getresponse().status == 200)
+    got = c.getresponse()
+    r.expect("health", got.status == 200 and got.read())
+    c.request("GET", "/metrics")
+    got = c.getresponse()
+    text = got.read().decode()
+    r.expect("metrics", got.status == 200 and 'service_alive{instance="panel",service="METER"} 1' in text, text[:200])
+    c.request("GET", "/api/v1/devices/m-1/diagnostics")
+    r.expect("diagnostics", json.loads(c.getresponse().read())["data"]["device_id"] == "m-1")
+    r.expect("gateway-register is off", p.code("/api/v1/device/gateway-register", {"gateway_id": "g", "model": "hub"}) == (200, 201001))
     c.close()
     return ok
 

@@ -12,6 +12,7 @@
 #include <tpcore/entity.h>
 #include <tpcore/ext/iface.h>
 #include <tpcore/stream.h>
+#include <tpcore/why.h>
 
 TPC_BEGIN
 
@@ -50,6 +51,9 @@ struct tpc_api {
                         struct tpc_id *ret);
     int (*entity_secret)(struct tpc_core *core, struct tpc_str tenant, const char *kind,
                          struct tpc_str key, struct tpc_str path, struct tpc_buf *buf);
+    int (*core_prometheus)(struct tpc_core *core, struct tpc_buf *buf);
+    int (*why)(struct tpc_core *core, struct tpc_str tenant, struct tpc_str device, tpc_why_fn *fn,
+               void *user);
 };
 
 TPC_END

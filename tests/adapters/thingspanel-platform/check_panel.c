@@ -291,6 +291,81 @@ START_TEST(devices_register_themselves_with_their_templates_secret)
 }
 END_TEST
 
+#define GATEWAY "/api/v1/device/gateway-register"
+#define SUBS "/api/v1/device/gateway-sub-register"
+
+START_TEST(gateways_get_credentials_only_where_that_is_switched_on)
+{
+    begin("{}");
+    expect(GATEWAY, "{'gateway_id':'g1','tenant_id':'main','model':'hub'}", "{'code':201001,");
+    expect(SUBS, "{'device_id':'hub1','registers':[]}", "{'code':201001,");
+    end();
+    begin("{\"gateway_register\":\"new\"}");
+    expect(GATEWAY, "{'gateway_id':'g1','tenant_id':'main','model':'hub'}", "{'code':101001,");
+    put("product", "{'key':'hub','name':'Hub A','type':'gateway','protocol':'METER','model':{},"
+                   "'auto_register':true}");
+    expect(GATEWAY, "{'gateway_id':'g1','tenant_id':'other','model':'hub'}", "{'code':101001,");
+    expect(GATEWAY, "{'gateway_id':'g1','tenant_id':'main','model':'meter'}", "{'code':101001,");
+    expect(GATEWAY, "{'tenant_id':'main','model':'hub'}", "{'code':100002,");
+    expect(GATEWAY, "{'gateway_id':'gateway-number-1','tenant_id':'main','model':'Hub A'}",
+           OK "{'mqtt_username':'");
+    ck_assert_ptr_ne(strstr(web.answer, "\"mqtt_client_id\":\"mqtt_gateway-numb\""), NULL);
+    expect(GATEWAY, "{'gateway_id':'gateway-number-1','model':'hub'}", "{'code':200082,");
+    expect(SUBS,
+           "{'type':'sub-register','device_id':'hub1','registers':[{'sub_addr':'5','model':'sub'},"
+           "{'sub_addr':'1','model':'sub'},{'sub_addr':'6','model':'meter'}]}",
+           OK
+           "{'type':'sub-register-response','status':'fail','message':'some are not made',"
+           "'registersRes':{'5':{'result':0,'errorcode':'','message':'success','sub_addr':'5'},"
+           "'1':{'result':1,'errorcode':'exists','message':'it is there already','sub_addr':'1'},"
+           "'6':{'result':1,'errorcode':'invalid',");
+    expect(SUBS, "{'device_id':'hub1','registers':[{'sub_addr':'7','model':'sub'}]}",
+           OK "{'type':'sub-register-response','status':'success',");
+    expect(SUBS, "{'device_id':'nobody','registers':[]}", "{'code':101001,");
+    expect(SUBS, "{'device_id':'hub1','registers':5}", "{'code':100002,");
+    end();
+}
+END_TEST
+
+START_TEST(a_known_gateway_gets_its_credentials_again_where_that_is_allowed)
+{
+    static char first[WEB_TEXT];
+    begin("{\"gateway_register\":\"reissue\"}");
+    put("product",
+        "{'key':'hub','type':'gateway','protocol':'METER','model':{},'auto_register':true}");
+    expect(GATEWAY, "{'gateway_id':'g1','model':'hub'}", OK "{'mqtt_username':'");
+    snprintf(first, sizeof(first), "%s", web.answer);
+    expect(GATEWAY, "{'gateway_id':'g1','model':'hub'}", first);
+    expect(GATEWAY, "{'gateway_id':'hub1','model':'hub'}", "{'code':200082,"); /* it has none */
+    expect(GATEWAY, "{'gateway_id':'m1','model':'hub'}", "{'code':200082,");
+    end();
+}
+END_TEST
+
+START_TEST(metrics_and_diagnostics_are_served)
+{
+    begin("{}");
+    ck_assert_uint_eq(web_ask("GET", "/metrics", "", "127.0.0.1"), 200);
+    ck_assert_ptr_ne(strstr(web.answer, "# TYPE tpc_"), NULL);
+    struct tpc_why why = TPC_WHY_INIT;
+    why.stage = TPC_WHY_DECODE;
+    why.code = TPC_EDECODE;
+    why.device = TPC_STR("m1");
+    why.reason = TPC_STR("no JSON");
+    tk_ok(tpc_why_note(f.core, &why));
+    ck_assert_uint_eq(web_ask("GET", "/api/v1/devices/m1/diagnostics", "", "127.0.0.1"), 200);
+    static const char want[] = "\"stats\":{\"uplink\":{\"success_rate\":0.0,\"total\":1,"
+                               "\"success\":0}},\"recent_failures\":[{\"timestamp\":\"";
+    ck_assert_msg(strstr(web.answer, want) != NULL, "%s", web.answer);
+    ck_assert_ptr_ne(strstr(web.answer, "\"direction\":\"uplink\",\"stage\":\"processor\","
+                                        "\"error\":\"no JSON\""),
+                     NULL);
+    ck_assert_uint_eq(web_ask("GET", "/api/v1/devices/no\"body/diagnostics", "", "::1"), 200);
+    ck_assert_ptr_ne(strstr(web.answer, "{\"code\":101001,"), NULL);
+    end();
+}
+END_TEST
+
 START_TEST(who_is_not_allowed_learns_nothing)
 {
     begin("{\"allow\":[\"10.0.0.0/8\"]}");
@@ -322,6 +397,9 @@ Suite *panel_suite(void)
     tcase_add_test(tc, devices_of_a_service_come_in_pages);
     tcase_add_test(tc, access_points_come_with_their_devices);
     tcase_add_test(tc, devices_register_themselves_with_their_templates_secret);
+    tcase_add_test(tc, gateways_get_credentials_only_where_that_is_switched_on);
+    tcase_add_test(tc, a_known_gateway_gets_its_credentials_again_where_that_is_allowed);
+    tcase_add_test(tc, metrics_and_diagnostics_are_served);
     tcase_add_test(tc, who_is_not_allowed_learns_nothing);
     suite_add_tcase(s, tc);
     return s;

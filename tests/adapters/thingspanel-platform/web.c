@@ -47,7 +47,12 @@ static int reply(void *self, uint64_t call, const struct tpc_http_answer *a)
     (void) self;
     struct tpc_buf buf = { (uint8_t *) web.answer, sizeof(web.answer) - 1, 0 };
     pthread_mutex_lock(&web.lock);
-    (void) tpc_json_write(a->json, 0, &buf);
+    if (a->json != NULL) {
+        (void) tpc_json_write(a->json, 0, &buf);
+    } else {
+        buf.need = a->body.len < buf.cap ? a->body.len : buf.cap - 1;
+        memcpy(web.answer, a->body.ptr, buf.need);
+    }
     web.answer[buf.need < buf.cap ? buf.need : 0] = '\0';
     web.status = a->status;
     web.answered = call;
@@ -56,25 +61,59 @@ static int reply(void *self, uint64_t call, const struct tpc_http_answer *a)
     return 0;
 }
 
+static struct tpc_str param(const struct tpc_list *list, struct tpc_str name)
+{
+    static const struct tpc_str none = { "", 0 };
+    for (uint32_t i = 0; i < list->count; i++) {
+        const struct tpc_http_header *h = TPC_LIST_AT(struct tpc_http_header, *list, i);
+        if (tpc_str_equal(h->name, name)) {
+            return h->value;
+        }
+    }
+    return none;
+}
+
 static const struct tpc_http_server_ops server = { .iface =
                                                        TPC_IFACE(struct tpc_http_server_ops, 1),
                                                    .add = add,
                                                    .remove = remove_routes,
-                                                   .reply = reply };
+                                                   .reply = reply,
+                                                   .param = param };
+
+/* One {id} at most. */
+static bool matches(const char *pattern, const char *path, struct tpc_http_header *ret)
+{
+    const char *name = strchr(pattern, '{');
+    size_t head = name != NULL ? (size_t) (name - pattern) : strlen(pattern);
+    *ret = (struct tpc_http_header){ .name = { "", 0 } };
+    if (name == NULL || strncmp(pattern, path, head) != 0) {
+        return strcmp(pattern, path) == 0;
+    }
+    const char *tail = strchr(name, '}') + 1;
+    const char *end = strchr(path + head, '/');
+    if (end == NULL || strcmp(end, tail) != 0) {
+        return false;
+    }
+    ret->name = TPC_STR("id");
+    ret->value = (struct tpc_str){ path + head, (size_t) (end - path) - head };
+    return true;
+}
 
 uint32_t web_ask(const char *method, const char *path, const char *body, const char *peer)
 {
     struct tpc_http_call c = { .size = sizeof(c), .id = ++web.next_id };
     struct timespec until;
+    struct tpc_http_header id;
     uint32_t i = 0;
     c.method = tpc_str_from(method);
     c.path = tpc_str_from(path);
     c.peer = tpc_str_from(peer);
     c.body = (struct tpc_bytes){ (const uint8_t *) body, strlen(body) };
     while (i < web.route_count &&
-           (strcmp(web.routes[i].path, path) != 0 || strcmp(web.routes[i].method, method) != 0)) {
+           (!matches(web.routes[i].path, path, &id) || strcmp(web.routes[i].method, method) != 0)) {
         i++;
     }
+    c.params = (struct tpc_list){ &id, id.name.len > 0, sizeof(id) };
     if (i == web.route_count) {
         return 404;
     }
