@@ -8,6 +8,8 @@
 #include <netinet/in.h>
 #include <tpcore/error.h>
 
+enum { WAITING_BYTES = 1 << 20 }; /* that the system keeps for us, as far as it lets us */
+
 struct net_socket {
     uv_udp_t uv;
     struct net_loop *loop;
@@ -88,6 +90,8 @@ int net_socket_open(struct net_loop *l, const struct sockaddr *at, net_datagram_
         net_socket_close(s);
         return code_of(rc);
     }
+    int waiting = WAITING_BYTES;
+    (void) uv_recv_buffer_size((uv_handle_t *) &s->uv, &waiting);
     if (ret_port != NULL) {
         *ret_port = net_peer_port((struct sockaddr *) &got);
     }
