@@ -36,7 +36,8 @@ static int auth_check(struct tpc_core *core, const struct tpc_auth_request *q,
     struct tpc_identity who = { .size = sizeof(who), .role = TPC_ROLE_DEVICE };
     (void) core;
     atomic_fetch_add(&checks, 1);
-    ck_assert(tpc_str_equal(q->peer, TPC_STR("127.0.0.1")));
+    ck_assert(tpc_str_equal(q->peer, TPC_STR("127.0.0.1")) ||
+              tpc_str_equal(q->peer, TPC_STR("::1")));
     snprintf(name, sizeof(name), "%.*s", (int) q->username.len,
              q->username.len > 0 ? q->username.ptr : "");
     snprintf(secret, sizeof(secret), "%.*s", (int) q->password.len,
@@ -222,6 +223,55 @@ START_TEST(command_goes_to_where_the_device_spoke_from_last)
     tk_fails(TPC_ETOOBIG, fake_send(&h, 1, "pk01", "dev01", &f, 10));
     close(first);
     close(second);
+    end();
+}
+END_TEST
+
+/* A socket of IPv6 that is connected to to, or bound to a port of its own that *ret_port tells. */
+static int v6_socket(uint16_t to, uint16_t *ret_port)
+{
+    struct sockaddr_in6 a = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+    socklen_t len = sizeof(a);
+    int fd = socket(AF_INET6, SOCK_DGRAM, 0);
+    a.sin6_port = htons(to);
+    int rc =
+        to != 0 ? connect(fd, (struct sockaddr *) &a, len) : bind(fd, (struct sockaddr *) &a, len);
+    if (rc == 0 && to == 0) {
+        rc = getsockname(fd, (struct sockaddr *) &a, &len);
+        *ret_port = ntohs(a.sin6_port);
+    }
+    if (rc != 0) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+START_TEST(device_may_change_between_addresses_that_we_listen_on)
+{
+    uint16_t six = 0;
+    int probe = v6_socket(0, &six);
+    if (probe < 0) {
+        tk_skip("udp over IPv6", "there is no [::1]");
+        return;
+    }
+    close(probe);
+    tk_env_init(&env);
+    port = client_port();
+    snprintf(options, sizeof(options), "{\"listen\":[\"udp://127.0.0.1:%u\",\"udp://[::1]:%u\"]}",
+             (unsigned) port, (unsigned) six);
+    tk_ok(fake_init(&h, &env, fake_adapter_of(tpc_module_udp()), options));
+    h.api = &api;
+    tk_ok(fake_start(&h));
+    int old = client_open(port), new = v6_socket(six, NULL);
+    expect(old, LOGIN("dev01", "right"), LOGGED_IN("dev01"));
+    client_say(new, POST("dev01", "{\"t\":1}"));
+    ck_assert(fake_wait_frames(&h, 1));
+    down(1, "{\"a\":1}", 7, 0);
+    ck_assert_str_eq(client_hear(new, CLIENT_ANSWER_MS), "{\"a\":1}");
+    expect(new, LOGIN("dev01", "right"), LOGGED_IN("dev01"));
+    close(old);
+    close(new);
     end();
 }
 END_TEST
@@ -514,6 +564,7 @@ Suite *udp_suite(void)
     tcase_add_test(t, login_gives_a_token_and_messages_come_without_their_wrapping);
     tcase_add_test(t, token_of_a_former_session_opens_a_new_one);
     tcase_add_test(t, command_goes_to_where_the_device_spoke_from_last);
+    tcase_add_test(t, device_may_change_between_addresses_that_we_listen_on);
     tcase_add_test(t, stranger_is_told_to_log_in);
     tcase_add_test(t, device_whose_token_is_void_is_out);
     tcase_add_test(t, device_that_was_made_again_has_a_session_of_its_own);
