@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { IDLE_MS = 1000, SWEEP_MAX = 256 };
+enum { IDLE_MS = 1000, SWEEP_MAX = 1024 };
 
 void hs_askers_init(struct hs_askers *a, const struct tpc_allocator *alloc, uint32_t max,
                     uint64_t seed)
@@ -115,26 +115,23 @@ bool hs_bucket_take(struct hs_bucket *b, uint32_t rate_per_s, uint64_t now_ms,
     return true;
 }
 
-void hs_askers_sweep(struct hs_askers *a, uint64_t now_ms)
+bool hs_askers_sweep(struct hs_askers *a, uint64_t now_ms)
 {
     /* Nothing may be removed on the way, so some are gathered at a time. */
     uint8_t keys[SWEEP_MAX][HS_ADDRESS_BYTES + sizeof(uint64_t)];
     size_t lens[SWEEP_MAX];
-    size_t found;
-    do {
-        size_t at = 0;
-        void *value;
-        struct tpc_bytes key;
-        found = 0;
-        while (found < SWEEP_MAX && tpi_map_next(&a->map, &at, &key, &value)) {
-            const struct hs_asker *k = value;
-            if (k->connections == 0 && now_ms > k->bucket.last_ms + IDLE_MS) {
-                memcpy(keys[found], key.ptr, key.len);
-                lens[found++] = key.len;
-            }
+    size_t found = 0, at = 0;
+    void *value;
+    struct tpc_bytes key;
+    while (found < SWEEP_MAX && tpi_map_next(&a->map, &at, &key, &value)) {
+        const struct hs_asker *k = value;
+        if (k->connections == 0 && now_ms > k->bucket.last_ms + IDLE_MS) {
+            memcpy(keys[found], key.ptr, key.len);
+            lens[found++] = key.len;
         }
-        for (size_t i = 0; i < found; i++) {
-            tpi_free(a->alloc, tpi_map_remove(&a->map, keys[i], lens[i]), sizeof(struct hs_asker));
-        }
-    } while (found == SWEEP_MAX);
+    }
+    for (size_t i = 0; i < found; i++) {
+        tpi_free(a->alloc, tpi_map_remove(&a->map, keys[i], lens[i]), sizeof(struct hs_asker));
+    }
+    return found == SWEEP_MAX;
 }

@@ -52,7 +52,8 @@ struct hs_asker *hs_asker_find(const struct hs_askers *a, const struct hs_addres
 bool hs_bucket_take(struct hs_bucket *b, uint32_t rate_per_s, uint64_t now_ms,
                     uint64_t *ret_wait_ms);
 
-/* Forgets who has no connection and has not asked for a second, of whom the bucket is full again. */
-void hs_askers_sweep(struct hs_askers *a, uint64_t now_ms);
+/* Forgets some of those who have no connection and have not asked for a second, of whom the bucket is full
+ * again. Returns whether there may be more. */
+bool hs_askers_sweep(struct hs_askers *a, uint64_t now_ms);
 
 #endif

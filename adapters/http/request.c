@@ -125,7 +125,11 @@ static void on_timer(void *user, uint64_t now_ms)
     static const char *const metrics[] = { "slow_headers", "idle_closed", "slow_bodies",
                                            "late_answers", "slow_readers" };
     struct hs_conn *c = user;
-    (void) now_ms;
+    if (now_ms < c->end_ms) {
+        hs_look(c);
+        tpi_wheel_add(&c->server->wheel, &c->timer, c->end_ms);
+        return;
+    }
     hs_count(c->server, metrics[c->stage], 1);
     if (c->stage != HS_WAIT) {
         shutdown(c->fd, SHUT_RDWR); /* the library closes it in its next run */

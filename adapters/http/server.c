@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 /* A still clock (a test's) or a wheel that is coarse: nobody sleeps longer while a time-out runs. */
-enum { SLEEP_MS = 1000, SWEEP_MS = 10000, EVENTS = 16 };
+enum { SLEEP_MS = 1000, LOOK_MS = 1000, SWEEP_MS = 10000, SWEEP_MORE_MS = 50, EVENTS = 16 };
 
 uint64_t hs_now_ms(const struct hs_server *s)
 {
@@ -30,15 +30,18 @@ void hs_wake(struct hs_server *s)
 
 void hs_stage_set(struct hs_conn *c, enum hs_stage stage, uint64_t ms)
 {
+    bool reads = stage == HS_HEAD || stage == HS_IDLE || stage == HS_BODY;
+    uint64_t now_ms = hs_now_ms(c->server);
     c->stage = stage;
-    tpi_wheel_add(&c->server->wheel, &c->timer, hs_now_ms(c->server) + ms);
+    c->end_ms = now_ms + ms;
+    tpi_wheel_add(&c->server->wheel, &c->timer, now_ms + (reads && ms > LOOK_MS ? LOOK_MS : ms));
 }
 
 static void on_sweep(void *user, uint64_t now_ms)
 {
     struct hs_server *s = user;
-    hs_askers_sweep(&s->askers, now_ms);
-    tpi_wheel_add(&s->wheel, &s->sweep, now_ms + SWEEP_MS);
+    bool more = hs_askers_sweep(&s->askers, now_ms);
+    tpi_wheel_add(&s->wheel, &s->sweep, now_ms + (more ? SWEEP_MORE_MS : SWEEP_MS));
 }
 
 int hs_server_init(struct hs_server *s)
@@ -110,7 +113,15 @@ static int sleep_ms(struct hs_server *s)
     return ms == TPI_WHEEL_NONE ? -1 : (int) ms;
 }
 
-/* No connection is taken any more; what waits is closed, what runs may end. */
+void hs_look(struct hs_conn *c)
+{
+    char byte;
+    if (recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0) {
+        shutdown(c->fd, SHUT_RDWR);
+    }
+}
+
+/* No connection is taken any more; where no request is whole yet it is closed, what runs may end. */
 static void begin_drain(struct hs_server *s)
 {
     s->drain_end_ms = hs_now_ms(s) + s->limits.drain_ms + 1;
@@ -122,8 +133,10 @@ static void begin_drain(struct hs_server *s)
         }
     }
     for (struct hs_conn *c = s->conns; c != NULL; c = c->next) {
-        if (c->stage == HS_IDLE || (c->stage == HS_HEAD && c->request == NULL)) {
+        if (c->stage == HS_IDLE || c->stage == HS_HEAD) {
             shutdown(c->fd, SHUT_RDWR);
+        } else if (c->stage == HS_BODY) {
+            hs_look(c);
         }
     }
 }

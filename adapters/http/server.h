@@ -79,6 +79,7 @@ struct hs_conn {
     struct hs_request *request;
     struct tpi_timer timer;
     enum hs_stage stage;
+    uint64_t end_ms; /* of the stage; the timer may come before */
     int fd;
     bool counted; /* in the address's connections */
     struct hs_address address;
@@ -167,6 +168,8 @@ void hs_wake(struct hs_server *s);
 uint64_t hs_now_ms(const struct hs_server *s);
 /* The stage's time begins. */
 void hs_stage_set(struct hs_conn *c, enum hs_stage stage, uint64_t ms);
+/* Closes what its peer has ended: the library does not see an end that came with the last bytes before. */
+void hs_look(struct hs_conn *c);
 void hs_count(const struct hs_server *s, const char *metric, uint64_t n);
 
 /* listen.c: "http://host:port" or "https://..."; texts by host->fail. */

@@ -2,6 +2,7 @@
 #include "web.h"
 #include "web_suites.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -223,6 +224,66 @@ START_TEST(all_bodies_together_have_a_limit)
 }
 END_TEST
 
+/* xorshift64 */
+static uint32_t chance(uint64_t *state, uint32_t below)
+{
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return (uint32_t) (*state >> 33) % below;
+}
+
+static size_t damage(uint64_t *state, char *text, size_t len)
+{
+    static const char bytes[] = "\0\r\n :\t%{}\"0a/\xff\x80;,";
+    for (uint32_t i = chance(state, 4) + 1; i > 0; i--) {
+        size_t at = chance(state, (uint32_t) len);
+        char c = bytes[chance(state, sizeof(bytes) - 1)];
+        switch (chance(state, 3)) {
+        case 0:
+            text[at] = c;
+            break;
+        case 1:
+            memmove(text + at + 1, text + at, len - at);
+            text[at] = c;
+            len++;
+            break;
+        default:
+            memmove(text + at, text + at + 1, len - at - 1);
+            len--;
+        }
+    }
+    return len;
+}
+
+START_TEST(damaged_requests_harm_nobody_else)
+{
+    static const char *const good[] = {
+        "GET /things/a%20b?x=1&voucher={\"k\":1} HTTP/1.1\r\nHost: a\r\nX-A: 1\r\nCookie: "
+        "a=b\r\n\r\n",
+        "POST /json HTTP/1.1\r\nHost: a\r\nContent-Length: 7\r\n\r\n{\"a\":1}",
+        "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    };
+    uint64_t state = 20261121;
+    web_begin(&w, "");
+    for (uint32_t i = 0; i < 400; i++) {
+        char text[300];
+        size_t len = strlen(good[i % 3]);
+        memcpy(text, good[i % 3], len);
+        len = damage(&state, text, len);
+        int fd = web_connect(&w);
+        web_send(fd, text, len);
+        struct pollfd p = { .fd = fd, .events = POLLIN };
+        (void) poll(&p, 1, 3); /* one that is not whole is not answered */
+        close(fd);
+    }
+    ck_assert_int_eq(web_ask(&w, "GET /echo HTTP/1.1\r\nHost: a\r\n\r\n", got), 200);
+    ck_assert_int_eq(fake_metric(&w.host, "no_memory"), 0);
+    tk_clock_advance(&w.env.clock, 100000); /* whoever seems to be in the middle is cut */
+    web_end(&w);
+}
+END_TEST
+
 Suite *framing_suite(void)
 {
     Suite *s = suite_create("framing");
@@ -236,6 +297,7 @@ Suite *framing_suite(void)
     tcase_add_test(t, longest_head_leaves_room_for_the_longest_answer);
     tcase_add_test(t, body_has_a_limit_of_its_route);
     tcase_add_test(t, all_bodies_together_have_a_limit);
+    tcase_add_test(t, damaged_requests_harm_nobody_else);
     suite_add_tcase(s, t);
     return s;
 }

@@ -60,8 +60,8 @@ START_TEST(askers_are_bounded_and_forgotten)
     struct tk_alloc alloc;
     struct hs_askers k;
     tk_alloc_init(&alloc);
-    hs_askers_init(&k, &alloc.base, 400, 7);
-    for (uint32_t i = 0; i < 400; i++) {
+    hs_askers_init(&k, &alloc.base, 2000, 7);
+    for (uint32_t i = 0; i < 2000; i++) {
         struct hs_address a = { .bytes = { 4, (uint8_t) i, (uint8_t) (i >> 8) } };
         ck_assert_ptr_nonnull(hs_asker_get(&k, &a, i % 2, 10000));
     }
@@ -69,7 +69,8 @@ START_TEST(askers_are_bounded_and_forgotten)
     ck_assert_ptr_null(hs_asker_get(&k, &more, 0, 10000));
     struct hs_address held = { .bytes = { 4, 2 } };
     hs_asker_find(&k, &held)->connections = 1;
-    hs_askers_sweep(&k, 20000);
+    ck_assert(hs_askers_sweep(&k, 20000));
+    ck_assert(!hs_askers_sweep(&k, 20000));
     ck_assert_uint_eq(tpi_map_count(&k.map), 1);
     ck_assert_ptr_nonnull(hs_asker_get(&k, &more, 0, 20000));
     hs_askers_fini(&k);

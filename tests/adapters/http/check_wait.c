@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static struct web w;
@@ -160,6 +161,34 @@ START_TEST(idle_connection_is_closed_in_its_time)
     ck_assert(web_closed(fd));
     ck_assert(web_wait_metric(&w, "idle_closed", 1));
     close(fd);
+    web_end(&w);
+}
+END_TEST
+
+START_TEST(peer_that_ends_in_the_middle_is_let_go)
+{
+    static const char *const parts[] = {
+        "GET /ec", "GET /echo HTTP/1.1\r\nHost: a\r\n",
+        "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc", GET("/echo")
+    };
+    web_begin(&w, "");
+    int fds[12];
+    size_t left = sizeof(fds) / sizeof(fds[0]);
+    for (size_t i = 0; i < left; i++) {
+        fds[i] = ask(parts[i % 4]);
+        shutdown(fds[i], SHUT_WR);
+    }
+    for (int rounds = 0; rounds < 90 && left > 0; rounds++) { /* less than the shortest time-out */
+        while (left > 0 && web_closed_now(fds[left - 1])) {
+            close(fds[--left]);
+        }
+        ck_assert_int_eq(web_ask(&w, GET("/echo"), got), 200); /* the server looks at its clock */
+        tk_clock_advance(&w.env.clock, 100);
+    }
+    ck_assert_uint_eq(left, 0);
+    ck_assert_int_eq(fake_metric(&w.host, "slow_bodies"), 0);
+    ck_assert_int_eq(fake_metric(&w.host, "slow_headers"), 0);
+    ck_assert_int_eq(fake_metric(&w.host, "idle_closed"), 0);
     web_end(&w);
 }
 END_TEST
@@ -369,6 +398,7 @@ Suite *wait_suite(void)
     tcase_add_test(t, slow_head_is_cut);
     tcase_add_test(t, slow_body_is_cut);
     tcase_add_test(t, idle_connection_is_closed_in_its_time);
+    tcase_add_test(t, peer_that_ends_in_the_middle_is_let_go);
     tcase_add_test(t, connections_are_bounded_in_all_and_by_address);
     tcase_add_test(t, rate_of_an_address_is_bounded_in_all_and_by_route);
     tcase_add_test(t, removed_route_answers_503_to_who_waits);

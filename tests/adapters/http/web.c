@@ -240,6 +240,13 @@ bool web_closed(int fd)
     return poll(&p, 1, PATIENCE_MS) > 0 && recv(fd, &byte, 1, 0) <= 0;
 }
 
+bool web_closed_now(int fd)
+{
+    char bytes[WEB_ROOM];
+    struct pollfd p = { .fd = fd, .events = POLLIN };
+    return poll(&p, 1, 10) > 0 && recv(fd, bytes, sizeof(bytes), 0) <= 0;
+}
+
 int web_ask_bytes(struct web *w, const char *text, size_t len, char ret[WEB_ROOM])
 {
     int fd = web_connect(w);

@@ -43,6 +43,8 @@ void web_send(int fd, const char *text, size_t len);
 int web_read(int fd, char ret[WEB_ROOM], bool *ret_closed);
 /* Whether the peer has closed, or closes within 5 s, without a byte more. */
 bool web_closed(int fd);
+/* Whether the peer has closed; reads what came, waits 10 ms at most. */
+bool web_closed_now(int fd);
 /* Connect, send, read until the answer is whole, close. */
 int web_ask(struct web *w, const char *text, char ret[WEB_ROOM]);
 /* The same for bytes with a NUL in them. */
