@@ -140,7 +140,7 @@ static void tcp_stop(void *self)
     struct tcp *t = self;
     if (t->watching) {
         t->watching = false;
-        (void) t->access->watch(t->access_self, NULL, NULL);
+        (void) t->access->watch(t->access_self, NULL, t);
     }
     if (t->group == NULL) {
         return;

@@ -193,9 +193,6 @@ static int login(void *self, const struct tpc_access_request *request, tpc_acces
     char id[TP_ID_MAX + 1];
     enum look seen;
     struct reading r;
-    if (h->ops == NULL || !h->started) {
-        return TPC_ESTATE;
-    }
     *ret_id = 0;
     r.login = (struct tpc_service_login){ .size = sizeof(r.login),
                                           .voucher = { r.bytes[0], TP_LOGIN_BYTES, 0 },
@@ -258,14 +255,25 @@ static void cancel(void *self, uint64_t id)
 static int watch(void *self, tpc_access_drop_fn *fn, void *user)
 {
     struct tp_http *h = self;
+    int rc = 0;
+    uint32_t i = 0;
     pthread_mutex_lock(&h->lock);
-    h->drop = fn;
-    h->drop_user = user;
+    while (i < h->watcher_count && h->watchers[i].user != user) {
+        i++;
+    }
+    if (fn == NULL && i < h->watcher_count) {
+        h->watchers[i] = h->watchers[--h->watcher_count];
+    } else if (fn != NULL && i == TP_WATCHERS_LIMIT) {
+        rc = TPC_EAGAIN;
+    } else if (fn != NULL) {
+        h->watchers[i] = (struct tp_watcher){ fn, user };
+        h->watcher_count += i == h->watcher_count;
+    }
     while (fn == NULL && h->dropping > 0) {
         pthread_cond_wait(&h->quiet, &h->lock);
     }
     pthread_mutex_unlock(&h->lock);
-    return 0;
+    return rc;
 }
 
 void tp_access_init(struct tp_http *h)

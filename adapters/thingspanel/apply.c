@@ -89,13 +89,14 @@ static void tell(struct tp_http *h, const struct tp_device *d, int gone)
 
 void tp_apply_drop(struct tp_http *h, struct tpc_str id)
 {
+    struct tp_watcher watchers[TP_WATCHERS_LIMIT];
     pthread_mutex_lock(&h->lock);
-    tpc_access_drop_fn *fn = h->drop;
-    void *user = h->drop_user;
+    uint32_t count = h->watcher_count;
+    memcpy(watchers, h->watchers, count * sizeof(watchers[0]));
     h->dropping++;
     pthread_mutex_unlock(&h->lock);
-    if (fn != NULL) {
-        fn(user, h->config->tenant, id);
+    for (uint32_t i = 0; i < count; i++) {
+        watchers[i].fn(watchers[i].user, h->config->tenant, id);
     }
     pthread_mutex_lock(&h->lock);
     h->dropping--;

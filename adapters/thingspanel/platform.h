@@ -34,8 +34,9 @@ enum {
     TP_MAKE_TRIES = 20,       /* before a device is left out of the core until it is told anew */
     TP_PAUSE_MIN_MS = 1000,   /* before a call that failed is made again; doubles */
     TP_PAUSE_MAX_MS = 60000,
-    TP_SAVE_MS = 1000, /* after a change, so that many make one file */
-    TP_SAVE_REST = 20, /* .. and so many times as long as the last one took */
+    TP_SAVE_MS = 1000,      /* after a change, so that many make one file */
+    TP_SAVE_REST = 20,      /* .. and so many times as long as the last one took */
+    TP_WATCHERS_LIMIT = 16, /* adapters with connections */
     TP_ALLOW_LIMIT = 64
 };
 
@@ -138,6 +139,12 @@ struct tp_list {
     uint64_t got;
 };
 
+/* Somebody with connections. */
+struct tp_watcher {
+    tpc_access_drop_fn *fn;
+    void *user;
+};
+
 struct tp_range {
     uint8_t address[16]; /* IPv4 in the form of IPv6 */
     uint32_t bits;
@@ -181,9 +188,9 @@ struct tp_http {
     uint32_t ask_count, asks_away;
     struct tpi_map64 logins;
     uint64_t next_login, calling; /* the one whose done() runs; 0 = none */
-    tpc_access_drop_fn *drop;
-    void *drop_user;
-    uint32_t dropping; /* calls of it that run */
+    struct tp_watcher watchers[TP_WATCHERS_LIMIT];
+    uint32_t watcher_count;
+    uint32_t dropping; /* calls of them that run */
 
     struct tp_request *away, *answered, *last_answered;
     uint32_t away_count;

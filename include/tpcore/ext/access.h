@@ -69,7 +69,8 @@ enum tpc_access_frame {
  * cancel  The connection is gone: done is not called any more once it returns. The adapter's thread.
  * answer  Optional. enum tpc_access_frame, or an error: the frame is a dead letter. out->need says how
  *         many bytes were written there; over its room TPC_ETOOBIG. The adapter's thread.
- * watch   Hears of connections to close, fn NULL = no more (which is not running then). control thread.
+ * watch   user hears of connections to close from now on; with fn NULL no more, and it is not being told
+ *         when that returns. 0, TPC_EAGAIN (too many hear). control thread.
  */
 struct tpc_access_ops {
     struct tpc_iface iface; /* major 1 */

@@ -299,6 +299,40 @@ START_TEST(storm_of_connections_is_worked_off_a_few_calls_at_a_time)
 }
 END_TEST
 
+static void on_drop(void *user, struct tpc_str tenant, struct tpc_str device)
+{
+    uint32_t *count = user;
+    (void) tenant;
+    (void) device;
+    ++*count;
+}
+
+START_TEST(every_adapter_hears_of_connections_to_close)
+{
+    uint32_t counts[TP_WATCHERS_LIMIT + 1] = { 0 };
+    const struct tpc_access_ops *access;
+    begin();
+    access = tp_http_access(f.h);
+    for (uint32_t i = 0; i + 1 < TP_WATCHERS_LIMIT; i++) { /* the fixture is one */
+        tk_ok(access->watch(f.h, on_drop, &counts[i]));
+        tk_ok(access->watch(f.h, on_drop, &counts[i]));
+    }
+    tk_fails(TPC_EAGAIN, access->watch(f.h, on_drop, &counts[TP_WATCHERS_LIMIT]));
+    tp_apply_drop(f.h, TPC_STR("a"));
+    tk_ok(access->watch(f.h, NULL, &counts[0]));
+    tk_ok(access->watch(f.h, NULL, &counts[0]));
+    tp_apply_drop(f.h, TPC_STR("b"));
+    ck_assert_uint_eq(counts[0], 1);
+    ck_assert_uint_eq(counts[1], 2);
+    ck_assert_uint_eq(counts[TP_WATCHERS_LIMIT - 2], 2);
+    ck_assert(fx_dropped(&f, "a") && fx_dropped(&f, "b"));
+    for (uint32_t i = 1; i + 1 < TP_WATCHERS_LIMIT; i++) {
+        tk_ok(access->watch(f.h, NULL, &counts[i]));
+    }
+    fx_fini(&f);
+}
+END_TEST
+
 Suite *access_suite(void)
 {
     Suite *s = suite_create("access");
@@ -318,6 +352,7 @@ Suite *access_suite(void)
     tcase_add_test(t, device_comes_back_only_after_its_configuration_was_read_again);
     tcase_add_test(t, known_device_is_let_in_where_the_platform_is_away_after_a_disconnect);
     tcase_add_test(t, device_that_the_core_refuses_is_refused);
+    tcase_add_test(t, every_adapter_hears_of_connections_to_close);
     tcase_add_test(t, storm_of_connections_is_worked_off_a_few_calls_at_a_time);
     suite_add_tcase(s, t);
     return s;

@@ -231,6 +231,7 @@ START_TEST(every_connection_is_told_once_whatever_happens_at_the_same_time)
     f.host.stopped = false;
     f.client.submit = submit;
     f.client.cancel = cancel;
+    tk_ok(f.h->access.watch(f.h, NULL, &f));
     tk_ok(f.h->access.watch(f.h, on_drop, NULL));
     for (uint32_t i = 0; i < LOGINS; i++) {
         pthread_mutex_init(&conns[i].lock, NULL);

@@ -434,7 +434,7 @@ static void begin(struct fx *f)
 
 static void finish(struct fx *f)
 {
-    tk_ok(f->h->access.watch(f->h, NULL, NULL));
+    tk_ok(f->h->access.watch(f->h, NULL, f));
     fake_stop(&f->host);
     ck_assert(!f->routed);
     ck_assert_uint_eq(f->host.calls_after_stop, 0);
