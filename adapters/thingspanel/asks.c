@@ -359,6 +359,19 @@ uint64_t tp_asks_step(struct tp_http *h, uint64_t now)
     return wait;
 }
 
+void tp_asks_hurry(struct tp_http *h)
+{
+    uint64_t now = tp_http_now(h);
+    pthread_mutex_lock(&h->lock);
+    for (struct tp_ask *a = h->all_asks; a != NULL; a = a->next) {
+        uint64_t due = allowed_ms(h, a) > now ? allowed_ms(h, a) : now;
+        if (a->want && a->failures > 0 && a->due_ms > due) {
+            a->due_ms = due;
+        }
+    }
+    pthread_mutex_unlock(&h->lock);
+}
+
 /* All that waits hears that it may come again. */
 void tp_asks_fini(struct tp_http *h)
 {

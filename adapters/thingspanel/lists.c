@@ -37,6 +37,16 @@ void tp_lists_due(struct tp_http *h)
     }
 }
 
+void tp_lists_hurry(struct tp_http *h)
+{
+    struct tp_list *lists[] = { &h->list, &h->points_list };
+    for (int i = 0; i < 2; i++) {
+        if (lists[i]->state == TP_LIST_DUE && lists[i]->failures > 0) {
+            lists[i]->due_ms = tp_http_now(h);
+        }
+    }
+}
+
 /* ---- devices ---- */
 
 static int send_page(struct tp_http *h)

@@ -268,11 +268,14 @@ uint64_t tp_asks_step(struct tp_http *h, uint64_t now);
 void tp_ask_reply(struct tp_http *h, struct tp_ask *a, const struct tp_reply *r);
 /* Whether who waits for it can be let in now. The thread's. */
 void tp_ask_resolve(struct tp_http *h, struct tp_ask *a);
+/* The platform is back: what failed is not waited for any longer. The thread's. */
+void tp_asks_hurry(struct tp_http *h);
 void tp_asks_fini(struct tp_http *h);
 
 /* ---- lists.c: devices and access points ---- */
 
 void tp_lists_due(struct tp_http *h);
+void tp_lists_hurry(struct tp_http *h);
 uint64_t tp_lists_step(struct tp_http *h, uint64_t now);
 void tp_list_reply(struct tp_http *h, const struct tp_reply *r);
 void tp_points_reply(struct tp_http *h, const struct tp_reply *r);

@@ -185,6 +185,8 @@ void tp_platform_said(struct tp_http *h, enum tp_request_kind kind, const struct
     }
     if (again) {
         tp_lists_due(h); /* what changed meanwhile was not told */
+        tp_lists_hurry(h);
+        tp_asks_hurry(h);
     }
 }
 

@@ -76,6 +76,39 @@ START_TEST(log_says_once_that_the_platform_is_away_or_back)
 }
 END_TEST
 
+START_TEST(what_failed_is_done_at_once_when_the_platform_is_back)
+{
+    fx_init(&f, 1, NULL);
+    fx_step(&f);
+    fx_fail(&f, "/heartbeat", "", TPC_EOFFLINE);
+    (void) fx_request(&f, "POST", "/api/v1/device/disconnect", "", "{\"device_id\":\"d\"}", "");
+    fx_step(&f);
+    for (int i = 0; i < 6; i++) { /* pauses grow to half a minute and more */
+        for (int t = 0; t < 500 && fx_open(&f, "/plugin/devices", "") == NULL; t++) {
+            fx_pass(&f, 100);
+        }
+        fx_fail(&f, "/plugin/devices", "", TPC_EOFFLINE);
+        if (fx_open(&f, "/device/config", "") != NULL) {
+            fx_fail(&f, "/device/config", "", TPC_EOFFLINE);
+        }
+        if (fx_open(&f, "/heartbeat", "") != NULL && i < 5) {
+            fx_fail(&f, "/heartbeat", "", TPC_EOFFLINE);
+        }
+    }
+    if (fx_open(&f, "/device/config", "") != NULL) {
+        fx_fail(&f, "/device/config", "", TPC_EOFFLINE);
+    }
+    while (fx_open(&f, "/heartbeat", "") == NULL) {
+        fx_pass(&f, 100);
+    }
+    ck_assert_ptr_null(fx_open(&f, "/plugin/devices", ""));
+    fx_answer(&f, "/heartbeat", "", OK("{}"));
+    ck_assert_ptr_nonnull(fx_open(&f, "/plugin/devices", ""));
+    ck_assert_ptr_nonnull(fx_open(&f, "/device/config", "\"d\""));
+    fx_fini(&f);
+}
+END_TEST
+
 START_TEST(service_that_is_not_registered_is_an_error_for_people)
 {
     fx_init(&f, 1, NULL);
@@ -501,6 +534,7 @@ Suite *platform_suite(void)
     tcase_set_timeout(t, 30);
     tcase_add_test(t, heartbeat_is_first_at_once_and_then_as_the_option_says);
     tcase_add_test(t, log_says_once_that_the_platform_is_away_or_back);
+    tcase_add_test(t, what_failed_is_done_at_once_when_the_platform_is_back);
     tcase_add_test(t, service_that_is_not_registered_is_an_error_for_people);
     tcase_add_test(t, pages_are_read_to_the_end_and_devices_are_made_and_told);
     tcase_add_test(t, page_that_is_too_large_is_read_in_smaller_ones);
