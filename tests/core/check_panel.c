@@ -135,12 +135,53 @@ START_TEST(services_and_access_points_are_checked_and_stay_while_used)
 }
 END_TEST
 
+static int put_without_memory(const struct tpc_allocator *alloc, void *user)
+{
+    struct flow *f = user;
+    struct tpc_core *core = NULL;
+    struct tpc_core_options o = f->o;
+    uint8_t text[16];
+    struct tpc_buf buf = { text, sizeof(text), 0 };
+    static const char *const docs[][2] = {
+        { "service", "{\"key\":\"S\",\"http_address\":\"h:1\"}" },
+        { "service", "{\"key\":\"S\",\"sub_topic_prefix\":\"p/\"}" },
+        { "access_point", "{\"key\":\"a\",\"service\":\"S\",\"voucher\":\"v\"}" },
+        { "access_point", "{\"key\":\"a\",\"service\":\"S\"}" },
+        { "product", "{\"key\":\"p\",\"protocol\":\"S\",\"model\":{}}" },
+        { "device", "{\"key\":\"d\",\"product\":\"p\",\"access_point\":\"a\"}" },
+    };
+    o.allocator = alloc;
+    int rc = tpc_core_create(&o, &core);
+    for (size_t i = 0; rc == 0 && i < sizeof(docs) / sizeof(docs[0]); i++) {
+        rc = tpc_entity_put(core, NULL, docs[i][0], tpc_str_from(docs[i][1]), TPC_ANY_REV, NULL);
+    }
+    if (rc == 0) {
+        rc = tpc_entity_secret(core, none, "access_point", TPC_STR("a"), TPC_STR("voucher"), &buf);
+    }
+    rc = rc != 0 ? rc : tpc_entity_delete(core, NULL, none, "device", TPC_STR("d"), TPC_ANY_REV);
+    rc = rc != 0 ? rc
+                 : tpc_entity_delete(core, NULL, none, "access_point", TPC_STR("a"), TPC_ANY_REV);
+    rc = rc != 0 ? rc : tpc_entity_delete(core, NULL, none, "service", TPC_STR("S"), TPC_ANY_REV);
+    (void) tpc_core_destroy(core);
+    return rc;
+}
+
+START_TEST(without_memory_services_and_access_points_stay_whole)
+{
+    struct flow f;
+    flow_init(&f, 0);
+    ck_assert_uint_gt(tk_each_alloc_fails(put_without_memory, &f), 50);
+    tk_env_fini(&f.e);
+}
+END_TEST
+
 Suite *panel_flow_suite(void)
 {
     Suite *s = suite_create("services");
     TCase *tc = tcase_create("services");
     tcase_add_test(tc, commands_of_a_services_devices_carry_its_prefix_and_are_flat);
     tcase_add_test(tc, services_and_access_points_are_checked_and_stay_while_used);
+    tcase_add_test(tc, without_memory_services_and_access_points_stay_whole);
     suite_add_tcase(s, tc);
     return s;
 }

@@ -5,6 +5,7 @@
 #include "web.h"
 
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <tpcore/modules.h>
@@ -24,11 +25,27 @@ static void put(const char *kind, const char *form)
     ck_assert_msg(rc == 0, "%s: %s", text, tpc_error_last()->text);
 }
 
+/* Memory that is refused to every nth request; 0 = to none. Any thread. */
+static atomic_uint refuse_each, asked_for;
+
+static void *short_resize(void *user, void *p, size_t old_size, size_t new_size)
+{
+    const struct tpc_allocator *a = tpc_allocator_default();
+    uint32_t n = atomic_load(&refuse_each);
+    (void) user;
+    if (new_size > old_size && n != 0 && atomic_fetch_add(&asked_for, 1) % n == n - 1) {
+        return NULL;
+    }
+    return a->resize(a->user, p, old_size, new_size);
+}
+
+static const struct tpc_allocator short_memory = { .resize = short_resize };
+
 static void begin(const char *options)
 {
     web_reset();
     flow_init(&f, 0);
-    f.o.allocator = NULL; /* the module has a thread */
+    f.o.allocator = &short_memory; /* the module has a thread: not the one of the kit */
     flow_create(&f);
     tk_ok(tpc_core_add_module(f.core, web_module()));
     tk_ok(tpc_core_add_module(f.core, web_user()));
@@ -645,6 +662,36 @@ START_TEST(forms_and_found_devices_are_asked_for)
 }
 END_TEST
 
+/* Every question is answered, whatever memory is short for, and afterwards all is as it was. */
+START_TEST(without_memory_each_request_is_answered)
+{
+    static const char *const asks[][2] = {
+        { BEAT, "{\"service_identifier\":\"METER\"}" },
+        { CONFIG, "{\"device_id\":\"hub1\"}" },
+        { DEVICES,
+          "{\"service_identifier\":\"METER\",\"device_type\":\"1\",\"page\":1,\"page_size\":9}" },
+        { POINTS, "{\"service_identifier\":\"CLOUD\"}" },
+        { AUTH, "{\"template_secret\":\"s3\",\"device_number\":\"n\"}" },
+    };
+    begin_told("{}");
+    web.reply_status = 500;
+    for (uint32_t n = 2; n < 60; n += n < 20 ? 1 : 7) {
+        atomic_store(&refuse_each, n);
+        for (size_t i = 0; i < sizeof(asks) / sizeof(asks[0]); i++) {
+            ck_assert_uint_ne(web_ask("POST", asks[i][0], asks[i][1], "127.0.0.1"), 0);
+        }
+        (void) tpc_entity_put(f.core, NULL, "device",
+                              TPC_STR("{\"key\":\"m1\",\"product\":\"meter\"}"), TPC_ANY_REV, NULL);
+        turn(1000);
+        atomic_store(&refuse_each, 0);
+        turn(0);
+    }
+    expect(CONFIG, "{'device_id':'hub1'}", OK "{'id':'hub1',");
+    expect(POINTS, "{'service_identifier':'CLOUD'}", OK "[{'id':'p1',");
+    end();
+}
+END_TEST
+
 Suite *told_suite(void)
 {
     Suite *s = suite_create("told");
@@ -655,6 +702,7 @@ Suite *told_suite(void)
     tcase_add_test(tc, a_changed_access_point_is_told_again_until_it_is_heard);
     tcase_add_test(tc, a_change_during_a_call_is_told_once_more);
     tcase_add_test(tc, forms_and_found_devices_are_asked_for);
+    tcase_add_test(tc, without_memory_each_request_is_answered);
     suite_add_tcase(s, tc);
     return s;
 }
