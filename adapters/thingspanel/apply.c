@@ -255,7 +255,7 @@ static void resolve(struct tp_http *h, struct tpc_str voucher)
 }
 
 /* What a device says of those behind it is lost until they are in the core: it is let in after them. */
-static bool is_ready(const struct tp_device *d)
+bool tp_apply_ready(const struct tp_device *d)
 {
     bool ready = d->in_core;
     for (const struct tp_device *c = d->first_behind; c != NULL && ready; c = c->next_behind) {
@@ -268,7 +268,7 @@ static bool is_ready(const struct tp_device *d)
 static void settle(struct tp_http *h, struct tp_device *d)
 {
     for (struct tp_device *at = d; at != NULL; at = at->gateway) {
-        bool ready = is_ready(at);
+        bool ready = tp_apply_ready(at);
         pthread_mutex_lock(&h->lock);
         at->ready = ready;
         pthread_mutex_unlock(&h->lock);

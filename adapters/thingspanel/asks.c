@@ -227,21 +227,21 @@ void tp_ask_reply(struct tp_http *h, struct tp_ask *a, const struct tp_reply *r)
 
 void tp_ask_resolve(struct tp_http *h, struct tp_ask *a)
 {
+    enum tp_login_end how = TP_LOGIN_IN;
     pthread_mutex_lock(&h->lock);
     bool waits = !a->by_id && a->logins != NULL;
-    pthread_mutex_unlock(&h->lock);
-    if (!waits) {
-        return;
-    }
-    struct tp_device *d = tp_devices_by_voucher(&h->devices, text_of(a));
-    if (d == NULL) {
-        pthread_mutex_lock(&h->lock);
+    const struct tp_device *d = waits ? tp_devices_by_voucher(&h->devices, text_of(a)) : NULL;
+    if (waits && d == NULL) {
         tp_ask_want(h, a);
-        pthread_mutex_unlock(&h->lock);
-    } else if (d->in_core && d->ready && !d->checking) {
-        end_logins(h, a, TP_LOGIN_IN, d->f.id);
-    } else if (!d->in_core && d->tries >= TP_MAKE_TRIES) {
-        end_logins(h, a, TP_LOGIN_REFUSED, (struct tpc_str){ NULL, 0 });
+        waits = false;
+    } else if (waits && !d->in_core && d->tries >= TP_MAKE_TRIES) {
+        how = TP_LOGIN_REFUSED;
+    } else if (waits) {
+        waits = d->in_core && d->ready && !d->checking;
+    }
+    pthread_mutex_unlock(&h->lock);
+    if (waits) {
+        end_logins(h, a, how, d->f.id); /* only this thread takes devices out */
     }
 }
 
@@ -301,15 +301,18 @@ static void free_ask(struct tp_http *h, struct tp_ask *before, struct tp_ask *a)
     tpi_free(h->host->allocator, a, sizeof(*a) + a->key_len);
 }
 
-/* Somebody waits for a device that could not be made: another attempt. */
+/* Somebody waits for a device that could not be made, or for those behind it that are gone: another
+ * attempt. */
 static void make_again(struct tp_http *h, const struct tp_ask *a, uint64_t *wait)
 {
-    struct tp_device *d = a->by_id ? NULL : tp_devices_by_voucher(&h->devices, text_of(a));
-    if (a->logins != NULL && d != NULL && !d->in_core && !d->in_work) {
-        d->tries = TP_MAKE_TRIES - 1;
-        tp_apply_work(h, d);
-        *wait = 0;
+    struct tp_device *d =
+        a->by_id || a->logins == NULL ? NULL : tp_devices_by_voucher(&h->devices, text_of(a));
+    if (d == NULL || d->in_work || (d->in_core && (d->ready || !tp_apply_ready(d)))) {
+        return;
     }
+    d->tries = d->in_core ? d->tries : TP_MAKE_TRIES - 1;
+    tp_apply_work(h, d);
+    *wait = 0;
 }
 
 /* What is due of one. Under the lock, which it leaves. */

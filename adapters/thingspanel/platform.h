@@ -293,6 +293,8 @@ int tp_apply_device(struct tp_http *h, const struct tpc_value *v, struct tpc_str
 /* It is not of the service any more: closed, forgotten, told. */
 void tp_apply_gone(struct tp_http *h, struct tp_device *device);
 void tp_apply_work(struct tp_http *h, struct tp_device *device);
+/* Whether it and all behind it are looked after. The thread's. */
+bool tp_apply_ready(const struct tp_device *device);
 /* Makes up to some devices. Returns the ms until there is more. The thread's. */
 uint64_t tp_apply_step(struct tp_http *h, uint64_t now);
 /* Closes the connections of a device. Any thread. */

@@ -299,6 +299,30 @@ START_TEST(storm_of_connections_is_worked_off_a_few_calls_at_a_time)
 }
 END_TEST
 
+START_TEST(gateway_waits_for_those_behind_it_but_not_for_those_that_are_gone)
+{
+#define GATEWAY(behind)                                                                            \
+    OK("{\"id\":\"g\",\"voucher\":\"{\\\"serial\\\":\\\"1\\\"}\",\"device_type\":\"2\",\"sub_"     \
+       "devices\":" behind "}")
+    begin();
+    f.host.make_code = 0;
+    tk_ok(fx_login(&f, 0, "V1", NULL));
+    fx_answer(&f, CONFIG, "", GATEWAY("[]"));
+    is_in(0, "g");
+    f.host.make_code = TPC_EAGAIN; /* what comes new cannot be made now */
+    (void) fx_request(&f, "POST", "/api/v1/device/disconnect", "", "{\"device_id\":\"g\"}", "");
+    tk_ok(fx_login(&f, 1, "V1", NULL));
+    fx_answer(&f, CONFIG, "\"g\"", GATEWAY("[{\"device_id\":\"s\",\"sub_device_addr\":\"1\"}]"));
+    fx_pass(&f, 2000);
+    ck_assert(!f.ends[1].told);
+    (void) fx_request(&f, "POST", "/api/v1/device/disconnect", "", "{\"device_id\":\"g\"}", "");
+    fx_step(&f);
+    fx_answer(&f, CONFIG, "\"g\"", GATEWAY("null"));
+    is_in(1, "g");
+    fx_fini(&f);
+}
+END_TEST
+
 static void on_drop(void *user, struct tpc_str tenant, struct tpc_str device)
 {
     uint32_t *count = user;
@@ -352,6 +376,7 @@ Suite *access_suite(void)
     tcase_add_test(t, device_comes_back_only_after_its_configuration_was_read_again);
     tcase_add_test(t, known_device_is_let_in_where_the_platform_is_away_after_a_disconnect);
     tcase_add_test(t, device_that_the_core_refuses_is_refused);
+    tcase_add_test(t, gateway_waits_for_those_behind_it_but_not_for_those_that_are_gone);
     tcase_add_test(t, every_adapter_hears_of_connections_to_close);
     tcase_add_test(t, storm_of_connections_is_worked_off_a_few_calls_at_a_time);
     suite_add_tcase(s, t);
