@@ -405,8 +405,22 @@ static void read_head(struct hs_request *r, struct MHD_Connection *mhd, const ch
     }
 }
 
-/* The head is complete. A refused body is read to its end if it is short, for closing a connection
- * with bytes unread may take the answer away from the peer. */
+/* Keeps a refusal until the body is read and thrown away. False: without memory. */
+static bool put_off(struct hs_request *r, const struct refusal *f)
+{
+    struct tpc_str value = { NULL, 0 };
+    if (f->name != NULL && !keep(r, tpc_str_from(f->value), &value)) {
+        return false;
+    }
+    r->dropped = true;
+    r->refuse_text = f->text;
+    r->refuse_name = f->name;
+    r->refuse_value = value.ptr;
+    return true;
+}
+
+/* The head is complete. An answer now ends the connection, and with bytes unread the peer may not even get
+ * it: one without a body, or with a short one, is refused at its end. */
 static enum MHD_Result on_head(struct hs_request *r, struct MHD_Connection *mhd, const char *method,
                                const char *version)
 {
@@ -423,14 +437,13 @@ static enum MHD_Result on_head(struct hs_request *r, struct MHD_Connection *mhd,
         return MHD_YES;
     }
     r->status = f.status;
-    bool unread = head.length > 0;
-    if (unread && !r->close && !head.waits && head.length <= HS_DISCARD_MAX && f.name == NULL) {
-        r->dropped = true;
-        r->refuse_text = f.text;
+    bool bounded =
+        head.length <= HS_DISCARD_MAX || head.length == UINT64_MAX; /* on_data() counts */
+    if (!r->close && !head.waits && bounded && put_off(r, &f)) {
         hs_stage_set(r->conn, HS_BODY, r->server->limits.body_ms);
         return MHD_YES;
     }
-    r->close = r->close || unread;
+    r->close = true;
     return hs_queue(r, mhd, hs_plain(f.status, f.text, f.name, f.value));
 }
 
@@ -547,7 +560,8 @@ static enum MHD_Result on_whole(struct hs_request *r, struct MHD_Connection *mhd
     char text[300];
     bool fresh = r->id == 0 && !r->answered && !r->over;
     if (r->dropped) {
-        return hs_queue(r, mhd, hs_plain(r->status, r->refuse_text, NULL, NULL));
+        return hs_queue(r, mhd,
+                        hs_plain(r->status, r->refuse_text, r->refuse_name, r->refuse_value));
     }
     if (fresh) {
         r->call.body = (struct tpc_bytes){ r->body.ptr, r->body.len };

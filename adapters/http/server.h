@@ -103,8 +103,8 @@ struct hs_request {
     bool queued;  /* an answer was given to the library */
     bool close;   /* its connection ends with it */
     bool dropped; /* its body is not kept: refuse_* says why */
-    uint32_t refuse_status;
     const char *refuse_text;
+    const char *refuse_name, *refuse_value; /* a header more, or NULL */
     uint64_t discarded;
     uint32_t status;
     size_t answer_bytes;

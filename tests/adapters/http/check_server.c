@@ -87,6 +87,32 @@ START_TEST(connection_serves_requests_in_turn_also_pipelined)
 }
 END_TEST
 
+START_TEST(connection_goes_on_after_what_is_refused)
+{
+    static const struct {
+        const char *text;
+        int status;
+    } cases[] = { { GET("/nothing"), 404 },
+                  { GET("/json"), 405 },
+                  { GET("/a/../b"), 400 },
+                  { "POST /json HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n{", 400 },
+                  { "POST /nothing HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", 404 },
+                  { "POST /things/1 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+                    "3\r\nabc\r\n0\r\n\r\n",
+                    405 },
+                  { GET("/echo"), 200 } };
+    web_begin(&w, "");
+    int fd = web_connect(&w);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        web_send(fd, cases[i].text, strlen(cases[i].text));
+        ck_assert_msg(web_read(fd, got, NULL) == cases[i].status, "%s-> %s", cases[i].text, got);
+        ck_assert_msg(strstr(got, "Connection: close") == NULL, "%s-> %s", cases[i].text, got);
+    }
+    close(fd);
+    web_end(&w);
+}
+END_TEST
+
 START_TEST(head_is_answered_by_the_route_of_get)
 {
     web_begin(&w, "");
@@ -297,6 +323,7 @@ Suite *server_suite(void)
     tcase_add_test(t, address_of_the_peer_is_told);
     tcase_add_test(t, raw_braces_and_quotes_in_a_query_are_taken);
     tcase_add_test(t, connection_serves_requests_in_turn_also_pipelined);
+    tcase_add_test(t, connection_goes_on_after_what_is_refused);
     tcase_add_test(t, head_is_answered_by_the_route_of_get);
     tcase_add_test(t, what_is_not_there_and_what_is_not_allowed);
     tcase_add_test(t, paths_that_lead_elsewhere_are_refused);
