@@ -136,14 +136,24 @@ static void answer(struct panel_call *c, uint32_t code, const struct tpc_value *
     c->done(c->done_user, code, tpc_str_from(panel_message(code)), data);
 }
 
+/* Under the lock. */
+static void land(struct panel *p, struct panel_call *c)
+{
+    uint32_t i = 0;
+    while (p->flying[i] != c) {
+        i++;
+    }
+    c->flying = false;
+    p->flying[i] = p->flying[--p->in_flight];
+}
+
 static void ended(struct panel_call *c, bool good, bool next_path)
 {
     struct panel *p = c->p;
     bool over = false;
     pthread_mutex_lock(&p->lock);
     uint32_t pause = RETRY_MS << (c->tries < 6 ? c->tries : 6);
-    c->flying = false;
-    p->in_flight--;
+    land(p, c);
     c->tries++;
     if (next_path && !c->again) {
         c->path = PANEL_PATH_EVENT;
@@ -314,6 +324,16 @@ static uint32_t tell(struct panel_call *c)
     return code;
 }
 
+/* Under the lock. */
+static uint32_t flying_to(const struct panel *p, struct tpc_str service)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < p->in_flight; i++) {
+        n += tpc_str_equal(p->flying[i]->service, service) != 0;
+    }
+    return n;
+}
+
 /* The next call that is due, marked as on its way. Under the lock. */
 static struct panel_call *next_call(struct panel *p)
 {
@@ -322,10 +342,11 @@ static struct panel_call *next_call(struct panel *p)
         return NULL;
     }
     for (struct panel_call *c = p->calls; c != NULL; c = c->next) {
-        if (!c->flying && !c->held && c->due_ms <= now) {
+        if (!c->flying && !c->held && c->due_ms <= now &&
+            flying_to(p, c->service) < PANEL_FLIGHT_EACH) {
             c->flying = true;
             c->held = true;
-            p->in_flight++;
+            p->flying[p->in_flight++] = c;
             return c;
         }
     }
@@ -370,10 +391,8 @@ void panel_calls_stop(struct panel *p)
     while (p->in_flight > 0) {
         uint64_t ids[PANEL_FLIGHT_MAX];
         uint32_t n = 0;
-        for (struct panel_call *c = p->calls; c != NULL; c = c->next) {
-            if (c->flying && n < PANEL_FLIGHT_MAX) {
-                ids[n++] = c->request;
-            }
+        for (; n < p->in_flight; n++) {
+            ids[n] = p->flying[n]->request;
         }
         pthread_mutex_unlock(&p->lock);
         for (uint32_t i = 0; i < n; i++) {

@@ -102,7 +102,7 @@ static int describe(struct products *all, const struct panel_doc *d, struct tpc_
     if (product == NULL) {
         return TPC_ENOENT;
     }
-    const char *type = panel_device_type(&product->doc);
+    const char *type = panel_device_type(&product->doc, &d->doc);
     struct tpc_str protocol = tpi_member_text(&product->doc, "protocol");
     if (type[0] == '2') {
         int rc = panel_each(all->p, "device", "gateway", d->key, add_sub, &subs);
@@ -179,19 +179,28 @@ struct page {
     struct tpc_value *items;
     int64_t total;
     size_t first, count, cap;
+    char type;
 };
+
+/* Whether it is of another type than those that are asked for, because it stands behind a gateway. */
+static bool is_other(struct page *page, const struct panel_doc *d)
+{
+    const struct panel_doc *product = product_of(&page->products, d);
+    return product != NULL && panel_device_type(&product->doc, &d->doc)[0] != page->type;
+}
 
 static int of_page(void *user, const struct tpc_entity_info *info, struct tpc_str key,
                    struct tpc_str json)
 {
     struct page *page = user;
     struct panel_doc d;
-    bool parsed = memmem(json.ptr, json.len, "\"enabled\"", 9) != NULL;
+    bool parsed = memmem(json.ptr, json.len, "\"enabled\"", 9) != NULL ||
+                  memmem(json.ptr, json.len, "\"gateway\"", 9) != NULL;
     int rc = parsed ? panel_parse(page->products.arena, key, json, info, &d) : 0;
     if (rc != 0) {
         return rc;
     }
-    if (parsed && !tpi_member_bool(&d.doc, "enabled", true)) {
+    if (parsed && (!tpi_member_bool(&d.doc, "enabled", true) || is_other(page, &d))) {
         return 0;
     }
     size_t at = (size_t) page->total++;
@@ -219,7 +228,7 @@ static int of_product(void *user, const struct tpc_entity_info *info, struct tpc
     struct of_service *s = user;
     struct panel_doc d;
     int rc = panel_parse(s->arena, key, json, info, &d);
-    if (rc == 0 && tpc_str_equal(tpc_str_from(panel_device_type(&d.doc)), s->type)) {
+    if (rc == 0 && tpc_str_equal(tpc_str_from(panel_device_type(&d.doc, NULL)), s->type)) {
         struct keys *k = tpc_arena_take(s->arena, sizeof(*k));
         if (k == NULL) {
             return TPC_ENOMEM;
@@ -282,6 +291,7 @@ void panel_devices(struct panel *p, struct panel_job *job)
     }
     page.first = (size_t) (number - 1) * (size_t) size;
     page.cap = (size_t) size;
+    page.type = type.len > 0 ? type.ptr[0] : ' ';
     bool wanted = tpc_str_equal(type, TPC_STR("1")) || tpc_str_equal(type, TPC_STR("2"));
     if (wanted && fill_page(p, service, type, &page) != 0) {
         panel_fail(job, PANEL_INTERNAL, "a device cannot be read, or the page is too big");

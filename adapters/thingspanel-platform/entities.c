@@ -147,10 +147,12 @@ int panel_random(struct panel *p, size_t n, char *ret)
     return 0;
 }
 
-const char *panel_device_type(const struct tpc_value *product)
+const char *panel_device_type(const struct tpc_value *product, const struct tpc_value *device)
 {
     struct tpc_str type = tpi_member_text(product, "type");
-    return tpc_str_equal(type, TPC_STR("gateway")) ? "2"
-           : tpc_str_equal(type, TPC_STR("sub"))   ? "3"
-                                                   : "1";
+    if (tpc_str_equal(type, TPC_STR("gateway"))) {
+        return "2";
+    }
+    bool behind = type.len == 0 && tpi_member_text(device, "gateway").len > 0;
+    return behind || tpc_str_equal(type, TPC_STR("sub")) ? "3" : "1";
 }

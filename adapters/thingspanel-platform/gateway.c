@@ -47,7 +47,7 @@ static bool find_template(struct panel *p, struct tpc_arena *arena, struct tpc_s
         return false;
     }
     *ret = s.found;
-    return s.any && panel_device_type(&ret->doc)[0] == type &&
+    return s.any && panel_device_type(&ret->doc, NULL)[0] == type &&
            tpi_member_bool(&ret->doc, "auto_register", false);
 }
 

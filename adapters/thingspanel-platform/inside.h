@@ -34,7 +34,8 @@ enum {
     PANEL_VOUCHER_BYTES = 4096,
     PANEL_PAGE_MAX = 1000,
     PANEL_ANSWER_BYTES = 4 << 20, /* of a service */
-    PANEL_FLIGHT_MAX = 8          /* calls to services at a time */
+    PANEL_FLIGHT_MAX = 16,        /* calls to services at a time */
+    PANEL_FLIGHT_EACH = 4         /* .. to one of them: another one may hang */
 };
 
 /* Codes of contract 3.1. */
@@ -141,6 +142,7 @@ struct panel {
     struct tpi_map services; /* key -> struct panel_service */
     struct panel_call *calls, *last_call;
     struct tpi_map call_keys; /* of those that wait, so that each stands there once */
+    struct panel_call *flying[PANEL_FLIGHT_MAX];
     uint32_t call_count, in_flight;
 };
 
@@ -212,8 +214,9 @@ struct tpc_str panel_voucher(struct panel *p, struct tpc_arena *arena, const str
 struct tpc_actor panel_actor(struct panel *p, const struct panel_job *job);
 /* n bytes of randomness as 2 * n hexadecimal digits with a NUL. Returns 0 or TPC_EIO. */
 int panel_random(struct panel *p, size_t n, char *ret);
-/* "1", "2" or "3" by a product's type. */
-const char *panel_device_type(const struct tpc_value *product);
+/* "1", "2" or "3" by a product's type; where that says nothing (device may be NULL) one behind a gateway is
+ * "3". */
+const char *panel_device_type(const struct tpc_value *product, const struct tpc_value *device);
 
 /* ---- handlers ---- */
 panel_handler_fn panel_heartbeat, panel_config, panel_devices, panel_points, panel_point,

@@ -125,7 +125,7 @@ static void refused(struct panel *p, struct panel_job *job, const struct asked *
         panel_fail(job, PANEL_REGISTRATION_OFF, NULL);
     } else if (q->product.len > 0 && !tpc_str_equal(q->product, s.found.key)) {
         panel_fail(job, PANEL_PRODUCT_UNKNOWN, NULL);
-    } else if (rc == TPC_EINVAL && panel_device_type(&s.found.doc)[0] == '3') {
+    } else if (rc == TPC_EINVAL && panel_device_type(&s.found.doc, NULL)[0] == '3') {
         register_sub(p, job, q, &s.found);
     } else {
         panel_fail(job, PANEL_PARAMETER, NULL);

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <tpcore/modules.h>
 
+enum { PANEL_CALLS_EACH = 4 }; /* to one service at a time */
+
 static struct flow f;
 static const struct tpc_str none = { "", 0 };
 
@@ -252,6 +254,17 @@ START_TEST(devices_of_a_service_come_in_pages)
 }
 END_TEST
 
+START_TEST(a_device_behind_a_gateway_is_no_direct_one)
+{
+    begin("{}");
+    put("device", "{'key':'m5','product':'meter','gateway':'hub1','address':'5'}");
+    expect(DEVICES, "{'service_identifier':'METER','device_type':'1','page':1,'page_size':10}",
+           OK "{'total':2,");
+    expect(CONFIG, "{'device_id':'m5'}", OK "{'id':'m5','voucher':'','device_type':'3',");
+    end();
+}
+END_TEST
+
 START_TEST(access_points_come_with_their_devices)
 {
     static const char p1[] =
@@ -412,6 +425,7 @@ Suite *panel_suite(void)
     tcase_add_test(tc, what_is_too_long_or_missing_is_a_parameter_error);
     tcase_add_test(tc, a_voucher_or_number_is_answered_once_in_three_seconds);
     tcase_add_test(tc, devices_of_a_service_come_in_pages);
+    tcase_add_test(tc, a_device_behind_a_gateway_is_no_direct_one);
     tcase_add_test(tc, access_points_come_with_their_devices);
     tcase_add_test(tc, devices_register_themselves_with_their_templates_secret);
     tcase_add_test(tc, gateways_get_credentials_only_where_that_is_switched_on);
@@ -558,6 +572,29 @@ START_TEST(a_changed_access_point_is_told_again_until_it_is_heard)
 }
 END_TEST
 
+START_TEST(a_service_that_hangs_does_not_hold_up_others)
+{
+    char text[100];
+    begin_told("{}");
+    for (int i = 0; i < 10; i++) {
+        snprintf(text, sizeof(text), "{'key':'x%d','product':'meter'}", i);
+        put("device", text);
+    }
+    calls_are(0);
+    web.later = true;
+    for (int i = 0; i < 10; i++) {
+        snprintf(text, sizeof(text), "{'key':'x%d','product':'meter','name':'n'}", i);
+        put("device", text);
+    }
+    calls_are(PANEL_CALLS_EACH);
+    put("access_point", "{'key':'p1','service':'CLOUD','name':'Q'}");
+    calls_are(PANEL_CALLS_EACH + 1);
+    web_end(0);
+    calls_are(PANEL_CALLS_EACH + 2);
+    end();
+}
+END_TEST
+
 START_TEST(a_change_during_a_call_is_told_once_more)
 {
     begin_told("{\"notification\":\"event\",\"call_tries\":2}");
@@ -700,6 +737,7 @@ Suite *told_suite(void)
     tcase_add_test(tc, a_service_drops_devices_that_change);
     tcase_add_test(tc, a_template_that_changes_drops_all_its_devices);
     tcase_add_test(tc, a_changed_access_point_is_told_again_until_it_is_heard);
+    tcase_add_test(tc, a_service_that_hangs_does_not_hold_up_others);
     tcase_add_test(tc, a_change_during_a_call_is_told_once_more);
     tcase_add_test(tc, forms_and_found_devices_are_asked_for);
     tcase_add_test(tc, without_memory_each_request_is_answered);
