@@ -547,9 +547,13 @@ static bool dispatch(struct hs_request *r, struct refusal *f)
         MHD_suspend_connection(r->conn->mhd);
         hs_stage_set(r->conn, HS_WAIT,
                      v->route->timeout_ms != 0 ? v->route->timeout_ms : s->limits.answer_ms);
-        s->host->gauge(s->ctx, "waiting", ++s->waiting);
+        s->waiting++;
     }
+    bool suspended = r->suspended;
     pthread_mutex_unlock(&s->lock);
+    if (suspended) {
+        s->host->gauge(s->ctx, "waiting", s->waiting);
+    }
     return true;
 }
 

@@ -71,6 +71,7 @@ int hs_server_init(struct hs_server *s)
 /* What other threads answered goes on. */
 static void resume_ready(struct hs_server *s)
 {
+    bool some = false;
     pthread_mutex_lock(&s->lock);
     struct hs_request *r = s->ready;
     s->ready = NULL;
@@ -79,12 +80,16 @@ static void resume_ready(struct hs_server *s)
         r->next = NULL;
         if (r->conn != NULL && r->suspended) {
             r->suspended = false;
-            s->host->gauge(s->ctx, "waiting", --s->waiting);
+            s->waiting--;
+            some = true;
             MHD_resume_connection(r->conn->mhd);
         }
         r = next;
     }
     pthread_mutex_unlock(&s->lock);
+    if (some) {
+        s->host->gauge(s->ctx, "waiting", s->waiting);
+    }
 }
 
 static void run_daemons(struct hs_server *s)
@@ -266,6 +271,7 @@ int hs_server_start(struct hs_server *s)
     atomic_store(&s->stopping, false);
     s->drain_end_ms = 0;
     s->cut = false;
+    s->waiting = 0;
     int rc = open_all(s);
     if (rc == 0) {
         set_running(s, true);

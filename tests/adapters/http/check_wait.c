@@ -147,6 +147,21 @@ START_TEST(slow_body_is_cut)
 }
 END_TEST
 
+START_TEST(peer_that_does_not_read_is_cut)
+{
+    web_begin(&w, "\"send_timeout\":\"2s\",\"header_timeout\":\"1h\",\"idle_timeout\":\"1h\"");
+    int fd = ask(GET("/big"));
+    ck_assert(web_wait_metric(&w, "requests", 1));
+    ck_assert_int_eq(web_ask(&w, GET("/echo"), got), 200);
+    tk_clock_advance(&w.env.clock, 2001);
+    ck_assert_int_eq(web_ask(&w, GET("/echo"), got), 200);
+    ck_assert(web_wait_metric(&w, "slow_readers", 1));
+    ck_assert(web_wait_metric(&w, "broken", 1));
+    close(fd);
+    web_end(&w);
+}
+END_TEST
+
 START_TEST(idle_connection_is_closed_in_its_time)
 {
     web_begin(&w, "\"idle_timeout\":\"1s\"");
@@ -397,6 +412,7 @@ Suite *wait_suite(void)
     tcase_add_test(t, answers_that_are_awaited_are_bounded);
     tcase_add_test(t, slow_head_is_cut);
     tcase_add_test(t, slow_body_is_cut);
+    tcase_add_test(t, peer_that_does_not_read_is_cut);
     tcase_add_test(t, idle_connection_is_closed_in_its_time);
     tcase_add_test(t, peer_that_ends_in_the_middle_is_let_go);
     tcase_add_test(t, connections_are_bounded_in_all_and_by_address);

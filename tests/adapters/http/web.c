@@ -55,6 +55,18 @@ static void on_echo(void *user, const struct tpc_http_call *c)
     ck_assert_int_eq(w->ops->reply(w->self, c->id, &a), 0);
 }
 
+/* More than the sockets between us hold. */
+static void on_big(void *user, const struct tpc_http_call *c)
+{
+    static uint8_t bytes[16 << 20];
+    struct web *w = user;
+    look(w, c);
+    struct tpc_http_answer a = { .size = sizeof(a),
+                                 .status = 200,
+                                 .body = { bytes, sizeof(bytes) } };
+    ck_assert_int_eq(w->ops->reply(w->self, c->id, &a), 0);
+}
+
 /* Headers of as many bytes as an answer may have. */
 static void on_heads(void *user, const struct tpc_http_call *c)
 {
@@ -96,6 +108,7 @@ static const struct tpc_http_route routes[] = {
     { .method = "GET", .path = "/things/{id}", .fn = on_echo },
     { .method = "GET", .path = "/things/{id}/points/{point}", .fn = on_echo },
     { .method = "GET", .path = "/files/{rest...}", .fn = on_echo },
+    { .method = "GET", .path = "/big", .fn = on_big },
     { .method = "POST", .path = "/heads", .fn = on_heads },
     { .method = "POST", .path = "/json", .fn = on_json, .flags = TPC_ROUTE_JSON },
     { .method = "GET", .path = "/wait", .fn = on_wait },
