@@ -159,17 +159,17 @@ static bool is_as(const struct tpc_value *doc, const char *name, struct tpc_str 
     return there.len == text.len && (text.len == 0 || memcmp(there.ptr, text.ptr, text.len) == 0);
 }
 
-/* The document with its place as the platform has it. */
-static int with_place(const struct tp_device *d, const struct tpc_value *doc, struct tpi_buf *out)
+/* The document with another place; what is empty is left out, but a name stays. */
+static int with_place(const struct tpc_str place[3], const struct tpc_value *doc,
+                      struct tpi_buf *out)
 {
     static const char *const names[] = { "gateway", "address", "name" };
-    const struct tpc_str none = { NULL, 0 };
-    const struct tpc_str texts[] = { d->f.parent, d->f.parent.len > 0 ? d->f.address : none,
-                                     d->f.name.len > 0 ? d->f.name : tpi_member_text(doc, "name") };
     bool first = true;
     int rc = tpi_buf_put(out, "{", 1);
     for (int i = 0; i < 3 && rc == 0; i++) {
-        rc = text_member(out, names[i], texts[i], &first);
+        rc = text_member(out, names[i],
+                         i < 2 || place[i].len > 0 ? place[i] : tpi_member_text(doc, "name"),
+                         &first);
     }
     for (size_t i = 0; i < doc->len && rc == 0; i++) {
         const struct tpc_member *m = &doc->as.members[i];
@@ -186,40 +186,126 @@ static int with_place(const struct tp_device *d, const struct tpc_value *doc, st
     return rc != 0 ? rc : tpi_buf_put(out, "}", 1);
 }
 
-/* The core has the device: at the place that the platform gives it? */
-static int place(struct tp_http *h, const struct tp_device *d)
+static const struct tpc_api *api_of(struct tp_http *h, struct tpc_core **ret_core)
 {
-    struct tpc_core *core = NULL;
-    const struct tpc_api *api =
-        TPC_HAS(h->host, struct tpc_host, api) ? h->host->api(h->ctx, &core) : NULL;
-    struct seen s = { .revision = 0 };
-    struct tpi_buf out;
+    *ret_core = NULL;
+    return TPC_HAS(h->host, struct tpc_host, api) ? h->host->api(h->ctx, ret_core) : NULL;
+}
+
+/* Gives a device that the core has another place, unless it is there. */
+static int put_place(struct tp_http *h, const struct seen *s, const struct tpc_str place[3])
+{
+    struct tpc_core *core;
+    const struct tpc_api *api = api_of(h, &core);
+    struct tpc_str text = { (const char *) s->json.ptr, s->json.len };
     struct tpc_arena *arena = NULL;
     struct tpc_value doc;
-    if (api == NULL) {
-        return 0;
-    }
-    tpi_buf_init(&s.json, h->host->allocator, 0);
+    struct tpi_buf out;
     tpi_buf_init(&out, h->host->allocator, 0);
     int rc = tpc_arena_create(h->host->allocator, ARENA_BYTES, &arena);
-    rc = rc != 0 ? rc : api->entity_get(core, h->config->tenant, "device", d->f.id, see, &s);
-    struct tpc_str text = { (const char *) s.json.ptr, s.json.len };
     rc = rc != 0 ? rc : tpc_json_parse(arena, text, 0, NULL, &doc);
-    if (rc == 0 &&
-        !(is_as(&doc, "gateway", d->f.parent) &&
-          (d->f.parent.len == 0 || d->f.address.len == 0 || is_as(&doc, "address", d->f.address)) &&
-          (d->f.name.len == 0 || is_as(&doc, "name", d->f.name)))) {
+    if (rc == 0 && !(is_as(&doc, "gateway", place[0]) && is_as(&doc, "address", place[1]) &&
+                     (place[2].len == 0 || is_as(&doc, "name", place[2])))) {
         const struct tpc_actor actor = { .size = sizeof(actor),
                                          .type = TPC_ACTOR_CONNECTOR,
                                          .name = tpc_str_from(h->host->name(h->ctx)),
                                          .origin = TPC_STR("thingspanel") };
-        rc = with_place(d, &doc, &out);
+        rc = with_place(place, &doc, &out);
         text = (struct tpc_str){ (const char *) out.ptr, out.len };
-        rc = rc != 0 ? rc : api->entity_put(core, &actor, "device", text, s.revision, NULL);
+        rc = rc != 0 ? rc : api->entity_put(core, &actor, "device", text, s->revision, NULL);
     }
     tpc_arena_destroy(arena);
-    tpi_buf_fini(&s.json);
     tpi_buf_fini(&out);
+    return rc;
+}
+
+/* The core has the device: at the place that the platform gives it? */
+static int place(struct tp_http *h, const struct tp_device *d)
+{
+    struct tpc_core *core;
+    const struct tpc_api *api = api_of(h, &core);
+    struct seen s = { .revision = 0 };
+    const struct tpc_str none = { NULL, 0 };
+    const struct tpc_str where[3] = { d->f.parent, d->f.parent.len > 0 ? d->f.address : none,
+                                      d->f.name };
+    if (api == NULL) {
+        return 0;
+    }
+    tpi_buf_init(&s.json, h->host->allocator, 0);
+    int rc = api->entity_get(core, h->config->tenant, "device", d->f.id, see, &s);
+    rc = rc != 0 ? rc : put_place(h, &s, where);
+    tpi_buf_fini(&s.json);
+    return rc;
+}
+
+/* ---- an address that another device has ---- */
+
+struct holder {
+    struct tp_http *h;
+    const struct tp_device *d; /* who wants it */
+    struct seen seen;
+    char key[TP_ID_MAX + 1]; /* of the last one that was looked at */
+    uint32_t count;
+};
+
+static int look_for_holder(void *user, const struct tpc_entity_info *info, struct tpc_str key,
+                           struct tpc_str json)
+{
+    struct holder *o = user;
+    struct tpc_arena *arena = NULL;
+    struct tpc_value doc;
+    o->count++;
+    if (key.len > TP_ID_MAX) {
+        return TPC_ETOOBIG;
+    }
+    memcpy(o->key, key.ptr, key.len);
+    o->key[key.len] = '\0';
+    int rc = tpc_arena_create(o->h->host->allocator, ARENA_BYTES, &arena);
+    rc = rc != 0 ? rc : tpc_json_parse(arena, json, 0, NULL, &doc);
+    if (rc == 0 && is_as(&doc, "address", o->d->f.address) &&
+        is_as(&doc, "product", tpc_str_from(o->h->product)) && !tpc_str_equal(key, o->d->f.id)) {
+        rc = see(&o->seen, info, key, json);
+        rc = rc == 0 ? 1 : rc; /* enough */
+    }
+    tpc_arena_destroy(arena);
+    return rc;
+}
+
+/* The address that d is to have is another one's in the core: of a device that is gone, which leaves the
+ * gateway, or that is about to move, which has none until it does. 0 = the address is free now. */
+static int make_room(struct tp_http *h, const struct tp_device *d)
+{
+    struct tpc_core *core;
+    const struct tpc_api *api = api_of(h, &core);
+    struct holder o = { .h = h, .d = d };
+    int rc = 0;
+    if (api == NULL || d->f.parent.len == 0 || d->f.address.len == 0) {
+        return TPC_EEXIST;
+    }
+    tpi_buf_init(&o.seen.json, h->host->allocator, 0);
+    do {
+        const struct tpc_entity_query q = { .size = sizeof(q),
+                                            .tenant = h->config->tenant,
+                                            .kind = TPC_STR("device"),
+                                            .after_key = tpc_str_from(o.key),
+                                            .field = TPC_STR("gateway"),
+                                            .value = d->f.parent };
+        o.count = 0;
+        rc = api->entity_list(core, &q, look_for_holder, &o);
+    } while (rc == 0 && o.count > 0);
+    if (rc == 1) {
+        struct tp_device *other = tp_devices_by_id(&h->devices, tpc_str_from(o.key));
+        const struct tpc_str none = { NULL, 0 };
+        const struct tpc_str where[3] = { other != NULL ? other->f.parent : none, none, none };
+        rc = put_place(h, &o.seen, where);
+        if (rc == 0 && other != NULL) {
+            other->changed = true;
+            tp_apply_work(h, other);
+        }
+    } else {
+        rc = rc == 0 ? TPC_EEXIST : rc;
+    }
+    tpi_buf_fini(&o.seen.json);
     return rc;
 }
 
@@ -236,7 +322,16 @@ static int put_into_core(struct tp_http *h, struct tp_device *d)
         return TPC_EAGAIN;
     }
     int rc = d->in_core ? 0 : make(h, d);
-    return rc == 0 && d->changed ? place(h, d) : rc;
+    if (rc == TPC_EEXIST && make_room(h, d) == 0) {
+        rc = make(h, d);
+    }
+    if (rc == 0 && d->changed) {
+        rc = place(h, d);
+        if (rc == TPC_EEXIST && make_room(h, d) == 0) {
+            rc = place(h, d);
+        }
+    }
+    return rc;
 }
 
 static void resolve(struct tp_http *h, struct tpc_str voucher)

@@ -335,8 +335,10 @@ END_TEST
 
 /* ---- a device that moves ---- */
 
-static char put_json[512];
-static uint64_t put_rev;
+/* Devices that the core has. */
+static struct {
+    char key[16], json[256];
+} entities[4];
 
 static int get(struct tpc_core *core, struct tpc_str tenant, const char *kind, struct tpc_str key,
                tpc_entity_fn *fn, void *user)
@@ -345,41 +347,126 @@ static int get(struct tpc_core *core, struct tpc_str tenant, const char *kind, s
     (void) core;
     (void) tenant;
     ck_assert_str_eq(kind, "device");
-    return fn(user, &info, key,
-              TPC_STR("{\"key\":\"s\",\"product\":\"meter\",\"gateway\":\"g\",\"address\":\"1\","
-                      "\"labels\":{\"site\":\"x\"}}"));
+    for (int i = 0; i < 4; i++) {
+        if (tpc_str_equal(key, tpc_str_from(entities[i].key))) {
+            return fn(user, &info, key, tpc_str_from(entities[i].json));
+        }
+    }
+    return TPC_ENOENT;
+}
+
+static int list(struct tpc_core *core, const struct tpc_entity_query *q, tpc_entity_fn *fn,
+                void *user)
+{
+    const struct tpc_entity_info info = { .size = sizeof(info), .revision = 7 };
+    int rc = 0;
+    (void) core;
+    ck_assert(tpc_str_equal(q->field, TPC_STR("gateway")));
+    for (int i = 0; i < 4 && rc == 0; i++) {
+        if (strstr(entities[i].json, "\"gateway\":\"g\"") != NULL && q->after_key.len == 0) {
+            rc = fn(user, &info, tpc_str_from(entities[i].key), tpc_str_from(entities[i].json));
+        }
+    }
+    return rc;
 }
 
 static int put(struct tpc_core *core, const struct tpc_actor *actor, const char *kind,
                struct tpc_str json, uint64_t expect_rev, struct tpc_entity_info *ret)
 {
+    char text[256], address[32] = "?";
+    int mine = -1;
     (void) core;
     (void) actor;
     (void) kind;
     (void) ret;
-    snprintf(put_json, sizeof(put_json), "%.*s", (int) json.len, json.ptr);
-    put_rev = expect_rev;
+    ck_assert_uint_eq(expect_rev, 7);
+    snprintf(text, sizeof(text), "%.*s", (int) json.len, json.ptr);
+    const char *at = strstr(text, "\"address\":");
+    if (at != NULL) {
+        snprintf(address, sizeof(address), "%.13s", at);
+    }
+    for (int i = 0; i < 4; i++) {
+        char key[32];
+        snprintf(key, sizeof(key), "\"key\":\"%s\"", entities[i].key);
+        if (strstr(text, key) != NULL) {
+            mine = i;
+        } else if (strstr(entities[i].json, "\"gateway\":\"g\"") != NULL &&
+                   strstr(entities[i].json, address) != NULL) {
+            return TPC_EEXIST;
+        }
+    }
+    ck_assert_int_ge(mine, 0);
+    memcpy(entities[mine].json, text, sizeof(text));
     return 0;
+}
+
+static const struct tpc_api api = {
+    .iface = TPC_IFACE(struct tpc_api, 1), .entity_put = put, .entity_get = get, .entity_list = list
+};
+
+static void entity(int i, const char *key, const char *rest)
+{
+    snprintf(entities[i].key, sizeof(entities[i].key), "%s", key);
+    snprintf(entities[i].json, sizeof(entities[i].json),
+             "{%s,\"key\":\"%s\",\"product\":\"meter\"}", rest, key);
+}
+
+static void gateway_is(const char *json)
+{
+    (void) fx_request(&f, "POST", "/api/v1/device/disconnect", "", "{\"device_id\":\"g\"}", "");
+    fx_step(&f);
+    fx_answer(&f, "/device/config", "\"g\"", json);
 }
 
 START_TEST(device_that_is_there_is_moved_to_its_place)
 {
-    static const struct tpc_api api = { .iface = TPC_IFACE(struct tpc_api, 1),
-                                        .entity_put = put,
-                                        .entity_get = get };
-    put_json[0] = '\0';
+    memset(entities, 0, sizeof(entities));
+    entity(0, "h", "\"name\":\"x\"");
+    entity(1, "s", "\"gateway\":\"g\",\"address\":\"1\",\"labels\":{\"site\":\"x\"}");
     fx_init(&f, 1, NULL);
     fx_quiet_start(&f);
     f.host.api = &api;
-    (void) fx_request(&f, "POST", "/api/v1/device/disconnect", "", "{\"device_id\":\"g\"}", "");
-    fx_step(&f);
-    fx_answer(&f, "/device/config", "\"g\"",
-              OK("{\"id\":\"h\",\"device_type\":\"2\",\"sub_devices\":[{\"device_id\":\"s\","
-                 "\"sub_device_addr\":\"9\"}]}"));
-    ck_assert_str_eq(put_json,
-                     "{\"gateway\":\"h\",\"address\":\"9\",\"key\":\"s\",\"product\":\"meter\","
-                     "\"labels\":{\"site\":\"x\"}}");
-    ck_assert_uint_eq(put_rev, 7);
+    gateway_is(OK("{\"id\":\"h\",\"device_type\":\"2\",\"sub_devices\":[{\"device_id\":\"s\","
+                  "\"sub_device_addr\":\"9\"}]}"));
+    ck_assert_str_eq(entities[1].json,
+                     "{\"gateway\":\"h\",\"address\":\"9\",\"labels\":{\"site\":\"x\"},"
+                     "\"key\":\"s\",\"product\":\"meter\"}");
+    ck_assert_ptr_nonnull(strstr(entities[0].json, "{\"name\":\"x\""));
+    fx_fini(&f);
+}
+END_TEST
+
+START_TEST(devices_that_swap_addresses_both_get_theirs)
+{
+    memset(entities, 0, sizeof(entities));
+    entity(0, "g", "\"name\":\"x\"");
+    entity(1, "s", "\"gateway\":\"g\",\"address\":\"1\"");
+    entity(2, "t", "\"gateway\":\"g\",\"address\":\"2\"");
+    fx_init(&f, 1, NULL);
+    fx_quiet_start(&f);
+    f.host.api = &api;
+    gateway_is(GATEWAY("[" BEHIND("s", "2") "," BEHIND("t", "1") "]"));
+    ck_assert_ptr_nonnull(strstr(entities[1].json, "\"gateway\":\"g\",\"address\":\"2\""));
+    ck_assert_ptr_nonnull(strstr(entities[2].json, "\"gateway\":\"g\",\"address\":\"1\""));
+    fx_fini(&f);
+}
+END_TEST
+
+START_TEST(address_of_a_device_that_is_gone_is_free_for_another)
+{
+    memset(entities, 0, sizeof(entities));
+    entity(0, "g", "\"name\":\"x\"");
+    entity(1, "s", "\"gateway\":\"g\",\"address\":\"1\"");
+    entity(2, "t", "\"name\":\"new\"");
+    fx_init(&f, 1, NULL);
+    fx_quiet_start(&f);
+    f.host.api = &api;
+    gateway_is(GATEWAY("[" BEHIND("s", "1") "]"));
+    gateway_is(GATEWAY("[" BEHIND("t", "1") "]"));
+    ck_assert_ptr_null(strstr(entities[1].json, "gateway"));
+    ck_assert_ptr_null(strstr(entities[1].json, "address"));
+    ck_assert_ptr_nonnull(strstr(entities[2].json, "\"gateway\":\"g\",\"address\":\"1\""));
+    ck_assert_int_eq(known("s"), TP_GONE);
     fx_fini(&f);
 }
 END_TEST
@@ -546,6 +633,8 @@ Suite *platform_suite(void)
     tcase_add_test(t, directory_that_is_full_passes_devices_over);
     tcase_add_test(t, core_that_takes_no_device_is_asked_again);
     tcase_add_test(t, device_that_is_there_is_moved_to_its_place);
+    tcase_add_test(t, devices_that_swap_addresses_both_get_theirs);
+    tcase_add_test(t, address_of_a_device_that_is_gone_is_free_for_another);
     tcase_add_test(t, known_devices_are_let_in_after_a_restart_without_the_platform);
     tcase_add_loop_test(t, state_that_cannot_be_read_is_done_without, 0, 3);
     tcase_add_test(t, access_points_and_their_devices_come_and_go);
