@@ -94,6 +94,25 @@ def disconnects(rig, fleet, r):
         r.expect(f"disconnect {str(body)[:30]}", good, (status, got))
 
 
+def replaced(rig, fleet, r):
+    """A meter behind a concentrator is replaced: the new one has its address. Two more swap theirs."""
+    panel = rig.panel
+    parent = panel.device_id("M-0002")
+    first = panel.device_id("M-0002-1")
+    panel.directory.put({"id": "spare", "device_number": "spare", "template": "meter", "parent": parent, "sub_device_addr": "9"})
+    panel.disconnect("M-0002")
+    r.expect("with a spare", kit.until(lambda: fleet.counts()["inside"] == 3 and rig.online("M-0002")), fleet.counts())
+    panel.directory.put({"id": first, "sub_device_addr": "8"})
+    panel.directory.put({"id": "spare", "sub_device_addr": "1"})
+    panel.directory.put({"id": first, "sub_device_addr": "9"})
+    panel.disconnect("M-0002")
+    r.expect("the other one speaks", kit.until(lambda: "spare" in panel.latest), rig.text()[-800:])
+    panel.remove("spare")
+    panel.directory.put({"id": "fresh", "device_number": "fresh", "template": "meter", "parent": parent, "sub_device_addr": "1"})
+    panel.disconnect("M-0002")
+    r.expect("the new one speaks", kit.until(lambda: "fresh" in panel.latest), rig.text()[-800:])
+
+
 def gone(rig, fleet, r):
     """A device that is deleted is out, and what is sent to it is answered or passed over."""
     panel = rig.panel
@@ -161,6 +180,7 @@ def main(rig, r):
     r.expect("in", kit.until(lambda: fleet.counts()["inside"] == 3), (fleet.counts(), rig.text()[-800:]))
     forms(rig, r)
     disconnects(rig, fleet, r)
+    replaced(rig, fleet, r)
     others(rig, r)
     if rig.build != "python":
         hostile(rig, r)
