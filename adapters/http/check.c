@@ -7,9 +7,9 @@
 #include <string.h>
 #include <strings.h>
 
-/* Up to 0.9.75 the library joins folded lines (obs-fold) and says nothing. It parses in place: a header
+/* Up to 0.9.76 the library joins folded lines (obs-fold) and says nothing. It parses in place: a header
  * that does not follow the one before it in memory was joined, or holds a NUL. */
-#define JOINS_LINES (MHD_VERSION < 0x00097600)
+#define JOINS_LINES (MHD_VERSION < 0x00097601)
 
 bool hs_name_good(struct tpc_str name)
 {
