@@ -191,6 +191,7 @@ void panel_load(struct panel *p, struct panel_job *job)
     }
     rc = rc != 0 ? rc : panel_each(p, "access_point", NULL, none, read_point, &r);
     tpc_arena_destroy(r.arena);
+    p->reload = rc != 0;
     if (rc != 0) {
         p->host->log(p->ctx, TPC_LOG_ERROR, "devices of services cannot be read: %s",
                      tpc_error_name(rc));
@@ -242,7 +243,7 @@ static void device_changed(struct panel *p, struct panel_job *job)
         return;
     }
     if (put_device(p, &d) != 0) {
-        p->host->count(p->ctx, "changes_lost", 1);
+        p->reload = true;
     }
     say_device(p, tpi_member_text(&d.doc, "gateway"));
 }
@@ -272,7 +273,7 @@ static void product_changed(struct panel *p, struct panel_job *job)
         forget_name(p, &p->products, job->text); /* its devices stay, of nobody */
     } else if (put_name(p, &p->products, &d, after) != 0 ||
                (fresh && read_devices(p, job->text) != 0)) {
-        p->host->count(p->ctx, "changes_lost", 1);
+        p->reload = true;
     }
 }
 
@@ -296,7 +297,7 @@ static void point_changed(struct panel *p, struct panel_job *job)
         panel_say(p, PANEL_NOTIFY, after, job->text);
     }
     if (put_name(p, &p->points, &d, after) != 0) {
-        p->host->count(p->ctx, "changes_lost", 1);
+        p->reload = true;
     }
 }
 
@@ -388,6 +389,7 @@ int panel_follow_start(struct panel *p)
     }
     snprintf(filter + n, sizeof(filter) - n, "/entity/+/+/updated");
     o.filter = tpc_str_from(filter);
+    p->reload = true; /* until panel_load() is through */
     int rc = p->api->subscribe(p->core, &o, on_batch, p, &p->changes);
     if (rc != 0) {
         return p->host->fail(p->ctx, rc, "changes cannot be followed");

@@ -130,6 +130,7 @@ struct panel {
 
     /* The worker's. */
     struct panel_rate rate;
+    bool reload;             /* reading what is followed failed: again with the next tick */
     struct tpi_map devices;  /* of services: key -> struct panel_device */
     struct tpi_map products; /* key -> its protocol, text */
     struct tpi_map points;   /* access points: key -> their service, text */

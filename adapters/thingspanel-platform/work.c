@@ -90,6 +90,7 @@ static void run_job(struct panel *p, struct panel_job *job)
 {
     if (tpc_arena_create(p->host->allocator, PANEL_ARENA_BYTES, &job->arena) != 0) {
         panel_fail(job, PANEL_INTERNAL, "out of memory");
+        p->reload |= job->call == 0 && job->done == NULL;
     } else if (job->call != 0 && job->text.len > 0 &&
                (tpc_json_parse(job->arena, job->text, TPC_JSON_ALLOW_DUPLICATES, NULL, &job->in) !=
                     0 ||
@@ -114,7 +115,7 @@ static void *work(void *user)
     pthread_mutex_lock(&p->lock);
     while (!p->stopping) {
         struct panel_job *job = take(p);
-        bool tick = p->tick, lost = p->lost && job == NULL;
+        bool tick = p->tick, lost = (p->lost || (tick && p->reload)) && job == NULL;
         p->tick = false;
         p->lost &= !lost;
         if (job == NULL && !tick && !lost) {
@@ -126,6 +127,7 @@ static void *work(void *user)
             static const struct tpc_str none[3];
             p->host->count(p->ctx, "changes_lost", 1);
             job = panel_job_make(p, panel_load, none);
+            p->reload = true; /* until it is done */
         }
         if (job != NULL) {
             run_job(p, job);

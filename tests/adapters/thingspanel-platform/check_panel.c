@@ -725,6 +725,15 @@ START_TEST(without_memory_each_request_is_answered)
     }
     expect(CONFIG, "{'device_id':'hub1'}", OK "{'id':'hub1',");
     expect(POINTS, "{'service_identifier':'CLOUD'}", OK "[{'id':'p1',");
+    /* What was missed was read again. */
+    web.reply_status = 200;
+    for (int i = 0; i < 200; i++) {
+        turn(1000);
+    }
+    uint32_t calls = web_calls();
+    put("device", "{'key':'m2','product':'meter','name':'y'}");
+    calls_are(calls + 1);
+    ck_assert_str_eq(web.calls[calls % WEB_CALLS].body, "{\"device_id\":\"m2\"}");
     end();
 }
 END_TEST
