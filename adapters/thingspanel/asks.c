@@ -347,8 +347,13 @@ uint64_t tp_asks_step(struct tp_http *h, uint64_t now)
 {
     uint64_t wait = WAIT_MAX_MS;
     struct tp_ask *before = NULL;
-    /* Only this thread takes any out; new ones come behind. */
     pthread_mutex_lock(&h->lock);
+    if (h->ask_count > TP_ASKS_FEW && now < h->scan_ms + TP_ASKS_SCAN_MS) {
+        pthread_mutex_unlock(&h->lock);
+        return h->scan_ms + TP_ASKS_SCAN_MS - now;
+    }
+    h->scan_ms = now;
+    /* Only this thread takes any out; new ones come behind. */
     for (struct tp_ask *a = h->all_asks, *next; a != NULL; a = next) {
         next = a->next;
         if (is_over(h, a, now)) {

@@ -24,15 +24,17 @@ enum {
     TP_REPLY_BYTES = 2 << 20, /* of an answer of the platform; a larger one is refused */
     TP_PAGE = 100,            /* devices of a page; fewer if an answer is too large */
     TP_ASKS_LIMIT = 10000,    /* vouchers and ids that are being asked for, or were just now */
-    TP_ASKS_AWAY = 8,         /* .. on their way at once */
-    TP_LOGINS_LIMIT = 10000,  /* connections that wait */
-    TP_LOGIN_BYTES = 4096,    /* of a login's answer, and of its refusal */
-    TP_ACCESS_LIMIT = 10000,  /* access points */
-    TP_NOTES_LIMIT = 10000,   /* what callbacks left for the thread */
-    TP_DISCOVER_LIMIT = 64,   /* calls of discover() that wait */
-    TP_UNKNOWN_TRIES = 3,     /* before a voucher is left alone */
-    TP_MAKE_TRIES = 20,       /* before a device is left out of the core until it is told anew */
-    TP_PAUSE_MIN_MS = 1000,   /* before a call that failed is made again; doubles */
+    TP_ASKS_FEW = 256,        /* more are looked through at most each TP_ASKS_SCAN_MS */
+    TP_ASKS_SCAN_MS = 5,
+    TP_ASKS_AWAY = 8,        /* .. on their way at once */
+    TP_LOGINS_LIMIT = 10000, /* connections that wait */
+    TP_LOGIN_BYTES = 4096,   /* of a login's answer, and of its refusal */
+    TP_ACCESS_LIMIT = 10000, /* access points */
+    TP_NOTES_LIMIT = 10000,  /* what callbacks left for the thread */
+    TP_DISCOVER_LIMIT = 64,  /* calls of discover() that wait */
+    TP_UNKNOWN_TRIES = 3,    /* before a voucher is left alone */
+    TP_MAKE_TRIES = 20,      /* before a device is left out of the core until it is told anew */
+    TP_PAUSE_MIN_MS = 1000,  /* before a call that failed is made again; doubles */
     TP_PAUSE_MAX_MS = 60000,
     TP_SAVE_MS = 1000,      /* after a change, so that many make one file */
     TP_SAVE_REST = 20,      /* .. and so many times as long as the last one took */
@@ -186,6 +188,7 @@ struct tp_http {
     struct tpi_map asks;
     struct tp_ask *all_asks, *last_ask;
     uint32_t ask_count, asks_away;
+    uint64_t scan_ms; /* when they were looked through; the thread's */
     struct tpi_map64 logins;
     uint64_t next_login, calling; /* the one whose done() runs; 0 = none */
     struct tp_watcher watchers[TP_WATCHERS_LIMIT];

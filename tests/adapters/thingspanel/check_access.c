@@ -323,6 +323,41 @@ START_TEST(gateway_waits_for_those_behind_it_but_not_for_those_that_are_gone)
 }
 END_TEST
 
+static void count_end(void *user, const struct tpc_error *err, const struct tpc_access_grant *g)
+{
+    uint32_t *count = user;
+    (void) g;
+    *count += err != NULL && err->code == TPC_EDENIED;
+}
+
+START_TEST(thousand_connections_at_once_are_all_answered_in_their_order)
+{
+    enum { MANY = 900 };
+    uint32_t refused = 0;
+    begin();
+    for (uint32_t i = 0; i < MANY; i++) {
+        char frame[16];
+        uint64_t id;
+        snprintf(frame, sizeof(frame), "V%u", (unsigned) (1000 + i));
+        const struct tpc_access_request r = { .size = sizeof(r),
+                                              .frame = { (const uint8_t *) frame, 5 } };
+        tk_ok(tp_http_access(f.h)->login(f.h, &r, count_end, &refused, &id));
+    }
+    fx_step(&f);
+    for (uint32_t i = 0; i < MANY; i++) {
+        char body[32];
+        snprintf(body, sizeof(body), "\\\"%u\\\"", (unsigned) (1000 + i));
+        if (fx_open(&f, CONFIG, "") == NULL) {
+            fx_pass(&f, TP_ASKS_SCAN_MS);
+        }
+        fx_answer(&f, CONFIG, body, NONE);
+    }
+    ck_assert_uint_eq(refused, MANY);
+    ck_assert_uint_eq(fx_calls(&f, CONFIG), MANY);
+    fx_fini(&f);
+}
+END_TEST
+
 static void on_drop(void *user, struct tpc_str tenant, struct tpc_str device)
 {
     uint32_t *count = user;
@@ -376,6 +411,7 @@ Suite *access_suite(void)
     tcase_add_test(t, device_comes_back_only_after_its_configuration_was_read_again);
     tcase_add_test(t, known_device_is_let_in_where_the_platform_is_away_after_a_disconnect);
     tcase_add_test(t, device_that_the_core_refuses_is_refused);
+    tcase_add_test(t, thousand_connections_at_once_are_all_answered_in_their_order);
     tcase_add_test(t, gateway_waits_for_those_behind_it_but_not_for_those_that_are_gone);
     tcase_add_test(t, every_adapter_hears_of_connections_to_close);
     tcase_add_test(t, storm_of_connections_is_worked_off_a_few_calls_at_a_time);
