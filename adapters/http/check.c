@@ -4,12 +4,27 @@
  */
 #include "server.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 /* Up to 0.9.76 the library joins folded lines (obs-fold) and says nothing. It parses in place: a header
- * that does not follow the one before it in memory was joined, or holds a NUL. */
-#define JOINS_LINES (MHD_VERSION < 0x00097601)
+ * that does not follow the one before it in memory was joined, or holds a NUL. Later ones have the same
+ * soname and refuse such lines themselves, so the one that runs is asked. */
+bool hs_joins_lines(const char *version)
+{
+    static const unsigned long last[] = { 0, 9, 76 };
+    const char *at = version;
+    for (size_t i = 0; i < sizeof(last) / sizeof(last[0]); i++) {
+        char *end;
+        unsigned long part = strtoul(at, &end, 10);
+        if (end == at || part != last[i]) {
+            return end != at && part < last[i];
+        }
+        at = *end == '.' ? end + 1 : end;
+    }
+    return true;
+}
 
 bool hs_name_good(struct tpc_str name)
 {
@@ -103,7 +118,7 @@ static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char 
     struct look *k = cls;
     struct tpc_http_header h = { { key, key_size }, { value != NULL ? value : "", value_size } };
     (void) kind;
-    if (JOINS_LINES && k->end != NULL) {
+    if (k->end != NULL) {
         if (!follows(k->end, key)) {
             refuse(k, 400, "a header line is folded or holds a NUL");
         }
@@ -140,7 +155,11 @@ static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char 
 uint32_t hs_check_head(struct hs_request *r, struct MHD_Connection *mhd, const char *version,
                        struct hs_head *ret, const char **ret_text)
 {
-    struct look k = { .head = ret, .end = version + strlen(version) };
+    struct look k = { .head = ret, .end = NULL };
+    bool joins = r->server->joins_lines;
+    if (joins) {
+        k.end = version + strlen(version);
+    }
     bool old = strcmp(version, "HTTP/1.0") == 0;
     ret->count = 0;
     ret->length = 0;
@@ -148,7 +167,7 @@ uint32_t hs_check_head(struct hs_request *r, struct MHD_Connection *mhd, const c
     ret->type = TPC_STR("");
     /* "METHOD target version", with what lies between them in the request. */
     const char *target = r->method + strlen(r->method) + 1;
-    if (JOINS_LINES && version != target + r->target_len + 1) {
+    if (joins && version != target + r->target_len + 1) {
         refuse(&k, 400, "the request line is malformed");
         k.end = NULL;
     }
@@ -168,8 +187,7 @@ uint32_t hs_check_head(struct hs_request *r, struct MHD_Connection *mhd, const c
     if (info != NULL && info->header_size > r->server->limits.header_max) {
         refuse(&k, 431, "the headers are too long");
     }
-    if (JOINS_LINES && k.status == 0 && info != NULL &&
-        !is_last(k.end, r->method + info->header_size)) {
+    if (joins && k.status == 0 && info != NULL && !is_last(k.end, r->method + info->header_size)) {
         refuse(&k, 400, "a header line holds a NUL");
     }
     if (k.codings > 0) {

@@ -52,6 +52,7 @@ int hs_server_init(struct hs_server *s)
         rc = TPC_ENOMEM;
     }
     s->locked_init = rc == 0;
+    s->joins_lines = hs_joins_lines(MHD_get_version());
     s->wake_fd = -1;
     s->epoll_fd = -1;
     for (uint32_t i = 0; i < HS_LISTENERS_MAX; i++) {

@@ -130,6 +130,7 @@ struct hs_server {
     char *tls_cert, *tls_key; /* PEM texts with a NUL */
     size_t tls_cert_size, tls_key_size;
     bool running, locked_init;
+    bool joins_lines; /* the library does: see check.c */
 
     pthread_mutex_t lock;
     pthread_cond_t quiet; /* no function of a route runs */
@@ -207,6 +208,8 @@ struct hs_head {
 
 uint32_t hs_check_head(struct hs_request *r, struct MHD_Connection *mhd, const char *version,
                        struct hs_head *ret, const char **ret_text);
+/* Whether the library of that version joins folded lines. */
+bool hs_joins_lines(const char *version);
 /* Whether a name may stand before a colon (RFC 9110 section 5.6.2), a value behind it. */
 bool hs_name_good(struct tpc_str name);
 bool hs_value_good(struct tpc_str value);

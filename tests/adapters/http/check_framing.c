@@ -1,4 +1,5 @@
 /* Where two readers could see two requests in the same bytes, and what is over a limit. */
+#include "server.h"
 #include "web.h"
 #include "web_suites.h"
 
@@ -95,6 +96,18 @@ START_TEST(headers_that_are_malformed_are_refused)
     REFUSED("GET /echo\r\nHost: a\r\n\r\n");
     REFUSED("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n");
     web_end(&w);
+}
+END_TEST
+
+START_TEST(newer_libraries_refuse_folded_lines_themselves)
+{
+    ck_assert(hs_joins_lines("0.9.75"));
+    ck_assert(hs_joins_lines("0.9.76"));
+    ck_assert(hs_joins_lines("0.9.8"));
+    ck_assert(!hs_joins_lines("0.9.77"));
+    ck_assert(!hs_joins_lines("1.0.1"));
+    ck_assert(!hs_joins_lines("0.10.0"));
+    ck_assert(!hs_joins_lines("unknown"));
 }
 END_TEST
 
@@ -292,6 +305,7 @@ Suite *framing_suite(void)
     tcase_add_test(t, length_that_is_said_twice_is_refused);
     tcase_add_test(t, chunks_that_are_no_chunks_are_refused);
     tcase_add_test(t, headers_that_are_malformed_are_refused);
+    tcase_add_test(t, newer_libraries_refuse_folded_lines_themselves);
     tcase_add_test(t, headers_that_are_unusual_are_taken);
     tcase_add_test(t, path_and_headers_have_a_limit);
     tcase_add_test(t, longest_head_leaves_room_for_the_longest_answer);
