@@ -1,6 +1,7 @@
 /* One connection: reading, writing, its deadlines and its end. */
 #include "inside.h"
 
+#include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <tpcore/error.h>
@@ -45,6 +46,11 @@ size_t net_stream_peer(const struct net_stream *s, char ret[NET_PEER_BYTES])
 bool net_stream_is_open(const struct net_stream *s)
 {
     return s->state == NET_OPEN;
+}
+
+bool net_stream_is_secure(const struct net_stream *s)
+{
+    return s->secure != NULL;
 }
 
 size_t net_stream_waiting(const struct net_stream *s)
@@ -360,6 +366,17 @@ static void on_flush(struct net_flush *f)
     }
     flush(s);
     net_stream_unref(s);
+}
+
+int net_stream_share(struct net_stream *s)
+{
+    int fd;
+    if (s->state == NET_OPEN && s->secure == NULL) {
+        flush(s);
+    }
+    bool good = s->state == NET_OPEN && s->secure == NULL && net_stream_waiting(s) == 0 &&
+                uv_fileno((uv_handle_t *) &s->tcp, &fd) == 0;
+    return good ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
 }
 
 int net_stream_put(struct net_stream *s, const uint8_t *p, size_t n)

@@ -114,6 +114,12 @@ void net_stream_deadline(struct net_stream *s, uint32_t after_ms);
 /* Instead of the group's idle_ms; 0 = none. */
 void net_stream_idle(struct net_stream *s, uint32_t idle_ms);
 
+/* TLS. */
+bool net_stream_is_secure(const struct net_stream *s);
+/* A descriptor of the same connection, the caller's to close; what was written has left. Pause the stream to
+ * leave what comes to it. -1: with TLS, while the peer does not read, once it is closed. */
+int net_stream_share(struct net_stream *s);
+
 /* To know that bytes were handed to the system: embedded in the caller's. rc 0, or TPC_EOFFLINE: the
  * connection ended before. */
 typedef void net_written_fn(void *user, int rc);

@@ -293,7 +293,7 @@ static size_t on_read(struct net_stream *s, struct tpc_bytes bytes)
     struct tcp_conn *c = net_stream_data(s);
     struct tcp *t = tcp_of(c);
     size_t taken = 0, garbage = 0;
-    while (taken < bytes.len && net_stream_is_open(s) && c->state != TCP_ASKING) {
+    while (taken < bytes.len && net_stream_is_open(s) && c->state != TCP_ASKING && c->lent == 0) {
         struct net_frame f;
         struct net_framing_state before = c->framing;
         struct tpc_bytes rest = { bytes.ptr + taken, bytes.len - taken };
@@ -341,7 +341,9 @@ static void on_opened(void *user, struct net_stream *s)
         tcp_say(t, TPC_LOG_WARN, "%s: device %.*s: %s", d->url.host, (int) d->device.len,
                 d->device.ptr, tpc_error_name(rc));
         net_stream_end(s, NET_END_OWN);
+        return;
     }
+    tcp_lend(c);
 }
 
 static void on_closed(struct net_stream *s, enum net_end why)
@@ -361,6 +363,7 @@ static void on_closed(struct net_stream *s, enum net_end why)
                                       : "out of memory");
     }
     tcp_login_cancel(c);
+    tcp_lent_closed(c);
     if (c->held != NULL) {
         tcp_pending_drop(t, c->held);
         c->held = NULL;

@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <tpcore/ext/access.h>
 #include <tpcore/ext/adapter.h>
+#include <tpcore/ext/handover.h>
 
 #include "base/map.h"
 
@@ -53,7 +54,8 @@ struct tcp {
     const struct tpc_access_ops *access;
     void *access_self;
     struct net_auth *auth;
-    bool rules; /* the built-in ones: frames that go out are framed here */
+    bool handover; /* it is offered */
+    bool rules;    /* the built-in ones: frames that go out are framed here */
     bool watching;
 
     struct net_loop *loop;
@@ -68,7 +70,9 @@ struct tcp {
     uint32_t open;   /* connections */
 
     pthread_mutex_t lock;
-    struct tpi_map64 sessions; /* -> struct tcp_conn */
+    struct tpi_map64 sessions; /* -> struct tcp_conn; without those that are lent */
+    struct tpi_map takers;     /* tenant LF device -> struct tcp_taker, lend.c */
+    uint64_t lent;             /* connections, ever */
     struct tcp_pending *settled_first, *settled_last;
     struct net_job settled_job;
     struct net_job drop_all_job, resume_all_job;
@@ -92,6 +96,7 @@ struct tcp_login;
 struct tcp_conn {
     struct net_stream *stream;
     uint64_t session; /* 0 = none */
+    uint64_t lent;    /* its number while another part speaks over it; 0 = it is ours */
     struct tcp_login *login;
     struct tcp_pending *held; /* answer of the frame that the core did not take yet */
     char *key;                /* tenant LF device, with a NUL */
@@ -102,7 +107,7 @@ struct tcp_conn {
     bool again;    /* .. was asked about already: held is its answer */
 };
 
-enum { TCP_OPTION_COUNT = 15 };
+enum { TCP_OPTION_COUNT = 16 };
 extern const struct tpc_option tcp_options[TCP_OPTION_COUNT];
 
 /* options.c: 0 or what host->fail() returned. */
@@ -126,6 +131,12 @@ void tcp_drop(void *user, struct tpc_str tenant, struct tpc_str device);
 /* login.c: true = the frame was taken. */
 bool tcp_login(struct tcp_conn *c, struct tpc_bytes frame);
 void tcp_login_cancel(struct tcp_conn *c);
+
+/* lend.c: to who asked for it, if somebody did; it may close the connection. */
+void tcp_lend(struct tcp_conn *c);
+void tcp_lent_closed(struct tcp_conn *c);
+void tcp_takers_free(struct tcp *t);
+extern const struct tpc_handover_ops tcp_handover_ops;
 
 /* receive.c: a frame of a device. true = it was taken. */
 bool tcp_receive(struct tcp_conn *c, struct tpc_bytes frame);

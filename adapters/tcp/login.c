@@ -57,6 +57,7 @@ static void let_in(struct tcp_conn *c, const struct tcp_login *l, struct tpc_byt
     net_stream_deadline(c->stream, 0);
     c->skip = (l->flags & TPC_ACCESS_FEED) == 0;
     tcp_conn_answer(c, answer);
+    tcp_lend(c);
 }
 
 static void refuse(struct tcp_conn *c, const struct tcp_login *l, struct tpc_bytes answer)
@@ -95,7 +96,9 @@ static void run_login(void *user)
     if (c != NULL) {
         struct net_stream *s = net_stream_ref(c->stream);
         apply(c, l);
-        net_stream_resume(s);
+        if (c->lent == 0) {
+            net_stream_resume(s);
+        }
         net_stream_unref(s);
     }
     free_login(l);

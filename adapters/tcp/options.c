@@ -124,6 +124,11 @@ const struct tpc_option tcp_options[TCP_OPTION_COUNT] = {
       .max = 3600000,
       .since = "0.1",
       .help = "longest wait between two tries of connect; they begin with a second" },
+    { .name = "handover",
+      .type = TPC_OPT_BOOL,
+      .def = "false",
+      .since = "0.1",
+      .help = "other parts may speak over connections of devices: modbus with url accepted+rtu" },
     { .name = "tls",
       .type = TPC_OPT_TABLE,
       .def = "{}",
@@ -212,6 +217,7 @@ int tcp_options_read(struct tcp *t, const struct tpc_value *cfg)
     const struct tpc_value *tls = tpi_member(cfg, "tls");
     bool tls_in = false, tls_out = false;
     t->tenant = tpi_member_text(cfg, "tenant");
+    t->handover = tpi_member_bool(cfg, "handover", false);
     t->access_mode = tpc_str_equal(mode, TPC_STR("service")) ? TCP_ACCESS_SERVICE
                      : tpc_str_equal(mode, TPC_STR("rules")) ? TCP_ACCESS_RULES
                                                              : TCP_ACCESS_AUTO;

@@ -211,7 +211,7 @@ static void run_resume_all(void *user)
     pthread_mutex_unlock(&t->lock);
     while (tpi_map_next(&t->devices, &iter, NULL, &value)) {
         struct tcp_conn *c = value;
-        if (c->again) {
+        if (c->again && c->lent == 0) {
             net_stream_resume(c->stream);
         }
     }

@@ -18,6 +18,7 @@ static int tcp_init(void *self, const struct tpc_host *host, void *ctx, const st
     t->host = host;
     t->ctx = ctx;
     tpi_map_init(&t->devices, host->allocator);
+    tpi_map_init(&t->takers, host->allocator);
     tpi_map64_init(&t->sessions, host->allocator);
     if (pthread_mutex_init(&t->lock, NULL) != 0) {
         return host->fail(ctx, TPC_ENOMEM, "no memory for a lock");
@@ -28,6 +29,9 @@ static int tcp_init(void *self, const struct tpc_host *host, void *ctx, const st
         rc = net_loop_create(host->allocator, host->clock, &t->loop);
         rc = rc == 0 ? net_auth_create(host, ctx, t->tenant, 0, &t->auth) : rc;
         rc = rc == 0 ? 0 : host->fail(ctx, rc, "no memory for the loop");
+    }
+    if (rc == 0 && t->handover) {
+        rc = host->offer(ctx, "stream.handover", &tcp_handover_ops, t);
     }
     (void) host->random->fill(host->random->user, &t->devices.seed, sizeof(t->devices.seed));
     return rc;
@@ -233,6 +237,7 @@ static void tcp_fini(void *self)
         tpi_free(t->host->allocator, t->dials, t->dial_count * sizeof(*t->dials));
     }
     if (t->locks_made) {
+        tcp_takers_free(t);
         tpi_map_fini(&t->devices);
         tpi_map64_fini(&t->sessions);
         pthread_mutex_destroy(&t->lock);
@@ -253,7 +258,9 @@ static const struct tpc_adapter_ops tcp_ops = {
     .fini = tcp_fini,
 };
 
+static const char *const tcp_offers[] = { "stream.handover" };
+
 static const struct tpc_interface tcp_interfaces[] = { { TPC_KIND_ADAPTER, &tcp_ops } };
 
 TPC_MODULE(tcp, .version = TPC_VERSION, .licence = "Apache-2.0 AND MIT", .flags = TPC_MOD_THREADS,
-           .interfaces = TPC_INTERFACES(tcp_interfaces))
+           .interfaces = TPC_INTERFACES(tcp_interfaces), .offers = TPC_LIST(tcp_offers))

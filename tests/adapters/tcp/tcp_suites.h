@@ -7,5 +7,6 @@ Suite *tcp_address_suite(void);
 Suite *tcp_suite(void);
 Suite *tcp_faults_suite(void);
 Suite *tcp_tls_suite(void);
+Suite *tcp_lend_suite(void);
 
 #endif
