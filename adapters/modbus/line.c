@@ -51,6 +51,10 @@ static void line_down(struct mb_lines *l, struct mb_line *line, const char *why)
     uint32_t n = line->job_count;
     /* A gateway without its line takes connections, and ends them when something is asked. */
     bool useless = !was_up || (!line->answered && n > 0);
+    if (l->url->accepted) { /* nobody can be asked until the other side comes again */
+        useless = l->source->news(l->source_user) != MB_NEWS_LINE;
+        l->source->gone(l->source_user);
+    }
     line->fd = -1;
     line->state = MB_LINE_DOWN;
     /* One that worked is made again at once. */
@@ -145,6 +149,23 @@ static void line_connect(struct mb_lines *l, struct mb_line *line)
     } else {
         char text[80];
         failed(l, line, "connect", strerror_r(error, text, sizeof(text)));
+    }
+}
+
+/* The other side connects; the newest connection counts. */
+static void line_handed(struct mb_lines *l, struct mb_line *line)
+{
+    enum mb_news news = l->source->news(l->source_user);
+    if (news == MB_NEWS_NONE) {
+        return;
+    }
+    if (line->state != MB_LINE_DOWN) {
+        l->counters.lost++;
+        line_down(l, line, news == MB_NEWS_LINE ? "it came again" : "closed on this side");
+    }
+    line->fd = l->source->take(l->source_user);
+    if (line->fd >= 0) {
+        line_up(l, line);
     }
 }
 
@@ -307,7 +328,9 @@ static uint32_t line_turn(struct mb_lines *l, struct mb_line *line, enum mb_lane
 {
     uint64_t now = mb_lines_now(l);
     uint32_t wait = UINT32_MAX, idle = UINT32_MAX;
-    if (line->state == MB_LINE_DOWN && line->retry_ms <= now) {
+    if (l->url->accepted) {
+        line_handed(l, line);
+    } else if (line->state == MB_LINE_DOWN && line->retry_ms <= now) {
         line_connect(l, line);
     } else if (line->state == MB_LINE_CONNECTING) {
         line_connecting(l, line, now);
@@ -334,7 +357,7 @@ static uint32_t line_turn(struct mb_lines *l, struct mb_line *line, enum mb_lane
         }
     }
     if (line->state == MB_LINE_DOWN) {
-        return sooner(wait, line->retry_ms, now);
+        return l->url->accepted ? wait : sooner(wait, line->retry_ms, now);
     }
     if (line->state == MB_LINE_CONNECTING) {
         return sooner(wait, line->deadline_ms, now);
@@ -357,7 +380,7 @@ uint32_t mb_lines_turn(struct mb_lines *l)
         return mb_serial_turn(l);
     }
     struct mb_line *second = &l->lines[1];
-    bool two = l->url->transport == MB_TCP &&
+    bool two = l->url->transport == MB_TCP && !l->url->accepted &&
                (l->bus->degraded.count > 0 || second->job_count > 0) &&
                l->lines[0].state == MB_LINE_UP;
     uint32_t wait = UINT32_MAX;

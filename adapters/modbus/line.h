@@ -16,7 +16,8 @@ enum mb_transport { MB_TCP = 1, MB_RTU_TCP = 2, MB_RTU = 3 };
 
 struct mb_url {
     uint32_t transport;     /* enum mb_transport */
-    char host[MB_HOST_MAX]; /* or the serial device */
+    bool accepted;          /* the other side connects: lines are handed over */
+    char host[MB_HOST_MAX]; /* or the serial device, or whose connections these are */
     char port[8];
 };
 
@@ -43,9 +44,19 @@ struct mb_line_counters {
     uint64_t connects, connect_failures, lost, stray, garbage;
 };
 
+/* Where accepted connections come from. */
+enum mb_news { MB_NEWS_NONE = 0, MB_NEWS_LINE = 1, MB_NEWS_ENDED = 2 };
+struct mb_source {
+    enum mb_news (*news)(void *user);
+    int (*take)(void *user);  /* takes the news: the descriptor of the new line, -1 = ended */
+    void (*gone)(void *user); /* the line was closed here */
+};
+
 struct mb_lines {
     struct mb_bus *bus;
     const struct mb_url *url;
+    const struct mb_source *source; /* where the URL says accepted */
+    void *source_user;
     uint64_t (*now_us)(void *user);
     void *user;
     void (*failed)(void *user, const char *why); /* once when the connection goes or is not made */

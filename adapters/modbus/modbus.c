@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "data/member.h"
+#include "handed.h"
 #include "line.h"
 #include "raw.h"
 
@@ -34,6 +35,7 @@ struct modbus {
     struct mb_url url;
     struct mb_bus bus;
     struct mb_lines lines;
+    struct mb_handed handed; /* accepted connections */
     pthread_t thread;
     bool running, locks_made;
     int wake; /* eventfd: a command, resume, or stop */
@@ -651,7 +653,10 @@ static int modbus_init(void *self, const struct tpc_host *host, void *ctx,
         return host->fail(ctx, TPC_ENOMEM, "no mutex");
     }
     m->locks_made = true;
-    rc = take_buffers(m);
+    rc = m->url.accepted ? mb_handed_init(&m->handed, m->url.host, m->wake) : 0;
+    m->lines.source = &mb_handed_source;
+    m->lines.source_user = &m->handed;
+    rc = rc != 0 ? rc : take_buffers(m);
     rc = rc != 0 ? rc : make_bus(m);
     return rc == 0 ? 0 : host->fail(ctx, rc, "no memory for %u slaves", m->config.slave_count);
 }
@@ -661,7 +666,12 @@ static int modbus_start(void *self)
     struct modbus *m = self;
     mb_bus_open(&m->bus); /* a core that was stopped can be started again */
     atomic_store(&m->stopping, false);
+    int rc = m->url.accepted ? mb_handed_start(&m->handed, m->host, m->ctx) : 0;
+    if (rc != 0) {
+        return rc;
+    }
     if (pthread_create(&m->thread, NULL, run, m) != 0) {
+        mb_handed_stop(&m->handed);
         return m->host->fail(m->ctx, TPC_EIO, "no thread");
     }
     m->running = true;
@@ -681,7 +691,9 @@ static void modbus_stop(void *self)
     if (!m->bus.made) {
         return;
     }
+    mb_handed_keep(&m->handed);
     mb_lines_close(&m->lines);
+    mb_handed_stop(&m->handed);
     mb_bus_close(&m->bus); /* a worker may be giving it a command: its lock stays */
     for (uint32_t i = 0; i < m->config.slave_count; i++) {
         uint64_t session = atomic_exchange(&m->bus.slaves[i].session, 0);
@@ -696,6 +708,7 @@ static void modbus_fini(void *self)
 {
     struct modbus *m = self;
     mb_bus_fini(&m->bus);
+    mb_handed_fini(&m->handed);
     if (m->wake >= 0) {
         close(m->wake);
     }

@@ -183,7 +183,8 @@ const struct tpc_option mb_options[MB_OPTION_COUNT] = {
       .min = 6,
       .max = 300,
       .since = "0.1",
-      .help = "tcp://host[:502], rtutcp://host:port (RTU frames over TCP) or rtu:///dev/ttyUSB0" },
+      .help = "tcp://host[:502], rtutcp://host:port (RTU frames over TCP), rtu:///dev/ttyUSB0, or "
+              "accepted+rtu://DEVICE, accepted+tcp://DEVICE: over the connection of that device" },
     { .name = "slaves",
       .type = TPC_OPT_LIST,
       .flags = TPC_OPT_REQUIRED,

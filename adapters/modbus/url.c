@@ -15,6 +15,19 @@ static bool begins(struct tpc_str *text, const char *with)
     return true;
 }
 
+/* accepted+tcp://KEY, accepted+rtu://KEY */
+static const char *read_key(struct tpc_str text, uint32_t transport, struct mb_url *u)
+{
+    u->transport = transport;
+    u->accepted = true;
+    if (text.len >= MB_HOST_MAX) {
+        return "the key of the device is too long";
+    }
+    memcpy(u->host, text.ptr, text.len);
+    u->host[text.len] = '\0';
+    return NULL;
+}
+
 static bool is_port(const char *text)
 {
     char *end;
@@ -72,6 +85,10 @@ int mb_url_read(struct tpc_str text, struct mb_url *ret, const char **ret_why)
     } else if (begins(&text, "rtutcp://")) {
         ret->transport = MB_RTU_TCP;
         *ret_why = read_place(text, ret);
+    } else if (begins(&text, "accepted+tcp://")) {
+        *ret_why = read_key(text, MB_TCP, ret);
+    } else if (begins(&text, "accepted+rtu://")) {
+        *ret_why = read_key(text, MB_RTU_TCP, ret);
     } else if (begins(&text, "rtu://")) {
         ret->transport = MB_RTU;
         if (text.ptr[0] != '/' || text.len >= MB_HOST_MAX) {
@@ -81,7 +98,7 @@ int mb_url_read(struct tpc_str text, struct mb_url *ret, const char **ret_why)
             ret->host[text.len] = '\0';
         }
     } else {
-        *ret_why = "tcp://, rtutcp:// or rtu:// was expected";
+        *ret_why = "tcp://, rtutcp://, rtu:// or accepted+rtu://DEVICE was expected";
     }
     return *ret_why == NULL ? 0 : TPC_EINVAL;
 }

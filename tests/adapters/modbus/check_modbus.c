@@ -575,7 +575,7 @@ START_TEST(options_that_make_no_sense_are_refused_with_their_place)
 {
     refused_options("{\"url\":\"udp://x\",\"slaves\":[{\"device\":\"d\",\"tags\":[{\"name\":\"a\","
                     "\"address\":1}]}]}",
-                    "url: tcp://, rtutcp:// or rtu://");
+                    "rtu:// or accepted+rtu://DEVICE was expected");
     refused_options(ONE("{\"name\":\"a\",\"address\":65535,\"type\":\"int32\"}"),
                     "slaves[0].tags[0]: lies behind address 65535");
     refused_options(ONE("{\"name\":\"a\",\"address\":1,\"area\":\"coil\",\"type\":\"int16\"}"),

@@ -11,5 +11,6 @@ Suite *modbus_suite(void);
 Suite *peers_suite(void);
 Suite *modbus_text_suite(void);
 Suite *loss_suite(void);
+Suite *accepted_suite(void);
 
 #endif
