@@ -91,14 +91,14 @@ for wait in $(seq 100); do
     [ "$(member online "$(ask '{"do":"counts"}')")" -ge $concentrators ] && break
     sleep 0.1
 done
-stalled=0
+stalled=0 away=0
 if [ "$seconds" -gt 0 ]; then
     before=$(((seconds > stall ? seconds - stall : 0) / 2))
     pause $before
     if [ -z "$stopping" ]; then
-        stalled=$stall
+        stalled=$stall away=3
         ask "{\"do\":\"broker\",\"seconds\":$stall,\"mode\":\"freeze\"}" >/dev/null
-        ask '{"do":"restart","seconds":3}' >/dev/null
+        ask "{\"do\":\"restart\",\"seconds\":$away}" >/dev/null
         pause $stall
     fi
     pause $((seconds > stall + before ? seconds - before - stall : 0))
@@ -134,7 +134,7 @@ delivered=$(member frames "$counted") commands=$(member commands "$counted") ack
 devices=$(member devices "$counted") lost=$((frames - delivered))
 
 echo
-echo "service: the broker stood still for ${stalled} s, the API was away for 3 s; resident=${rss:-?} cpu=${ticks:-?}0 ms," \
+echo "service: the broker stood still for ${stalled} s, the API was away for ${away} s; resident=${rss:-?} cpu=${ticks:-?}0 ms," \
     "doubled=$(member doubled "$counted") heartbeats=$(member heartbeat "$counted") resent=$(($(member sent "$made") - $(member acknowledged "$made")))"
 state=ok
 if [ "$service_code" -ne 0 ] || [ "$frames" -eq 0 ] || [ "$lost" -ne 0 ] || [ "$(member missing "$counted")" -ne 0 ] ||
