@@ -131,6 +131,7 @@ void tpi_part_stop(struct tpi_part *p)
     atomic_store(&p->stopped, true);
     atomic_store(&p->ready, false);
     p->started = false;
+    tpi_command_leave(p->core, p); /* those that are open go on after the next start */
 }
 
 static int start_adapters(struct tpc_core *core, struct tpc_error *err)

@@ -93,6 +93,24 @@ START_TEST(a_command_from_above_ends_with_the_devices_answer)
 }
 END_TEST
 
+/* What a module was told of a command's end by may be gone once it has stopped. */
+START_TEST(a_command_from_above_ends_for_nobody_after_a_restart)
+{
+    struct flow f;
+    struct ended e;
+    struct tpc_id id;
+    memset(&e, 0, sizeof(e));
+    begin(&f, (uint32_t) _i);
+    tk_ok(command("fan-1", "spin", "{\"speed\":3}", &e, &id)); /* it is offline */
+    tk_ok(tpc_core_stop(f.core, 1000));
+    flow_start(&f);
+    tk_ok(tpc_command_cancel(f.core, &id));
+    flow_settle(&f);
+    ck_assert_uint_eq(atomic_load(&e.count), 0);
+    flow_fini(&f);
+}
+END_TEST
+
 static int copy_json(void *user, const struct tpc_entity_info *info, struct tpc_str key,
                      struct tpc_str json)
 {
@@ -238,6 +256,7 @@ Suite *host_flow_suite(void)
     TCase *t = tcase_create("host");
     tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, a_command_from_above_ends_with_the_devices_answer, 0, 3);
+    tcase_add_loop_test(t, a_command_from_above_ends_for_nobody_after_a_restart, 0, 3);
     tcase_add_test(t, a_device_and_its_product_are_made_once);
     tcase_add_test(t, what_has_stopped_sets_no_timer);
     tcase_add_test(t, an_instance_makes_no_more_devices_than_it_may);
