@@ -13,13 +13,16 @@ enum { DRAIN_MS = 10000, ADDRESS_MAX = 255, EXPIRE_MS = 60000 };
 
 /* Modules that a service needs, loaded where they are not linked in: of the installation, or from the
  * folder TPCORE_MODULES. */
-static const char *const needed[] = { "http_client", "http", "thingspanel", "tcp", "sqlite" };
+static const char *const needed[] = { "http_client", "http",   "thingspanel",
+                                      "tcp",         "sqlite", "modbus" };
 
 struct settings {
     const char *config, *hex, *pcap, *metrics;
     unsigned int port;
     bool check, attempt;
     struct program program;
+    int turn_fd; /* -1 = none */
+    void (*turn)(struct tpc_core *core);
 };
 
 static int usage(const char *name)
@@ -145,8 +148,12 @@ static int service_run(struct settings *s, struct config *c, const struct tpc_se
     }
     program_say(&s->program, "running");
     program_notify("READY=1");
-    struct pollfd wait = { .fd = signals, .events = POLLIN };
-    while (poll(&wait, 1, -1) <= 0) {
+    struct pollfd wait[] = { { .fd = signals, .events = POLLIN },
+                             { .fd = s->turn_fd, .events = POLLIN } };
+    while (poll(wait, 2, -1) <= 0 || wait[0].revents == 0) {
+        if (wait[1].revents != 0) {
+            s->turn(core);
+        }
     }
     program_notify("STOPPING=1");
     rc = tpc_core_stop(core, DRAIN_MS);
@@ -197,7 +204,13 @@ static int service_attempt(int argc, char **argv, const char *identifier)
 
 int service_main(int argc, char **argv, const struct tpc_service_ops *ops)
 {
-    struct settings s = { 0 };
+    return service_main_turns(argc, argv, ops, -1, NULL);
+}
+
+int service_main_turns(int argc, char **argv, const struct tpc_service_ops *ops, int fd,
+                       void (*turn)(struct tpc_core *core))
+{
+    struct settings s = { .turn_fd = fd, .turn = turn };
     struct config c;
     const char *slash = strrchr(argv[0], '/');
     const char *name = slash != NULL ? slash + 1 : argv[0];

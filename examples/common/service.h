@@ -18,6 +18,10 @@
 /* The whole program. The functions of ops get the core as user, NULL while frames are tried. */
 int service_main(int argc, char **argv, const struct tpc_service_ops *ops);
 
+/* The same for one whose functions leave work for the main thread: turn is called when fd is readable. */
+int service_main_turns(int argc, char **argv, const struct tpc_service_ops *ops, int fd,
+                       void (*turn)(struct tpc_core *core));
+
 /* Frames of a capture or of digits through frame() and decode(), printed. 0; 1 = something is not
  * understood; 2 = no such input. */
 int service_try_hex(const struct tpc_service_ops *ops, const char *text_or_file);
