@@ -77,6 +77,12 @@ TABLE = [
     ("http_json", "HTTP requests answered with 66 bytes of JSON, 64 connections", None, None, None),
     ("http_json_idle", "the same beside 10,000 idle connections", "ratio", ">=", 0.8),
     ("http_idle_memory", "memory of an idle HTTP connection", None, None, None),
+    ("service_path", "a service's frames from 1,000 TCP connections, decoded and in the log, against an echo server", None, None, None),
+    ("service_path_rate", "the same, frames of a core's second", "value", ">=", 60000),
+    ("tcp_idle", "memory of an idle TCP connection of a device", "value", "<=", 5000),
+    ("tcp_idle_50k", "50,000 of them", "value", "<=", 250),
+    ("tcp_login", "a device that connects and logs in", None, None, None),
+    ("thingspanel_wrap", "messages of 4 values as ThingsPanel's services publish them", None, None, None),
     ("presence_timeout", "100,000 devices that time out in one second", None, None, None),
 ]
 
