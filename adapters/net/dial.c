@@ -15,10 +15,10 @@ struct net_dial {
     void *tag;
     struct tpi_timer timer;
     uint32_t retry_ms;
-    bool resolving, told; /* told: of this spell without it */
+    uint32_t turn; /* which of a name's addresses is tried */
+    bool resolving, reached;
     uv_getaddrinfo_t lookup;
     uv_connect_t connect;
-    struct net_stream *stream;
 };
 
 void *net_stream_tag(const struct net_stream *s)
@@ -58,13 +58,15 @@ static void not_reached(struct net_dial *d, const char *why)
 
 void net_dial_lost(struct net_dial *d)
 {
-    d->stream = NULL;
+    d->turn += !d->reached;
+    d->reached = false;
     later(d);
 }
 
 void net_dial_reached(struct net_dial *d)
 {
     d->retry_ms = d->group->limits.retry_min_ms;
+    d->reached = true;
 }
 
 static void on_connect(uv_connect_t *request, int status)
@@ -96,7 +98,6 @@ static void connect_to(struct net_dial *d, const struct sockaddr *address)
         later(d);
         return;
     }
-    d->stream = s;
     d->connect.data = d;
     net_address_key(address, s->address);
     s->port = net_peer_port(address);
@@ -107,6 +108,20 @@ static void connect_to(struct net_dial *d, const struct sockaddr *address)
         return;
     }
     net_stream_deadline(s, d->group->limits.handshake_ms);
+}
+
+/* In the system's order, the next one once one was not reached: a name may have an address of IPv6 where
+ * the device listens on that of IPv4 alone. */
+static const struct addrinfo *pick(const struct net_dial *d, const struct addrinfo *found)
+{
+    uint32_t count = 0;
+    for (const struct addrinfo *a = found; a != NULL; a = a->ai_next) {
+        count++;
+    }
+    for (uint32_t i = d->turn % count; i > 0; i--) {
+        found = found->ai_next;
+    }
+    return found;
 }
 
 static void on_lookup(uv_getaddrinfo_t *request, int status, struct addrinfo *found)
@@ -121,7 +136,7 @@ static void on_lookup(uv_getaddrinfo_t *request, int status, struct addrinfo *fo
         not_reached(d, status < 0 ? uv_strerror(status) : "no address");
         later(d);
     } else {
-        connect_to(d, found->ai_addr);
+        connect_to(d, pick(d, found)->ai_addr);
     }
     uv_freeaddrinfo(found);
 }
