@@ -27,6 +27,7 @@ struct net_tls {
     char *paths[TLS_ROLES];
     struct set *set;
     bool server, verify;
+    bool stale; /* the files are newer than the set: it could not be made */
 };
 
 struct net_secure {
@@ -159,15 +160,18 @@ int net_tls_look(struct net_tls *t, int *ret_news)
     }
     int news = TLS_SAME;
     int rc = any ? tls_files_look(&t->files, &news) : 0;
-    if (rc == 0 && (news == TLS_NEW || (!any && t->set == NULL))) {
+    if (rc == 0 && (news == TLS_NEW || t->stale || (!any && t->set == NULL))) {
         struct set *set = make_set(t);
+        t->stale = set == NULL;
         if (set == NULL) {
             snprintf(t->files.text, sizeof(t->files.text), "%s",
                      any ? "mbedtls does not take the certificates" : "no authorities are found");
-            return t->set == NULL ? TPC_EINVAL : TPC_ENOMEM;
+            news = TLS_REFUSED;
+        } else {
+            unref_set(t->set);
+            t->set = set;
+            news = TLS_NEW;
         }
-        unref_set(t->set);
-        t->set = set;
     }
     if (rc == 0 && t->set == NULL) {
         rc = TPC_EINVAL;
@@ -302,6 +306,19 @@ static bool wants_more(int rc)
     return rc == MBEDTLS_ERR_SSL_WANT_READ || rc == MBEDTLS_ERR_SSL_WANT_WRITE;
 }
 
+/* What answers to the handshake messages of a peer that reads nothing may take, besides write_max. */
+enum { ANSWERS_MAX = 65536 };
+
+/* After mbedtls wanted more: whether there is more that it has not looked at. */
+static bool go_on(struct net_stream *s)
+{
+    if (net_stream_waiting(s) > (size_t) s->group->limits.write_max + ANSWERS_MAX) {
+        net_stream_close(s, NET_END_SLOW);
+        return false;
+    }
+    return s->secure->in_len > 0;
+}
+
 /* One step. false: nothing more can be done with what is there. */
 static bool step(struct net_stream *s)
 {
@@ -317,8 +334,9 @@ static bool step(struct net_stream *s)
         if (!wants_more(rc)) {
             c->failed = true;
             net_stream_end(s, NET_END_TLS); /* the alert leaves before */
+            return false;
         }
-        return false;
+        return go_on(s);
     }
     int n = mbedtls_ssl_read(&c->ssl, l->open_buf, NET_READ_BYTES);
     if (n > 0) {
@@ -333,6 +351,8 @@ static bool step(struct net_stream *s)
     } else if (!wants_more(n)) {
         c->failed = true;
         net_stream_end(s, NET_END_TLS);
+    } else {
+        return go_on(s);
     }
     return false;
 }
