@@ -2,12 +2,13 @@
 #include "inside.h"
 
 #include <string.h>
+#include <sys/resource.h>
 #include <tpcore/error.h>
 
 #include "base/alloc.h"
 #include "base/error.h"
 
-enum { AGAIN_MS = 100, BURST_MS = 1000 };
+enum { AGAIN_MS = 100, BURST_MS = 1000, SPARE_FILES = 16 };
 
 struct net_listener {
     uv_tcp_t tcp;
@@ -42,12 +43,24 @@ static uint64_t take_token(struct net_group *g)
     return 0;
 }
 
+/* libuv closes what comes when there are no more, and tells nobody; and the program needs files, too. */
+static bool takes_last_files(const struct net_group *g, const struct net_stream *s)
+{
+    int fd;
+    return uv_fileno((const uv_handle_t *) &s->tcp, &fd) == 0 && fd >= 0 &&
+           (uint64_t) fd + SPARE_FILES >= g->files_max;
+}
+
 static bool count_in(struct net_group *g, struct net_stream *s)
 {
     void *count = tpi_map_get(&g->addresses, s->address, sizeof(s->address));
     uintptr_t more = (uintptr_t) count + 1;
     if (g->count >= g->limits.max_connections) {
         event(g, NET_OVER_MAX, s);
+        return false;
+    }
+    if (takes_last_files(g, s)) {
+        event(g, NET_NOT_ACCEPTED, s);
         return false;
     }
     if (g->limits.max_per_address > 0 && more > g->limits.max_per_address) {
@@ -80,7 +93,9 @@ static void accept_one(struct net_listener *l)
         wait_for(l, ms);
         return;
     }
-    struct net_stream *s = net_stream_make(g, l->tls, NULL);
+    /* One that is closed at once needs no TLS. */
+    bool full = g->count >= g->limits.max_connections;
+    struct net_stream *s = net_stream_make(g, full ? NULL : l->tls, NULL);
     if (s == NULL) {
         event(g, NET_NO_MEMORY, NULL);
         wait_for(l, AGAIN_MS);
@@ -194,6 +209,8 @@ int net_group_create(struct net_loop *l, const struct tpc_random *random,
     g->ops = ops;
     g->user = user;
     g->data_bytes = data_bytes;
+    struct rlimit files;
+    g->files_max = getrlimit(RLIMIT_NOFILE, &files) == 0 ? (uint64_t) files.rlim_cur : UINT64_MAX;
     tpi_map_init(&g->addresses, l->alloc);
     (void) random->fill(random->user, &g->addresses.seed, sizeof(g->addresses.seed));
     *ret = g;

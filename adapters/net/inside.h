@@ -80,6 +80,7 @@ struct net_group {
     const struct net_stream_ops *ops;
     void *user;
     size_t data_bytes;
+    uint64_t files_max; /* descriptors that the system allows, at the start */
     struct net_stream *streams;
     struct net_listener *listeners;
     struct net_dial *dials;

@@ -140,6 +140,8 @@ static int keep(struct net_stream *s, const uint8_t *p, size_t n, size_t rest)
         tpi_free(a, s->kept, s->kept_cap);
         s->kept = NULL;
         s->kept_cap = 0;
+    } else if (p == s->kept && rest == n) {
+        /* It is there: a long frame comes in many pieces. */
     } else if (p == s->kept) {
         memmove(s->kept, s->kept + n - rest, rest);
         uint8_t *less =
@@ -350,8 +352,8 @@ static void flush(struct net_stream *s)
             net_stream_close(s, NET_END_MEMORY);
             return;
         }
-        tell_written(s, 0);
     }
+    tell_written(s, 0); /* also of no bytes at all */
     if (s->state == NET_ENDING && s->flying == NULL && s->out.len == 0) {
         shut_down(s);
     }
@@ -393,6 +395,9 @@ int net_stream_write(struct net_stream *s, struct tpc_bytes bytes, struct net_wr
 {
     if (s->state != NET_OPEN) {
         return TPC_EOFFLINE;
+    }
+    if (bytes.len > s->group->limits.write_max) {
+        return TPC_ETOOBIG;
     }
     if (net_stream_waiting(s) + bytes.len > s->group->limits.write_max) {
         return TPC_EAGAIN;

@@ -36,7 +36,7 @@ enum net_event {
     NET_OVER_ADDRESS, /* .. max_per_address */
     NET_DELAYED,      /* accepted later: accept_rate */
     NET_NO_MEMORY,    /* closed at once */
-    NET_NOT_ACCEPTED, /* the system refused: descriptors are short */
+    NET_NOT_ACCEPTED, /* closed at once: descriptors are short; or the system refused */
     NET_TLS_FAILED,   /* before the owner heard of it */
     NET_NOT_REACHED,  /* a connection of ours was not made */
     NET_EVENTS
@@ -131,7 +131,8 @@ struct net_written {
 };
 
 /* Copies. w (may be NULL) is the stream's until its fn was called. Returns 0; TPC_EAGAIN (over
- * write_max: nothing is written), TPC_EOFFLINE (it is closed), TPC_ENOMEM. */
+ * write_max with what waits: nothing is written), TPC_ETOOBIG (over write_max alone), TPC_EOFFLINE (it
+ * is closed), TPC_ENOMEM. */
 int net_stream_write(struct net_stream *s, struct tpc_bytes bytes, struct net_written *w);
 /* Bytes that wait to be written. */
 size_t net_stream_waiting(const struct net_stream *s);

@@ -192,7 +192,9 @@ void tcp_drop(void *user, struct tpc_str tenant, struct tpc_str device)
     pthread_mutex_lock(&t->lock);
     bool post = !t->drop_all_posted;
     t->drop_all_posted = true;
-    t->drop_all_job = (struct net_job){ run_drop_all, t, NULL };
+    if (post) { /* else it is in the loop's list */
+        t->drop_all_job = (struct net_job){ run_drop_all, t, NULL };
+    }
     pthread_mutex_unlock(&t->lock);
     if (post) {
         (void) net_loop_post(t->loop, &t->drop_all_job);
@@ -228,8 +230,16 @@ int tcp_conn_write(struct tcp_conn *c, struct tpc_bytes bytes, bool whole, struc
 void tcp_conn_answer(struct tcp_conn *c, struct tpc_bytes bytes)
 {
     int rc = bytes.len > 0 ? tcp_conn_write(c, bytes, !tcp_of(c)->rules, NULL) : 0;
-    if (rc != 0 && rc != TPC_EOFFLINE) {
+    if (rc == TPC_EAGAIN || rc == TPC_ENOMEM) {
         net_stream_close(c->stream, rc == TPC_EAGAIN ? NET_END_SLOW : NET_END_MEMORY);
+    } else if (rc != 0 && rc != TPC_EOFFLINE) {
+        struct tcp *t = tcp_of(c);
+        char peer[NET_PEER_BYTES];
+        (void) net_stream_peer(c->stream, peer);
+        tcp_count(t, "bad_answers");
+        tcp_say(t, TPC_LOG_WARN, "%s: closed: an answer of %zu bytes %s", peer, bytes.len,
+                rc == TPC_EINVAL ? "holds what ends a frame" : "is over frame_max or write_max");
+        net_stream_end(c->stream, NET_END_OWN);
     }
 }
 
@@ -348,19 +358,22 @@ static void on_opened(void *user, struct net_stream *s)
 
 static void on_closed(struct net_stream *s, enum net_end why)
 {
-    static const char *const names[NET_END_REASONS] = { NULL, NULL,   "closed_idle", "closed_late",
-                                                        NULL, "slow", "no_memory",   NULL };
+    static const struct {
+        const char *metric, *words;
+    } ends[NET_END_REASONS] = {
+        [NET_END_IDLE] = { "closed_idle", "idle_timeout" },
+        [NET_END_LATE] = { "closed_late", "login_timeout" },
+        [NET_END_TLS] = { "tls_failed", "the bytes are no TLS" },
+        [NET_END_SLOW] = { "slow", "write_max" },
+        [NET_END_MEMORY] = { "no_memory", "out of memory" },
+    };
     struct tcp_conn *c = net_stream_data(s);
     struct tcp *t = tcp_of(c);
-    if (names[why] != NULL) {
+    if (ends[why].metric != NULL) {
         char peer[NET_PEER_BYTES];
         (void) net_stream_peer(s, peer);
-        tcp_count(t, names[why]);
-        tcp_say(t, TPC_LOG_INFO, "%s: closed: %s", peer,
-                why == NET_END_IDLE   ? "idle_timeout"
-                : why == NET_END_LATE ? "login_timeout"
-                : why == NET_END_SLOW ? "write_max"
-                                      : "out of memory");
+        tcp_count(t, ends[why].metric);
+        tcp_say(t, TPC_LOG_INFO, "%s: closed: %s", peer, ends[why].words);
     }
     tcp_login_cancel(c);
     tcp_lent_closed(c);
@@ -381,7 +394,7 @@ static void on_event(void *user, enum net_event what, const char *text)
         { "over_address", "max_per_address: closed at once" },
         { "delayed", NULL },
         { "no_memory", "out of memory" },
-        { "not_accepted", "a connection could not be accepted" },
+        { "not_accepted", "not accepted: descriptors are short" },
         { "tls_failed", "the TLS handshake failed" },
         { "not_reached", "not reached" },
     };

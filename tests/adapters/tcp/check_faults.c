@@ -1,9 +1,12 @@
 /* Devices that do what they should not, and limits that bite. */
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -282,6 +285,23 @@ START_TEST(commands_to_a_device_that_does_not_read_end_as_told)
 }
 END_TEST
 
+START_TEST(command_that_can_never_wait_fails_for_good)
+{
+    static char text[2000];
+    struct tpc_frame f = { .size = sizeof(f), .kind = TPC_MSG_COMMAND };
+    rig_up(&r, "{\"listen\":[\"tcp://127.0.0.1:%d\"],\"write_max\":\"1KiB\"}");
+    int fd = log_in("m1");
+    f.payload = (struct tpc_bytes){ (uint8_t *) text, sizeof(text) };
+    tk_ok(fake_send(&r.h, 1, "p", "m1", &f, 1));
+    ck_assert(fake_wait_sent(&r.h, 1));
+    ck_assert_int_eq(r.h.sent_codes[0], TPC_ETOOBIG); /* and is not tried again */
+    dev_say(fd, "hb\n");
+    ck_assert(dev_hears(fd, "ok\n"));
+    close(fd);
+    rig_down(&r);
+}
+END_TEST
+
 START_TEST(device_that_reads_none_of_its_answers_is_closed)
 {
     rig_up(&r, "{\"listen\":[\"tcp://127.0.0.1:%d\"],\"write_max\":\"1KiB\"}");
@@ -373,6 +393,78 @@ START_TEST(memory_that_runs_out_costs_a_connection_at_most)
 }
 END_TEST
 
+START_TEST(drops_without_memory_do_not_lose_what_others_asked_for)
+{
+    struct tpc_frame f = { .size = sizeof(f), .kind = TPC_MSG_COMMAND };
+    f.payload = TPC_BYTES("go\n");
+    rig_up(&r, "{\"listen\":[\"tcp://127.0.0.1:%d\"]}");
+    int fd = log_in("m1");
+    int other = dev_connect(r.port);
+    pthread_mutex_lock(&r.lock); /* the loop waits in login() */
+    dev_say(other, "id:m2\n");
+    poll(NULL, 0, 50);
+    tk_alloc_fail(&r.env.alloc, 1);
+    r.drop(r.drop_user, TPC_STR(""), TPC_STR("nobody"));
+    tk_ok(fake_send(&r.h, 1, "p", "m1", &f, 1));
+    tk_alloc_fail(&r.env.alloc, 1);
+    r.drop(r.drop_user, TPC_STR(""), TPC_STR("nobody"));
+    pthread_mutex_unlock(&r.lock);
+    ck_assert(fake_wait_sent(&r.h, 1));
+    ck_assert(dev_gone(fd));
+    close(fd);
+    close(other);
+    rig_down(&r);
+}
+END_TEST
+
+/* Other parts of the program need files, too. */
+START_TEST(connections_that_take_the_last_descriptors_are_closed_and_counted)
+{
+    enum { DEVICES = 12, ROOM = 4, SPARE = 16 };
+    struct sockaddr_in a = { .sin_family = AF_INET };
+    struct rlimit before, less;
+    int fd[DEVICES];
+    rig_up(&r, "{\"listen\":[\"tcp://127.0.0.1:%d\"]}");
+    fake_stop(&r.h);
+    for (int i = 0; i < DEVICES; i++) {
+        fd[i] = socket(AF_INET, SOCK_STREAM, 0);
+    }
+    int next = dup(fd[0]);
+    close(next);
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+    less = before;
+    less.rlim_cur = (rlim_t) next + 20 + ROOM + SPARE; /* the loop has some, too */
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &less), 0);
+    tk_ok(fake_start(&r.h));
+    next = dup(fd[0]);
+    close(next);
+    int ballast[64], more = 0;
+    while (next + more + ROOM + SPARE < (int) less.rlim_cur) {
+        ballast[more++] = dup(fd[0]);
+    }
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    a.sin_port = htons((uint16_t) r.port);
+    for (int i = 0; i < DEVICES; i++) {
+        ck_assert_int_eq(connect(fd[i], (struct sockaddr *) &a, sizeof(a)), 0);
+    }
+    bool counted = rig_wait(&r, "not_accepted", DEVICES - ROOM);
+    int free_one = dup(fd[0]);
+    close(free_one);
+    (void) setrlimit(RLIMIT_NOFILE, &before);
+    ck_assert(counted);
+    ck_assert_int_ge(free_one, 0);
+    ck_assert_int_eq(fake_metric(&r.h, "opened"), ROOM);
+    ck_assert(dev_gone(fd[DEVICES - 1]));
+    while (more > 0) {
+        close(ballast[--more]);
+    }
+    for (int i = 0; i < DEVICES; i++) {
+        close(fd[i]);
+    }
+    rig_down(&r);
+}
+END_TEST
+
 /* One of a device's or the platform's possible acts. */
 static void act(int *fd, unsigned int *seed)
 {
@@ -443,6 +535,9 @@ Suite *tcp_faults_suite(void)
     tcase_add_test(c, storm_of_connections_writes_few_lines);
     tcase_add_test(c, connections_are_accepted_as_fast_as_allowed);
     tcase_add_test(c, commands_to_a_device_that_does_not_read_end_as_told);
+    tcase_add_test(c, command_that_can_never_wait_fails_for_good);
+    tcase_add_test(c, drops_without_memory_do_not_lose_what_others_asked_for);
+    tcase_add_test(c, connections_that_take_the_last_descriptors_are_closed_and_counted);
     tcase_add_test(c, device_that_reads_none_of_its_answers_is_closed);
     tcase_add_test(c, stop_ends_connections_in_every_state);
     tcase_add_test(c, all_at_once_in_any_order_leaves_nothing_behind);

@@ -1,5 +1,7 @@
 /* What the adapter does for devices that behave. */
 #include <arpa/inet.h>
+#include <dlfcn.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
@@ -293,6 +295,9 @@ START_TEST(frames_to_a_device_leave_as_the_service_made_them)
     ck_assert_uint_eq(r.h.sent[0], 7);
     ck_assert_int_eq(r.h.sent_codes[0], 0);
     ck_assert_int_eq(send_to(9, "m9", "x", 8), TPC_EOFFLINE);
+    tk_ok(send_to(1, "m1", "", 9)); /* no bytes are sent at once */
+    ck_assert(fake_wait_sent(&r.h, 2));
+    ck_assert_int_eq(r.h.sent_codes[1], 0);
     close(fd);
     rig_down(&r);
 }
@@ -351,6 +356,42 @@ START_TEST(device_that_we_connect_to_is_connected_to_again)
 }
 END_TEST
 
+/* The system's, but for one name, whose first address nobody listens at. */
+int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
+                struct addrinfo **ret)
+{
+    int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+    void *symbol = dlsym(RTLD_NEXT, "getaddrinfo");
+    memcpy(&real, &symbol, sizeof(real));
+    if (node == NULL || strcmp(node, "two.invalid") != 0) {
+        return real(node, service, hints, ret);
+    }
+    int rc = real("127.0.0.2", service, hints, ret);
+    return rc != 0 ? rc : real("127.0.0.1", service, hints, &(*ret)->ai_next);
+}
+
+START_TEST(name_is_reached_whichever_of_its_addresses_the_device_listens_at)
+{
+    char options[200];
+    snprintf(options, sizeof(options),
+             "{\"connect\":[{\"url\":\"tcp://two.invalid:%d\",\"device\":\"m1\"}],"
+             "\"retry\":\"100ms\",\"access\":\"rules\"}",
+             listen_here());
+    tk_ok(rig_init(&r, options, false));
+    tk_ok(fake_start(&r.h));
+    int fd = accept_here();
+    ck_assert_int_eq(fake_metric(&r.h, "not_reached"), 1);
+    ck_assert(rig_wait_sessions(&r, 1));
+    close(fd);
+    fd = accept_here(); /* and there first from then on */
+    ck_assert(rig_wait(&r, "opened", 2));
+    ck_assert_int_eq(fake_metric(&r.h, "not_reached"), 1);
+    rig_down(&r);
+    close(fd);
+    close(listener);
+}
+END_TEST
+
 /* ---- the built-in rules ---- */
 
 START_TEST(without_a_service_the_built_in_rules_ask_for_a_login)
@@ -365,6 +406,23 @@ START_TEST(without_a_service_the_built_in_rules_ask_for_a_login)
     ck_assert_int_eq(poll(&p, 1, 5000), 1);
     ck_assert_int_gt(recv(fd, text, sizeof(text) - 1, 0), 0);
     ck_assert_msg(strstr(text, "401") != NULL && text[strlen(text) - 1] == '\n', "%s", text);
+    close(fd);
+    rig_down(&r);
+}
+END_TEST
+
+START_TEST(answer_that_cannot_be_framed_ends_the_connection_and_is_counted)
+{
+    tk_ok(rig_init(&r,
+                   "{\"listen\":[\"tcp://127.0.0.1:%d\"],\"framing\":{\"type\":\"delimiter\","
+                   "\"delimiter\":\",\"}}",
+                   false));
+    tk_ok(fake_start(&r.h));
+    int fd = dev_connect(r.port);
+    dev_say(fd, "{\"method\":\"what\"},"); /* the answer has the mark inside */
+    ck_assert(dev_gone(fd));
+    ck_assert_int_eq(fake_metric(&r.h, "bad_answers"), 1);
+    ck_assert_int_eq(fake_metric(&r.h, "no_memory"), 0);
     close(fd);
     rig_down(&r);
 }
@@ -477,7 +535,9 @@ Suite *tcp_suite(void)
     tcase_add_test(c, frame_over_the_cores_limit_is_counted_and_answered);
     tcase_add_test(c, frames_to_a_device_leave_as_the_service_made_them);
     tcase_add_test(c, device_that_we_connect_to_is_connected_to_again);
+    tcase_add_test(c, name_is_reached_whichever_of_its_addresses_the_device_listens_at);
     tcase_add_test(c, without_a_service_the_built_in_rules_ask_for_a_login);
+    tcase_add_test(c, answer_that_cannot_be_framed_ends_the_connection_and_is_counted);
     tcase_add_test(c, service_says_where_a_frame_ends);
     tcase_add_test(c, options_that_cannot_be_are_refused);
     suite_add_tcase(s, c);
