@@ -9,7 +9,8 @@
 
 enum {
     NUMBER_BYTES = 32, /* no number is longer */
-    LOOK_BACK = 64     /* keys of an object that are looked through for a second value */
+    LOOK_BACK = 64,    /* points of several times that go into one object */
+    MARKS = 1024       /* bits, a power of two */
 };
 
 /* What points of a message go into. */
@@ -141,7 +142,21 @@ static enum stream stream_of(const struct tpc_msg *m, const struct tpc_point *po
                                                                                       : TELEMETRY;
 }
 
-/* Whether one of the points [from, to) of the stream has that key: then it is of another time. */
+/* Notes a key, by its end, among those of an object. False: it is not there, which need not be looked for. */
+static bool mark(uint64_t marks[MARKS / 64], struct tpc_str key)
+{
+    uint32_t end = (uint32_t) key.len;
+    for (size_t i = key.len < 4 ? 0 : key.len - 4; i < key.len; i++) {
+        end = end << 8 | (uint8_t) key.ptr[i];
+    }
+    uint32_t at = end * 2654435761u >> 16 & (MARKS - 1);
+    uint64_t bit = UINT64_C(1) << at % 64;
+    bool maybe = (marks[at / 64] & bit) != 0;
+    marks[at / 64] |= bit;
+    return maybe;
+}
+
+/* Whether one of the points [from, to) of the stream has that key. */
 static bool has_key(const struct tpc_msg *m, enum stream stream, uint32_t from, uint32_t to,
                     struct tpc_str key)
 {
@@ -180,6 +195,7 @@ static int put_stream(struct tp_pack *p, const struct tpc_msg *m, enum stream st
     uint32_t from = 0;
     bool apart = false; /* the object has values of several times */
     int64_t first_ms = 0;
+    uint64_t marks[MARKS / 64] = { 0 }; /* of its keys */
     tpi_buf_clear(&p->json);
     for (uint32_t i = 0; i < m->point_count; i++) {
         const struct tpc_point *point = tpc_msg_point(m, i);
@@ -187,12 +203,15 @@ static int put_stream(struct tp_pack *p, const struct tpc_msg *m, enum stream st
             continue;
         }
         apart = p->json.len > 0 && (apart || point->unix_ms != first_ms);
-        if (apart && (i - from > LOOK_BACK || has_key(m, stream, from, i, point->key))) {
+        if ((apart && i - from > LOOK_BACK) ||
+            (mark(marks, point->key) && has_key(m, stream, from, i, point->key))) {
             int rc = end_object(p, m, stream, err);
             if (rc != 0) {
                 return rc;
             }
             apart = false;
+            memset(marks, 0, sizeof(marks));
+            (void) mark(marks, point->key);
         }
         if (p->json.len == 0) {
             from = i;

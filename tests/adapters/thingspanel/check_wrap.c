@@ -158,6 +158,12 @@ START_TEST(several_values_of_one_key_are_several_publishes_in_their_order)
     expect(0, "devices/telemetry", "{\"a\":1,\"b\":2}");
     expect(1, "devices/telemetry", "{\"a\":3,\"c\":4}");
     expect(2, "devices/telemetry", "{\"a\":5}");
+    p[2].unix_ms = p[3].unix_ms = p[4].unix_ms = 0; /* of one time, too: an object has a key once */
+    tp_pack_clear(&pack);
+    ck_assert_uint_eq(add(&m), 3);
+    expect(0, "devices/telemetry", "{\"a\":1,\"b\":2}");
+    expect(1, "devices/telemetry", "{\"a\":3,\"c\":4}");
+    expect(2, "devices/telemetry", "{\"a\":5}");
 }
 END_TEST
 
