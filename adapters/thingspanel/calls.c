@@ -176,9 +176,11 @@ static int say_response(struct tp *s, struct tpi_buf *b, const char *code, struc
                         struct tpc_str method)
 {
     int64_t now_s = s->host->clock->unix_ms(s->host->clock->user) / 1000;
-    text.len = text.len < TEXT_MAX ? text.len : TEXT_MAX;
-    while (text.len > 0 && text.len == TEXT_MAX && ((uint8_t) text.ptr[text.len - 1] & 0x80) != 0) {
-        text.len--; /* not in the middle of a character */
+    if (text.len > TEXT_MAX) {
+        text.len = TEXT_MAX;
+        while (text.len > 0 && ((uint8_t) text.ptr[text.len] & 0xc0) == 0x80) {
+            text.len--; /* not in the middle of a character */
+        }
     }
     int rc = tpi_buf_printf(b, "{\"result\":%d", code == NULL ? 0 : 1);
     if (rc == 0 && code != NULL) {

@@ -26,7 +26,7 @@ static struct broker ear;
 
 /* What the platform hears: the topic, the device of the envelope and what is inside. */
 static struct {
-    char topic[96], device[32], values[200];
+    char topic[96], device[32], values[600];
 } heard[HEARD_MAX];
 static uint64_t heard_count;
 
@@ -57,7 +57,7 @@ static void on_message(void *user, struct tpc_str topic, struct tpc_bytes payloa
     }
     put(heard[heard_count].topic, 96, topic);
     put(heard[heard_count].device, 32, device);
-    put(heard[heard_count].values, 200, (struct tpc_str){ (const char *) inside.ptr, inside.len });
+    put(heard[heard_count].values, 600, (struct tpc_str){ (const char *) inside.ptr, inside.len });
     tpc_arena_destroy(arena);
     heard_count++;
 }
@@ -523,6 +523,21 @@ START_TEST(command_that_fails_is_answered_with_why)
     ck_assert(said(6, "devices/command/response/x2", "id-1",
                    "\"errcode\":\"7\",\"message\":\"no \\\"relay\\\"\""));
     ck_assert(said(7, "devices/command/response/x3", "id-1", "\"errcode\":\"failed\""));
+    /* What is too long ends behind a whole character. */
+    for (unsigned i = 0; i < 2; i++) {
+        char topic[32], reason[420];
+        memset(reason, 'x', sizeof(reason));
+        memcpy(reason + 397 + i, "\u20ac", i == 0 ? 4 : 3);
+        reason[sizeof(reason) - 1] = '\0';
+        snprintf(topic, sizeof(topic), "command/id-1/y%u", i);
+        ask(topic, relay);
+        wait_commands(5 + i);
+        end_command(4 + i, TPC_COMMAND_FAILED, 7, reason);
+        hear(9 + i);
+        ck_assert(said(8 + i,
+                       i == 0 ? "devices/command/response/y0" : "devices/command/response/y1",
+                       "id-1", i == 0 ? "xx\u20ac\",\"ts" : "xx\",\"ts"));
+    }
     end();
 }
 END_TEST
