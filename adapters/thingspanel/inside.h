@@ -28,6 +28,7 @@ enum {
     TP_ANSWER_BYTES = 4 << 20, /* of answers that wait for the connection */
     TP_CALLS_MAX = 10000,      /* open commands */
     TP_DONE_MAX = 10000,       /* ended ones that are remembered */
+    TP_HEADER_BYTES = 128,     /* of a publish with its topic; one of a status is short besides */
     TP_AWAY = 64               /* answers, and status told again, without acknowledgement */
 };
 
@@ -92,7 +93,8 @@ struct tp {
     pthread_cond_t came; /* for the worker */
     pthread_cond_t idle; /* for stop(): busy fell to 0 */
     bool stopping, up;
-    uint32_t busy; /* batches whose end is not told */
+    size_t payload_max; /* the option, or what the broker takes if that is less */
+    uint32_t busy;      /* batches whose end is not told */
 
     struct tp_note *down, *last_down;
     uint32_t down_count;

@@ -48,7 +48,6 @@ int tp_target_make(struct tp *s, const struct tpc_value *cfg, struct tp_target *
         w->target = t;
         pthread_mutex_init(&w->lock, NULL);
         tp_pack_init(&w->pack, a);
-        w->pack.payload_max = s->config.payload_max;
     }
     *ret = t;
     return 0;
@@ -272,6 +271,7 @@ int tp_send(struct tp_target *t, const struct tpc_batch *batch, uint64_t ticket)
     struct way *w = stopping || !up ? NULL : choose(t, batch);
     if (w != NULL) {
         w->busy = true;
+        w->pack.payload_max = s->payload_max;
         s->busy++;
     }
     pthread_mutex_unlock(&s->lock);

@@ -12,12 +12,26 @@ static void tell_connected(const struct tp *s, int64_t value)
     }
 }
 
+/* For a packet that is too large a broker ends the connection, each time it comes. */
+static size_t payload_max(const struct tp *s)
+{
+    struct mqtt_client_facts facts;
+    size_t most = s->config.payload_max;
+    mqtt_client_facts(s->client, &facts);
+    if (facts.packet_max > TP_HEADER_BYTES && facts.packet_max - TP_HEADER_BYTES < most) {
+        most = facts.packet_max - TP_HEADER_BYTES;
+    }
+    return most;
+}
+
 static void on_up(void *user, bool session_present)
 {
     struct tp *s = user;
+    size_t most = payload_max(s);
     (void) session_present;
     pthread_mutex_lock(&s->lock);
     s->up = true;
+    s->payload_max = most;
     tp_status_begin(s);
     pthread_cond_signal(&s->came);
     pthread_mutex_unlock(&s->lock);

@@ -385,6 +385,28 @@ START_TEST(broker_that_stops_and_starts_loses_nothing)
 }
 END_TEST
 
+START_TEST(what_the_broker_takes_for_too_large_is_refused_and_the_rest_goes_on)
+{
+    static char text[1200];
+    real_broker_init(&broker);
+    snprintf(broker.more, sizeof(broker.more), "max_packet_size 1000\n");
+    real_broker_start(&broker);
+    begin("");
+    struct tpc_batch b = batch_of(1, 1, "id-1");
+    deliver(&b);
+    b = batch_of(2, 1, "id-1");
+    struct tpc_point *p = (struct tpc_point *) (uintptr_t) tpc_msg_point(tpc_batch_msg(&b, 0), 0);
+    memset(text, 'x', sizeof(text));
+    p->value = (struct tpc_value){ .type = TPC_TEXT, .len = sizeof(text), .as.text = text };
+    ck_assert_int_eq(fake_sink_whole(&h, target, &b), TPC_ETOOBIG);
+    b = batch_of(3, 1, "id-1");
+    ck_assert_int_eq(fake_sink_whole(&h, target, &b), 0);
+    hear(2);
+    ck_assert_uint_eq(fake_sink_metric(&h, "connection_lost"), 0);
+    end();
+}
+END_TEST
+
 /* A session with the same id throws the service's connection out; then it comes back. */
 static void throw_out(void)
 {
@@ -648,6 +670,7 @@ Suite *broker_suite(void)
     if (real_broker_there()) {
         tcase_add_test(c, batch_arrives_wrapped_in_order_and_others_are_passed_over);
         tcase_add_test(c, broker_that_stops_and_starts_loses_nothing);
+        tcase_add_test(c, what_the_broker_takes_for_too_large_is_refused_and_the_rest_goes_on);
         tcase_add_test(c, status_is_told_when_it_changes_and_of_all_after_a_reconnect);
         tcase_add_test(c, stop_ends_what_a_silent_broker_has_not_acknowledged);
         tcase_add_test(c, prefix_without_a_slash_at_its_end_is_heard);
