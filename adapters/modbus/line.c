@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 enum {
+    UNHEARD_MS = 60000,   /* a modem that vanished: its system acknowledges nothing */
     RTU_SILENCE_MS = 200, /* after a time-out: a late answer must not pass for the next one */
     OVERDUE_MS = 1000     /* after that long a request over TCP holds no other slave up */
 };
@@ -165,6 +166,8 @@ static void line_handed(struct mb_lines *l, struct mb_line *line)
     }
     line->fd = l->source->take(l->source_user);
     if (line->fd >= 0) {
+        unsigned int unheard_ms = UNHEARD_MS;
+        setsockopt(line->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unheard_ms, sizeof(unheard_ms));
         line_up(l, line);
     }
 }

@@ -183,6 +183,29 @@ START_TEST(stop_ends_what_is_handed_over_and_forgets_who_asked)
 }
 END_TEST
 
+/* Whoever asks gets the connection, or hears that there is no memory; whatever fails, nothing is left. */
+START_TEST(memory_that_runs_out_costs_the_connection_at_most)
+{
+    for (size_t i = 1; i <= 20; i++) {
+        begin();
+        int dev = log_in("m1");
+        tk_alloc_fail(&r.env.alloc, i);
+        int rc = ops->take(r.h.offered_self, TPC_STR(""), TPC_STR("m1"), on_handed, &taken, &id);
+        ck_assert(rc == 0 || rc == TPC_ENOMEM);
+        if (rc == 0) {
+            (void) wait_taken(1);
+            close(atomic_load(&taken.fd));
+            ops->end(r.h.offered_self, id);
+        }
+        r.drop(r.drop_user, TPC_STR(""), TPC_STR("m1"));
+        ck_assert(dev_gone(dev));
+        tk_alloc_fail(&r.env.alloc, 0);
+        close(dev);
+        rig_down(&r);
+    }
+}
+END_TEST
+
 Suite *tcp_lend_suite(void)
 {
     Suite *s = suite_create("tcp_lend");
@@ -191,6 +214,7 @@ Suite *tcp_lend_suite(void)
     tcase_add_test(c, who_speaks_hears_that_the_device_came_again_or_shall_go);
     tcase_add_test(c, connection_that_is_given_back_is_read_as_before_and_may_be_asked_for_anew);
     tcase_add_test(c, stop_ends_what_is_handed_over_and_forgets_who_asked);
+    tcase_add_test(c, memory_that_runs_out_costs_the_connection_at_most);
     suite_add_tcase(s, c);
     return s;
 }

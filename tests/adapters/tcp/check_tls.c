@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <tpcore/ext/handover.h>
 #include <unistd.h>
 
 #include "rig.h"
@@ -54,6 +55,32 @@ START_TEST(device_with_a_certificate_logs_in_and_its_fingerprint_is_told)
     ck_assert_str_eq(client.h.frames[1].payload, "ok");
     rig_down(&client); /* says good-bye */
     ck_assert(rig_wait_sessions(&server, 0));
+    rig_down(&server);
+}
+END_TEST
+
+static void on_handed(void *user, int fd, uint64_t connection)
+{
+    (void) user;
+    (void) connection;
+    ck_assert_int_lt(fd, 0); /* a descriptor is of no use without its keys */
+}
+
+START_TEST(connection_with_tls_is_not_handed_over_and_goes_on)
+{
+    uint64_t id;
+    server_up(CA "," SERVER, ",\"handover\":true");
+    const struct tpc_handover_ops *ops = server.h.offered;
+    client_up(CA "," CLIENT);
+    ck_assert(rig_wait_sessions(&client, 1));
+    say("id:m1\n", 1);
+    ck_assert(rig_wait_sessions(&server, 1));
+    tk_ok(ops->take(server.h.offered_self, TPC_STR(""), TPC_STR("m1"), on_handed, NULL, &id));
+    say("one\n", 2);
+    ck_assert(fake_wait_frames(&server.h, 1));
+    ck_assert_int_eq(fake_metric(&server.h, "handed_over"), 0);
+    ops->end(server.h.offered_self, id);
+    rig_down(&client);
     rig_down(&server);
 }
 END_TEST
@@ -216,6 +243,7 @@ Suite *tcp_tls_suite(void)
     TCase *c = tcase_create("tls");
     tcase_set_timeout(c, 60);
     tcase_add_test(c, device_with_a_certificate_logs_in_and_its_fingerprint_is_told);
+    tcase_add_test(c, connection_with_tls_is_not_handed_over_and_goes_on);
     tcase_add_test(c, much_goes_through_while_the_core_is_full_now_and_then);
     tcase_add_test(c, who_shows_no_certificate_or_one_of_others_is_not_let_in);
     tcase_add_test(c, bytes_that_are_no_tls_and_a_handshake_that_does_not_end_are_closed);
