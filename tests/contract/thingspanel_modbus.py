@@ -2,8 +2,9 @@
 """usage: thingspanel_modbus.py BUILD_DIR MOSQUITTO
 
 examples/modbus-service at the stand-in of the ThingsPanel platform, with modems that dial in and Modbus slaves behind
-them (RTU frames), written from the standard alone.
+them (RTU frames, and Modbus TCP with --mbap), written from the standard alone.
 """
+import json
 import os
 import pathlib
 import shutil
@@ -64,9 +65,9 @@ def crc(data):
 class Modem(threading.Thread):
     """Dials in, says its packet, and is the slaves behind it."""
 
-    def __init__(self, port, packet, units):
+    def __init__(self, port, packet, units, mbap=False):
         super().__init__(daemon=True)
-        self.port, self.packet, self.units = port, packet, units
+        self.port, self.packet, self.units, self.mbap = port, packet, units, mbap
         self.registers, self.coils = {0: 215, 1: 0xFFF6, 10: 0x5678, 11: 0x1234}, {3: True, 4: False}
         self.written, self.connections, self.strange, self.asked, self.ending, self.sock = [], 0, 0, set(), False, None
         self.start()
@@ -90,7 +91,12 @@ class Modem(threading.Thread):
             if not more:
                 return
             data += more
-            while len(data) >= 8:
+            while self.mbap and len(data) >= 6 and len(data) >= 6 + int.from_bytes(data[4:6], "big"):
+                size = 6 + int.from_bytes(data[4:6], "big")
+                frame, head, data = data[6:size], data[:4], data[size:]
+                answer = frame[:1] + self.answer(frame)
+                self.sock.sendall(head + len(answer).to_bytes(2, "big") + answer)
+            while not self.mbap and len(data) >= 8:
                 size = 9 + data[6] if data[1] in (15, 16) else 8
                 if len(data) < size:
                     break
@@ -132,12 +138,14 @@ class Modem(threading.Thread):
 
 
 class Rig:
-    def __init__(self):
+    def __init__(self, mbap=False):
+        identifier = "MODBUS_TCP" if mbap else "MODBUS_RTU"
+        rows = json.loads(json.dumps(ROWS).replace("MODBUS_RTU", identifier))
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="tp-modbus-", dir=os.environ.get("TMPDIR")))
         (self.dir / "panel").mkdir()
         (self.dir / "store").mkdir()
         self.http, self.tcp = kit.free_port(), kit.free_port()
-        self.panel = kit.Panel({"MODBUS_RTU": {"http_address": f"127.0.0.1:{self.http}", "sub_topic_prefix": "plugin/modbus/"}}, ROWS,
+        self.panel = kit.Panel({identifier: {"http_address": f"127.0.0.1:{self.http}", "sub_topic_prefix": "plugin/modbus/"}}, rows,
                                folder=self.dir / "panel", mosquitto=sys.argv[2])
         self.panel.rules["config_seconds"] = 0
         self.log = self.dir / "service.log"
@@ -145,7 +153,7 @@ class Rig:
         config.write_text(CONFIG.format(dir=self.dir, http=self.http, tcp=self.tcp, api=self.panel.api.port, mqtt=self.panel.mqtt_port))
         program = pathlib.Path(sys.argv[1]).resolve() / "examples/modbus-service/modbus-service"
         with open(self.log, "w") as log:
-            self.child = subprocess.Popen([program, config], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.child = subprocess.Popen([program, *(["--mbap"] if mbap else []), config], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         kit.until(lambda: self.child.poll() is not None or kit.listens(self.tcp) and kit.listens(self.http))
 
     def text(self):
@@ -209,6 +217,9 @@ def changes(rig, r, modem, other):
     r.expect("read anew", kit.until(lambda: rig.latest("slave-1").get("heat") == 305), (rig.latest("slave-1"), rig.text()[-2000:]))
     r.expect("the modem came again", modem.connections >= 2 and other.connections == 1, (modem.connections, other.connections))
     r.expect("online", kit.until(lambda: rig.online("modem-1") and rig.online("slave-1")), panel.status_log[-6:])
+    nobody = Modem(rig.tcp, b"nobody", {1})
+    r.expect("an unknown packet is refused", kit.until(lambda: nobody.connections > 1), rig.text()[-1000:])
+    nobody.end()
     other.end()
     r.expect("offline", kit.until(lambda: not rig.online("modem-2") and not rig.online("slave-3")), panel.status_log[-6:])
     r.expect("not the others", rig.online("slave-1") and rig.online("slave-2"), panel.status_log[-6:])
@@ -217,6 +228,19 @@ def changes(rig, r, modem, other):
     again.end()
     counts = panel.counts()
     r.expect("nothing rejected", counts["rejected"] == 0, counts)
+
+
+def mbap(r):
+    rig = Rig(mbap=True)
+    modem, other = Modem(rig.tcp, b"DTU-1", {1, 7}, True), Modem(rig.tcp, b"\x01\xfe", {1}, True)
+    try:
+        for step in (values, sets):
+            kit.go(lambda rig, r: step(rig, r, modem, other), rig, r)
+    finally:
+        modem.end()
+        other.end()
+        code = rig.end()
+    r.expect("with --mbap it ends well", code == 0, code)
 
 
 def main():
@@ -233,6 +257,7 @@ def main():
         other.end()
         code = rig.end()
     r.expect("the service ends well", code == 0, code)
+    mbap(r)
     r.end()
 
 
