@@ -119,7 +119,8 @@ struct tpc_service_ops {
  * earlier run holds the product, which needs the codec), once for each core. What is changed on product
  * and target by hand stays. After a failure it may be called again.
  *
- * The product keeps keys that no model names (`unknown: keep`) unless product_json says otherwise. The
+ * The product keeps keys that no model names (`unknown: keep`) unless product_json says otherwise; a codec
+ * there, for devices of another adapter than of bytes, replaces decode and encode. The
  * target gets main/up/# ; it is there only where the part is a sink.
  *
  * Returns 0; TPC_ENOENT (no part offers it); TPC_EINVAL (ops; a form, with its path in the error);

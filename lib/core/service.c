@@ -183,11 +183,6 @@ static int put(struct tpc_core *core, const char *kind, const struct tpc_value *
     return rc == TPC_ECONFLICT ? 0 : rc;
 }
 
-static bool is_ours(struct tpc_str key)
-{
-    return tpc_str_equal(key, TPC_STR("key")) || tpc_str_equal(key, TPC_STR("codec"));
-}
-
 static int put_product(struct tpc_core *core, const struct tpc_service_ops *ops,
                        struct tpc_arena *arena, struct tpc_error *err)
 {
@@ -209,9 +204,11 @@ static int put_product(struct tpc_core *core, const struct tpc_service_ops *ops,
         return rc;
     }
     members[n++] = text_member(TPC_STR("key"), id);
-    members[n++] = text_member(TPC_STR("codec"), id);
+    if (tpc_value_get(&given, TPC_STR("codec")) == NULL) {
+        members[n++] = text_member(TPC_STR("codec"), id);
+    }
     for (size_t i = 0; i < given.len; i++) {
-        if (!is_ours(given.as.members[i].key)) {
+        if (!tpc_str_equal(given.as.members[i].key, TPC_STR("key"))) {
             members[n++] = given.as.members[i];
         }
     }

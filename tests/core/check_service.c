@@ -487,14 +487,14 @@ START_TEST(product_and_target_are_made_as_the_service_says)
     struct flow f;
     struct tpc_service_ops ops = words;
     char json[1024];
-    ops.product_json = "{\"key\":\"no\",\"codec\":\"json\",\"name\":\"Words\",\"unknown\":\"drop\","
+    ops.product_json = "{\"key\":\"no\",\"codec\":\"cbor\",\"name\":\"Words\",\"unknown\":\"drop\","
                        "\"model\":{\"properties\":[{\"id\":\"a\",\"type\":\"int\"}]}}";
     flow_init(&f, 0);
     flow_create(&f);
     open_above(&f);
     tk_ok(tpc_service_serve(f.core, &ops, NULL));
     tk_ok(tpc_entity_get(f.core, TPC_STR("main"), "product", TPC_STR("words"), copy_json, json));
-    ck_assert_ptr_nonnull(strstr(json, "\"codec\":\"words\""));
+    ck_assert_ptr_nonnull(strstr(json, "\"codec\":\"cbor\""));
     ck_assert_ptr_nonnull(strstr(json, "\"unknown\":\"drop\""));
     ck_assert_ptr_nonnull(strstr(json, "\"name\":\"Words\""));
     tk_ok(tpc_entity_get(f.core, TPC_STR("main"), "forward", TPC_STR("platform"), copy_json, json));
