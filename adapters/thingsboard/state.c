@@ -4,62 +4,17 @@
  */
 #include "inside.h"
 
+#include "../file/whole.h"
 #include "../text/say.h"
 
 #include <string.h>
-#include <sys/stat.h>
 #include <tpcore/json.h>
 
 #include "data/member.h"
 
-enum { STATE_MAX = 64 << 20, PATH_MAX_BYTES = 4096 };
+enum { STATE_MAX = 64 << 20 };
 
-/* ---- the file ---- */
-
-static int write_file(struct tb *s, const char *path, const struct tpi_buf *b, int *native)
-{
-    const struct tpc_files *f = s->host->files;
-    const struct tpc_bytes bytes = { b->ptr, b->len };
-    void *file = NULL;
-    int rc = f->open(f->user, path, TPC_FILE_WRITE | TPC_FILE_CREATE, &file, native);
-    if (rc != 0) {
-        return rc;
-    }
-    (void) chmod(path, S_IRUSR | S_IWUSR); /* before there is anything in it */
-    rc = f->truncate(f->user, file, 0, native);
-    rc = rc != 0 ? rc : f->write_at(f->user, file, &bytes, 1, 0, native);
-    rc = rc != 0 ? rc : f->sync(f->user, file, native);
-    f->close(f->user, file);
-    return rc;
-}
-
-static int replace_file(struct tb *s, const struct tpi_buf *b, int *native)
-{
-    const struct tpc_files *f = s->host->files;
-    char path[PATH_MAX_BYTES];
-    size_t n = strlen(s->config.state);
-    if (n + 5 > sizeof(path)) {
-        return TPC_ETOOBIG;
-    }
-    char dir[PATH_MAX_BYTES] = ".";
-    size_t end = n;
-    while (end > 0 && s->config.state[end - 1] != '/') {
-        end--;
-    }
-    if (end > 0) {
-        memcpy(dir, s->config.state, end);
-        dir[end > 1 ? end - 1 : 1] = '\0';
-        (void) f->make_dir(f->user, dir, native);
-    }
-    memcpy(path, s->config.state, n);
-    memcpy(path + n, ".new", 5);
-    int rc = write_file(s, path, b, native);
-    rc = rc != 0 ? rc : f->rename(f->user, path, s->config.state, native);
-    if (rc == 0) {
-        (void) f->sync_dir(f->user, dir, native);
-    }
-    return rc;
-}
+/* ---- saving ---- */
 
 static int say_text(struct tpi_buf *b, const char *name, const char *text)
 {
@@ -91,7 +46,7 @@ void tb_state_save(struct tb *s)
     rc = rc != 0 || !s->has_credentials ? rc : say_credentials(s, &b);
     pthread_mutex_unlock(&s->lock);
     rc = rc != 0 ? rc : tpi_buf_put(&b, "}\n", 2);
-    rc = rc != 0 ? rc : replace_file(s, &b, &native);
+    rc = rc != 0 ? rc : whole_replace(s->host->files, s->config.state, &b, &native);
     if (rc != 0) {
         s->host->count(s->ctx, "state_failed", 1);
         s->host->log(s->ctx, TPC_LOG_ERROR, "%s cannot be written: %s (errno %d)", s->config.state,
@@ -148,26 +103,6 @@ static int read_state(struct tb *s, struct tpc_str text)
                    : s->host->fail(s->ctx, rc, "%s cannot be used: %s", s->config.state, err.text);
 }
 
-/* Appends a whole file. Returns 0 or a code of the files, TPC_ETOOBIG, TPC_ENOMEM. */
-static int read_file(struct tb *s, const char *path, struct tpi_buf *b)
-{
-    const struct tpc_files *f = s->host->files;
-    void *file = NULL;
-    int rc = f->open(f->user, path, TPC_FILE_READ, &file, NULL);
-    if (rc != 0) {
-        return rc;
-    }
-    int64_t len = f->length(f->user, file, NULL);
-    rc = len < 0 ? TPC_EIO : len > STATE_MAX ? TPC_ETOOBIG : tpi_buf_reserve(b, (size_t) len + 1);
-    int64_t got = rc == 0 ? f->read_at(f->user, file, b->ptr + b->len, (size_t) len, 0, NULL) : 0;
-    f->close(f->user, file);
-    if (got < 0) {
-        return TPC_EIO;
-    }
-    b->len += (size_t) got;
-    return rc;
-}
-
 int tb_state_load(struct tb *s)
 {
     struct tpi_buf b;
@@ -175,7 +110,7 @@ int tb_state_load(struct tb *s)
         return 0;
     }
     tpi_buf_init(&b, s->host->allocator, 0);
-    int rc = read_file(s, s->config.state, &b);
+    int rc = whole_read(s->host->files, s->config.state, STATE_MAX, &b);
     if (rc == TPC_ENOENT) {
         rc = 0;
     } else if (rc != 0) {
@@ -197,7 +132,7 @@ static int say_certificate(struct tb *s, struct tpi_buf *b)
         return TPC_EINVAL;
     }
     tpi_buf_init(&pem, s->host->allocator, 0);
-    int rc = read_file(s, s->config.client.cert, &pem);
+    int rc = whole_read(s->host->files, s->config.client.cert, STATE_MAX, &pem);
     rc = rc != 0 ? rc : tpi_buf_printf(b, ",\"hash\":");
     rc = rc != 0 ? rc : say_quoted(b, (struct tpc_str){ (const char *) pem.ptr, pem.len });
     tpi_buf_fini(&pem);
