@@ -12,7 +12,8 @@ struct tcp_taker {
     struct tcp *t;
     tpc_handover_fn *fn;
     void *user;
-    uint64_t over; /* connection to be closed; 0 = none */
+    uint64_t has;  /* connection that it was given last; 0 = none */
+    uint64_t over; /* .. to be closed; 0 = none */
     bool posted, ended;
     uint32_t key_len;
     char key[];
@@ -37,7 +38,7 @@ static bool give(struct tcp *t, struct tcp_taker *k, struct tcp_conn *c, int fd)
     pthread_mutex_lock(&t->lock);
     bool wanted = !k->ended;
     if (wanted) {
-        c->lent = ++t->lent;
+        c->lent = k->has = ++t->lent;
         (void) tpi_map64_remove(&t->sessions, c->session); /* frames for it would come between */
         k->fn(k->user, fd, c->lent);
     }
@@ -79,7 +80,7 @@ void tcp_lent_closed(struct tcp_conn *c)
     }
     pthread_mutex_lock(&t->lock);
     struct tcp_taker *k = tpi_map_get(&t->takers, c->key, c->key_len);
-    if (k != NULL && !k->ended) {
+    if (k != NULL && !k->ended && k->has == c->lent) {
         k->fn(k->user, -1, c->lent);
     }
     pthread_mutex_unlock(&t->lock);
@@ -106,14 +107,15 @@ static void run_taker(void *user)
     struct tcp_conn *c = tpi_map_get(&t->devices, k->key, k->key_len);
     pthread_mutex_lock(&t->lock);
     uint64_t over = k->over;
+    uint64_t has = k->has;
     bool ended = k->ended;
     k->over = 0;
     k->posted = false;
     pthread_mutex_unlock(&t->lock);
     if (c != NULL && over != 0 && c->lent == over) {
         net_stream_end(c->stream, NET_END_OWN);
-    } else if (c != NULL && ended && c->lent != 0 && taker_of(t, c) == NULL) {
-        reclaim(t, c);
+    } else if (c != NULL && ended && c->lent != 0 && c->lent == has) {
+        reclaim(t, c); /* who has asked since has a job that comes after this one */
     } else if (c != NULL && !ended) {
         tcp_lend(c);
     }
@@ -125,8 +127,10 @@ static void run_taker(void *user)
 /* Under the lock. False: there is no loop, and so no connection. */
 static bool post(struct tcp *t, struct tcp_taker *k)
 {
-    k->job = (struct net_job){ run_taker, k, NULL };
-    k->posted = k->posted || net_loop_post(t->loop, &k->job);
+    if (!k->posted) { /* else it is in the loop's list */
+        k->job = (struct net_job){ run_taker, k, NULL };
+        k->posted = net_loop_post(t->loop, &k->job);
+    }
     return k->posted;
 }
 

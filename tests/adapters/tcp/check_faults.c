@@ -448,11 +448,8 @@ START_TEST(connections_that_take_the_last_descriptors_are_closed_and_counted)
         ck_assert_int_eq(connect(fd[i], (struct sockaddr *) &a, sizeof(a)), 0);
     }
     bool counted = rig_wait(&r, "not_accepted", DEVICES - ROOM);
-    int free_one = dup(fd[0]);
-    close(free_one);
     (void) setrlimit(RLIMIT_NOFILE, &before);
     ck_assert(counted);
-    ck_assert_int_ge(free_one, 0);
     ck_assert_int_eq(fake_metric(&r.h, "opened"), ROOM);
     ck_assert(dev_gone(fd[DEVICES - 1]));
     while (more > 0) {

@@ -169,6 +169,48 @@ START_TEST(connection_that_is_given_back_is_read_as_before_and_may_be_asked_for_
 }
 END_TEST
 
+START_TEST(connection_goes_to_who_asks_for_it_right_after_another_has_ended)
+{
+    begin();
+    take("m1");
+    int dev = log_in("m1");
+    ck_assert(wait_taken(1));
+    for (uint32_t i = 2; i <= 20; i++) {
+        close(atomic_load(&taken.fd));
+        ops->end(r.h.offered_self, id);
+        take("m1");
+        ck_assert(wait_taken(i));
+    }
+    check_talk(dev);
+    close(atomic_load(&taken.fd));
+    ops->end(r.h.offered_self, id);
+    close(dev);
+    rig_down(&r);
+}
+END_TEST
+
+START_TEST(who_ends_before_his_asking_was_heard_cuts_nobody_off)
+{
+    struct tpc_frame f = { .size = sizeof(f), .kind = TPC_MSG_COMMAND };
+    f.payload = TPC_BYTES("go\n");
+    begin();
+    int dev = log_in("m1");
+    int other = dev_connect(r.port);
+    pthread_mutex_lock(&r.lock); /* the loop waits in login() */
+    dev_say(other, "id:m2\n");
+    poll(NULL, 0, 50);
+    take("m3");
+    tk_ok(fake_send(&r.h, 1, "p", "m1", &f, 1));
+    ops->end(r.h.offered_self, id);
+    pthread_mutex_unlock(&r.lock);
+    ck_assert(fake_wait_sent(&r.h, 1));
+    ck_assert(dev_hears(dev, "go\n"));
+    close(dev);
+    close(other);
+    rig_down(&r);
+}
+END_TEST
+
 START_TEST(stop_ends_what_is_handed_over_and_forgets_who_asked)
 {
     begin();
@@ -213,6 +255,8 @@ Suite *tcp_lend_suite(void)
     tcase_add_test(c, connection_is_handed_over_once_somebody_asks_or_once_the_device_is_in);
     tcase_add_test(c, who_speaks_hears_that_the_device_came_again_or_shall_go);
     tcase_add_test(c, connection_that_is_given_back_is_read_as_before_and_may_be_asked_for_anew);
+    tcase_add_test(c, connection_goes_to_who_asks_for_it_right_after_another_has_ended);
+    tcase_add_test(c, who_ends_before_his_asking_was_heard_cuts_nobody_off);
     tcase_add_test(c, stop_ends_what_is_handed_over_and_forgets_who_asked);
     tcase_add_test(c, memory_that_runs_out_costs_the_connection_at_most);
     suite_add_tcase(s, c);
