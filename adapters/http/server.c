@@ -314,9 +314,9 @@ void hs_server_stop(struct hs_server *s)
     atomic_store(&s->stopping, true);
     hs_wake(s);
     pthread_join(s->thread, NULL);
-    resume_ready(s);
     tpi_wheel_cancel(&s->wheel, &s->sweep);
     set_running(s, false); /* nothing becomes ready any more */
+    resume_ready(s);       /* what did until then: its connection is not to go while it is listed */
     let_go(s);
     close_all(s);
 }
