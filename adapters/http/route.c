@@ -251,7 +251,12 @@ int hs_pattern_order(const struct hs_pattern *a, const struct hs_pattern *b)
     if (a->literal != b->literal) {
         return a->literal > b->literal ? -1 : 1;
     }
-    return a->count != b->count ? (a->count > b->count ? -1 : 1) : 0;
+    if (a->count != b->count) {
+        return a->count > b->count ? -1 : 1;
+    }
+    int rest_a = a->levels[a->count - 1].kind == HS_REST;
+    int rest_b = b->levels[b->count - 1].kind == HS_REST;
+    return rest_a - rest_b; /* "{a}" says more than "{a...}" */
 }
 
 bool hs_pattern_same(const struct hs_pattern *a, const struct hs_pattern *b)

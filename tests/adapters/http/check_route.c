@@ -141,8 +141,13 @@ END_TEST
 
 START_TEST(pattern_that_says_more_comes_first)
 {
-    static const char *const sorted[] = { "/api/v1/things/count", "/api/v1/things/{id}/points",
-                                          "/api/v1/things/{id}", "/api/{rest...}", "/{a}" };
+    static const char *const sorted[] = { "/api/v1/things/count",
+                                          "/api/v1/things/{id}/points",
+                                          "/api/v1/things/{id}",
+                                          "/api/v1/things/{rest...}",
+                                          "/api/{rest...}",
+                                          "/{a}",
+                                          "/{a...}" };
     struct hs_pattern a, b;
     const char *why;
     for (size_t i = 0; i + 1 < sizeof(sorted) / sizeof(sorted[0]); i++) {
