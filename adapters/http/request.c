@@ -287,6 +287,7 @@ static void read_target(struct hs_request *r, struct hs_path *path, struct refus
     hs_target_split((struct tpc_str){ r->target, r->target_len }, &raw, &r->call.raw_query);
     if (raw.len > s->limits.path_max || r->call.raw_query.len > s->limits.query_max) {
         r->close = true;
+        hs_count(s, "too_long", 1);
         refuse(f, 414, "the path or the query is too long");
         return;
     }
@@ -296,10 +297,12 @@ static void read_target(struct hs_request *r, struct hs_path *path, struct refus
         return;
     }
     if (hs_path_read(raw, room, path) != 0) {
+        hs_count(s, "malformed", 1);
         refuse(f, 400, "the path is malformed");
         return;
     }
     if (hs_query_read(r->call.raw_query, room + raw.len, found, &count) != 0) {
+        hs_count(s, "malformed", 1);
         refuse(f, 400, "the query is malformed");
         return;
     }
