@@ -1,7 +1,7 @@
 /*
  * What the platform asks a service: routes on the module http. Answers are {"code","message","data"} with
- * HTTP status 200 whatever they say, as the SDKs do it. Nobody proves who he is: the option allow says
- * whose calls count.
+ * HTTP status 200 whatever they say, as the SDKs do it, but for a notification that is not taken. Nobody
+ * proves who he is: the option allow says whose calls count.
  */
 #include "platform.h"
 
@@ -36,8 +36,8 @@ static struct tpc_value text_value(const char *text)
 }
 
 /* data NULL: there is none. */
-static void reply(struct tp_http *h, uint64_t call, int code, const char *message,
-                  const struct tpc_value *data)
+static void reply_with(struct tp_http *h, uint64_t call, uint32_t status, int code,
+                       const char *message, const struct tpc_value *data)
 {
     struct tpc_member m[3] = { { TPC_STR_INIT("code"), { TPC_INT, 0, 0, { .i = code } } },
                                { TPC_STR_INIT("message"), text_value(message) } };
@@ -48,7 +48,13 @@ static void reply(struct tp_http *h, uint64_t call, int code, const char *messag
     if (code != 200) {
         h->host->count(h->ctx, "callbacks_refused", 1);
     }
-    reply_json(h, call, 200, &map);
+    reply_json(h, call, status, &map);
+}
+
+static void reply(struct tp_http *h, uint64_t call, int code, const char *message,
+                  const struct tpc_value *data)
+{
+    reply_with(h, call, 200, code, message, data);
 }
 
 static void done(struct tp_http *h, const struct tpc_http_call *call, int rc)
@@ -129,13 +135,14 @@ static int disconnect(struct tp_http *h, struct tpc_str id)
     pthread_mutex_lock(&h->lock);
     struct tp_device *d = tp_devices_by_id(&h->devices, id);
     bool known = d != NULL;
+    bool checked = known && d->checking; /* by what is under way: that ends it */
     if (known) {
         d->checking = true; /* it does not come back with what may be its old voucher */
     }
     pthread_mutex_unlock(&h->lock);
     int rc = tp_http_note(h, TP_NOTE_DEVICE, id);
     if (known) {
-        if (rc != 0) {
+        if (rc != 0 && !checked) {
             pthread_mutex_lock(&h->lock);
             d = tp_devices_by_id(&h->devices, id);
             if (d != NULL) {
@@ -277,7 +284,12 @@ static void on_notification(void *user, const struct tpc_http_call *call)
     int rc = read_body(h, call, &arena, &body);
     rc = rc != 0 ? rc : notify(h, &body, arena);
     tpc_arena_destroy(arena);
-    done(h, call, rc);
+    if (rc == TPC_EAGAIN || rc == TPC_ENOMEM || rc == TPC_ESTATE) {
+        /* The platform looks at the HTTP status only, and tells its user that it failed. */
+        reply_with(h, call->id, 503, 500, tpc_error_name(rc), NULL);
+    } else {
+        done(h, call, rc);
+    }
 }
 
 /* ---- discovery ---- */

@@ -86,15 +86,16 @@ static void read_again(struct tp_http *h, struct tpc_str id)
     pthread_mutex_lock(&h->lock);
     struct tp_device *d = tp_devices_by_id(&h->devices, id);
     struct tp_ask *a = tp_ask_get(h, true, id);
+    if (d != NULL) {
+        d->checking = a != NULL; /* without a call no answer would end it */
+    }
     if (a != NULL) {
-        if (d != NULL) {
-            d->checking = true;
-        }
         tp_ask_want(h, a);
     }
     pthread_mutex_unlock(&h->lock);
     if (a == NULL) {
         h->host->count(h->ctx, "asks_refused", 1);
+        tp_lists_due(h);
     }
 }
 

@@ -262,6 +262,28 @@ START_TEST(known_device_is_let_in_where_the_platform_is_away_after_a_disconnect)
 }
 END_TEST
 
+START_TEST(device_that_cannot_be_asked_for_after_a_disconnect_is_not_locked_out)
+{
+    begin();
+    tk_ok(fx_login(&f, 0, "V1", NULL));
+    fx_answer(&f, CONFIG, "", device_a);
+    is_in(0, "a");
+    uint32_t calls = fx_calls(&f, "/plugin/devices");
+    uint32_t count = f.h->ask_count;
+    f.h->ask_count = TP_ASKS_LIMIT; /* unknown vouchers hold all places */
+    (void) fx_request(&f, "POST", "/api/v1/device/disconnect", "", "{\"device_id\":\"a\"}", "");
+    ck_assert(fx_dropped(&f, "a"));
+    fx_step(&f);
+    f.h->ask_count = count;
+    ck_assert_int_eq(fake_metric(&f.host, "asks_refused"), 1);
+    tk_ok(fx_login(&f, 1, "V1", NULL));
+    is_in(1, "a");
+    fx_pass(&f, 60000);
+    ck_assert_uint_gt(fx_calls(&f, "/plugin/devices"), calls); /* what changed is read with all */
+    fx_fini(&f);
+}
+END_TEST
+
 START_TEST(device_that_the_core_refuses_is_refused)
 {
     begin();
@@ -410,6 +432,7 @@ Suite *access_suite(void)
     tcase_add_test(t, connections_that_wait_are_told_to_come_later_at_the_end);
     tcase_add_test(t, device_comes_back_only_after_its_configuration_was_read_again);
     tcase_add_test(t, known_device_is_let_in_where_the_platform_is_away_after_a_disconnect);
+    tcase_add_test(t, device_that_cannot_be_asked_for_after_a_disconnect_is_not_locked_out);
     tcase_add_test(t, device_that_the_core_refuses_is_refused);
     tcase_add_test(t, thousand_connections_at_once_are_all_answered_in_their_order);
     tcase_add_test(t, gateway_waits_for_those_behind_it_but_not_for_those_that_are_gone);

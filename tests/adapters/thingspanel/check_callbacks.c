@@ -134,6 +134,10 @@ START_TEST(flood_of_callbacks_is_bounded)
     const char *text =
         fx_request(&f, "POST", "/api/v1/device/disconnect", "", "{\"device_id\":\"d\"}", "");
     ck_assert(begins(text, "{\"code\":500,"));
+    text = fx_request(&f, "POST", "/api/v1/plugin/notification", "",
+                      "{\"message_type\":\"1\",\"message\":\"{}\"}", "");
+    ck_assert(begins(text, "{\"code\":500,"));
+    ck_assert_uint_eq(fx_status(&f), 503); /* the platform looks at nothing else there */
     f.h->note_count = 0;
     fx_fini(&f);
 }
