@@ -78,7 +78,8 @@ const struct tpc_option net_framing_options[NET_FRAMING_OPTION_COUNT] = {
       .def = "64KiB",
       .max = NET_FRAME_LIMIT,
       .since = "0.1",
-      .help = "of begin: bytes passed over between two frames before the connection is closed" },
+      .help = "of begin and service: bytes passed over between two frames before the connection is "
+              "closed" },
 };
 
 static int hex_digit(char c)

@@ -243,8 +243,3 @@ void net_group_close(struct net_group *g)
         net_stream_close(s, NET_END_OWN);
     }
 }
-
-uint32_t net_group_count(const struct net_group *g)
-{
-    return g->count;
-}

@@ -115,14 +115,6 @@ void net_stream_deadline(struct net_stream *s, uint32_t after_ms)
     }
 }
 
-void net_stream_idle(struct net_stream *s, uint32_t idle_ms)
-{
-    s->idle_ms = idle_ms;
-    if (s->state == NET_OPEN) {
-        set_timer(s);
-    }
-}
-
 /* ---- reading ---- */
 
 static void on_room(uv_handle_t *handle, size_t suggested, uv_buf_t *ret)

@@ -87,8 +87,6 @@ int net_dial(struct net_group *g, const struct net_url *url, struct net_tls *tls
 /* Ends listening, dialling and all connections (closed() is called of each, NET_END_OWN). */
 void net_group_close(struct net_group *g);
 
-uint32_t net_group_count(const struct net_group *g);
-
 /* ---- a stream ---- */
 
 void *net_stream_data(struct net_stream *s);
@@ -111,8 +109,6 @@ void net_stream_resume(struct net_stream *s);
 /* Ends the connection that late from now unless it is set anew; 0 = no deadline. What is read does not
  * move it. */
 void net_stream_deadline(struct net_stream *s, uint32_t after_ms);
-/* Instead of the group's idle_ms; 0 = none. */
-void net_stream_idle(struct net_stream *s, uint32_t idle_ms);
 
 /* TLS. */
 bool net_stream_is_secure(const struct net_stream *s);

@@ -173,6 +173,17 @@ static int read_listen(struct tcp *t, const struct tpc_value *cfg, bool *ret_tls
     return rc;
 }
 
+/* Two connections of one device would close each other for ever. */
+static bool is_twice(const struct tcp *t, uint32_t i)
+{
+    for (uint32_t k = 0; k < i; k++) {
+        if (tpc_str_equal(t->dials[k].device, t->dials[i].device)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int read_connect(struct tcp *t, const struct tpc_value *cfg, bool *ret_tls)
 {
     const struct tpc_value *list = tpi_member(cfg, "connect");
@@ -192,6 +203,11 @@ static int read_connect(struct tcp *t, const struct tpc_value *cfg, bool *ret_tl
         d->device = tpi_member_text(&list->as.items[i], "device");
         rc = read_url(t, "connect", tpi_member_text(&list->as.items[i], "url"), &d->url);
         *ret_tls = *ret_tls || (rc == 0 && secure(&d->url));
+        if (rc == 0 && (d->url.port == 0 || is_twice(t, i))) {
+            rc = t->host->fail(t->ctx, TPC_EINVAL, "connect: %.*s: %s", (int) d->device.len,
+                               d->device.ptr,
+                               d->url.port == 0 ? "port 0 is none" : "it is there twice");
+        }
     }
     return rc;
 }

@@ -466,6 +466,9 @@ START_TEST(options_that_cannot_be_are_refused)
         "{\"listen\":[\"tcp://localhost:%d\"]}",
         "{\"listen\":[\"tls://127.0.0.1:%d\"]}",
         "{\"connect\":[{\"url\":\"tcp://a b:1\",\"device\":\"x\"}]}",
+        "{\"connect\":[{\"url\":\"tcp://a:0\",\"device\":\"x\"}]}",
+        "{\"connect\":[{\"url\":\"tcp://a:1\",\"device\":\"x\"},"
+        "{\"url\":\"tcp://b:1\",\"device\":\"x\"}]}",
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         ck_assert_msg(rig_init(&r, bad[i], false) == TPC_EINVAL, "%s", bad[i]);
