@@ -7,12 +7,20 @@
 #include <string.h>
 #include <tpcore/json.h>
 
-enum { HTTP_OK = 200, HTTP_TOO_MANY = 429, HTTP_SERVER = 500, VOUCHER_ROOM = 2 * TP_VOUCHER_BYTES };
+enum {
+    HTTP_OK = 200,
+    HTTP_TOO_MANY = 429,
+    HTTP_SERVER = 500,
+    DATABASE = 101001,
+    VOUCHER_ROOM = 2 * TP_VOUCHER_BYTES
+};
 
 enum tp_verdict tp_reply_judge(int64_t code)
 {
-    static const int64_t no[] = { 100404, 101001, 200064, 200080, 200081, 200082, 200083, 200084,
-                                  200085, 200086, 200052, 204001, 204002, 204003, 204004, 204005 };
+    static const int64_t no[] = {
+        100404, DATABASE, 200064, 200080, 200081, 200082, 200083, 200084,
+        200085, 200086,   200052, 204001, 204002, 204003, 204004, 204005
+    };
     static const int64_t operator_s[] = { 100002, 200065, 200066, 200067, 200070, 201001,
                                           201002, 40100,  40101,  40102,  40103,  40104 };
     if (code == HTTP_OK) {
@@ -32,6 +40,22 @@ enum tp_verdict tp_reply_judge(int64_t code)
         }
     }
     return TP_REPLY_LATER; /* 100000, 102001, 105001, 200068, 200069 and those we do not know */
+}
+
+/* 101001 is any fault of the platform's database; that of a row that is not there says so, and a database
+ * that is away must not take devices away. Without a word it is believed. */
+static bool is_missing(const struct tpc_value *data)
+{
+    static const struct tpc_str words[] = { TPC_STR_INIT("not found"), TPC_STR_INIT("no rows") };
+    struct tpc_str why = tpi_member_text(data, "sql_error");
+    for (size_t k = 0; k < sizeof(words) / sizeof(words[0]); k++) {
+        for (size_t i = 0; i + words[k].len <= why.len; i++) {
+            if (memcmp(why.ptr + i, words[k].ptr, words[k].len) == 0) {
+                return true;
+            }
+        }
+    }
+    return why.len == 0;
 }
 
 static void is_none(struct tp_reply *r, enum tp_verdict verdict, int code, const char *text)
@@ -72,7 +96,8 @@ void tp_reply_read(int failed, uint32_t status, struct tpc_bytes body, struct tp
         ret->message = tpi_member_text(doc, "message");
         ret->data = tpi_member(doc, "data");
         ret->verdict = tp_reply_judge(code);
-        if (ret->verdict == TP_REPLY_OK && status >= HTTP_SERVER) {
+        if ((ret->verdict == TP_REPLY_OK && status >= HTTP_SERVER) ||
+            (code == DATABASE && !is_missing(ret->data))) {
             ret->verdict = TP_REPLY_LATER;
         }
     }
