@@ -151,8 +151,9 @@ static int look(struct tp_http *h, const struct reading *r, tpc_access_done_fn *
     int rc = 0;
     *ret = LOOK_WAITS;
     pthread_mutex_lock(&h->lock);
-    const struct tp_device *d = tp_devices_by_voucher(&h->devices, voucher);
-    const struct tp_ask *a = d == NULL ? tp_ask_get(h, false, voucher) : NULL;
+    /* Without a start the directory may be being read. */
+    const struct tp_device *d = h->stopping ? NULL : tp_devices_by_voucher(&h->devices, voucher);
+    const struct tp_ask *a = d == NULL && !h->stopping ? tp_ask_get(h, false, voucher) : NULL;
     if (h->stopping) {
         rc = TPC_ESTATE;
     } else if (d != NULL && d->in_core && d->ready && !d->checking) {

@@ -105,12 +105,11 @@ static void call(struct tp_http *h, struct tp_ask *a, uint64_t now)
 
 /* ---- answers ---- */
 
-/* A known device may be let in again, although the platform could not be asked. */
-static void check_is_over(struct tp_http *h, struct tp_ask *a)
+void tp_check_over(struct tp_http *h, struct tpc_str id)
 {
     struct tp_ask *waiting = NULL;
     pthread_mutex_lock(&h->lock);
-    struct tp_device *d = a->by_id ? tp_devices_by_id(&h->devices, text_of(a)) : NULL;
+    struct tp_device *d = tp_devices_by_id(&h->devices, id);
     if (d != NULL && d->checking) {
         d->checking = false;
         char key[TP_VOUCHER_BYTES + 1] = { 'v' };
@@ -122,6 +121,13 @@ static void check_is_over(struct tp_http *h, struct tp_ask *a)
     pthread_mutex_unlock(&h->lock);
     if (waiting != NULL) {
         tp_ask_resolve(h, waiting);
+    }
+}
+
+static void check_is_over(struct tp_http *h, const struct tp_ask *a)
+{
+    if (a->by_id) {
+        tp_check_over(h, text_of(a));
     }
 }
 
@@ -172,11 +178,11 @@ static void is_unknown(struct tp_http *h, struct tp_ask *a)
     }
     pthread_mutex_lock(&h->lock);
     a->unknown++;
-    if (a->unknown >= TP_UNKNOWN_TRIES && h->config->unknown_pause_ms > 0) {
+    bool blocked = a->unknown >= TP_UNKNOWN_TRIES && h->config->unknown_pause_ms > 0;
+    if (blocked) {
         a->unknown = 0;
         a->blocked_ms = tp_http_now(h) + h->config->unknown_pause_ms;
     }
-    bool blocked = a->blocked_ms != 0;
     pthread_mutex_unlock(&h->lock);
     if (blocked) {
         h->host->count(h->ctx, "vouchers_blocked", 1);

@@ -86,15 +86,16 @@ static void read_again(struct tp_http *h, struct tpc_str id)
     pthread_mutex_lock(&h->lock);
     struct tp_device *d = tp_devices_by_id(&h->devices, id);
     struct tp_ask *a = tp_ask_get(h, true, id);
-    if (d != NULL) {
-        d->checking = a != NULL; /* without a call no answer would end it */
-    }
     if (a != NULL) {
+        if (d != NULL) {
+            d->checking = true;
+        }
         tp_ask_want(h, a);
     }
     pthread_mutex_unlock(&h->lock);
     if (a == NULL) {
         h->host->count(h->ctx, "asks_refused", 1);
+        tp_check_over(h, id); /* without a call no answer would end it */
         tp_lists_due(h);
     }
 }
@@ -329,6 +330,17 @@ int tp_http_serve(struct tp_http *h, const struct tpc_service_ops *ops, void *us
     return 0;
 }
 
+/* What was to be asked before a stop was forgotten there; the lists are read anew. */
+static void end_checks(struct tp_http *h)
+{
+    size_t at = 0;
+    void *value = NULL;
+    while (tpi_map_next(&h->devices.by_id, &at, NULL, &value)) {
+        struct tp_device *d = value;
+        d->checking = false;
+    }
+}
+
 int tp_http_begin(struct tp_http *h)
 {
     const void *ops = h->client;
@@ -337,11 +349,15 @@ int tp_http_begin(struct tp_http *h)
         return h->host->fail(h->ctx, rc, "it needs the module http_client: open that, too");
     }
     h->client = ops;
-    h->stopping = false;
     h->started = true;
     h->beat_ms = 0;
     h->beat_away = h->said = h->alive = false;
+    memset(h->wrong_code, 0, sizeof(h->wrong_code));
     rc = tp_keep_load(h);
+    pthread_mutex_lock(&h->lock);
+    end_checks(h);
+    h->stopping = false; /* before it nobody looks into the directory to log in */
+    pthread_mutex_unlock(&h->lock);
     rc = rc != 0 ? rc : tp_callbacks_start(h);
     tp_lists_due(h);
     return rc;

@@ -207,7 +207,8 @@ struct tp_http {
     bool beat_away;
     bool alive, said; /* the platform answers; whether that was told */
     int said_code;
-    uint32_t mark; /* of the last answer with several devices */
+    int wrong_code[TP_REQUESTS]; /* that was said of a call; 0 = none */
+    uint32_t mark;               /* of the last answer with several devices */
     struct tp_list list, points_list;
     struct tp_point *points;
     uint32_t point_count;
@@ -257,7 +258,8 @@ int tp_request_send(struct tp_http *h, enum tp_request_kind kind, struct tp_ask 
 void tp_requests_read(struct tp_http *h);
 /* Ends all; returns when none is on its way. */
 void tp_requests_end(struct tp_http *h);
-/* What the platform said last: one line when that changes. The thread's. */
+/* What the platform said last: one line when that changes. Whether it lives is what the heartbeat says. The
+ * thread's. */
 void tp_platform_said(struct tp_http *h, enum tp_request_kind kind, const struct tp_reply *r);
 
 /* ---- asks.c: device/config ---- */
@@ -274,6 +276,8 @@ void tp_ask_resolve(struct tp_http *h, struct tp_ask *a);
 /* The platform is back: what failed is not waited for any longer. The thread's. */
 void tp_asks_hurry(struct tp_http *h);
 void tp_asks_fini(struct tp_http *h);
+/* A known device may be let in again, whether the platform could be asked for it or not. The thread's. */
+void tp_check_over(struct tp_http *h, struct tpc_str id);
 
 /* ---- lists.c: devices and access points ---- */
 

@@ -273,13 +273,31 @@ START_TEST(device_that_cannot_be_asked_for_after_a_disconnect_is_not_locked_out)
     f.h->ask_count = TP_ASKS_LIMIT; /* unknown vouchers hold all places */
     (void) fx_request(&f, "POST", "/api/v1/device/disconnect", "", "{\"device_id\":\"a\"}", "");
     ck_assert(fx_dropped(&f, "a"));
-    fx_step(&f);
+    tk_ok(fx_login(&f, 2, "V1", NULL)); /* it waits, and is let in with the step */
+    is_in(2, "a");
     f.h->ask_count = count;
     ck_assert_int_eq(fake_metric(&f.host, "asks_refused"), 1);
     tk_ok(fx_login(&f, 1, "V1", NULL));
     is_in(1, "a");
     fx_pass(&f, 60000);
     ck_assert_uint_gt(fx_calls(&f, "/plugin/devices"), calls); /* what changed is read with all */
+    fx_fini(&f);
+}
+END_TEST
+
+START_TEST(known_device_is_let_in_after_a_stop_with_an_open_question)
+{
+    begin();
+    tk_ok(fx_login(&f, 0, "V1", NULL));
+    fx_answer(&f, CONFIG, "", device_a);
+    (void) fx_request(&f, "POST", "/api/v1/device/disconnect", "", "{\"device_id\":\"a\"}", "");
+    tp_http_end(f.h);
+    ck_assert_int_eq(fx_login(&f, 1, "V1", NULL), TPC_ESTATE);
+    ck_assert_int_eq(fx_login(&f, 1, "V2", NULL), TPC_ESTATE);
+    ck_assert_uint_eq(f.h->ask_count, 0);
+    tk_ok(tp_http_begin(f.h));
+    tk_ok(fx_login(&f, 2, "V1", NULL));
+    is_in(2, "a");
     fx_fini(&f);
 }
 END_TEST
@@ -433,6 +451,7 @@ Suite *access_suite(void)
     tcase_add_test(t, device_comes_back_only_after_its_configuration_was_read_again);
     tcase_add_test(t, known_device_is_let_in_where_the_platform_is_away_after_a_disconnect);
     tcase_add_test(t, device_that_cannot_be_asked_for_after_a_disconnect_is_not_locked_out);
+    tcase_add_test(t, known_device_is_let_in_after_a_stop_with_an_open_question);
     tcase_add_test(t, device_that_the_core_refuses_is_refused);
     tcase_add_test(t, thousand_connections_at_once_are_all_answered_in_their_order);
     tcase_add_test(t, gateway_waits_for_those_behind_it_but_not_for_those_that_are_gone);
