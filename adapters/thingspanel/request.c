@@ -151,16 +151,32 @@ static void count_verdict(struct tp_http *h, const struct tp_reply *r)
     h->host->count(h->ctx, names[r->verdict], 1);
 }
 
+static int short_len(struct tpc_str text)
+{
+    return (int) (text.len < 200 ? text.len : 200);
+}
+
+/* Somebody has to set something right: said once of a call, until the platform is back. */
+static void say_wrong(struct tp_http *h, enum tp_request_kind kind, const struct tp_reply *r)
+{
+    if (h->wrong_code[kind] != r->code) {
+        h->wrong_code[kind] = r->code;
+        h->host->log(h->ctx, TPC_LOG_WARN, "the platform at %s%s: %d %.*s", h->config->api,
+                     kinds[kind].path, r->code, short_len(r->message),
+                     r->message.len > 0 ? r->message.ptr : "");
+    }
+}
+
 void tp_platform_said(struct tp_http *h, enum tp_request_kind kind, const struct tp_reply *r)
 {
     bool alive = r->verdict == TP_REPLY_OK || r->verdict == TP_REPLY_LIMITED;
     int code = alive ? 0 : r->code;
     if (kind != TP_REQUEST_HEARTBEAT) {
-        /* It answered, whatever it said; only what an operator has to know is for the log. */
-        if (r->verdict != TP_REPLY_OPERATOR || (h->said && h->said_code == code)) {
-            return;
+        /* It answered, whatever it said; whether it lives is for the heartbeat. */
+        if (r->verdict == TP_REPLY_OPERATOR) {
+            say_wrong(h, kind, r);
         }
-        alive = false;
+        return;
     }
     if (h->said && h->alive == alive && h->said_code == code) {
         return;
@@ -169,21 +185,21 @@ void tp_platform_said(struct tp_http *h, enum tp_request_kind kind, const struct
     h->said = true;
     h->alive = alive;
     h->said_code = code;
-    int n = (int) (r->message.len < 200 ? r->message.len : 200);
     if (alive) {
         h->host->log(h->ctx, TPC_LOG_INFO, "the platform at %s answers", h->config->api);
-    } else if (kind == TP_REQUEST_HEARTBEAT && r->verdict == TP_REPLY_NO) {
+    } else if (r->verdict == TP_REPLY_NO) {
         h->host->log(h->ctx, TPC_LOG_ERROR,
                      "the platform does not know the service \"%s\": register it there (%d %.*s)",
-                     h->identifier, r->code, n, r->message.len > 0 ? r->message.ptr : "");
+                     h->identifier, r->code, short_len(r->message),
+                     r->message.len > 0 ? r->message.ptr : "");
     } else {
-        h->host->log(h->ctx, TPC_LOG_WARN, "the platform at %s%s: %d %.*s", h->config->api,
-                     kinds[kind].path, r->code, n, r->message.len > 0 ? r->message.ptr : "");
+        say_wrong(h, kind, r);
     }
     if (TPC_HAS(h->host, struct tpc_host, gauge)) {
         h->host->gauge(h->ctx, "platform_up", alive);
     }
     if (again) {
+        memset(h->wrong_code, 0, sizeof(h->wrong_code));
         tp_lists_due(h); /* what changed meanwhile was not told */
         tp_lists_hurry(h);
         tp_asks_hurry(h);

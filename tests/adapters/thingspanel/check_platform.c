@@ -16,7 +16,8 @@ static struct fx f;
     "\",\"config\":{\"interval\":\"10\"},\"protocol_config_template\":null,\"sub_devices\":null}"
 #define OK(data) "{\"code\":200,\"message\":\"Success\",\"data\":" data "}"
 #define PAGE(total, items) OK("{\"total\":" total ",\"list\":[" items "]}")
-#define NONE "{\"code\":101001,\"message\":\"not found\",\"data\":{\"sql_error\":\"x\"}}"
+#define NONE                                                                                       \
+    "{\"code\":101001,\"message\":\"not found\",\"data\":{\"sql_error\":\"record not found\"}}"
 #define LIMITED "{\"code\":201003,\"message\":\"too many\"}"
 
 static struct tp_found found;
@@ -118,6 +119,33 @@ START_TEST(service_that_is_not_registered_is_an_error_for_people)
     fx_pass(&f, 30001);
     fx_answer(&f, "/heartbeat", "", NONE);
     ck_assert_uint_eq(tk_env_logged(&f.env, "does not know the service"), 1);
+    fx_fini(&f);
+}
+END_TEST
+
+START_TEST(question_that_the_platform_objects_to_says_nothing_of_its_life)
+{
+    fx_init(&f, 1, NULL);
+    fx_quiet_start(&f);
+    uint32_t lists = fx_calls(&f, "/plugin/devices");
+    tk_ok(fx_login(&f, 0, "V1", NULL));
+    for (int i = 0; i < 3; i++) {
+        while (fx_open(&f, "/device/config", "") == NULL && !f.ends[0].told) {
+            fx_pass(&f, 1000);
+            if (fx_open(&f, "/heartbeat", "") != NULL) {
+                fx_answer(&f, "/heartbeat", "", OK("{}"));
+            }
+        }
+        if (!f.ends[0].told) {
+            fx_answer(&f, "/device/config", "", "{\"code\":100002,\"message\":\"parameter\"}");
+        } else {
+            tk_ok(fx_login(&f, 0, "V1", NULL));
+        }
+        ck_assert_int_eq(fake_metric(&f.host, "platform_up"), 1);
+    }
+    ck_assert_uint_eq(tk_env_logged(&f.env, "100002"), 1);
+    ck_assert_uint_eq(tk_env_logged(&f.env, "answers"), 1);
+    ck_assert_uint_eq(fx_calls(&f, "/plugin/devices"), lists);
     fx_fini(&f);
 }
 END_TEST
@@ -623,6 +651,7 @@ Suite *platform_suite(void)
     tcase_add_test(t, log_says_once_that_the_platform_is_away_or_back);
     tcase_add_test(t, what_failed_is_done_at_once_when_the_platform_is_back);
     tcase_add_test(t, service_that_is_not_registered_is_an_error_for_people);
+    tcase_add_test(t, question_that_the_platform_objects_to_says_nothing_of_its_life);
     tcase_add_test(t, pages_are_read_to_the_end_and_devices_are_made_and_told);
     tcase_add_test(t, page_that_is_too_large_is_read_in_smaller_ones);
     tcase_add_loop_test(t, list_that_fails_is_read_again_with_growing_pauses, 0,
