@@ -112,6 +112,20 @@ void panel_say(struct panel *p, enum panel_say what, struct tpc_str service, str
     }
 }
 
+/* Before what is to be told, behind the other questions: somebody waits for the answer. Under the lock. */
+static void put_first(struct panel *p, struct panel_call *c)
+{
+    struct panel_call **at = &p->calls;
+    while (*at != NULL && (*at)->done != NULL) {
+        at = &(*at)->next;
+    }
+    c->next = *at;
+    *at = c;
+    p->last_call = c->next != NULL ? p->last_call : c;
+    p->call_count++;
+    p->question_count++;
+}
+
 /* Under the lock; the call is in the list. */
 static void unlink_call(struct panel *p, struct panel_call *c)
 {
@@ -124,6 +138,7 @@ static void unlink_call(struct panel *p, struct panel_call *c)
     *at = c->next;
     p->last_call = p->last_call == c ? before : p->last_call;
     p->call_count--;
+    p->question_count -= c->done != NULL;
     if (c->listed) {
         (void) tpi_map_remove(&p->call_keys, name, call_key(c->what, c->service, c->key, name));
     }
@@ -431,7 +446,7 @@ static int encode(struct tpi_buf *b, struct tpc_str s)
     return rc;
 }
 
-/* Puts a question among the calls; the job's done is its from then on. */
+/* Puts a question among the calls; the job's done is its from then on, unless the job failed. */
 static void ask(struct panel *p, struct panel_job *job, uint8_t what, struct tpc_str service,
                 const struct tpi_buf *url)
 {
@@ -443,10 +458,18 @@ static void ask(struct panel *p, struct panel_job *job, uint8_t what, struct tpc
     }
     c->done = job->done;
     c->done_user = job->done_user;
-    job->done = NULL;
     pthread_mutex_lock(&p->lock);
-    append(p, c);
+    bool full = p->question_count >= PANEL_QUESTIONS_MAX;
+    if (!full) {
+        put_first(p, c);
+    }
     pthread_mutex_unlock(&p->lock);
+    if (full) {
+        free_call(c);
+        panel_fail(job, PANEL_CALL_FAILED, NULL);
+        return;
+    }
+    job->done = NULL;
 }
 
 void panel_ask_form(struct panel *p, struct panel_job *job)
@@ -489,11 +512,15 @@ void panel_ask_list(struct panel *p, struct panel_job *job)
         panel_fail(job, code, NULL);
         return;
     }
+    struct tpc_str voucher = panel_secret(p, job->arena, "access_point", job->text, "voucher");
+    if (voucher.ptr == NULL) {
+        panel_fail(job, PANEL_INTERNAL, NULL);
+        return;
+    }
     tpi_buf_init(&url, p->host->allocator, 0);
     rc = tpi_buf_printf(&url, "http://%.*s/api/v1/plugin/device/list?voucher=", (int) address.len,
                         address.ptr);
-    rc = rc != 0 ? rc
-                 : encode(&url, panel_secret(p, job->arena, "access_point", job->text, "voucher"));
+    rc = rc != 0 ? rc : encode(&url, voucher);
     rc = rc != 0 ? rc
                  : tpi_buf_printf(&url, "&page_size=%u&page=%u", (unsigned) job->page_size,
                                   (unsigned) job->page);

@@ -70,6 +70,10 @@ static int add_sub(void *user, const struct tpc_entity_info *info, struct tpc_st
     if (product == NULL || s->count == SUBS_MAX) {
         return TPC_ETOOBIG;
     }
+    struct tpc_str voucher = panel_voucher(s->products->p, arena, &d);
+    if (voucher.ptr == NULL) {
+        return TPC_ENOMEM;
+    }
     if (s->count == s->cap) {
         size_t cap = s->cap > 0 ? s->cap * 2 : 16;
         struct tpc_value *more = tpc_arena_take(arena, cap * sizeof(*more));
@@ -85,7 +89,7 @@ static int add_sub(void *user, const struct tpc_entity_info *info, struct tpc_st
     panel_map_begin(&m, arena, 6);
     panel_map_put(&m, "device_id", panel_text(d.key));
     panel_map_put(&m, "device_number", panel_text(d.key));
-    panel_map_put(&m, "voucher", panel_text(panel_voucher(s->products->p, arena, &d)));
+    panel_map_put(&m, "voucher", panel_text(voucher));
     panel_map_put(&m, "sub_device_addr", panel_text(address_of(&d)));
     panel_map_put(&m, "config", object_or_null(&d.doc, "protocol_config"));
     panel_map_put(&m, "protocol_config_template", object_or_null(&product->doc, "protocol_config"));
@@ -110,9 +114,13 @@ static int describe(struct products *all, const struct panel_doc *d, struct tpc_
             return rc;
         }
     }
+    struct tpc_str voucher = panel_voucher(all->p, all->arena, d);
+    if (voucher.ptr == NULL) {
+        return TPC_ENOMEM;
+    }
     panel_map_begin(&m, all->arena, 8);
     panel_map_put(&m, "id", panel_text(d->key));
-    panel_map_put(&m, "voucher", panel_text(panel_voucher(all->p, all->arena, d)));
+    panel_map_put(&m, "voucher", panel_text(voucher));
     panel_map_put(&m, "device_type", panel_text(tpc_str_from(type)));
     panel_map_put(&m, "protocol_type", panel_text(protocol.len > 0 ? protocol : TPC_STR("MQTT")));
     panel_map_put(&m, "device_number", panel_text(d->key));

@@ -89,13 +89,17 @@ int panel_each(struct panel *p, const char *kind, const char *field, struct tpc_
 struct tpc_str panel_secret(struct panel *p, struct tpc_arena *arena, const char *kind,
                             struct tpc_str key, const char *path)
 {
-    static const struct tpc_str none = { "", 0 };
-    struct tpc_buf buf = { tpc_arena_take(arena, PANEL_VOUCHER_BYTES), PANEL_VOUCHER_BYTES, 0 };
-    if (buf.ptr == NULL ||
-        p->api->entity_secret(p->core, p->tenant, kind, key, tpc_str_from(path), &buf) != 0) {
-        return none;
+    uint8_t text[PANEL_VOUCHER_BYTES];
+    struct tpc_buf buf = { text, sizeof(text), 0 };
+    struct tpc_str s = { "", 0 };
+    int rc = p->api->entity_secret(p->core, p->tenant, kind, key, tpc_str_from(path), &buf);
+    if (rc == 0) {
+        s = panel_copy(arena, (struct tpc_str){ (const char *) text, buf.need });
+    } else if (rc != TPC_ENOENT) {
+        s.ptr = NULL;
     }
-    return (struct tpc_str){ (const char *) buf.ptr, buf.need };
+    tpi_wipe(text, sizeof(text));
+    return s;
 }
 
 struct tpc_str panel_pair(struct tpc_arena *arena, struct tpc_str name, struct tpc_str password)
@@ -108,7 +112,7 @@ struct tpc_str panel_pair(struct tpc_arena *arena, struct tpc_str name, struct t
     }
     struct tpc_value v = panel_map_end(&m);
     struct tpc_value text = panel_json_text(arena, &v, "");
-    return tpc_value_text(&text);
+    return text.len > 0 ? tpc_value_text(&text) : (struct tpc_str){ NULL, 0 };
 }
 
 struct tpc_str panel_voucher(struct panel *p, struct tpc_arena *arena, const struct panel_doc *d)
@@ -116,16 +120,19 @@ struct tpc_str panel_voucher(struct panel *p, struct tpc_arena *arena, const str
     static const struct tpc_str none = { "", 0 };
     const struct tpc_value *credentials = tpi_member(&d->doc, "credentials");
     struct tpc_str voucher = panel_secret(p, arena, "device", d->key, "credentials.voucher");
-    if (voucher.len > 0) {
+    if (voucher.ptr == NULL || voucher.len > 0) {
         return voucher;
     }
     struct tpc_str name = tpi_member_text(credentials, "username");
     struct tpc_str password = panel_secret(p, arena, "device", d->key, "credentials.password");
+    if (password.ptr == NULL) {
+        return password;
+    }
     if (name.len > 0 && password.len > 0) {
         return panel_pair(arena, name, password);
     }
     struct tpc_str token = panel_secret(p, arena, "device", d->key, "credentials.token");
-    return token.len > 0 ? panel_pair(arena, token, none) : none;
+    return token.len > 0 ? panel_pair(arena, token, none) : token;
 }
 
 struct tpc_actor panel_actor(struct panel *p, const struct panel_job *job)

@@ -221,24 +221,34 @@ static bool is_old(uint64_t known, const struct panel_job *job)
     return job->revision < known || (job->revision == known && !job->gone);
 }
 
+/* Reads what changed. Returns whether its table can follow; if not, all is read anew with the next tick. */
+static bool read_changed(struct panel *p, struct panel_job *job, struct panel_doc *ret,
+                         bool *ret_there)
+{
+    int rc = panel_get(p, job->arena, kinds[job->kind], job->text, ret);
+    *ret_there = rc == 0;
+    p->reload |= rc != 0 && rc != TPC_ENOENT;
+    return rc == 0 || rc == TPC_ENOENT;
+}
+
 /* A device that is new is not told, for the service knows nothing of it; its gateway is. */
 static void device_changed(struct panel *p, struct panel_job *job)
 {
     struct tpc_str key = job->text;
     struct panel_device *old = tpi_map_get(&p->devices, key.ptr, key.len);
     struct panel_doc d;
-    bool there = false;
+    bool there;
     if (old != NULL && is_old(old->revision, job)) {
         return;
-    }
-    if (panel_get(p, job->arena, "device", key, &d) == 0) {
-        there = name_in(&p->products, tpi_member_text(&d.doc, "product")).len > 0;
     }
     if (old != NULL) {
         say_device(p, key);
         say_device(p, old->gateway);
     }
-    if (!there) {
+    if (!read_changed(p, job, &d, &there)) {
+        return;
+    }
+    if (!there || name_in(&p->products, tpi_member_text(&d.doc, "product")).len == 0) {
         free_device(p, tpi_map_remove(&p->devices, key.ptr, key.len));
         return;
     }
@@ -266,7 +276,10 @@ static void product_changed(struct panel *p, struct panel_job *job)
                       (struct tpc_str){ (const char *) key.ptr, key.len });
         }
     }
-    bool there = panel_get(p, job->arena, "product", job->text, &d) == 0;
+    bool there;
+    if (!read_changed(p, job, &d, &there)) {
+        return;
+    }
     after = there ? tpi_member_text(&d.doc, "protocol") : none;
     bool fresh = before.len == 0;
     if (!of_service(after)) {
@@ -288,7 +301,11 @@ static void point_changed(struct panel *p, struct panel_job *job)
     if (before.len > 0) {
         panel_say(p, PANEL_NOTIFY, before, job->text);
     }
-    if (panel_get(p, job->arena, "access_point", job->text, &d) != 0) {
+    bool there;
+    if (!read_changed(p, job, &d, &there)) {
+        return;
+    }
+    if (!there) {
         forget_name(p, &p->points, job->text);
         return;
     }
@@ -334,6 +351,15 @@ void panel_change(struct panel *p, struct panel_job *job)
 
 /* ---- what the core tells; its workers ---- */
 
+/* A change is lost. */
+static void all_anew(struct panel *p)
+{
+    pthread_mutex_lock(&p->lock);
+    p->lost = true;
+    pthread_cond_signal(&p->came);
+    pthread_mutex_unlock(&p->lock);
+}
+
 static void note(struct panel *p, const struct tpc_msg *m)
 {
     struct tpc_str kind = tpi_member_text(&m->params, "kind");
@@ -347,7 +373,7 @@ static void note(struct panel *p, const struct tpc_msg *m)
     }
     struct panel_job *job = panel_job_make(p, panel_change, texts);
     if (job == NULL) {
-        p->host->count(p->ctx, "changes_lost", 1);
+        all_anew(p);
         return;
     }
     job->kind = k;
@@ -360,10 +386,7 @@ static int on_batch(void *user, const struct tpc_batch *batch)
 {
     struct panel *p = user;
     if (batch->gap_to > batch->gap_from) {
-        pthread_mutex_lock(&p->lock);
-        p->lost = true;
-        pthread_cond_signal(&p->came);
-        pthread_mutex_unlock(&p->lock);
+        all_anew(p);
     }
     for (uint32_t i = 0; i < batch->count; i++) {
         note(p, tpc_batch_msg(batch, i));

@@ -69,6 +69,10 @@ static void answer_again(struct panel *p, struct panel_job *job, const struct pa
 {
     struct tpc_str name = tpi_member_text(tpi_member(&d->doc, "credentials"), "username");
     struct tpc_str password = panel_secret(p, job->arena, "device", d->key, "credentials.password");
+    if (password.ptr == NULL) {
+        panel_fail(job, PANEL_INTERNAL, NULL);
+        return;
+    }
     if (p->gateways != PANEL_GATEWAYS_REISSUE || name.len == 0 || password.len == 0) {
         panel_fail(job, PANEL_DEVICE_THERE, NULL);
         return;

@@ -29,6 +29,7 @@ enum {
     PANEL_BODY_BYTES = 64 << 10, /* of a request */
     PANEL_JOBS_MAX = 2000,       /* requests that wait */
     PANEL_CHANGES_MAX = 20000,   /* changes of entities that wait */
+    PANEL_QUESTIONS_MAX = 1000,  /* questions to services that wait or are on their way */
     PANEL_ARENA_BYTES = 64 << 20,
     PANEL_KEY_BYTES = 128,
     PANEL_VOUCHER_BYTES = 4096,
@@ -144,7 +145,7 @@ struct panel {
     struct panel_call *calls, *last_call;
     struct tpi_map call_keys; /* of those that wait, so that each stands there once */
     struct panel_call *flying[PANEL_FLIGHT_MAX];
-    uint32_t call_count, in_flight;
+    uint32_t call_count, question_count, in_flight;
 };
 
 enum panel_gateways { PANEL_GATEWAYS_OFF = 0, PANEL_GATEWAYS_NEW = 1, PANEL_GATEWAYS_REISSUE = 2 };
@@ -181,7 +182,8 @@ struct tpc_value panel_int(int64_t i);
 struct tpc_value panel_json_text(struct tpc_arena *arena, const struct tpc_value *v,
                                  const char *otherwise);
 struct tpc_str panel_copy(struct tpc_arena *arena, struct tpc_str s);
-/* {"username"[,"password"]}, as a platform writes a voucher for MQTT (contract 1.1). */
+/* {"username"[,"password"]}, as a platform writes a voucher for MQTT (contract 1.1). ptr NULL = out of
+ * memory. */
 struct tpc_str panel_pair(struct tpc_arena *arena, struct tpc_str name, struct tpc_str password);
 void panel_fail(struct panel_job *job, uint32_t code, const char *why);
 void panel_reply(struct panel *p, struct panel_job *job);
@@ -206,10 +208,11 @@ int panel_each(struct panel *p, const char *kind, const char *field, struct tpc_
                panel_each_fn *fn, void *user);
 int panel_parse(struct tpc_arena *arena, struct tpc_str key, struct tpc_str json,
                 const struct tpc_entity_info *info, struct panel_doc *ret);
-/* A secret, copied into the arena; empty if there is none. */
+/* A secret, copied into the arena; empty if there is none; ptr NULL if it cannot be read. */
 struct tpc_str panel_secret(struct panel *p, struct tpc_arena *arena, const char *kind,
                             struct tpc_str key, const char *path);
-/* A device's voucher: its own, or made of its user name and password. Empty if it has none. */
+/* A device's voucher: its own, or made of its user name and password. Empty if it has none; ptr NULL if it
+ * cannot be read. */
 struct tpc_str panel_voucher(struct panel *p, struct tpc_arena *arena, const struct panel_doc *d);
 /* Who changes entities for whom asked. */
 struct tpc_actor panel_actor(struct panel *p, const struct panel_job *job);

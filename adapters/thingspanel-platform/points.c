@@ -74,10 +74,14 @@ static int add_device(void *user, const struct tpc_entity_info *info, struct tpc
     }
     bool enabled = tpi_member_bool(&d.doc, "enabled", true);
     struct tpc_str name = tpi_member_text(&d.doc, "name");
+    struct tpc_str voucher = panel_voucher(l->p, l->arena, &d);
+    if (voucher.ptr == NULL) {
+        return TPC_ENOMEM;
+    }
     panel_map_begin(&m, l->arena, 14);
     panel_map_put(&m, "id", panel_text(d.key));
     panel_map_put(&m, "name", panel_text(name.len > 0 ? name : d.key));
-    panel_map_put(&m, "voucher", panel_text(panel_voucher(l->p, l->arena, &d)));
+    panel_map_put(&m, "voucher", panel_text(voucher));
     panel_map_put(&m, "tenant_id", panel_text(l->p->tenant));
     panel_map_put(&m, "is_enabled", panel_text(enabled ? TPC_STR("enabled") : TPC_STR("disabled")));
     panel_map_put(&m, "device_number", panel_text(d.key));
@@ -104,14 +108,17 @@ static int describe(struct panel *p, struct tpc_arena *arena, const struct panel
     if (rc != 0) {
         return rc;
     }
+    struct tpc_str voucher = panel_secret(p, arena, "access_point", d->key, "voucher");
+    if (voucher.ptr == NULL) {
+        return TPC_ENOMEM;
+    }
     panel_map_begin(&m, arena, 14);
     panel_map_put(&m, "id", panel_text(d->key));
     panel_map_put(&m, "service_access_id", panel_text(d->key));
     panel_map_put(&m, "name", panel_text(tpi_member_text(&d->doc, "name")));
     panel_map_put(&m, "service_plugin_id", panel_text(service));
     panel_map_put(&m, "service_identifier", panel_text(service));
-    panel_map_put(&m, "voucher",
-                  panel_text(panel_secret(p, arena, "access_point", d->key, "voucher")));
+    panel_map_put(&m, "voucher", panel_text(voucher));
     panel_map_put(&m, "description", panel_text(tpi_member_text(&d->doc, "description")));
     panel_map_put(&m, "service_access_config",
                   panel_json_text(arena, tpi_member(&d->doc, "config"), "{}"));

@@ -28,6 +28,9 @@ static int look(void *user, const struct tpc_entity_info *info, struct tpc_str k
 {
     struct search *s = user;
     struct tpc_str secret = panel_secret(s->p, s->arena, "product", key, "secret");
+    if (secret.ptr == NULL) {
+        return TPC_ENOMEM;
+    }
     if (secret.len == 0 || secret.len != s->secret.len ||
         !tpi_equal_const(secret.ptr, s->secret.ptr, secret.len)) {
         return 0;

@@ -14,8 +14,8 @@ TPC_BEGIN
 
 /*
  * code 200: data is what the service answered under "data", which may be TPC_NULL. Else one of ThingsPanel's
- * codes: 101001 no such service or access point, 200067 it has no address, 200068 nobody listens there,
- * 200069 the call failed, 200070 the answer is none; message says it in words. Views are valid during the
+ * codes: 100000 no memory, 101001 no such service or access point, 200067 it has no address, 200068 nobody
+ * listens there, 200069 the call failed, or 1,000 wait, 200070 the answer is none; message says it in words. Views are valid during the
  * call. Thread: any; must not block.
  */
 typedef void tpc_panel_done_fn(void *user, uint32_t code, struct tpc_str message,

@@ -8,7 +8,7 @@
 #include <tpcore/ext/module.h>
 #include <tpcore/ext/panel.h>
 
-enum { WEB_CALLS = 64, WEB_TEXT = 200000 };
+enum { WEB_CALLS = 64, WEB_TEXT = 2 << 20 };
 
 struct web_call {
     char url[600];
