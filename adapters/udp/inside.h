@@ -15,8 +15,7 @@
 enum {
     UDP_LISTEN_MAX = 8,
     UDP_OPTIONS = 8,
-    UDP_BUCKETS = 4096,  /* addresses share one of them: a limit, not an account */
-    UDP_SENDS_MAX = 4096 /* messages to devices that wait for the loop */
+    UDP_BUCKETS = 4096 /* addresses share one of them: a limit, not an account */
 };
 
 struct udp_config {

@@ -268,7 +268,9 @@ void udp_deliver(struct udp *u, struct udp_session *s, struct tpc_bytes message)
     f.device = tpc_str_from(s->who.key);
     int rc = u->host->receive(u->ctx, s->id, &f, 1); /* one ticket for all: see settled */
     if (rc == TPC_EAGAIN && u->kept_session == 0) {
-        memcpy(u->kept, message.ptr, message.len);
+        if (message.ptr != u->kept) { /* not the one that was kept before */
+            memcpy(u->kept, message.ptr, message.len);
+        }
         u->kept_len = message.len;
         u->kept_session = s->id;
         for (uint32_t i = 0; i < u->config.listen_count; i++) {
