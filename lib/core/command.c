@@ -500,10 +500,10 @@ int tpi_command_send(struct tpc_core *core, struct tpi_part *part, const struct 
     rc = deliver(core, out, err);
     if (rc != 0) {
         struct waiting wt;
-        if (done != NULL) {
-            (void) take_waiting(core, &id, &wt);
+        if (done == NULL || take_waiting(core, &id, &wt)) {
+            return tpi_fail_end(rc);
         }
-        return tpi_fail_end(rc);
+        /* It has ended meanwhile, and done is told of that: it was taken. */
     }
     if (ret != NULL) {
         *ret = id;

@@ -249,12 +249,11 @@ struct tpi_flush {
     atomic_bool threaded;
     bool stop;
     atomic_bool failing;
-    uint32_t waiters;
-    struct tpc_error error; /* of the last flush while failing */
+    uint32_t waiters, hurried; /* parts that stop now */
+    struct tpc_error error;    /* of the last flush while failing */
     atomic_uint_fast64_t appended;
     atomic_uint_fast64_t flushed;
     atomic_uint_fast64_t failures;
-    uint64_t retry_ms;
 };
 
 struct tpi_fresh; /* a command whose state is to be stored */
@@ -606,8 +605,9 @@ int tpi_log_append_msg(struct tpi_worker *w, const struct tpc_msg *msg, uint32_t
                        struct tpc_error *err, uint64_t *ret_offset);
 /* Flushes here and now. *ret_did: something was flushed. */
 int tpi_flush_now(struct tpc_core *core, uint32_t flags, struct tpc_error *err, bool *ret_did);
-/* Waits until a sequence is flushed. TPC_ESTATE: the core stops. */
+/* Waits until a sequence is flushed. TPC_ESTATE: the core stops; a part stops: why the log fails. */
 int tpi_flush_wait(struct tpc_core *core, uint64_t sequence, struct tpc_error *err);
+void tpi_flush_hurry(struct tpc_core *core, bool on); /* around a part's stop() */
 
 /* ---- pump.c, replay.c ---- */
 int tpi_pump_init(struct tpc_core *core);

@@ -121,6 +121,9 @@ static void note(struct tpc_core *core, int rc, const struct tpc_error *err)
     if (rc != 0) {
         f->error = *err;
     }
+    if (rc != 0 && f->hurried > 0) {
+        pthread_cond_broadcast(&f->reached);
+    }
     pthread_mutex_unlock(&f->lock);
     if (rc != 0) {
         atomic_fetch_add(&f->failures, 1);
@@ -199,15 +202,26 @@ int tpi_flush_wait(struct tpc_core *core, uint64_t sequence, struct tpc_error *e
     }
     pthread_mutex_lock(&f->lock);
     f->waiters++;
-    while (atomic_load(&f->flushed) < sequence && !f->stop) {
+    while (atomic_load(&f->flushed) < sequence && !f->stop &&
+           (f->hurried == 0 || !atomic_load(&f->failing))) {
         pthread_cond_wait(&f->reached, &f->lock);
     }
     if (atomic_load(&f->flushed) < sequence) {
-        rc = tpi_error_set(err, TPC_ESTATE, "core", "the core stops");
+        rc = f->stop ? tpi_error_set(err, TPC_ESTATE, "core", "the core stops")
+                     : tpi_error_set(err, f->error.code, "log", "%s", f->error.text);
     }
     f->waiters--;
     pthread_mutex_unlock(&f->lock);
     return rc;
+}
+
+void tpi_flush_hurry(struct tpc_core *core, bool on)
+{
+    struct tpi_flush *f = &core->flush;
+    pthread_mutex_lock(&f->lock);
+    f->hurried = on ? f->hurried + 1 : f->hurried - 1;
+    pthread_cond_broadcast(&f->reached);
+    pthread_mutex_unlock(&f->lock);
 }
 
 static void *flush_main(void *user)

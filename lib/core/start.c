@@ -123,11 +123,13 @@ int tpi_part_start(struct tpi_part *p)
 
 void tpi_part_stop(struct tpi_part *p)
 {
+    tpi_flush_hurry(p->core, true);
     if (p->kind == TPC_KIND_SINK) {
         p->ops->sink.stop(p->self);
     } else {
         p->ops->adapter.stop(p->self);
     }
+    tpi_flush_hurry(p->core, false);
     atomic_store(&p->stopped, true);
     atomic_store(&p->ready, false);
     p->started = false;

@@ -299,6 +299,33 @@ START_TEST(an_adapter_goes_while_the_log_stands_still)
 }
 END_TEST
 
+/* A thread of the adapter waits for its command to be in the log while stop() waits for the thread. */
+START_TEST(no_stop_waits_for_a_log_that_fails)
+{
+    struct flow f;
+    char dir[256];
+    snprintf(dir, sizeof(dir), "%s/fails-%d", tk_tmpdir(), _i);
+    begin(&f, (uint32_t) _i);
+    flow_file_log(&f, dir, "");
+    flow_start(&f);
+    work(&f, 5);
+    tk_files_fail(&f.e.files, TK_FILE_WRITE, 1, TPC_EIO, true);
+    talkers.commands = 1;
+    tk_ok(open_talker(&f, "guest", "talker", "t2"));
+    work(&f, 20);
+    ck_assert_uint_eq(atomic_load(&talkers.taken), 0); /* it waits */
+    tk_ok(tpc_core_close(f.core, "guest", 5));
+    ck_assert_uint_eq(atomic_load(&talkers.commanded), 0);
+    tk_ok(open_talker(&f, "guest", "talker", "t2"));
+    tk_fails(TPC_ETIMEOUT, tpc_core_stop(f.core, 5));
+    ck_assert_uint_eq(atomic_load(&talkers.commanded), 0);
+    tk_files_heal(&f.e.files);
+    flow_fini(&f);
+    ck_assert_uint_eq(atomic_load(&talkers.live), 0);
+    ck_assert_uint_eq(atomic_load(&talkers.ended), 0);
+}
+END_TEST
+
 START_TEST(what_is_wrong_leaves_all_as_it_was)
 {
     struct flow f;
@@ -487,6 +514,7 @@ Suite *attach_flow_suite(void)
     tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, an_adapter_comes_and_goes_under_traffic, 0, 3);
     tcase_add_loop_test(t, an_adapter_goes_while_the_log_stands_still, 0, 3);
+    tcase_add_loop_test(t, no_stop_waits_for_a_log_that_fails, 1, 3);
     tcase_add_loop_test(t, what_is_wrong_leaves_all_as_it_was, 0, 3);
     tcase_add_loop_test(t, commands_wait_for_their_adapter, 0, 3);
     tcase_add_loop_test(t, commands_of_an_adapter_outlive_it, 0, 3);
