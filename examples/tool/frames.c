@@ -113,17 +113,24 @@ static int take_bytes(struct splitter *s, struct held *h, const uint8_t *bytes, 
         s->bad |= s->fn(s->user, (struct tpc_bytes){ bytes, len });
         return 0;
     }
-    uint8_t *p = len <= HELD_MAX - h->len && !h->closed ? realloc(h->p, h->len + len) : NULL;
-    if (p == NULL) {
-        h->closed = true;
-        return 0;
-    }
-    memcpy(p + h->len, bytes, len);
-    h->p = p;
-    h->len += len;
+    while (len > 0 && !h->closed) {
+        size_t n = len <= HELD_MAX - h->len ? len : HELD_MAX - h->len;
+        uint8_t *p = n > 0 ? realloc(h->p, h->len + n) : NULL;
+        if (p == NULL) {
+            printf("a frame of more than %d bytes: the stream is given up\n", HELD_MAX);
+            s->bad = 1;
+            h->closed = true;
+            break;
+        }
+        memcpy(p + h->len, bytes, n);
+        h->p = p;
+        h->len += n;
+        bytes += n;
+        len -= n;
 #ifdef HAVE_TCP
-    take_frames(s, h);
+        take_frames(s, h);
 #endif
+    }
     return 0;
 }
 

@@ -159,6 +159,13 @@ def codec(folder):
     hexes.write_text(length.hex("\n"))
     code, out = ask("--framing", '{"type":"length","size":2,"strip":2}', "--hex", hexes)
     expect("length", code == 0 and "a = 3" in out and "a = 4" in out, out)
+    padded = b'{"a":5' + b" " * 400000 + b"}"
+    hexes.write_text((4 * (len(padded).to_bytes(4, "big") + padded)).hex())
+    code, out = ask("--framing", '{"type":"length","size":4,"strip":4}', "--hex", hexes)
+    expect("more than is kept of a frame", code == 0 and out.count("a = 5") == 4, (code, out[:500]))
+    hexes.write_text(((2 << 20) * b" " + b"}").hex())
+    code, out = ask("--framing", "{}", "--hex", hexes)
+    expect("a frame that does not end", code == 1 and "a = " not in out and out != "", (code, out[:500]))
     code, out = ask("--framing", '{"type":"length","size":1}', "--hex", "00")
     expect("a length of nothing", code == 1 and "would be closed" in out, out)
     capture.write_bytes(classic([ip4(tcp(0, lines[:9])), ip4(tcp(9, lines[9:])), ip4(tcp(0, b"{}", ports=(7000, 50000)))], 101))
