@@ -260,17 +260,20 @@ int service_device(struct tpc_reading *r, unsigned int address)
     return tpc_reading_device(r, (struct tpc_str){ text, (size_t) n });
 }
 
-uint8_t service_address(const struct tpc_encode *command)
+int service_address(const struct tpc_encode *command)
 {
-    struct tpc_str text = { NULL, 0 };
-    if (command->path_count > 0) {
-        text = command->path[command->path_count - 1];
+    if (command->path_count == 0) {
+        return 0;
     }
-    unsigned int n = 0;
+    struct tpc_str text = command->path[command->path_count - 1];
+    int n = 0;
     for (size_t i = 0; i < text.len && n <= ADDRESS_MAX; i++) {
-        n = n * 10 + (unsigned int) (text.ptr[i] - '0');
+        if (text.ptr[i] < '0' || text.ptr[i] > '9') {
+            return -1;
+        }
+        n = n * 10 + (text.ptr[i] - '0');
     }
-    return n <= ADDRESS_MAX ? (uint8_t) n : 0;
+    return n > 0 && n <= ADDRESS_MAX ? n : -1; /* 0 would be the device itself */
 }
 
 int service_event(struct tpc_reading *r, const char *name, const char *key, int64_t value)

@@ -55,8 +55,9 @@ int service_voucher(struct tpc_buf *out, const char *key, struct tpc_str value);
 /* tpc_reading_device() of an address that is a number; 0 = the device itself. */
 int service_device(struct tpc_reading *r, unsigned int address);
 
-/* Address of whom a command is for, as a number below 256; 0 = the device itself. */
-uint8_t service_address(const struct tpc_encode *command);
+/* Address of whom a command is for, as a number below 256; 0 = the device itself, -1 = it has an address that
+ * is no such number. */
+int service_address(const struct tpc_encode *command);
 
 /* Whether a command is that one; *ret = its parameter, -1 if that is missing or is no number. */
 bool service_param(const struct tpc_encode *command, const char *name, const char *key,

@@ -77,15 +77,15 @@ static int meter_decode(void *user, const struct tpc_frame *frame, struct tpc_re
 
 static int meter_encode(void *user, const struct tpc_encode *c, struct tpc_buf *out)
 {
-    int64_t n = -1;
+    int64_t n = -1, address = service_address(c);
     uint32_t id = tpc_encode_number(c, 65535);
     bool relay = service_param(c, "relay", "on", &n);
     bool known = relay || service_param(c, "interval", "seconds", &n) ||
                  service_param(c, "set", "interval", &n);
-    if (n < 0 || n > 65535) {
+    if (n < 0 || n > 65535 || address < 0) {
         return known ? TPC_EINVAL : TPC_EUNSUPPORTED;
     }
-    const uint8_t body[] = { id >> 8, id, service_address(c), relay ? 1 : 2, n >> 8, n };
+    const uint8_t body[] = { id >> 8, id, address, relay ? 1 : 2, n >> 8, n };
     return put(out, SET, body, sizeof(body));
 }
 
