@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { PEM_BYTES_MAX = 1 << 20, HOST_MAX = 64, BACKLOG = 1024, BODY_ROOM = 1024 };
@@ -117,6 +118,13 @@ static size_t keep_escapes(void *cls, struct MHD_Connection *mhd, char *text)
     return strlen(text);
 }
 
+/* Tells a socket from another one that was given its number later; 0 = none is there. */
+static ino_t identity(int fd)
+{
+    struct stat st;
+    return fstat(fd, &st) == 0 ? st.st_ino : 0;
+}
+
 int hs_listener_daemon(struct hs_listener *l)
 {
     struct hs_server *s = l->server;
@@ -140,10 +148,15 @@ int hs_listener_daemon(struct hs_listener *l)
         { MHD_OPTION_END, 0, NULL },
     };
     unsigned int flags = DAEMON_FLAGS | (l->tls ? (unsigned int) MHD_USE_TLS : 0);
+    ino_t before = identity(l->fd);
     l->daemon = MHD_start_daemon(flags, 0, hs_accept_policy, l, hs_access, l, MHD_OPTION_ARRAY,
                                  options, MHD_OPTION_END);
     if (l->daemon != NULL) {
         return 0;
+    }
+    /* Some of its failures close the socket, and the number may be another file's by now. */
+    if (identity(l->fd) != before) {
+        l->fd = -1;
     }
     return s->host->fail(s->ctx, l->tls ? TPC_EINVAL : TPC_EIO,
                          l->tls ? "listener %u cannot start: certificate or key are not good"
