@@ -51,8 +51,7 @@ struct tpc_http_request {
     struct tpc_list headers;     /* struct tpc_http_header */
     struct tpc_bytes body;       /* ptr NULL = none */
     uint32_t connect_timeout_ms; /* 0 = the client's */
-    uint32_t
-        timeout_ms; /* of the whole, from when it leaves the queue, of each try; 0 = the client's */
+    uint32_t timeout_ms;         /* of each try, from when it leaves the queue; 0 = the client's */
     uint64_t response_max_bytes; /* 0 = the client's */
     struct tpc_str ca;           /* PEM file of the authorities; empty = the client's */
     struct tpc_str cert;         /* PEM files of our own certificate */

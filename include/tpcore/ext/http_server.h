@@ -13,9 +13,8 @@
 TPC_BEGIN
 
 enum tpc_route_flags {
-    TPC_ROUTE_JSON =
-        1, /* the body is JSON: `json` is set, what is none is answered 400; an empty body
-                         * is TPC_NULL */
+    /* The body is JSON: `json` is set, what is none is answered 400; an empty body is TPC_NULL. */
+    TPC_ROUTE_JSON = 1,
     TPC_ROUTE_QUIET = 2 /* not in the access log: health checks */
 };
 
@@ -28,10 +27,11 @@ struct tpc_http_call {
     struct tpc_str path;      /* decoded, without the query */
     struct tpc_str raw_query; /* as it came, without '?' */
     struct tpc_str peer;      /* address of who asks, without port */
-    struct tpc_list
-        params;            /* struct tpc_http_header: what the pattern's {names} matched, decoded */
-    struct tpc_list query; /* struct tpc_http_header: in their order, decoded */
-    struct tpc_list headers; /* struct tpc_http_header */
+    /* Lists of struct tpc_http_header: what the pattern's {names} matched, decoded; the query in its order,
+     * decoded; the headers. */
+    struct tpc_list params;
+    struct tpc_list query;
+    struct tpc_list headers;
     struct tpc_bytes body;
     const struct tpc_value *json; /* with TPC_ROUTE_JSON */
 };
@@ -40,8 +40,8 @@ struct tpc_http_call {
 struct tpc_http_answer {
     uint32_t size;
     uint32_t status; /* 200..599 */
-    struct tpc_list
-        headers; /* struct tpc_http_header; not Content-Length, Connection or the like */
+    /* struct tpc_http_header; not Content-Length, Connection or the like */
+    struct tpc_list headers;
     struct tpc_str content_type; /* empty = application/json if json or body is set */
     struct tpc_bytes body;
     const struct tpc_value *json; /* instead of body */
@@ -57,8 +57,8 @@ typedef void tpc_http_route_fn(void *user, const struct tpc_http_call *call);
 
 struct tpc_http_route {
     const char *method; /* "GET", "POST" ...; a HEAD is answered by the route of GET */
-    const char *path; /* "/api/v1/things/{id}": a name matches one level, "{rest...}" at the end the
-                         * remaining ones */
+    /* "/api/v1/things/{id}": a name matches one level, "{rest...}" at the end the remaining ones */
+    const char *path;
     tpc_http_route_fn *fn;
     uint32_t flags;          /* enum tpc_route_flags */
     uint32_t timeout_ms;     /* 0 = the server's */
