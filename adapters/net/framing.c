@@ -8,10 +8,12 @@
 const struct tpc_option net_framing_options[NET_FRAMING_OPTION_COUNT] = {
     { .name = "type",
       .type = TPC_OPT_ENUM,
-      .def = "line",
-      .values = "line|delimiter|fixed|length|service",
+      .def = "auto",
+      .values = "auto|line|delimiter|fixed|length|service",
       .since = "0.1",
-      .help = "how a frame ends; service = as the program's own callback says" },
+      .help =
+          "how a frame ends; service = as the program's own callback says; auto = service where "
+          "there is such a callback, else line" },
     { .name = "delimiter",
       .type = TPC_OPT_TEXT,
       .def = "\\n",
@@ -189,7 +191,9 @@ int net_framing_read(const struct tpc_host *host, void *ctx, const struct tpc_va
                      uint32_t frame_max, struct net_framing *ret)
 {
     struct net_framing f = { .frame_max = frame_max };
-    f.type = type_of(tpc_value_text(tpc_value_get(table, TPC_STR("type"))));
+    struct tpc_str type = tpc_value_text(tpc_value_get(table, TPC_STR("type")));
+    f.type = type_of(type);
+    f.automatic = tpc_str_equal(type, TPC_STR("auto"));
     f.garbage_max = (uint32_t) number(table, "garbage_max");
     f.strip = (uint32_t) number(table, "strip");
     f.size = (uint32_t) number(table, "size");

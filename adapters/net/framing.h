@@ -41,6 +41,7 @@ struct net_framing {
     bool little;          /* LENGTH: the field's lowest byte comes first */
     bool empty;           /* LENGTH: a body of 0 bytes is a frame, and not the end */
     bool keep;            /* LINE, DELIMITER: the mark at the end is of the body, too */
+    bool automatic;       /* LINE, unless there is a callback */
     bool trim;            /* FIXED: zero bytes at the end are not of the body */
     uint8_t begin_len; /* 0 = none. With it what stands before a frame is passed over, and a frame
                            * that cannot be makes the search go on behind its first byte */

@@ -58,6 +58,9 @@ static int find_access(struct tcp *t)
                                  "access: no part offers device.access");
         }
     }
+    if (t->framing.automatic && t->access->frame != NULL) {
+        t->framing.type = NET_FRAMING_SERVICE;
+    }
     if (t->framing.type == NET_FRAMING_SERVICE && t->access->frame == NULL) {
         return t->host->fail(t->ctx, TPC_EINVAL,
                              "framing.type: there is no service that says where a frame ends");

@@ -160,14 +160,11 @@ static int watch(void *self, tpc_access_drop_fn *fn, void *user)
     return 0;
 }
 
-static const struct tpc_access_ops access_ops = {
-    .iface = TPC_IFACE(struct tpc_access_ops, 1),
-    .frame = frame,
-    .login = login,
-    .cancel = cancel,
-    .answer = answer,
-    .watch = watch,
-};
+#define ACCESS                                                                                     \
+    .iface = TPC_IFACE(struct tpc_access_ops, 1), .login = login, .cancel = cancel,                \
+    .answer = answer, .watch = watch
+static const struct tpc_access_ops access_ops = { ACCESS };
+static const struct tpc_access_ops framing_ops = { ACCESS, .frame = frame };
 
 /* ---- the instance ---- */
 
@@ -221,12 +218,25 @@ int rig_init(struct rig *r, const char *options, bool service)
     return rc;
 }
 
+static void start(struct rig *r)
+{
+    int rc = fake_start(&r->h);
+    ck_assert_msg(rc == 0, "%s", r->h.last_fail);
+}
+
 void rig_up(struct rig *r, const char *options)
 {
     int rc = rig_init(r, options, true);
     ck_assert_msg(rc == 0, "%s", r->h.last_fail);
-    rc = fake_start(&r->h);
+    start(r);
+}
+
+void rig_up_framing(struct rig *r, const char *options)
+{
+    int rc = rig_init(r, options, true);
     ck_assert_msg(rc == 0, "%s", r->h.last_fail);
+    r->h.service = &framing_ops;
+    start(r);
 }
 
 void rig_down(struct rig *r)

@@ -39,6 +39,8 @@ struct rig {
 /* Options with "%d" where the port goes. rig_up() starts, rig_down() stops. */
 int rig_init(struct rig *r, const char *options, bool service);
 void rig_up(struct rig *r, const char *options);
+/* .. with an access that says where a frame ends. */
+void rig_up_framing(struct rig *r, const char *options);
 void rig_down(struct rig *r);
 int rig_port(void);
 
