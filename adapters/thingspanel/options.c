@@ -1,6 +1,7 @@
 #include "options.h"
 
 #include "../mqtt/connection.h"
+#include "../mqtt/url.h"
 #include "../tls/options.h"
 
 #include <string.h>
@@ -175,8 +176,14 @@ static void read_client(struct mqtt_reading *r, const struct tpc_value *cfg,
                         struct mqtt_client_config *m)
 {
     struct tpc_str version = tpi_member_text(cfg, "version");
+    char address[MQTT_URL_MAX];
+    uint16_t port;
     mqtt_connection_read(r, cfg, m);
     m->url = text_of(r, cfg, "mqtt");
+    if (r->rc == 0 && (m->url == NULL || mqtt_url(m->url, address, &port) != 0)) {
+        r->rc = r->host->fail(r->ctx, TPC_EINVAL,
+                              "mqtt: is not mqtt://host[:port] or mqtts://host[:port]");
+    }
     m->password = mqtt_reading_filled(m->password);
     m->start_over = true; /* what is not acknowledged comes again from the log */
     m->version = tpc_str_equal(version, TPC_STR("4")) != 0 ? 4 : 5;

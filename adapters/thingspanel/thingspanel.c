@@ -10,7 +10,6 @@
 static int tp_init(void *self, const struct tpc_host *host, void *ctx, const struct tpc_value *cfg)
 {
     struct tp *s = self;
-    struct mqtt_client *try = NULL;
     pthread_condattr_t monotonic;
     s->host = host;
     s->ctx = ctx;
@@ -28,8 +27,6 @@ static int tp_init(void *self, const struct tpc_host *host, void *ctx, const str
         return host->fail(ctx, TPC_ENOMEM, "no memory for the options");
     }
     int rc = tp_options_read(host, ctx, cfg, s->arena, &s->config);
-    rc = rc != 0 ? rc : mqtt_client_create(host, ctx, &s->config.client, &try); /* checks the url */
-    mqtt_client_destroy(try);
     return rc != 0 ? rc : tp_serve_init(s);
 }
 

@@ -641,6 +641,10 @@ START_TEST(service_without_a_name_does_not_start)
     tk_fails(TPC_EINVAL, fake_sink_init(&h, &env, tpc_module_thingspanel(),
                                         "{\"sub_topic_prefix\":\"plugin/+/\"}"));
     fake_sink_fini(&h);
+    tk_fails(TPC_EINVAL, fake_sink_init(&h, &env, tpc_module_thingspanel(),
+                                        "{\"mqtt\":\"http://127.0.0.1:1883\"}"));
+    ck_assert_ptr_nonnull(strstr(h.last_fail, "mqtt: is not mqtt://"));
+    fake_sink_fini(&h);
     tk_env_fini(&env);
 }
 END_TEST
