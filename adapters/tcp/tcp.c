@@ -58,8 +58,8 @@ static int find_access(struct tcp *t)
                                  "access: no part offers device.access");
         }
     }
-    if (t->framing.automatic && t->access->frame != NULL) {
-        t->framing.type = NET_FRAMING_SERVICE;
+    if (t->framing.automatic) { /* another service may be there than at the last start */
+        t->framing.type = t->access->frame != NULL ? NET_FRAMING_SERVICE : NET_FRAMING_LINE;
     }
     if (t->framing.type == NET_FRAMING_SERVICE && t->access->frame == NULL) {
         return t->host->fail(t->ctx, TPC_EINVAL,

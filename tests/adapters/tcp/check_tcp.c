@@ -466,6 +466,20 @@ START_TEST(service_says_where_a_frame_ends)
 }
 END_TEST
 
+START_TEST(frames_end_at_lines_again_once_the_service_is_gone)
+{
+    rig_up_framing(&r, lines);
+    fake_stop(&r.h);
+    r.h.service_name = NULL;
+    tk_ok(fake_start(&r.h));
+    int fd = dev_connect(r.port);
+    dev_say(fd, "{\"method\":\"what\"}\n");
+    ck_assert(dev_hears(fd, "{"));
+    close(fd);
+    rig_down(&r);
+}
+END_TEST
+
 START_TEST(options_that_cannot_be_are_refused)
 {
     static const char *const bad[] = {
@@ -552,6 +566,7 @@ Suite *tcp_suite(void)
     tcase_add_test(c, without_a_service_the_built_in_rules_ask_for_a_login);
     tcase_add_test(c, answer_that_cannot_be_framed_ends_the_connection_and_is_counted);
     tcase_add_loop_test(c, service_says_where_a_frame_ends, 0, 2);
+    tcase_add_test(c, frames_end_at_lines_again_once_the_service_is_gone);
     tcase_add_test(c, options_that_cannot_be_are_refused);
     suite_add_tcase(s, c);
     suite_add_tcase(s, adapter_suite(subject()));
