@@ -436,7 +436,8 @@ static void complete(struct tp_facts *f, const struct tp_device *there)
         f->name = f->name.len > 0 ? f->name : there->f.name;
         f->access_point = f->access_point.len > 0 ? f->access_point : there->f.access_point;
         f->voucher = f->voucher.len > 0 ? f->voucher : there->f.voucher;
-        if (f->type == '3' && f->parent.len == 0) {
+        /* Of a gateway behind a gateway, too: by itself it is not told whose it is. */
+        if (f->type != '1' && f->parent.len == 0) {
             f->parent = there->f.parent;
             f->address = f->address.len > 0 ? f->address : there->f.address;
         }
@@ -510,7 +511,9 @@ static int put_behind(struct tp_http *h, struct tp_device *gateway, const struct
         struct tp_device *d;
         int rc = tp_reply_facts(&list->as.items[i], &h->forms, h->arena, &f);
         if (rc == 0) {
+            const struct tp_device *there = tp_devices_by_id(&h->devices, f.id);
             f.parent = gateway->f.id;
+            f.type = there != NULL && there->f.type == '2' ? '2' : f.type; /* it is not told here */
             rc = put(h, &f, seen, &d);
         }
         result = rc == TPC_ENOMEM || rc == TPC_EAGAIN ? rc : result;

@@ -293,23 +293,16 @@ static int save_device(struct tpi_buf *b, const struct tp_device *device)
     return rc != 0 ? rc : tpi_buf_put(b, "}", 1);
 }
 
-/* Gateways before those behind them, so that loading joins them again. */
 int tp_devices_save(const struct tp_devices *d, struct tpi_buf *b)
 {
     bool first = true;
     int rc = 0;
-    for (int pass = 0; pass < 2; pass++) {
-        size_t at = 0;
-        void *value = NULL;
-        while (rc == 0 && tpi_map_next(&d->by_id, &at, NULL, &value)) {
-            const struct tp_device *device = value;
-            if ((device->f.parent.len > 0) != (pass == 1)) {
-                continue;
-            }
-            rc = first ? 0 : tpi_buf_put(b, ",\n", 2);
-            first = false;
-            rc = rc != 0 ? rc : save_device(b, device);
-        }
+    size_t at = 0;
+    void *device = NULL;
+    while (rc == 0 && tpi_map_next(&d->by_id, &at, NULL, &device)) {
+        rc = first ? 0 : tpi_buf_put(b, ",\n", 2);
+        first = false;
+        rc = rc != 0 ? rc : save_device(b, device);
     }
     return rc;
 }
@@ -341,6 +334,15 @@ int tp_devices_load(struct tp_devices *d, const struct tpc_value *list)
     int rc = 0;
     for (size_t i = 0; list != NULL && list->type == TPC_ARRAY && i < list->len && rc == 0; i++) {
         rc = load_device(d, &list->as.items[i]);
+    }
+    /* They came in any order. */
+    size_t at = 0;
+    void *value = NULL;
+    while (tpi_map_next(&d->by_id, &at, NULL, &value)) {
+        struct tp_device *device = value;
+        if (device->gateway == NULL) {
+            join_gateway(d, device);
+        }
     }
     return rc;
 }

@@ -151,6 +151,27 @@ START_TEST(directory_comes_back_as_it_was)
 }
 END_TEST
 
+/* In a file they come in any order. */
+START_TEST(gateways_behind_gateways_come_back_with_those_behind_them)
+{
+    static const char text[] = "[{\"id\":\"m\",\"type\":\"3\",\"parent\":\"s\",\"address\":\"1\"},"
+                               "{\"id\":\"s\",\"type\":\"2\",\"parent\":\"g\",\"address\":\"2\"},"
+                               "{\"id\":\"g\",\"type\":\"2\"}]";
+    struct tp_devices d;
+    struct tpc_arena *arena = NULL;
+    struct tpc_value list;
+    tp_devices_init(&d, NULL, 10, 7);
+    tk_ok(tpc_arena_create(NULL, 0, &arena));
+    tk_ok(tpc_json_parse(arena, TPC_STR(text), 0, NULL, &list));
+    tk_ok(tp_devices_load(&d, &list));
+    struct tp_device *s = tp_devices_by_id(&d, TPC_STR("s"));
+    ck_assert_ptr_eq(tp_devices_by_id(&d, TPC_STR("m"))->gateway, s);
+    ck_assert_ptr_eq(s->gateway, tp_devices_by_id(&d, TPC_STR("g")));
+    tp_devices_fini(&d);
+    tpc_arena_destroy(arena);
+}
+END_TEST
+
 /* ---- answers of the platform ---- */
 
 static const struct {
@@ -253,6 +274,7 @@ Suite *devices_suite(void)
     tcase_add_test(t, nothing_stands_behind_itself);
     tcase_add_test(t, directory_is_bounded_and_refuses_what_is_no_device);
     tcase_add_test(t, directory_comes_back_as_it_was);
+    tcase_add_test(t, gateways_behind_gateways_come_back_with_those_behind_them);
     tcase_add_loop_test(t, every_code_says_whether_to_ask_again, 0,
                         (int) (sizeof(replies) / sizeof(replies[0])));
     tcase_add_test(t, device_of_an_answer_is_read_in_every_shape);

@@ -315,6 +315,31 @@ START_TEST(gateway_that_is_read_again_loses_and_gains_devices)
 }
 END_TEST
 
+START_TEST(gateway_behind_a_gateway_stays_there_when_it_is_read_by_itself)
+{
+    fx_init(&f, 1, NULL);
+    fx_quiet_start(&f);
+    (void) fx_request(&f, "POST", "/api/v1/device/disconnect", "", "{\"device_id\":\"g\"}", "");
+    fx_step(&f);
+    fx_answer(&f, "/device/config", "\"g\"", GATEWAY("[" BEHIND("s", "1") "]"));
+    (void) fx_request(&f, "POST", "/api/v1/device/disconnect", "", "{\"device_id\":\"s\"}", "");
+    fx_step(&f);
+    fx_answer(&f, "/device/config", "\"s\"",
+              OK("{\"id\":\"s\",\"device_type\":\"2\",\"sub_devices\":[" BEHIND("m", "2") "]}"));
+    ck_assert(tp_http_directory.child(f.h, TPC_STR("g"), TPC_STR("1"), &found));
+    ck_assert_str_eq(found.id, "s");
+    ck_assert(tp_http_directory.child(f.h, TPC_STR("s"), TPC_STR("2"), &found));
+    /* Nor does its gateway's list change it again. */
+    f.line_count = 0;
+    (void) fx_request(&f, "POST", "/api/v1/device/disconnect", "", "{\"device_id\":\"g\"}", "");
+    fx_step(&f);
+    fx_answer(&f, "/device/config", "\"g\"", GATEWAY("[" BEHIND("s", "1") "]"));
+    ck_assert_uint_eq(f.line_count, 0);
+    ck_assert(tp_http_directory.child(f.h, TPC_STR("s"), TPC_STR("2"), &found));
+    fx_fini(&f);
+}
+END_TEST
+
 START_TEST(device_of_another_service_is_none_of_ours)
 {
     fx_init(&f, 1, NULL);
@@ -658,6 +683,7 @@ Suite *platform_suite(void)
                         (int) (sizeof(bad) / sizeof(bad[0])));
     tcase_add_test(t, known_device_that_is_in_no_list_is_asked_for);
     tcase_add_test(t, gateway_that_is_read_again_loses_and_gains_devices);
+    tcase_add_test(t, gateway_behind_a_gateway_stays_there_when_it_is_read_by_itself);
     tcase_add_test(t, device_of_another_service_is_none_of_ours);
     tcase_add_test(t, directory_that_is_full_passes_devices_over);
     tcase_add_test(t, core_that_takes_no_device_is_asked_again);
