@@ -2,6 +2,7 @@
 #include "base/alloc.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -9,7 +10,14 @@
 #include <unistd.h>
 
 /* A still clock (a test's) or a wheel that is coarse: nobody sleeps longer while a time-out runs. */
-enum { SLEEP_MS = 1000, LOOK_MS = 1000, SWEEP_MS = 10000, SWEEP_MORE_MS = 50, EVENTS = 16 };
+enum {
+    SLEEP_MS = 1000,
+    LOOK_MS = 1000,
+    SWEEP_MS = 10000,
+    SWEEP_MORE_MS = 50,
+    NAP_MS = 10,
+    EVENTS = 16
+};
 
 uint64_t hs_now_ms(const struct hs_server *s)
 {
@@ -183,23 +191,39 @@ static bool drained(struct hs_server *s)
     return s->conn_count == 0;
 }
 
+/* Sleeps until there is something to do. Returns whether a daemon has it. */
+static bool await(struct hs_server *s)
+{
+    struct epoll_event events[EVENTS];
+    bool some = false;
+    int n = epoll_wait(s->epoll_fd, events, EVENTS, sleep_ms(s));
+    for (int i = 0; i < n; i++) {
+        uint64_t count;
+        if (events[i].data.fd == s->wake_fd) {
+            ssize_t got = read(s->wake_fd, &count, sizeof(count));
+            (void) got;
+        } else {
+            some = true;
+        }
+    }
+    return some;
+}
+
 static void *run(void *user)
 {
     struct hs_server *s = user;
-    struct epoll_event events[EVENTS];
     tpi_wheel_add(&s->wheel, &s->sweep, hs_now_ms(s) + SWEEP_MS);
     while (!drained(s)) {
-        int n = epoll_wait(s->epoll_fd, events, EVENTS, sleep_ms(s));
-        for (int i = 0; i < n; i++) {
-            uint64_t count;
-            if (events[i].data.fd == s->wake_fd) {
-                ssize_t got = read(s->wake_fd, &count, sizeof(count));
-                (void) got;
-            }
-        }
+        bool some = await(s);
         (void) tpi_wheel_run(&s->wheel, hs_now_ms(s));
         resume_ready(s);
+        bool none = s->conn_count == 0;
         run_daemons(s);
+        if (some && none && s->conn_count == 0) {
+            /* Someone waits for whom no descriptor is left, and the library would try again at once. */
+            struct pollfd wake = { .fd = s->wake_fd, .events = POLLIN };
+            (void) poll(&wake, 1, NAP_MS);
+        }
     }
     return NULL;
 }

@@ -3,9 +3,12 @@
 #include "web_suites.h"
 
 #include <poll.h>
+#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 static struct web w;
@@ -347,6 +350,40 @@ START_TEST(stop_does_not_wait_for_ever)
 }
 END_TEST
 
+static int64_t cpu_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (int64_t) t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+START_TEST(connection_for_which_no_descriptor_is_left_waits_without_burning_time)
+{
+    struct rlimit before, now;
+    web_begin(&w, "");
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(w.port) };
+    in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int next = dup(fd);
+    close(next);
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+    now = before;
+    now.rlim_cur = (rlim_t) next; /* the lowest number that is free may not be used */
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &now), 0);
+    int64_t begun = cpu_ms();
+    int rc = connect(fd, (const struct sockaddr *) &in, sizeof(in));
+    web_send(fd, GET("/echo"), strlen(GET("/echo")));
+    poll(NULL, 0, 300);
+    int64_t used = cpu_ms() - begun;
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+    ck_assert_int_eq(rc, 0);
+    ck_assert_int_eq(web_read(fd, got, NULL), 200);
+    ck_assert_int_lt(used, 100);
+    close(fd);
+    web_end(&w);
+}
+END_TEST
+
 enum { THREADS = 4, EACH = 50 };
 
 static void *ask_many(void *user)
@@ -421,6 +458,7 @@ Suite *wait_suite(void)
     tcase_add_test(t, stop_lets_answers_out_and_ends_the_rest);
     tcase_add_test(t, after_a_stop_it_starts_again);
     tcase_add_test(t, stop_does_not_wait_for_ever);
+    tcase_add_test(t, connection_for_which_no_descriptor_is_left_waits_without_burning_time);
     tcase_add_test(t, many_connections_and_answers_at_once);
     suite_add_tcase(s, t);
     return s;
