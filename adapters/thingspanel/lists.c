@@ -23,10 +23,12 @@ void tp_lists_due(struct tp_http *h)
     struct tp_list *lists[] = { &h->list, is_third_party(h) ? &h->points_list : NULL };
     for (int i = 0; i < 2; i++) {
         struct tp_list *l = lists[i];
-        if (l == NULL || l->state == TP_LIST_AWAY) {
+        if (l == NULL) {
             continue;
         }
-        if (l->state == TP_LIST_NONE) {
+        if (l->state == TP_LIST_AWAY || l->page > 0) {
+            l->again = true;
+        } else if (l->state == TP_LIST_NONE) {
             l->state = TP_LIST_DUE;
             l->page = 0;
             l->failures = 0;
@@ -58,7 +60,6 @@ static int send_page(struct tp_http *h)
         l->type = '1';
         l->page = 1;
         l->page_size = TP_PAGE;
-        l->got = 0;
     }
     tpi_buf_init(&b, h->host->allocator, 0);
     int rc = tpi_buf_printf(&b, "{\"service_identifier\":");
@@ -151,6 +152,11 @@ static void end_list(struct tp_http *h, struct tp_list *l)
     l->failures = 0;
     l->page = 0;
     l->done_ms = tp_http_now(h);
+    if (l->again) {
+        l->again = false;
+        l->state = TP_LIST_DUE;
+        l->due_ms = l->done_ms + FRESH_MS;
+    }
 }
 
 /* A page was too large for us: smaller ones, or, of one device, the next. */
@@ -159,7 +165,6 @@ static void smaller(struct tp_list *l)
     if (l->page_size > 1) {
         l->page_size = l->page_size >= 10 ? l->page_size / 10 : 1;
         l->page = 1;
-        l->got = 0;
     } else {
         l->page++;
     }
@@ -189,7 +194,6 @@ void tp_list_reply(struct tp_http *h, const struct tp_reply *r)
         }
     }
     l->failures = 0;
-    l->got += count;
     int64_t total = tpi_member_int(r->data, "total", 0);
     l->state = TP_LIST_DUE;
     l->due_ms = 0;
@@ -198,7 +202,6 @@ void tp_list_reply(struct tp_http *h, const struct tp_reply *r)
     } else if (l->type == '1') {
         l->type = '2';
         l->page = 1;
-        l->got = 0;
     } else {
         ask_for_rest(h);
         end_list(h, l);

@@ -111,7 +111,7 @@ static void read_notes(struct tp_http *h)
             if (tp_point_ask(h, text) != 0) {
                 tp_lists_due(h);
             }
-        } else {
+        } else if (n->kind == TP_NOTE_ALL || h->list.state == TP_LIST_NONE) {
             tp_lists_due(h);
         }
         free_note(h, n);
@@ -392,6 +392,8 @@ void tp_http_end(struct tp_http *h)
         tp_keep_save(h);
     }
     h->list.state = h->points_list.state = TP_LIST_NONE;
+    h->list.page = 0;
+    h->list.again = h->points_list.again = false;
     h->started = false;
 }
 
@@ -501,7 +503,7 @@ static void link_changed(void *self, bool up)
     struct tp_http *h = self;
     if (up) {
         /* What changed while it was away was not told. */
-        (void) tp_http_note(h, TP_NOTE_ALL, (struct tpc_str){ NULL, 0 });
+        (void) tp_http_note(h, TP_NOTE_LINK, (struct tpc_str){ NULL, 0 });
     }
 }
 

@@ -109,7 +109,7 @@ struct tp_point {
     char text[];
 };
 
-enum tp_note_kind { TP_NOTE_DEVICE, TP_NOTE_POINT, TP_NOTE_ALL };
+enum tp_note_kind { TP_NOTE_DEVICE, TP_NOTE_POINT, TP_NOTE_ALL, TP_NOTE_LINK };
 
 struct tp_http_note {
     struct tp_http_note *next;
@@ -132,13 +132,13 @@ enum tp_list_state { TP_LIST_NONE, TP_LIST_DUE, TP_LIST_AWAY };
 /* Reading a list of the platform's from its beginning. */
 struct tp_list {
     enum tp_list_state state;
+    bool again; /* something may have changed since it was begun */
     uint64_t due_ms;
     uint64_t done_ms; /* when it was read to its end; 0 = never */
     uint32_t failures;
     uint32_t seen; /* number of this reading */
     char type;     /* '1', '2': type of device that is asked for */
     uint32_t page, page_size;
-    uint64_t got;
 };
 
 /* Somebody with connections. */
@@ -281,6 +281,7 @@ void tp_check_over(struct tp_http *h, struct tpc_str id);
 
 /* ---- lists.c: devices and access points ---- */
 
+/* They are to be read; one that is being read, once more behind that. The thread's. */
 void tp_lists_due(struct tp_http *h);
 void tp_lists_hurry(struct tp_http *h);
 uint64_t tp_lists_step(struct tp_http *h, uint64_t now);

@@ -258,6 +258,30 @@ START_TEST(list_that_fails_is_read_again_with_growing_pauses)
 }
 END_TEST
 
+START_TEST(what_changes_while_a_list_is_read_is_read_behind_it)
+{
+    fx_init(&f, 1, NULL);
+    fx_step(&f);
+    fx_answer(&f, "/heartbeat", "", OK("{}"));
+    fx_answer(&f, "/plugin/devices", "\"page\":1", PAGE("150", DEVICE("a", "1", "A")));
+    tp_http_directory.link(f.h, true); /* it is being read: that is enough */
+    (void) fx_request(&f, "POST", "/api/v1/notify/event", "", "{\"event_type\":\"x\"}", "");
+    fx_step(&f);
+    fx_answer(&f, "/plugin/devices", "\"page\":2", PAGE("150", DEVICE("b", "2", "B")));
+    fx_answer(&f, "/plugin/devices", "\"device_type\":\"2\"", PAGE("0", ""));
+    ck_assert_ptr_null(fx_open(&f, "/plugin/devices", ""));
+    for (int round = 0; round < 2; round++) {
+        fx_pass(&f, 10001); /* once more, and that is all */
+        if (round == 0) {
+            fx_answer(&f, "/plugin/devices", "\"page\":1", PAGE("1", DEVICE("a", "3", "A")));
+            fx_answer(&f, "/plugin/devices", "\"device_type\":\"2\"", PAGE("0", ""));
+        }
+    }
+    ck_assert_ptr_null(fx_open(&f, "/plugin/devices", ""));
+    fx_fini(&f);
+}
+END_TEST
+
 START_TEST(known_device_that_is_in_no_list_is_asked_for)
 {
     fx_init(&f, 1, NULL);
@@ -681,6 +705,7 @@ Suite *platform_suite(void)
     tcase_add_test(t, page_that_is_too_large_is_read_in_smaller_ones);
     tcase_add_loop_test(t, list_that_fails_is_read_again_with_growing_pauses, 0,
                         (int) (sizeof(bad) / sizeof(bad[0])));
+    tcase_add_test(t, what_changes_while_a_list_is_read_is_read_behind_it);
     tcase_add_test(t, known_device_that_is_in_no_list_is_asked_for);
     tcase_add_test(t, gateway_that_is_read_again_loses_and_gains_devices);
     tcase_add_test(t, gateway_behind_a_gateway_stays_there_when_it_is_read_by_itself);
