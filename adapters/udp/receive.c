@@ -72,6 +72,11 @@ static void on_idle(void *user, uint64_t now_ms)
     struct udp_session *s = user;
     struct udp *u = s->owner;
     (void) now_ms;
+    if (u->kept_session != 0) {
+        /* Nothing is read: that nothing is heard is not its silence. */
+        net_loop_timer(u->loop, &s->idle, u->config.idle_ms);
+        return;
+    }
     count(u, "sessions_idle");
     udp_close_session(u, s);
 }

@@ -163,8 +163,9 @@ static void down(uint64_t session, const char *text, uint64_t ticket, int expect
 {
     struct tpc_frame f = { .size = sizeof(f), .kind = TPC_MSG_COMMAND };
     f.payload = (struct tpc_bytes){ (const uint8_t *) text, strlen(text) };
+    uint32_t sent = h.sent_count;
     tk_ok(fake_send(&h, session, "pk01", "dev01", &f, ticket));
-    ck_assert(fake_wait_sent(&h, h.sent_count + 1) || h.sent_count > 0);
+    ck_assert(fake_wait_sent(&h, sent + 1));
     ck_assert_int_eq(h.sent_codes[h.sent_count - 1], expected);
     ck_assert_uint_eq(h.sent[h.sent_count - 1], ticket);
 }
@@ -444,6 +445,32 @@ START_TEST(silent_device_is_offline_and_its_next_message_brings_it_back)
 }
 END_TEST
 
+START_TEST(nobody_falls_silent_while_nothing_is_read)
+{
+    begin(",\"session_idle\":\"2s\"");
+    int fd = client_open(port);
+    client_say(fd, POST("dev01", "{\"t\":1}"));
+    ck_assert(fake_wait_frames(&h, 1));
+    pthread_mutex_lock(&h.lock);
+    h.receive_code = TPC_EAGAIN;
+    pthread_mutex_unlock(&h.lock);
+    client_say(fd, POST("dev01", "{\"t\":2}"));
+    wait_metric("paused", 1);
+    tk_clock_advance(&env.clock, 2100);
+    ck_assert(fake_wait_later(&h, 2)); /* it is tried again, and idle timers were due */
+    pthread_mutex_lock(&h.lock);
+    h.receive_code = 0;
+    pthread_mutex_unlock(&h.lock);
+    h.ops->resume(h.self, 1);
+    ck_assert(fake_wait_frames(&h, 2));
+    ck_assert_str_eq(h.frames[1].payload, PLAIN("{\"t\":2}"));
+    ck_assert(h.sessions[0].open);
+    ck_assert_int_eq(fake_metric(&h, "sessions_idle"), 0);
+    close(fd);
+    end();
+}
+END_TEST
+
 START_TEST(more_devices_than_allowed_are_refused)
 {
     begin(",\"max_sessions\":1");
@@ -573,6 +600,7 @@ Suite *udp_suite(void)
     tcase_add_test(t, answer_before_the_login_is_bounded_by_the_request);
     tcase_add_test(t, address_that_sends_too_much_is_passed_over);
     tcase_add_test(t, silent_device_is_offline_and_its_next_message_brings_it_back);
+    tcase_add_test(t, nobody_falls_silent_while_nothing_is_read);
     tcase_add_test(t, more_devices_than_allowed_are_refused);
     tcase_add_test(t, registration_is_answered_once_the_disk_has_it);
     tcase_add_test(t, many_devices_at_once_lose_nothing_that_came);
