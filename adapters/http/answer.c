@@ -202,6 +202,17 @@ static int settle(struct hs_request *r, struct MHD_Response *m, uint32_t status,
     return 0;
 }
 
+/* Whether so many bytes more may be held; hs_recycle() gives them back. */
+static bool charge(struct hs_server *s, size_t bytes)
+{
+    if (atomic_fetch_add(&s->answers, bytes) + bytes <= s->limits.answers_max) {
+        return true;
+    }
+    atomic_fetch_sub(&s->answers, bytes);
+    hs_count(s, "refused_answers", 1);
+    return false;
+}
+
 int hs_reply(void *self, uint64_t call, const struct tpc_http_answer *answer)
 {
     struct hs_server *s = self;
@@ -227,9 +238,19 @@ int hs_reply(void *self, uint64_t call, const struct tpc_http_answer *answer)
 
     struct MHD_Response *m = NULL;
     size_t bytes = 0;
+    uint32_t status = answer->status;
     int rc = build(s->host->allocator, answer, &m, &bytes);
+    bool charged = rc == 0 && charge(s, bytes);
+    if (rc == 0 && !charged) {
+        MHD_destroy_response(m);
+        rc = TPC_ENOMEM;
+        bytes = 0;
+        status = 503;
+        m = hs_plain(status, "too many answers are held", "Retry-After", "1");
+    }
 
     pthread_mutex_lock(&s->lock);
+    r->answer_charged = charged ? bytes : 0;
     if (rc == TPC_EINVAL && r->id != 0) {
         r->claimed = false; /* the caller may do better */
     } else {
@@ -237,7 +258,7 @@ int hs_reply(void *self, uint64_t call, const struct tpc_http_answer *answer)
             (void) tpi_map64_remove(&s->calls, call);
             r->id = 0;
         }
-        int settled = settle(r, m, answer->status, bytes);
+        int settled = settle(r, m, status, bytes);
         rc = rc != 0 ? rc : settled;
     }
     pthread_mutex_unlock(&s->lock);

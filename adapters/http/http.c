@@ -65,6 +65,8 @@ static const struct tpc_option options[] = {
     BYTES("query_max", "4KiB", 16, 65536, "query"),
     BYTES("body_max", "1MiB", 0, INT64_C(1) << 30, "body, where the route does not say so itself"),
     BYTES("bodies_max", "64MiB", 1024, INT64_C(1) << 40, "all bodies that are held; more get 503"),
+    BYTES("answers_max", "256MiB", 1024, INT64_C(1) << 40,
+          "all answers that their peers have not taken yet; more become 503"),
     BYTES("json_max", "16MiB", 65536, INT64_C(1) << 32, "memory of one JSON body's values"),
     TIME("header_timeout", "10s", "from the connection, or a request's first line, to its headers"),
     TIME("body_timeout", "30s", "from the headers to the end of the body"),
@@ -81,6 +83,7 @@ static void read_limits(struct hs_limits *l, const struct tpc_value *cfg)
     l->query_max = (uint64_t) tpi_member_int(cfg, "query_max", 0);
     l->body_max = (uint64_t) tpi_member_int(cfg, "body_max", 0);
     l->bodies_max = (uint64_t) tpi_member_int(cfg, "bodies_max", 0);
+    l->answers_max = (uint64_t) tpi_member_int(cfg, "answers_max", 0);
     l->json_max = (uint64_t) tpi_member_int(cfg, "json_max", 0);
     l->connections_max = (uint32_t) tpi_member_int(cfg, "max_connections", 0);
     l->per_address_max = (uint32_t) tpi_member_int(cfg, "max_per_address", 0);

@@ -63,6 +63,7 @@ void hs_recycle(struct hs_request *r)
     }
     hs_served_unref(s, r->served);
     atomic_fetch_sub(&s->bodies, r->charged);
+    atomic_fetch_sub(&s->answers, r->answer_charged);
     tpc_arena_destroy(r->json_arena);
     tpc_arena_reset(r->arena);
     if (r->body.cap > HS_BODY_KEEP) {

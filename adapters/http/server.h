@@ -35,7 +35,7 @@ enum {
 };
 
 struct hs_limits {
-    uint64_t header_max, path_max, query_max, body_max, bodies_max, json_max;
+    uint64_t header_max, path_max, query_max, body_max, bodies_max, answers_max, json_max;
     uint32_t connections_max, per_address_max, addresses_max, pending_max;
     uint32_t rate_per_s;
     uint32_t header_ms, body_ms, answer_ms, send_ms, idle_ms, drain_ms;
@@ -93,7 +93,8 @@ struct hs_request {
     struct hs_served *served;
     struct tpc_arena *arena, *json_arena;
     struct tpi_buf body;
-    uint64_t charged; /* of bodies_max */
+    uint64_t charged;        /* of bodies_max */
+    uint64_t answer_charged; /* of answers_max */
     uint64_t body_max;
     uint64_t begun_ns;
     size_t target_len;
@@ -148,7 +149,8 @@ struct hs_server {
     struct hs_request *free;
     uint32_t free_count;
 
-    atomic_uint_fast64_t bodies; /* bytes of bodies that are held */
+    atomic_uint_fast64_t bodies;  /* bytes of bodies that are held */
+    atomic_uint_fast64_t answers; /* bytes of answers' bodies that their peers have not taken yet */
 
     /* The thread's. */
     struct tpi_wheel wheel;

@@ -76,7 +76,7 @@ struct tpc_http_route {
  *         503. control thread.
  * reply   0; TPC_ENOENT (answered, timed out, or the peer is gone); TPC_EINVAL: the status, a header that
  *         is malformed or frames the message, or over 2 KiB of headers: nothing was answered, try again;
- *         TPC_ENOMEM (the connection is closed). Any thread.
+ *         TPC_ENOMEM (503, or the connection is closed). Any thread.
  * param   The first value of params, query or headers by name, in any case. Empty if there is none.
  * port    The port of a listener, for tests with port 0. 0 = not open. Any thread.
  */

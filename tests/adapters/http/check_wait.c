@@ -165,6 +165,22 @@ START_TEST(peer_that_does_not_read_is_cut)
 }
 END_TEST
 
+START_TEST(answers_that_nobody_takes_are_bounded)
+{
+    web_begin(&w, "\"answers_max\":20000000");
+    int fd = ask(GET("/big"));
+    ck_assert(web_wait_metric(&w, "requests", 1));
+    ck_assert_int_eq(web_ask(&w, GET("/big"), got), 503);
+    ck_assert_ptr_nonnull(strstr(got, "Retry-After: 1\r\n"));
+    ck_assert_int_eq(web_ask(&w, GET("/echo"), got), 200);
+    ck_assert_int_eq(fake_metric(&w.host, "refused_answers"), 1);
+    close(fd);
+    ck_assert(web_wait_metric(&w, "broken", 1));
+    ck_assert_int_eq(web_ask(&w, GET("/big"), got), 200);
+    web_end(&w);
+}
+END_TEST
+
 START_TEST(idle_connection_is_closed_in_its_time)
 {
     web_begin(&w, "\"idle_timeout\":\"1s\"");
@@ -450,6 +466,7 @@ Suite *wait_suite(void)
     tcase_add_test(t, slow_head_is_cut);
     tcase_add_test(t, slow_body_is_cut);
     tcase_add_test(t, peer_that_does_not_read_is_cut);
+    tcase_add_test(t, answers_that_nobody_takes_are_bounded);
     tcase_add_test(t, idle_connection_is_closed_in_its_time);
     tcase_add_test(t, peer_that_ends_in_the_middle_is_let_go);
     tcase_add_test(t, connections_are_bounded_in_all_and_by_address);
