@@ -9,6 +9,7 @@
 #ifndef THINGSBOARD_INSIDE_H
 #define THINGSBOARD_INSIDE_H
 
+#include "../mqtt/notes.h"
 #include "attributes.h"
 #include "devices.h"
 #include "down.h"
@@ -80,12 +81,6 @@ struct tb_work {
     struct tb_device *device; /* of all that is no data */
 };
 
-struct tb_note {
-    struct tb_note *next;
-    size_t topic_len, payload_len;
-    char bytes[];
-};
-
 /* An open request for attributes. */
 struct tb_ask {
     struct tb_ask *next;
@@ -130,9 +125,7 @@ struct tb {
     struct tb_job *first, *last; /* that wait for the sender */
     struct tb_devices devices;
     struct tb_device *waiting, *last_waiting;
-    struct tb_note *down, *last_down;
-    uint32_t down_count;
-    size_t down_bytes;
+    struct mqtt_notes down;
     struct tb_ask *asks;
     uint32_t ask_count;
     int64_t next_id;
@@ -185,7 +178,6 @@ void tb_wait_device(struct tb *s, struct tb_device *device);
 /* work.c */
 void tb_on_message(void *user, const struct mqtt_incoming *m);
 void *tb_worker(void *user);
-void tb_drop_notes(struct tb *s);
 
 /* rpc.c */
 void tb_rpc(struct tb *s, const struct tb_down *d, bool own);

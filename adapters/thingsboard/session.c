@@ -437,7 +437,7 @@ void tb_session_stop(struct tb *s)
     join(&s->worker_runs, s->worker);
     pthread_mutex_lock(&s->lock);
     tb_ask_expire(s, 0, true);
-    tb_drop_notes(s);
+    mqtt_notes_clear(&s->down, s->host->allocator);
     s->state = TB_OFF;
     struct mqtt_client *client = s->client;
     s->client = NULL;

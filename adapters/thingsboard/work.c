@@ -7,66 +7,25 @@
 
 enum { REFUSED_LOG = 1000 };
 
-static void free_note(const struct tb *s, struct tb_note *n)
-{
-    const struct tpc_allocator *a = s->host->allocator;
-    a->resize(a->user, n, sizeof(*n) + n->topic_len + n->payload_len, 0);
-}
-
 void tb_on_message(void *user, const struct mqtt_incoming *m)
 {
     struct tb *s = user;
     const struct tpc_allocator *a = s->host->allocator;
-    size_t size = sizeof(struct tb_note) + m->topic.len + m->payload.len;
-    struct tb_note *n = m->retained ? NULL : a->resize(a->user, NULL, 0, size);
-    bool kept = false;
-    if (n != NULL) {
-        n->next = NULL;
-        n->topic_len = m->topic.len;
-        n->payload_len = m->payload.len;
-        memcpy(n->bytes, m->topic.ptr, m->topic.len);
-        if (m->payload.len > 0) {
-            memcpy(n->bytes + m->topic.len, m->payload.ptr, m->payload.len);
-        }
-    }
+    struct mqtt_note *n = m->retained ? NULL : mqtt_note_make(a, m);
     pthread_mutex_lock(&s->lock);
     s->totals.received++;
-    if (n != NULL && !s->stopping && s->down_count < s->config.down_max &&
-        s->down_bytes + size <= TB_DOWN_BYTES + (s->down_count == 0 ? size : 0)) {
-        *(s->last_down != NULL ? &s->last_down->next : &s->down) = n;
-        s->last_down = n;
-        s->down_count++;
-        s->down_bytes += size;
-        kept = true;
+    bool stopping = s->stopping;
+    bool kept =
+        n != NULL && !stopping && mqtt_notes_put(&s->down, n, s->config.down_max, TB_DOWN_BYTES);
+    if (kept) {
         pthread_cond_signal(&s->came);
     }
-    bool stopping = s->stopping;
     pthread_mutex_unlock(&s->lock);
-    if (!kept && n != NULL) {
-        free_note(s, n);
+    if (!kept) {
+        mqtt_note_free(a, n);
     }
     if (!kept && !stopping && !m->retained) {
         s->host->count(s->ctx, "down_dropped", 1);
-    }
-}
-
-static struct tb_note *take_note(struct tb *s)
-{
-    struct tb_note *n = s->down;
-    if (n != NULL) {
-        s->down = n->next;
-        s->last_down = s->down != NULL ? s->last_down : NULL;
-        s->down_count--;
-        s->down_bytes -= sizeof(*n) + n->topic_len + n->payload_len;
-    }
-    return n;
-}
-
-void tb_drop_notes(struct tb *s)
-{
-    struct tb_note *n;
-    while ((n = take_note(s)) != NULL) {
-        free_note(s, n);
     }
 }
 
@@ -135,13 +94,12 @@ static void work(struct tb *s, const struct tb_down *d)
     }
 }
 
-static void read_note(struct tb *s, const struct tb_note *n, struct tpc_arena *arena)
+static void read_note(struct tb *s, const struct mqtt_note *n, struct tpc_arena *arena)
 {
     struct tpc_error err = { .size = sizeof(err) };
     struct tb_down d;
-    struct tpc_str topic = { n->bytes, n->topic_len };
-    struct tpc_bytes payload = { (const uint8_t *) n->bytes + n->topic_len, n->payload_len };
-    int rc = tb_down_parse(topic, payload, arena, &err, &d);
+    struct tpc_str topic = mqtt_note_topic(n);
+    int rc = tb_down_parse(topic, mqtt_note_payload(n), arena, &err, &d);
     if (rc == 0) {
         work(s, &d);
     } else {
@@ -164,14 +122,14 @@ void *tb_worker(void *user)
     }
     pthread_mutex_lock(&s->lock);
     while (!s->stopping) {
-        struct tb_note *n = take_note(s);
+        struct mqtt_note *n = mqtt_notes_take(&s->down);
         if (n == NULL) {
             pthread_cond_wait(&s->came, &s->lock);
             continue;
         }
         pthread_mutex_unlock(&s->lock);
         read_note(s, n, arena);
-        free_note(s, n);
+        mqtt_note_free(s->host->allocator, n);
         tpc_arena_reset(arena);
         pthread_mutex_lock(&s->lock);
     }

@@ -12,6 +12,7 @@
 #ifndef THINGSPANEL_INSIDE_H
 #define THINGSPANEL_INSIDE_H
 
+#include "../mqtt/notes.h"
 #include "options.h"
 
 #include <pthread.h>
@@ -62,7 +63,6 @@ struct tp_directory_ops {
     void (*link)(void *self, bool up);
 };
 
-struct tp_note;   /* work.c: a message from the platform */
 struct tp_call;   /* calls.c: a command that is open or ended */
 struct tp_answer; /* calls.c: waits for the connection */
 struct tp_status; /* status.c: what was told last of a device */
@@ -96,9 +96,7 @@ struct tp {
     size_t payload_max; /* the option, or what the broker takes if that is less */
     uint32_t busy;      /* batches whose end is not told */
 
-    struct tp_note *down, *last_down;
-    uint32_t down_count;
-    size_t down_bytes;
+    struct mqtt_notes down;
     uint64_t refused; /* messages that were not understood; the worker's */
 
     struct tpi_map calls; /* by topic and payload, open ones and ended ones */
@@ -149,7 +147,6 @@ void tp_status_fini(struct tp *s);
 /* work.c */
 void tp_on_message(void *user, const struct mqtt_incoming *m);
 void *tp_worker(void *user);
-void tp_drop_notes(struct tp *s);
 
 /* calls.c */
 struct tp_down;

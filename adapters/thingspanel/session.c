@@ -153,7 +153,7 @@ void tp_session_stop(struct tp *s)
         pthread_cond_wait(&s->idle, &s->lock);
     }
     s->up = false;
-    tp_drop_notes(s);
+    mqtt_notes_clear(&s->down, s->host->allocator);
     pthread_mutex_unlock(&s->lock);
     s->client = mqtt_client_destroy(s->client);
 }

@@ -79,7 +79,7 @@ static void begin(const struct tpc_allocator *a)
 
 static void end(void)
 {
-    tp_drop_notes(&s);
+    mqtt_notes_clear(&s.down, s.host->allocator);
     tp_calls_fini(&s);
     tp_status_fini(&s);
     tpi_map_fini(&s.calls);
@@ -132,7 +132,7 @@ static int all_of_it(const struct tpc_allocator *a, void *user)
     }
     close_all(closed);
     hear("x", 10, false);
-    ck_assert_uint_eq(s.down_count + dropped, 1);
+    ck_assert_uint_eq(s.down.count + dropped, 1);
     bool noted = tp_status_note(&s, TPC_STR("d"), true);
     ck_assert_uint_eq(tpi_map_count(&s.status), noted);
     end();
@@ -169,21 +169,21 @@ START_TEST(notes_are_bounded_in_number_and_size_and_old_ones_pass)
 {
     begin(tpc_allocator_default());
     hear("a", 1, true);
-    ck_assert_uint_eq(s.down_count, 0);
+    ck_assert_uint_eq(s.down.count, 0);
     ck_assert_uint_eq(dropped, 0);
     s.stopping = true;
     hear("a", 1, false);
-    ck_assert_uint_eq(s.down_count + dropped, 0);
+    ck_assert_uint_eq(s.down.count + dropped, 0);
     s.stopping = false;
     for (int i = 0; i < 6; i++) {
         hear("a", 1, false);
     }
-    ck_assert_uint_eq(s.down_count, 4);
+    ck_assert_uint_eq(s.down.count, 4);
     ck_assert_uint_eq(dropped, 2);
-    tp_drop_notes(&s);
+    mqtt_notes_clear(&s.down, s.host->allocator);
     hear("a", TP_DOWN_BYTES, false); /* alone it is taken */
     hear("a", 1, false);
-    ck_assert_uint_eq(s.down_count, 1);
+    ck_assert_uint_eq(s.down.count, 1);
     ck_assert_uint_eq(dropped, 3);
     end();
 }
