@@ -228,3 +228,40 @@ uint32_t program_watchdog_ms(void)
     unsigned long long ms = strtoull(us, NULL, 10) / 2000;
     return ms > 0 && ms < 3600000 ? (uint32_t) ms : 0;
 }
+
+static int digit(char c)
+{
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+}
+
+long program_from_hex(const char *name, const char *hex, size_t len, uint8_t *to)
+{
+    long n = 0;
+    for (size_t i = 0; i < len;) {
+        if (hex[i] != '\0' && strchr(" :\t\r\n", hex[i]) != NULL) {
+            i++;
+            continue;
+        }
+        if (i + 1 >= len || digit(hex[i]) < 0 || digit(hex[i + 1]) < 0) {
+            fprintf(stderr, "%s: no pair of hexadecimal digits at character %zu\n", name, i + 1);
+            return -1;
+        }
+        to[n++] = (uint8_t) (digit(hex[i]) << 4 | digit(hex[i + 1]));
+        i += 2;
+    }
+    return n;
+}
+
+void program_print_value(const struct tpc_value *v)
+{
+    static uint8_t space[65536];
+    struct tpc_buf buf = { space, sizeof(space), 0 };
+    if (tpc_json_write(v, 0, &buf) == 0) {
+        fwrite(space, 1, buf.need, stdout);
+    } else {
+        fputs("(too long)", stdout);
+    }
+}

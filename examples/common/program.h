@@ -47,6 +47,13 @@ int program_check(struct program *p, struct config *c);
 /* Core, parts and entities of c. 0, or -1 with c->error. */
 int program_assemble(struct program *p, struct config *c, struct tpc_core **ret);
 
+/* Pairs of hexadecimal digits as bytes; blanks, line ends and colons between them. to has room for len / 2
+ * bytes, and may be hex itself. Returns their number, or -1, told as "NAME: ..". */
+long program_from_hex(const char *name, const char *hex, size_t len, uint8_t *to);
+
+/* A value as JSON, up to 64 KiB, to stdout. */
+void program_print_value(const struct tpc_value *v);
+
 /* Sends a state ("READY=1") to the service manager if there is one (NOTIFY_SOCKET). */
 void program_notify(const char *fmt, ...) TPC_PRINTF(1, 2);
 /* How often it wants to hear WATCHDOG=1, in ms: half of WATCHDOG_USEC; 0 = it does not. */

@@ -1,5 +1,6 @@
 /* Frames of a service without a device: from digits, or from a capture. */
 #include "pcap.h"
+#include "program.h"
 #include "service.h"
 
 #include <errno.h>
@@ -18,17 +19,6 @@ struct attempt {
 };
 
 /* ---- a sink that prints ---- */
-
-static void print_value(const struct tpc_value *v)
-{
-    static uint8_t space[65536];
-    struct tpc_buf buf = { space, sizeof(space), 0 };
-    if (tpc_json_write(v, 0, &buf) == 0) {
-        fwrite(space, 1, buf.need, stdout);
-    } else {
-        fputs("(too long)", stdout);
-    }
-}
 
 static int on_begin(void *user, uint32_t frame, const struct tpc_decoded *head)
 {
@@ -50,7 +40,7 @@ static int on_begin(void *user, uint32_t frame, const struct tpc_decoded *head)
     }
     if (head->params.type != TPC_NULL) {
         putchar(' ');
-        print_value(&head->params);
+        program_print_value(&head->params);
     }
     putchar(':');
     return 0;
@@ -61,7 +51,7 @@ static int on_point(void *user, struct tpc_str key, const struct tpc_value *valu
     (void) user;
     (void) unix_ms;
     printf(" %.*s=", (int) key.len, key.ptr);
-    print_value(value);
+    program_print_value(value);
     return 0;
 }
 
@@ -117,7 +107,9 @@ static bool show_login(const struct attempt *a, struct tpc_bytes frame)
     if (a->ops->login == NULL || a->ops->login(NULL, frame, &l) != 0) {
         return false;
     }
-    printf("    voucher %.*s\n", (int) l.voucher.need, (const char *) room[0]);
+    if (l.voucher.need <= l.voucher.cap) {
+        printf("    voucher %.*s\n", (int) l.voucher.need, (const char *) room[0]);
+    }
     if (l.answer.need > 0 && l.answer.need <= l.answer.cap) {
         printf("    answer ");
         print_bytes(room[1], l.answer.need);
@@ -207,33 +199,6 @@ static uint8_t *read_file(const char *name, size_t *ret)
 
 /* ---- digits ---- */
 
-static int digit(char c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
-/* Pairs of digits with blanks, colons or line ends between them, in place. -1 = something else. */
-static long from_hex(uint8_t *text, size_t len)
-{
-    long n = 0;
-    for (size_t i = 0; i < len;) {
-        if (strchr(" \t\r\n:", text[i]) != NULL && text[i] != '\0') {
-            i++;
-            continue;
-        }
-        if (i + 1 >= len || digit((char) text[i]) < 0 || digit((char) text[i + 1]) < 0) {
-            fprintf(stderr, "no pair of hexadecimal digits at character %zu\n", i + 1);
-            return -1;
-        }
-        text[n++] = (uint8_t) (digit((char) text[i]) << 4 | digit((char) text[i + 1]));
-        i += 2;
-    }
-    return n;
-}
-
 int service_try_hex(const struct tpc_service_ops *ops, const char *text_or_file)
 {
     struct attempt a;
@@ -244,7 +209,7 @@ int service_try_hex(const struct tpc_service_ops *ops, const char *text_or_file)
         free(p);
         return 2;
     }
-    long n = from_hex(p, len);
+    long n = program_from_hex("--hex", (const char *) p, len, p);
     size_t taken = n > 0 ? take_frames(&a, p, (size_t) n) : 0;
     if (n > 0 && taken < (size_t) n) {
         printf("%zu bytes more begin a frame that is not whole\n", (size_t) n - taken);

@@ -1,5 +1,6 @@
 /* tp-tool codec: a product's codec and model on bytes, without a device. */
 #include "../common/assemble.h"
+#include "../common/program.h"
 #include "tool.h"
 
 #include <errno.h>
@@ -64,33 +65,6 @@ static int parse(int argc, char **argv, struct request *r)
     return r->product != NULL && r->config != NULL && inputs == 1 && kind_of(r->kind) >= 0 ? 0 : -1;
 }
 
-static int digit(char c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
-/* Pairs of digits; blanks, line ends and colons between them. */
-static long from_hex(const char *hex, size_t len, uint8_t *to)
-{
-    long n = 0;
-    for (size_t i = 0; i < len;) {
-        if (strchr(" :\t\r\n", hex[i]) != NULL && hex[i] != '\0') {
-            i++;
-            continue;
-        }
-        if (i + 1 >= len || digit(hex[i]) < 0 || digit(hex[i + 1]) < 0 || n == INPUT_MAX) {
-            fprintf(stderr, "tp-tool: --hex: no pair of digits at character %ld\n", (long) i + 1);
-            return -1;
-        }
-        to[n++] = (uint8_t) (digit(hex[i]) << 4 | digit(hex[i + 1]));
-        i += 2;
-    }
-    return n;
-}
-
 static long read_file(const char *name, uint8_t *to, size_t cap)
 {
     FILE *f = fopen(name, "rb");
@@ -111,7 +85,9 @@ static long read_input(const struct request *r, uint8_t *to)
             strspn(r->hex, "0123456789abcdefABCDEF: ") != len && access(r->hex, R_OK) == 0;
         long n = is_file ? read_file(r->hex, to, INPUT_MAX) : (long) len;
         /* Of a file in place: a byte takes at least two of its characters. */
-        return n < 0 ? n : from_hex(is_file ? (const char *) to : r->hex, (size_t) n, to);
+        return n < 0 ? n
+                     : program_from_hex("tp-tool: --hex", is_file ? (const char *) to : r->hex,
+                                        (size_t) n, to);
     }
     if (r->text != NULL) {
         size_t len = strlen(r->text);
@@ -119,17 +95,6 @@ static long read_input(const struct request *r, uint8_t *to)
         return (long) (len < INPUT_MAX ? len : INPUT_MAX);
     }
     return read_file(r->pcap != NULL ? r->pcap : r->file, to, INPUT_MAX);
-}
-
-static void print_value(const struct tpc_value *v)
-{
-    static uint8_t space[65536];
-    struct tpc_buf buf = { space, sizeof(space), 0 };
-    if (tpc_json_write(v, 0, &buf) == 0) {
-        fwrite(space, 1, buf.need, stdout);
-    } else {
-        fputs("(too long)", stdout);
-    }
 }
 
 static int on_message(void *user, const struct tpc_msg *m, const struct tpc_verdict *verdicts,
@@ -157,13 +122,13 @@ static int on_message(void *user, const struct tpc_msg *m, const struct tpc_verd
     }
     if (m->params.type != TPC_NULL) {
         fputs(" params=", stdout);
-        print_value(&m->params);
+        program_print_value(&m->params);
     }
     putchar('\n');
     for (uint32_t i = 0; i < count; i++) {
         const struct tpc_point *p = verdicts[i].point;
         printf("  %.*s = ", (int) p->key.len, p->key.ptr);
-        print_value(&p->value);
+        program_print_value(&p->value);
         if (verdicts[i].code != 0) {
             *bad = 1;
             printf("   refused: %.*s", (int) verdicts[i].reason.len, verdicts[i].reason.ptr);
