@@ -18,7 +18,7 @@ enum {
     LOOK_MS = 1000, /* between two looks at those who are in */
     LOOK_PART = 10, /* each at so many of them: all within ten seconds */
     LOOK_MIN = 64,
-    LOOK_GONE_MAX = 64 /* sent away at one look; the next finds the others */
+    LOOK_GONE_MAX = 64 /* noted before the table changes */
 };
 
 /* A registration that waits for the thread: message and peer follow it. */
@@ -51,6 +51,7 @@ struct net_auth {
     void *drop_user;
     struct tpi_map known; /* device -> struct tpc_identity, while somebody asks */
     size_t look_at;
+    size_t look_each; /* as many as were known when this walk through them began need */
     uint64_t timer;
     bool looking;
 };
@@ -134,21 +135,22 @@ static void forget_all(struct net_auth *a)
     a->look_at = 0;
 }
 
-/* Under the lock. */
-static void look(struct net_auth *a)
+/* Looks at up to *left of them. Under the lock. Returns false at the end of the table. */
+static bool look_on(struct net_auth *a, const struct tpc_api *api, struct tpc_core *core,
+                    size_t *left)
 {
-    struct tpc_core *core = NULL;
-    const struct tpc_api *api = api_of(a, &core);
     const char *gone[LOOK_GONE_MAX];
     size_t gone_count = 0;
-    size_t left = tpi_map_count(&a->known) / LOOK_PART + LOOK_MIN;
+    bool more = true;
     void *value = NULL;
-    while (api != NULL && left-- > 0 && gone_count < LOOK_GONE_MAX) {
-        if (!tpi_map_next(&a->known, &a->look_at, NULL, &value)) {
+    while (*left > 0 && gone_count < LOOK_GONE_MAX) {
+        more = tpi_map_next(&a->known, &a->look_at, NULL, &value);
+        if (!more) {
             a->look_at = 0;
             break;
         }
         const struct tpc_identity *who = value;
+        (*left)--;
         if (api->auth_recheck(core, who) == TPC_EDENIED) {
             gone[gone_count++] = who->key;
         }
@@ -157,6 +159,20 @@ static void look(struct net_auth *a)
         a->host->count(a->ctx, "sent_away", 1);
         a->drop(a->drop_user, tenant_of(a), tpc_str_from(gone[i]));
         forget(a, gone[i]);
+    }
+    return more;
+}
+
+/* Under the lock. */
+static void look(struct net_auth *a)
+{
+    struct tpc_core *core = NULL;
+    const struct tpc_api *api = api_of(a, &core);
+    if (a->look_at == 0) {
+        a->look_each = tpi_map_count(&a->known) / LOOK_PART + LOOK_MIN;
+    }
+    size_t left = a->look_each;
+    while (api != NULL && left > 0 && look_on(a, api, core, &left)) {
     }
 }
 

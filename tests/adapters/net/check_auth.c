@@ -65,6 +65,8 @@ static int auth_check(struct tpc_core *core, const struct tpc_auth_request *q,
         who.method = TPC_AUTH_JWT;
     } else if (strcmp(name, "dev02&pk01") == 0) {
         snprintf(who.key, sizeof(who.key), "dev02");
+    } else if (name[0] == 'm') {
+        snprintf(who.key, sizeof(who.key), "%.*s", (int) strcspn(name, "&"), name);
     } else if (strcmp(name, "svc") == 0) {
         who.role = TPC_ROLE_SERVICE;
     } else if (strcmp(name, "dev01&pk01") != 0 || strcmp(password, "right") != 0) {
@@ -504,6 +506,42 @@ START_TEST(device_that_may_not_stay_is_told_of_once)
 }
 END_TEST
 
+static void count_drop(void *user, struct tpc_str tenant, struct tpc_str device)
+{
+    uint32_t *count = user;
+    (void) tenant;
+    (void) device;
+    (*count)++;
+}
+
+/* A walk through all begins anew where a table changed: two of ten seconds each. */
+START_TEST(thousands_that_may_not_stay_are_sent_away_at_once)
+{
+    enum { MANY = 3000 };
+    char text[TEXT];
+    uint32_t gone = 0;
+    uint64_t id;
+    begin(0);
+    tk_ok(net_auth_ops.watch(rules, count_drop, &gone));
+    for (int i = 0; i < MANY; i++) {
+        snprintf(text, sizeof(text), "{\"method\":\"auth\",\"params\":{\"username\":\"m%d&pk01\"}}",
+                 i);
+        tk_ok(say(text, &id));
+    }
+    recheck_code = TPC_EDENIED;
+    for (int i = 0; i < 10; i++) {
+        timer_fn(timer_user);
+    }
+    ck_assert_uint_ge(gone, MANY * 9 / 10);
+    for (int i = 0; i < 10; i++) {
+        timer_fn(timer_user);
+    }
+    ck_assert_uint_eq(gone, MANY);
+    tk_ok(net_auth_ops.watch(rules, NULL, NULL));
+    end();
+}
+END_TEST
+
 START_TEST(host_without_devices_lets_nobody_in)
 {
     struct tpc_identity who;
@@ -579,6 +617,7 @@ Suite *auth_suite(void)
     tcase_add_test(t, second_login_on_a_connection_is_answered_at_once);
     tcase_add_test(t, login_gives_a_token_where_one_is_shown_with_each_message);
     tcase_add_test(t, device_that_may_not_stay_is_told_of_once);
+    tcase_add_test(t, thousands_that_may_not_stay_are_sent_away_at_once);
     tcase_add_test(t, host_without_devices_lets_nobody_in);
     tcase_add_test(t, short_memory_is_told_and_leaves_nothing);
     tcase_add_test(t, address_is_without_its_port);
