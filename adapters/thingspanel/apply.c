@@ -52,28 +52,39 @@ static void forget_work(struct tp_http *h, struct tp_device *d)
 
 /* ---- telling the program ---- */
 
-static void read_config(struct tp_http *h, const struct tp_device *d, struct tpc_str text,
-                        struct tpc_arena *arena, struct tpc_value *ret)
+/* 0, or TPC_ENOMEM: *ret is TPC_NULL, as for what cannot be read. */
+static int read_config(struct tp_http *h, const struct tp_device *d, struct tpc_str text,
+                       struct tpc_arena *arena, struct tpc_value *ret)
 {
     const char type[2] = { d->f.type, '\0' };
     const struct tpc_value *form = tp_forms_find(&h->forms, TPC_STR("CFG"), tpc_str_from(type));
     const struct tpc_value given = { TPC_TEXT, 0, text.len, { .text = text.ptr } };
     ret->type = TPC_NULL;
-    if (text.len > 0 && tp_form_coerce(form, &given, arena, ret) != 0) {
+    int rc = text.len > 0 ? tp_form_coerce(form, &given, arena, ret) : 0;
+    if (rc != 0) {
         ret->type = TPC_NULL;
     }
+    return rc == TPC_ENOMEM ? rc : 0;
 }
 
-static void tell(struct tp_http *h, const struct tp_device *d, int gone)
+/* False: there is no memory to tell it now. A configuration that there is never room for is left out. */
+static bool tell(struct tp_http *h, struct tp_device *d, int gone)
 {
     struct tpc_arena *arena = NULL;
     struct tpc_value config, settings;
-    if (h->ops == NULL || !TPC_HAS(h->ops, struct tpc_service_ops, configured) ||
-        tpc_arena_create(h->host->allocator, ARENA_BYTES, &arena) != 0) {
-        return;
+    if (h->ops == NULL || !TPC_HAS(h->ops, struct tpc_service_ops, configured)) {
+        return true;
     }
-    read_config(h, d, d->f.config, arena, &config);
-    read_config(h, d, d->f.settings, arena, &settings);
+    if (tpc_arena_create(h->host->allocator, ARENA_BYTES, &arena) != 0) {
+        return false;
+    }
+    int no_config = read_config(h, d, d->f.config, arena, &config);
+    int no_settings = read_config(h, d, d->f.settings, arena, &settings);
+    if ((no_config != 0 || no_settings != 0) && gone == 0 && ++d->tells < TP_MAKE_TRIES) {
+        tpc_arena_destroy(arena);
+        return false;
+    }
+    d->tells = 0;
     const struct tpc_service_device device = { .size = sizeof(device),
                                                .device = d->f.id,
                                                .number = d->f.number,
@@ -85,6 +96,7 @@ static void tell(struct tp_http *h, const struct tp_device *d, int gone)
                                                .access_point = d->f.access_point };
     h->ops->configured(h->ops_user, &device, gone);
     tpc_arena_destroy(arena);
+    return true;
 }
 
 void tp_apply_drop(struct tp_http *h, struct tpc_str id)
@@ -396,10 +408,10 @@ static bool look_after(struct tp_http *h, struct tp_device *d)
     d->changed = d->refused = false;
     d->tries = 0;
     pthread_mutex_unlock(&h->lock);
-    if (!d->told) {
-        d->told = true;
-        tell(h, d, 0);
+    if (!d->told && !tell(h, d, 0)) {
+        return false;
     }
+    d->told = true;
     settle(h, d);
     return true;
 }
@@ -565,7 +577,7 @@ void tp_apply_gone(struct tp_http *h, struct tp_device *d)
         tp_apply_gone(h, d->first_behind); /* at most TP_LEVELS deep */
     }
     if (d->told) {
-        tell(h, d, 1);
+        (void) tell(h, d, 1);
     }
     tp_apply_drop(h, d->f.id);
     h->host->count(h->ctx, "devices_gone", 1);

@@ -40,6 +40,7 @@ struct tp_device {
     bool checking; /* it is being asked for again */
     bool refused;  /* by the core, and that was said */
     uint8_t tries; /* to make it */
+    uint8_t tells; /* .. to tell of it */
     uint32_t seen; /* number of the last list that had it */
     uint32_t mark; /* .. of the last answer */
     void *text;

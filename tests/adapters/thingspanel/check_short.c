@@ -109,6 +109,8 @@ START_TEST(what_failed_for_memory_is_done_later)
         ck_assert_msg(tp_http_directory.child(f.h, TPC_STR("g"), TPC_STR("8"), &found),
                       "allocation %zu: no device behind", k);
         ck_assert_msg(f.host.device_count == 4, "allocation %zu: devices", k);
+        ck_assert_msg(fx_heard(&f, "device a number=A parent= address= config={\"interval\":1}"),
+                      "allocation %zu: configuration", k);
         fx_fini(&f); /* which finds what was not freed */
     }
 }
