@@ -311,15 +311,16 @@ void udp_try_kept(struct udp *u)
     }
 }
 
-/* Who shows this token; NULL = nobody, or he may not stay. */
-static struct udp_session *who_shows(struct udp *u, struct tpc_str token, struct net_socket *socket,
-                                     const struct sockaddr *from)
+/* Who shows this token. Returns 0; TPC_EDENIED: nobody, or he may not stay; else it is not known now. */
+static int who_shows(struct udp *u, struct tpc_str token, struct net_socket *socket,
+                     const struct sockaddr *from, struct udp_session **ret)
 {
     struct udp_session *s = udp_by_token(&u->sessions, token);
     int64_t now = u->host->clock->unix_ms(u->host->clock->user);
     if (s != NULL && s->who.until_unix_ms > now && net_auth_stays(u->auth, &s->who) == 0) {
         heard(u, s, socket, from);
-        return s;
+        *ret = s;
+        return 0;
     }
     char peer[NET_PEER_BYTES];
     uint8_t key[NET_ADDRESS_BYTES];
@@ -331,13 +332,14 @@ static struct udp_session *who_shows(struct udp *u, struct tpc_str token, struct
         if (s != NULL && rc == TPC_EDENIED) {
             udp_close_session(u, s); /* it was let in by this token, which is void now */
         }
-        return NULL;
+        return rc;
     }
-    if (session_of(u, &who, socket, from, &s) != 0) {
-        return NULL;
+    rc = session_of(u, &who, socket, from, &s);
+    if (rc == 0) {
+        udp_session_token(&u->sessions, s, token);
+        *ret = s;
     }
-    udp_session_token(&u->sessions, s, token);
-    return s;
+    return rc;
 }
 
 void udp_on_datagram(void *user, struct net_socket *socket, const struct sockaddr *from,
@@ -365,8 +367,15 @@ void udp_on_datagram(void *user, struct net_socket *socket, const struct sockadd
         log_in(u, socket, from, datagram, registers);
         return;
     }
-    struct udp_session *s = m.token.len > 0 ? who_shows(u, m.token, socket, from) : NULL;
-    if (s == NULL) {
+    struct udp_session *s;
+    int rc = m.token.len > 0 ? who_shows(u, m.token, socket, from, &s) : TPC_EDENIED;
+    if (rc != 0 && rc != TPC_EDENIED) {
+        /* Another login would not help. */
+        count(u, "messages_refused");
+        refuse(u, socket, from, datagram, NET_CODE_FAILED, TPC_STR("not now"));
+        return;
+    }
+    if (rc != 0) {
         count(u, "strangers");
         refuse(u, socket, from, datagram, NET_CODE_UNKNOWN, TPC_STR("log in first"));
         return;

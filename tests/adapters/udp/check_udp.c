@@ -478,7 +478,9 @@ START_TEST(more_devices_than_allowed_are_refused)
     expect(fd, LOGIN("dev01", "right"), LOGGED_IN("dev01"));
     expect(fd, LOGIN("dev02", "right"),
            "{\"requestId\":\"1\",\"method\":\"auth\",\"code\":500,\"msg\":\"not now\"}");
-    expect(fd, POST("dev02", "{\"t\":1}"), STRANGER);
+    expect(fd, POST("dev02", "{\"t\":1}"),
+           "{\"requestId\":\"2\",\"method\":\"thing.property.post\",\"code\":500,\"msg\":"
+           "\"not now\"}"); /* its token is good: it need not log in */
     expect(fd, LOGIN("dev01", "right"), LOGGED_IN("dev01"));
     ck_assert_int_eq(fake_metric(&h, "sessions"), 1);
     ck_assert_int_eq(fake_metric(&h, "sessions_refused"), 2);
