@@ -191,13 +191,11 @@ static int take_ipv6(struct reader *r, struct view v)
     (void) skip(&v, 40);
     v.n = length != 0 && length < v.n ? length : v.n;
     for (int i = 0; i < HEADERS_MAX && (next == 0 || next == 43 || next == 60); i++) {
-        if (v.n < 8) {
-            break;
+        uint8_t after = v.n >= 8 ? v.p[0] : 0;
+        if (v.n < 8 || !skip(&v, ((size_t) v.p[1] + 1) * 8)) {
+            break; /* cut: what follows is not there */
         }
-        next = v.p[0];
-        if (!skip(&v, ((size_t) v.p[1] + 1) * 8)) {
-            break;
-        }
+        next = after;
     }
     if (next != 6) {
         r->count.passed_over++;
