@@ -91,7 +91,8 @@ static int submit(struct tp_http *h, struct tp_request *r, const struct tpi_buf 
         pthread_mutex_lock(&h->lock);
         r->id = id; /* it may be answered, but only we free it */
         pthread_mutex_unlock(&h->lock);
-    } else if (rc == TPC_EINVAL) {
+    } else if (rc == TPC_EINVAL && h->wrong_code[r->kind] != rc) {
+        h->wrong_code[r->kind] = rc; /* said once: the option stays wrong */
         h->host->log(h->ctx, TPC_LOG_ERROR, "the platform cannot be asked at %s: %s", url,
                      err.text);
     }

@@ -677,6 +677,19 @@ START_TEST(instance_without_a_program_keeps_the_directory_too)
 }
 END_TEST
 
+START_TEST(address_that_cannot_be_asked_is_said_once_of_each_call)
+{
+    fx_init(&f, 1, NULL);
+    f.submit_code = TPC_EINVAL;
+    for (int i = 0; i < 20; i++) {
+        fx_pass(&f, 5000);
+    }
+    ck_assert_uint_eq(tk_env_logged(&f.env, "cannot be asked"), 2); /* heartbeat, devices */
+    f.submit_code = 0;
+    fx_fini(&f);
+}
+END_TEST
+
 START_TEST(client_that_takes_nothing_now_is_asked_again)
 {
     fx_init(&f, 1, NULL);
@@ -719,6 +732,7 @@ Suite *platform_suite(void)
     tcase_add_loop_test(t, state_that_cannot_be_read_is_done_without, 0, 3);
     tcase_add_test(t, access_points_and_their_devices_come_and_go);
     tcase_add_test(t, instance_without_a_program_keeps_the_directory_too);
+    tcase_add_test(t, address_that_cannot_be_asked_is_said_once_of_each_call);
     tcase_add_test(t, client_that_takes_nothing_now_is_asked_again);
     suite_add_tcase(s, t);
     return s;
