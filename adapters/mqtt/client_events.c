@@ -139,10 +139,18 @@ int mqtt_on_arrived(void *user, char *topic, int topic_len, MQTTAsync_message *m
     m.payload.ptr = message->payload;
     m.payload.len = message->payloadlen > 0 ? (size_t) message->payloadlen : 0;
     pthread_mutex_lock(&c->lock);
+    bool late = c->cut;
+    if (late) {
+        /* It comes while the connection is being ended, and paho acknowledges whatever we say: to nobody, so
+         * that the broker keeps it. */
+        mqtt_sockets_cut(&c->found);
+    }
     c->callbacks++;
     c->arrived++;
     pthread_mutex_unlock(&c->lock);
-    c->config.on_message(c->config.user_data, &m);
+    if (!late) {
+        c->config.on_message(c->config.user_data, &m);
+    }
     MQTTAsync_freeMessage(&message);
     MQTTAsync_free(topic);
     pthread_mutex_lock(&c->lock);
@@ -224,11 +232,29 @@ void mqtt_on_published(void *user, MQTTAsync_successData *data)
     mqtt_note_ended(user, 0, 0);
 }
 
+/* What a PUBACK's reason says of the message (MQTT 5, 3.4.2.1): it is wrong, it comes too early, or it is
+ * not allowed. */
+static int code_of(int reason)
+{
+    switch (reason) {
+    case 0x90: /* topic name invalid */
+    case 0x95: /* packet too large */
+    case 0x99: /* payload format invalid */
+        return TPC_EDECODE;
+    case 0x96: /* message rate too high */
+    case 0x97: /* quota exceeded */
+        return TPC_EAGAIN;
+    default:
+        return TPC_EDENIED;
+    }
+}
+
 void mqtt_on_published5(void *user, MQTTAsync_successData5 *data)
 {
     /* Codes below 128 are good ones; 16 says that nobody listens. */
     bool bad = data->reasonCode >= 128;
-    mqtt_note_ended(user, bad ? TPC_EDENIED : 0, bad ? (int32_t) data->reasonCode : 0);
+    mqtt_note_ended(user, bad ? code_of((int) data->reasonCode) : 0,
+                    bad ? (int32_t) data->reasonCode : 0);
 }
 
 void mqtt_on_publish_failed(void *user, MQTTAsync_failureData *data)
@@ -240,7 +266,8 @@ void mqtt_on_publish_failed(void *user, MQTTAsync_failureData *data)
 void mqtt_on_publish_failed5(void *user, MQTTAsync_failureData5 *data)
 {
     bool said = data != NULL && data->reasonCode >= 128;
-    mqtt_note_ended(user, said ? TPC_EDENIED : TPC_EOFFLINE, said ? (int32_t) data->reasonCode : 0);
+    mqtt_note_ended(user, said ? code_of((int) data->reasonCode) : TPC_EOFFLINE,
+                    said ? (int32_t) data->reasonCode : 0);
 }
 
 void mqtt_subscribe_failed(struct mqtt_client *c, int code)

@@ -53,9 +53,10 @@ static int find_access(struct tcp *t)
             t->access = found;
             t->access_self = access_self;
             t->rules = false;
+        } else if (rc != 0 && rc != TPC_ENOENT) {
+            return rc;
         } else if (t->access_mode == TCP_ACCESS_SERVICE) {
-            return t->host->fail(t->ctx, rc != 0 ? rc : TPC_ENOENT,
-                                 "access: no part offers device.access");
+            return t->host->fail(t->ctx, TPC_ENOENT, "access: no part offers device.access");
         }
     }
     if (t->framing.automatic) { /* another service may be there than at the last start */

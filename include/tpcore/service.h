@@ -251,7 +251,7 @@ TPC_API int tpc_reading_fail(struct tpc_reading *r, int code, const char *text);
 
 /*
  * A number, 1 to most, that stands for a command where its own id does not fit into a frame; the same for
- * the same command if it is sent again. The newest 1,024 are remembered for tpc_reading_reply_number(),
+ * the same command if it is sent again. The newest 8,192 of all devices are remembered for tpc_reading_reply_number(),
  * until the process ends. command: that of encode(). Without a core, 1.
  *
  * Returns the number; 1 if most is 0.

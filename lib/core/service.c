@@ -29,33 +29,72 @@ struct tpi_serving {
 
 /* ---- numbers ---- */
 
+static uint16_t *list_of(struct tpi_numbers *n, uint64_t whose)
+{
+    return &n->newest[whose % TPI_NUMBER_LISTS];
+}
+
+/* The newest of a device, with a number or else with a correlation. Under the lock. */
+static const struct tpi_number *look(struct tpi_numbers *n, uint64_t whose, uint32_t number,
+                                     struct tpc_str correlation)
+{
+    for (uint32_t at = *list_of(n, whose); at != 0; at = n->known[at - 1].behind) {
+        const struct tpi_number *k = &n->known[at - 1];
+        bool same = number != 0 ? k->number == number
+                                : tpc_str_equal((struct tpc_str){ k->correlation, k->len },
+                                                correlation) != 0;
+        if (k->device == whose && same) {
+            return k;
+        }
+    }
+    return NULL;
+}
+
+/* Takes the oldest, which is the last of its list, off that. Under the lock. */
+static struct tpi_number *reuse(struct tpi_numbers *n)
+{
+    struct tpi_number *k = &n->known[n->at];
+    uint16_t *from = list_of(n, k->device);
+    while (k->number != 0 && *from != n->at + 1) {
+        from = &n->known[*from - 1].behind;
+    }
+    if (k->number != 0) {
+        *from = 0;
+    }
+    n->at = (n->at + 1) % TPI_NUMBERS;
+    return k;
+}
+
 uint32_t tpi_number_find(struct tpi_numbers *n, struct tpc_str device, uint32_t number,
                          char text[TPI_NUMBER_TEXT])
 {
-    uint64_t whose = tpi_hash(device.ptr, device.len, 0);
     uint32_t len = 0;
     pthread_mutex_lock(&n->lock);
-    for (uint32_t i = 1; i <= TPI_NUMBERS && len == 0 && number != 0; i++) {
-        uint32_t at = (n->at + TPI_NUMBERS - i) % TPI_NUMBERS; /* the newest first */
-        if (n->known[at].number == number && n->known[at].device == whose) {
-            len = n->known[at].len;
-            memcpy(text, n->known[at].correlation, len);
-        }
+    const struct tpi_number *k = number != 0 ? look(n, tpi_hash(device.ptr, device.len, 0), number,
+                                                    (struct tpc_str){ NULL, 0 })
+                                             : NULL;
+    if (k != NULL) {
+        len = k->len;
+        memcpy(text, k->correlation, len);
     }
     pthread_mutex_unlock(&n->lock);
     return len;
 }
 
-/* Under the lock: that which the command has already, 0 = none. */
-static uint32_t number_of(const struct tpi_numbers *n, uint64_t whose, struct tpc_str correlation)
+/* Under the lock. */
+static uint32_t give(struct tpi_numbers *n, uint64_t whose, struct tpc_str correlation,
+                     uint32_t most)
 {
-    for (uint32_t i = 0; i < TPI_NUMBERS; i++) {
-        if (n->known[i].len == correlation.len && n->known[i].device == whose &&
-            memcmp(n->known[i].correlation, correlation.ptr, correlation.len) == 0) {
-            return n->known[i].number;
-        }
-    }
-    return 0;
+    uint16_t at = (uint16_t) (n->at + 1);
+    struct tpi_number *k = reuse(n);
+    uint16_t *list = list_of(n, whose);
+    *k = (struct tpi_number){ .device = whose,
+                              .number = n->next++ % most + 1,
+                              .behind = *list,
+                              .len = (uint16_t) correlation.len };
+    memcpy(k->correlation, correlation.ptr, correlation.len);
+    *list = at;
+    return k->number;
 }
 
 uint32_t tpc_encode_number(const struct tpc_encode *command, uint32_t most)
@@ -71,15 +110,8 @@ uint32_t tpc_encode_number(const struct tpc_encode *command, uint32_t most)
     }
     uint64_t whose = tpi_hash(command->device.ptr, command->device.len, 0);
     pthread_mutex_lock(&n->lock);
-    uint32_t number = number_of(n, whose, c);
-    if (number == 0 || number > most) {
-        number = n->next++ % most + 1;
-        n->known[n->at].device = whose;
-        n->known[n->at].number = number;
-        n->known[n->at].len = (uint32_t) c.len;
-        memcpy(n->known[n->at].correlation, c.ptr, c.len);
-        n->at = (n->at + 1) % TPI_NUMBERS;
-    }
+    const struct tpi_number *k = look(n, whose, 0, c);
+    uint32_t number = k != NULL && k->number <= most ? k->number : give(n, whose, c, most);
     pthread_mutex_unlock(&n->lock);
     return number;
 }

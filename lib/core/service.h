@@ -8,19 +8,23 @@
 
 #include "core/core.h"
 
-enum { TPI_NUMBERS = 1024, TPI_NUMBER_TEXT = 40 };
+enum { TPI_NUMBERS = 8192, TPI_NUMBER_LISTS = 1024, TPI_NUMBER_TEXT = 40 };
 
-/* Numbers that devices echo, the newest ones. */
+struct tpi_number {
+    uint64_t device; /* hash of the key of whom it was sent to */
+    uint32_t number; /* 0 = free */
+    uint16_t behind; /* of the list: place + 1 of the one before it; 0 = none */
+    uint16_t len;
+    char correlation[TPI_NUMBER_TEXT];
+};
+
+/* Numbers that devices echo, the newest ones, in lists by device. */
 struct tpi_numbers {
     pthread_mutex_t lock;
-    uint32_t next; /* given out so far */
-    uint32_t at;   /* the oldest, which goes */
-    struct {
-        uint64_t device; /* hash of the key of whom it was sent to */
-        uint32_t number; /* 0 = free */
-        uint32_t len;
-        char correlation[TPI_NUMBER_TEXT];
-    } known[TPI_NUMBERS];
+    uint32_t next;                     /* given out so far */
+    uint32_t at;                       /* the oldest, which goes */
+    uint16_t newest[TPI_NUMBER_LISTS]; /* place + 1 */
+    struct tpi_number known[TPI_NUMBERS];
 };
 
 /* Puts the correlation of a number into text; its length, 0 = not known. */

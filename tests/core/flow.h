@@ -91,6 +91,7 @@ Suite *keep_flow_suite(void);
 Suite *directory_flow_suite(void);
 Suite *topology_flow_suite(void);
 Suite *gateway_flow_suite(void);
+Suite *number_suite(void);
 Suite *panel_flow_suite(void);
 Suite *import_flow_suite(void);
 Suite *model_flow_suite(void);
