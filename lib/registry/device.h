@@ -177,6 +177,12 @@ static inline int64_t tpi_device_estimate(struct tpc_device *d, int64_t received
     return t;
 }
 
+/* The message with that time is none, it will be made anew: it shall have the same. Owner. */
+static inline void tpi_device_estimate_undo(struct tpc_device *d, int64_t unix_ms)
+{
+    d->estimated_unix_ms = unix_ms <= d->estimated_unix_ms ? unix_ms - 1 : d->estimated_unix_ms;
+}
+
 /*
  * Latest values, by the index of the property in d->product->model. All under the read lock.
  *

@@ -563,6 +563,15 @@ static void release_subs(struct tpi_uplink *u)
     u->held = false;
 }
 
+static void undo_times(const struct tpi_up_msg *msgs, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (msgs[i].device != NULL && (msgs[i].msg.flags & TPC_MSG_ESTIMATED_TIME) != 0) {
+            tpi_device_estimate_undo(msgs[i].device, msgs[i].msg.unix_ms);
+        }
+    }
+}
+
 int tpi_uplink_run(struct tpi_uplink *u, struct tpc_error *err)
 {
     reset(u);
@@ -577,6 +586,10 @@ int tpi_uplink_run(struct tpi_uplink *u, struct tpc_error *err)
     if (rc == 0) {
         apply_all(u);
         hold_subs(u);
+    } else {
+        /* Else each try would move them on, until all that waits has one time. */
+        undo_times(u->msgs, u->msg_count);
+        undo_times(u->quiet, u->quiet_count);
     }
     tpi_registry_read_unlock(u->host.registry);
     up_tell_parts(u);

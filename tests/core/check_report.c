@@ -423,16 +423,6 @@ START_TEST(many_devices_have_their_periods)
 }
 END_TEST
 
-/* With its own time: frames that wait while the clock runs ahead of a worker would have that of its turn,
- * and one of them all would be kept. */
-static int feed_now(struct rep *r, const char *text)
-{
-    struct tpc_frame f = { .size = sizeof(f) };
-    f.unix_ms = r->f.e.clock.base.unix_ms(r->f.e.clock.base.user);
-    f.payload = (struct tpc_bytes){ (const uint8_t *) text, strlen(text) };
-    return tpc_feed_frame(r->d, &f, NULL, NULL);
-}
-
 /* What the log could not take is tried again, and nothing that differs is lost. */
 START_TEST(a_full_log_loses_no_change)
 {
@@ -461,7 +451,7 @@ START_TEST(a_full_log_loses_no_change)
         int rc = TPC_EAGAIN;
         snprintf(text, sizeof(text), "{\"n\":%d,\"s\":\"same\",\"p\":\"%0999d\"}", n, n);
         for (int i = 0; rc == TPC_EAGAIN && i < 20; i++) {
-            rc = feed_now(&r, text);
+            rc = flow_feed(r.d, text);
             if (rc != 0 && r.f.workers == 0) {
                 (void) tpc_core_step(r.f.core, 0, NULL);
             } else if (rc != 0) {
