@@ -312,7 +312,7 @@ START_TEST(no_stop_waits_for_a_log_that_fails)
     tk_files_fail(&f.e.files, TK_FILE_WRITE, 1, TPC_EIO, true);
     talkers.commands = 1;
     tk_ok(open_talker(&f, "guest", "talker", "t2"));
-    work(&f, 5); /* its command does not expire yet */
+    work(&f, 5);                                       /* its command does not expire yet */
     ck_assert_uint_eq(atomic_load(&talkers.taken), 0); /* it waits */
     tk_ok(tpc_core_close(f.core, "guest", 5));
     ck_assert_uint_eq(atomic_load(&talkers.commanded), 0);
