@@ -1,8 +1,8 @@
 #!/bin/bash
 # usage: fuzz.sh BUILD_DIR [SECONDS]: runs each fuzz target over its corpus and on for SECONDS.
-# Without SECONDS: 3, from the same seed each time, so that a change is judged by itself.
+# Without SECONDS: 2, from the same seed each time, so that a change is judged by itself.
 set -u
-build=$1 seconds=${2:-3} seed=0
+build=$1 seconds=${2:-2} seed=0
 [ -n "${2:-}" ] || seed=20261120
 root=$(cd "$(dirname "$0")/.." && pwd)
 report=$root/build/fuzz.report
