@@ -157,20 +157,6 @@ static int client_send(void *self, const struct tpc_peer *peer, const struct tpc
     return TPC_EOFFLINE;
 }
 
-static void client_settled(void *self, const uint64_t *tickets, const int *errors, uint32_t count)
-{
-    (void) self;
-    (void) tickets;
-    (void) errors;
-    (void) count;
-}
-
-static void client_resume(void *self, uint64_t session)
-{
-    (void) self;
-    (void) session;
-}
-
 static void client_stop(void *self)
 {
     struct http_client *c = self;
@@ -194,8 +180,6 @@ static const struct tpc_adapter_ops client_ops = {
     .init = client_init,
     .start = client_start,
     .send = client_send,
-    .settled = client_settled,
-    .resume = client_resume,
     .stop = client_stop,
     .fini = client_fini,
 };

@@ -185,20 +185,6 @@ static int http_send(void *self, const struct tpc_peer *peer, const struct tpc_f
     return TPC_EOFFLINE;
 }
 
-static void http_settled(void *self, const uint64_t *tickets, const int *errors, uint32_t count)
-{
-    (void) self;
-    (void) tickets;
-    (void) errors;
-    (void) count;
-}
-
-static void http_resume(void *self, uint64_t session)
-{
-    (void) self;
-    (void) session;
-}
-
 static void http_stop(void *self)
 {
     hs_server_stop(self);
@@ -222,8 +208,6 @@ static const struct tpc_adapter_ops http_adapter = {
     .init = http_init,
     .start = http_start,
     .send = http_send,
-    .settled = http_settled,
-    .resume = http_resume,
     .stop = http_stop,
     .fini = http_fini,
     .tell = http_tell,

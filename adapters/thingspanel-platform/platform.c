@@ -204,20 +204,6 @@ static int platform_send(void *self, const struct tpc_peer *peer, const struct t
     return TPC_EOFFLINE;
 }
 
-static void platform_settled(void *self, const uint64_t *tickets, const int *errors, uint32_t count)
-{
-    (void) self;
-    (void) tickets;
-    (void) errors;
-    (void) count;
-}
-
-static void platform_resume(void *self, uint64_t session)
-{
-    (void) self;
-    (void) session;
-}
-
 static void platform_fini(void *self)
 {
     struct panel *p = self;
@@ -247,8 +233,6 @@ static const struct tpc_adapter_ops platform_ops = {
     .init = platform_init,
     .start = platform_start,
     .send = platform_send,
-    .settled = platform_settled,
-    .resume = platform_resume,
     .stop = platform_stop,
     .fini = platform_fini,
     .tell = platform_tell,

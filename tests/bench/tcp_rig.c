@@ -187,20 +187,6 @@ static int acc_send(void *self, const struct tpc_peer *peer, const struct tpc_fr
     return TPC_EOFFLINE;
 }
 
-static void acc_settled(void *self, const uint64_t *tickets, const int *errors, uint32_t count)
-{
-    (void) self;
-    (void) tickets;
-    (void) errors;
-    (void) count;
-}
-
-static void acc_resume(void *self, uint64_t session)
-{
-    (void) self;
-    (void) session;
-}
-
 static void acc_stop(void *self)
 {
     (void) self;
@@ -213,8 +199,6 @@ static const struct tpc_adapter_ops acc_ops = {
     .init = acc_init,
     .start = acc_start,
     .send = acc_send,
-    .settled = acc_settled,
-    .resume = acc_resume,
     .stop = acc_stop,
     .fini = acc_stop,
 };

@@ -53,20 +53,6 @@ static int send_frame(void *self, const struct tpc_peer *peer, const struct tpc_
     return TPC_EOFFLINE;
 }
 
-static void settled(void *self, const uint64_t *tickets, const int *errors, uint32_t count)
-{
-    (void) self;
-    (void) tickets;
-    (void) errors;
-    (void) count;
-}
-
-static void resume(void *self, uint64_t session)
-{
-    (void) self;
-    (void) session;
-}
-
 static void end(void *self)
 {
     (void) self;
@@ -78,8 +64,6 @@ static const struct tpc_adapter_ops asker = { .iface = TPC_IFACE(struct tpc_adap
                                               .init = init,
                                               .start = start,
                                               .send = send_frame,
-                                              .settled = settled,
-                                              .resume = resume,
                                               .stop = end,
                                               .fini = end };
 static const struct tpc_interface interfaces[] = { { TPC_KIND_ADAPTER, &asker } };

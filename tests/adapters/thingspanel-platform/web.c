@@ -242,20 +242,6 @@ static int send_frame(void *self, const struct tpc_peer *peer, const struct tpc_
     return TPC_EOFFLINE;
 }
 
-static void settled(void *self, const uint64_t *tickets, const int *errors, uint32_t count)
-{
-    (void) self;
-    (void) tickets;
-    (void) errors;
-    (void) count;
-}
-
-static void resume(void *self, uint64_t session)
-{
-    (void) self;
-    (void) session;
-}
-
 static void nothing(void *self)
 {
     (void) self;
@@ -267,8 +253,6 @@ static const struct tpc_adapter_ops ops = { .iface = TPC_IFACE(struct tpc_adapte
                                             .init = init,
                                             .start = start,
                                             .send = send_frame,
-                                            .settled = settled,
-                                            .resume = resume,
                                             .stop = nothing,
                                             .fini = nothing };
 static const struct tpc_interface interfaces[] = { { TPC_KIND_ADAPTER, &ops } };
@@ -300,8 +284,6 @@ static const struct tpc_adapter_ops user_ops = { .iface = TPC_IFACE(struct tpc_a
                                                  .init = user_init,
                                                  .start = user_start,
                                                  .send = send_frame,
-                                                 .settled = settled,
-                                                 .resume = resume,
                                                  .stop = nothing,
                                                  .fini = nothing };
 static const struct tpc_interface user_interfaces[] = { { TPC_KIND_ADAPTER, &user_ops } };
